@@ -1,0 +1,1 @@
+"""The ``openenv`` command; one file a command."""

@@ -1,0 +1,171 @@
+"""``openenv demo``: the main job, shown on this machine in half a minute."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from openenv_cli.q_learning import LearningCurve
+
+GYM_ID = "FrozenLake-v1"
+EQUAL_STEPS = 1_000
+SESSIONS = 8
+TRAINING_STEPS = 36_000
+LEAST_SUCCESS_AFTER = 0.5
+
+
+def demo(
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save the learning curve.")] = None,
+) -> None:
+    """Serves an environment, compares it with the local one, and trains an agent on it.
+
+    Exit code 0 only if the remote steps equal the local ones and the agent has learned.
+
+    Examples:
+        openenv demo
+
+        openenv demo --plot curve.png
+    """
+    from rich.console import Console
+
+    from openenv_gym.errors import OpenEnvError
+    from openenv_gym.providers.process import ProcessProvider
+
+    console = Console(highlight=False)
+    if plot is not None:
+        _check_plot(plot)
+    begin = time.perf_counter()
+    with console.status("Starting a server…"), ProcessProvider(gym=GYM_ID) as server:
+        console.print(f"[bold]1. A server[/bold]    {GYM_ID} at {server.base_url}, process {server.pid}")
+        latencies_ms = _compare(server.base_url)
+        console.print(
+            f"[bold]2. Equality[/bold]    {EQUAL_STEPS:,} steps equal the local environment, bit for bit\n"
+            f"               {_percentile(latencies_ms, 50):.2f} ms a step (median), "
+            f"{_percentile(latencies_ms, 99):.2f} ms (99 %)"
+        )
+        curve = _train(console, server.base_url)
+    console.print(f"[bold]3. Training[/bold]    tabular Q-learning on {SESSIONS} remote sessions")
+    _print_curve(console, curve)
+    console.print(
+        f"               success {curve.before:.0%} before, [bold]{curve.after:.0%} after[/bold]; "
+        f"{curve.steps_per_second:,.0f} steps/s over {SESSIONS} sockets"
+    )
+    if plot is not None:
+        _save_plot(curve, plot)
+        console.print(f"               the curve is in {plot}")
+    console.print(f"[dim]{time.perf_counter() - begin:.1f} s in all[/dim]")
+    if curve.after < LEAST_SUCCESS_AFTER or curve.after <= curve.before:
+        raise OpenEnvError(
+            f"The agent did not learn: {curve.after:.0%} success, at least {LEAST_SUCCESS_AFTER:.0%} expected"
+        )
+
+
+def _compare(base_url: str) -> list[float]:
+    """Steps the remote and the local environment side by side; returns each remote step's milliseconds.
+
+    Raises:
+        OpenEnvError: They differ.
+    """
+    import gymnasium as gym
+
+    import openenv_gym
+
+    latencies_ms = []
+    remote = gym.make("openenv/remote", base_url=base_url)
+    local = gym.make(GYM_ID)
+    try:
+        if (remote.action_space, remote.observation_space) != (local.action_space, local.observation_space):
+            raise openenv_gym.OpenEnvError("The spaces differ from the local environment's")
+        local.action_space.seed(0)
+        seed, ended = 0, True
+        for step in range(EQUAL_STEPS):
+            if ended:
+                here, there = local.reset(seed=seed)[0], remote.reset(seed=seed)[0]
+                seed += 1
+                _check_equal(step, here, there)
+            action = local.action_space.sample()
+            begin = time.perf_counter()
+            answer = remote.step(action)
+            latencies_ms.append((time.perf_counter() - begin) * 1000)
+            expected = local.step(action)
+            _check_equal(step, expected[:4], answer[:4])
+            ended = bool(expected[2] or expected[3])
+    finally:
+        remote.close()
+        local.close()
+    return latencies_ms
+
+
+def _check_equal(step: int, local: Any, remote: Any) -> None:
+    if local != remote:
+        from openenv_gym.errors import OpenEnvError
+
+        raise OpenEnvError(
+            f"Step {step} differs: {remote} from the server, {local} from the local environment"
+        )
+
+
+def _train(console: Console, base_url: str) -> LearningCurve:
+    import gymnasium as gym
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from openenv_cli.q_learning import train
+
+    envs = gym.vector.SyncVectorEnv(
+        [lambda: gym.make("openenv/remote", base_url=base_url) for _ in range(SESSIONS)]
+    )
+    columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    try:
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+            task = progress.add_task("training", total=TRAINING_STEPS)
+            return train(envs, TRAINING_STEPS, lambda done: progress.update(task, completed=done))
+    finally:
+        envs.close()
+
+
+def _print_curve(console: Console, curve: LearningCurve) -> None:
+    """The learning curve, a line a point."""
+    for steps, success in curve.points:
+        console.print(f"               {steps:>7,} steps  {success:>4.0%}  {'█' * round(success * 40)}")
+
+
+def _percentile(values: list[float], percent: float) -> float:
+    import numpy as np
+
+    return float(np.percentile(values, percent))
+
+
+def _check_plot(path: Path) -> None:
+    """Finds out before the work whether the plot can be saved."""
+    from importlib.util import find_spec
+
+    from openenv_gym.errors import ConfigurationError, MissingExtraError
+
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("openenv demo --plot", "plot")
+    if path.suffix.lower() != ".png":
+        raise ConfigurationError(f"--plot {path}: the file's name ends in .png")
+    if not path.absolute().parent.is_dir():
+        raise ConfigurationError(f"--plot {path}: the folder {path.absolute().parent} does not exist")
+
+
+def _save_plot(curve: LearningCurve, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([steps for steps, _ in curve.points], [success for _, success in curve.points], marker="o")
+    axes.set(
+        title=f"Q-learning on {SESSIONS} remote sessions of {GYM_ID}",
+        xlabel="environment steps",
+        ylabel="success rate of finished episodes",
+        ylim=(0, 1),
+    )
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)

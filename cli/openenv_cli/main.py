@@ -1,0 +1,40 @@
+"""The ``openenv`` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from openenv_cli.demo import demo
+from openenv_cli.failures import INTERRUPTED, report
+from openenv_cli.listing import list_servers
+from openenv_cli.serve import serve
+
+app = typer.Typer(
+    name="openenv",
+    help="Serve environments, and train on any of them as a gymnasium.Env.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no way to the server, "
+    "4 the server refused.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+app.command("demo")(demo)
+app.command("serve")(serve)
+app.command("list")(list_servers)
+
+
+def main() -> None:
+    """Runs the command line, and exits with its code."""
+    try:
+        result = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(report(error))
+    sys.exit(result if isinstance(result, int) else 0)

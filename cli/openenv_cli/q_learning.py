@@ -1,0 +1,111 @@
+"""Tabular Q-learning on a vector environment of `Discrete` observations and actions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+Table = np.ndarray[Any, np.dtype[np.float64]]
+
+DISCOUNT = 0.99
+LEARNING_RATE = 0.1
+# A table that starts high makes an agent try everything once (optimism in the face of uncertainty).
+FIRST_VALUE = 1.0
+POINTS = 9
+EVALUATION_EPISODES = 200
+
+
+@dataclass
+class LearningCurve:
+    """How the learning went.
+
+    Attributes:
+        before: The success rate of random actions.
+        after: The success rate of the greedy policy that was learned.
+        points: Steps taken, and the success rate of the episodes that ended since the point before.
+        steps_per_second: Environment steps a second while training.
+    """
+
+    before: float = 0.0
+    after: float = 0.0
+    points: list[tuple[int, float]] = field(default_factory=list)
+    steps_per_second: float = 0.0
+
+
+def train(envs: VectorEnv[Any, Any, Any], steps: int, progress: Callable[[int], None]) -> LearningCurve:
+    """Learns, and measures the policy before and after.
+
+    Args:
+        envs: A vector environment in the autoreset mode NEXT_STEP. An episode that pays 1 is a success.
+        steps: Environment steps to learn from, over all sub-environments together.
+        progress: Called now and then with the steps that are done.
+
+    Returns:
+        The learning curve. The table follows Watkins and Dayan, "Q-learning", Machine Learning 8, 1992.
+    """
+    states, actions = int(envs.single_observation_space.n), int(envs.single_action_space.n)  # type: ignore[attr-defined]
+    random = np.random.default_rng(0)
+    curve = LearningCurve()
+    curve.before = success_rate(envs, lambda observations: random.integers(actions, size=observations.shape))
+
+    table = np.full((states, actions), FIRST_VALUE)
+    observations, _ = envs.reset(seed=1)
+    fresh = np.zeros(envs.num_envs, dtype=bool)
+    ended: list[float] = []
+    taken, next_point, begin = 0, steps // POINTS, time.perf_counter()
+    while taken < steps:
+        chosen = greedy(table, observations, random)
+        following, rewards, terminated, truncated, _ = envs.step(chosen)
+        learn(table, observations, chosen, following, rewards, terminated, where=~fresh)
+        # In NEXT_STEP mode, the step after an end is the reset of the next episode.
+        taken += int(np.count_nonzero(~fresh))
+        fresh = terminated | truncated
+        ended.extend(rewards[fresh])
+        observations = following
+        if taken >= next_point:
+            curve.points.append((taken, float(np.mean(ended)) if ended else 0.0))
+            ended.clear()
+            next_point += steps // POINTS
+            progress(min(taken, steps))
+    curve.steps_per_second = taken / (time.perf_counter() - begin)
+    curve.after = success_rate(envs, lambda observations: greedy(table, observations, random))
+    return curve
+
+
+def learn(
+    table: Table,
+    observations: Any,
+    actions: Any,
+    following: Any,
+    rewards: Any,
+    terminated: Any,
+    *,
+    where: Any,
+) -> None:
+    """Moves the table towards what each step paid and what the next state promises."""
+    promised = np.where(terminated, 0.0, table[following].max(axis=1))
+    for i in np.flatnonzero(where):
+        target = rewards[i] + DISCOUNT * promised[i]
+        table[observations[i], actions[i]] += LEARNING_RATE * (target - table[observations[i], actions[i]])
+
+
+def greedy(table: Table, observations: Any, random: np.random.Generator) -> Any:
+    """The best action of each state; ties are broken at random."""
+    values = table[observations]
+    best = values == values.max(axis=1, keepdims=True)
+    return np.argmax(best * random.random(values.shape), axis=1)
+
+
+def success_rate(envs: VectorEnv[Any, Any, Any], policy: Callable[[Any], Any]) -> float:
+    """The share of episodes that end with a reward of 1, over `EVALUATION_EPISODES` episodes or more."""
+    observations, _ = envs.reset(seed=10_000)
+    outcomes: list[float] = []
+    while len(outcomes) < EVALUATION_EPISODES:
+        observations, rewards, terminated, truncated, _ = envs.step(policy(observations))
+        outcomes.extend(rewards[terminated | truncated])
+    return float(np.mean(outcomes))

@@ -1,0 +1,133 @@
+"""``openenv serve``: an environment's folder, or any Gymnasium environment, on a port."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openenv_gym.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def serve(
+    path: Annotated[
+        Path | None, typer.Argument(help="The environment's folder, with openenv.yaml. Default: this one.")
+    ] = None,
+    gym: Annotated[str | None, typer.Option(help="Serve this Gymnasium environment instead.")] = None,
+    gym_kwarg: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A keyword for the Gymnasium environment.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="[$HOST] Listen here. Default: 127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="[$PORT] 0 takes a free port. Default: 8000")
+    ] = None,
+    max_sessions: Annotated[
+        int | None, typer.Option(min=1, help="[$MAX_CONCURRENT_ENVS] Sessions at a time. Default: 64")
+    ] = None,
+) -> None:
+    """Serves an environment until Ctrl-C.
+
+    In a pipe, it prints one line, the server's URL, when the server is up.
+
+    Examples:
+        openenv serve
+
+        openenv serve ./my_env --port 8080
+
+        openenv serve --gym CartPole-v1 --max-sessions 16
+
+        openenv serve --gym FrozenLake-v1 --gym-kwarg is_slippery=false
+    """
+    from openenv_server.serving import serve as serve_app
+    from openenv_server.settings import Settings
+
+    from openenv_gym.known import leave_note, remove_note
+
+    settings = Settings()
+    if gym is None:
+        name, app = _from_folder(path or Path(), gym_kwarg, max_sessions)
+    elif path is not None:
+        raise ConfigurationError(f"Serve the folder {path} or --gym {gym}, not both at once")
+    else:
+        name, app = gym.rpartition("/")[2], _from_gymnasium(gym, gym_kwarg or [], max_sessions)
+
+    note: list[Path] = []
+
+    def started(base_url: str) -> None:
+        note.append(leave_note(name, base_url))
+        _announce(name, base_url)
+
+    def stopped() -> None:
+        for path in note:
+            remove_note(path)
+
+    serve_app(
+        app,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        on_started=started,
+        on_stopped=stopped,
+    )
+
+
+def _from_folder(folder: Path, gym_kwargs: list[str] | None, max_sessions: int | None) -> tuple[str, FastAPI]:
+    import os
+
+    from openenv_server.loading import load_folder
+
+    if gym_kwargs:
+        raise ConfigurationError("--gym-kwarg goes with --gym")
+    if max_sessions is not None:
+        # The folder's own code calls create_app, which reads it there.
+        os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
+    return load_folder(folder.resolve())
+
+
+def _from_gymnasium(env_id: str, gym_kwargs: list[str], max_sessions: int | None) -> FastAPI:
+    import gymnasium
+    from openenv_server import create_app, gymnasium_factory
+
+    keywords = dict(_keyword(pair) for pair in gym_kwargs)
+    try:
+        factory, models = gymnasium_factory(lambda: gymnasium.make(env_id, **keywords))
+    except (gymnasium.error.Error, TypeError, ImportError) as error:
+        raise ConfigurationError(f"Gymnasium cannot make {env_id}: {error}") from error
+    return create_app(
+        factory, models.action, models.observation, env_name=env_id, max_concurrent_envs=max_sessions
+    )
+
+
+def _keyword(pair: str) -> tuple[str, Any]:
+    """``is_slippery=false`` as a name and a value; the value is JSON where it is, else text."""
+    name, equals, text = pair.partition("=")
+    if not equals or not name.isidentifier():
+        raise ConfigurationError(f"--gym-kwarg {pair}: write it as KEY=VALUE, as in is_slippery=false")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        lowered = text.lower()
+        return name, {"true": True, "false": False, "none": None}.get(lowered, text)
+
+
+def _announce(name: str, base_url: str) -> None:
+    if not sys.stdout.isatty():
+        print(base_url, flush=True)
+        return
+    from rich.console import Console
+    from rich.panel import Panel
+
+    Console().print(
+        Panel(
+            f'[bold]gym.make("openenv/{name}")[/bold]   on this machine, after import openenv_gym\n'
+            f'[bold]gym.make("openenv/remote", base_url="{base_url}")[/bold]   from anywhere\n\n'
+            f"{base_url}/docs   the API\nCtrl-C stops the server.",
+            title=f"{name} is up at {base_url}",
+            expand=False,
+        )
+    )

@@ -1,0 +1,17 @@
+"""Names that the schema side and the wire side of the contract share."""
+
+from __future__ import annotations
+
+# A property that carries this mark in its JSON Schema stands beside the observation on the wire and is not
+# one of its fields. (`done`, `reward` and `metadata` always do, in every server.) An author's own field of
+# the name `truncated` carries no mark, and so stays in the observation.
+BESIDE_MARK = "x-openenv-beside"
+
+# The exact Gymnasium space of a value, declared in its JSON Schema by a server that knows it.
+SPACE_KEYWORD = "x-gymnasium-space"
+
+# Fields of an action model that are not a part of the action space.
+ACTION_ONLY_ON_THE_WIRE = frozenset({"metadata"})
+
+# Fields of an observation model that are not a part of the observation space.
+OBSERVATION_ONLY_ON_THE_WIRE = frozenset({"done", "reward", "metadata"})

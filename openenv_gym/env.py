@@ -1,0 +1,190 @@
+"""`RemoteEnv`: an environment on any OpenEnv server, as a ``gymnasium.Env``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+from gymnasium import logger
+
+from openenv_gym.errors import (
+    ActionOutsideSpaceError,
+    ClosedError,
+    ConfigurationError,
+    ProtocolError,
+    ResetNeededError,
+    SpaceError,
+)
+from openenv_gym.spaces import action_codec, observation_codec
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.http import get_schemas
+from openenv_gym.transport.session import Session
+from openenv_gym.wire.v1 import StepAnswer
+
+
+class RemoteEnv(gym.Env[Any, Any]):
+    """One session of an environment server.
+
+    The spaces come from the server's schemas, so nothing of the environment's is installed here. They are
+    read when the object is made; the session is opened by the first `reset`, so that making an environment
+    takes no place on a server that has few.
+
+    After a fork, a pickle or a copy, the object has no session: `reset` opens a new one.
+
+    Args:
+        base_url: The server's address, ``http://localhost:8000``.
+        connect_timeout_s: The time to connect, in seconds.
+        message_timeout_s: The time for each answer, in seconds.
+        render_mode: Has to be None; remote environments are not rendered yet.
+
+    Attributes:
+        action_space: The space of the action model's fields, without ``metadata``.
+        observation_space: The space of the observation model's fields, without ``done``, ``reward``,
+            ``truncated`` and ``metadata``.
+
+    Raises:
+        InvalidEndpointError: ``base_url`` is not a URL.
+        EndpointUnreachableError: Nothing answers there.
+        NotAnOpenEnvServerError: Something else answers there.
+        SchemaError: No spaces can be made from the server's schemas.
+
+    Example:
+        >>> env = RemoteEnv("http://localhost:8000")
+        >>> observation, info = env.reset(seed=7)
+        >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        connect_timeout_s: float = 10.0,
+        message_timeout_s: float = 60.0,
+        render_mode: str | None = None,
+    ) -> None:
+        if base_url is None:
+            raise ConfigurationError(
+                'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000")'
+            )
+        if render_mode is not None:
+            raise ConfigurationError(f"A remote environment has no render mode {render_mode!r}; leave it out")
+        self.endpoint = Endpoint.parse(base_url)
+        action_schema, observation_schema = get_schemas(self.endpoint, timeout_s=connect_timeout_s)
+        self._action_codec = action_codec(action_schema)
+        self._observation_codec = observation_codec(observation_schema)
+        self.action_space = self._action_codec.space
+        self.observation_space = self._observation_codec.space
+        self.render_mode = None
+        self._session = Session(
+            self.endpoint, connect_timeout_s=connect_timeout_s, message_timeout_s=message_timeout_s
+        )
+        self._steps = 0
+        self._is_reset = False
+        self._is_closed = False
+        self._warned_of_seed = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: Makes it repeatable, where the environment honours seeds. A server that cannot use it says
+                so in ``info["seed_ignored"]``.
+            options: Further keywords for the environment's own ``reset``.
+
+        Returns:
+            An element of `observation_space`, in fresh memory, and the server's metadata.
+
+        Raises:
+            ClosedError: The environment was closed.
+            ActionRefusedError: The environment's ``reset`` does not take an option.
+            CapacityError: The server has no free session.
+            RemoteEnvironmentError: The environment raised. The session is still there.
+            SessionLostError: The connection broke.
+            DeadlineExceededError: No answer in time.
+        """
+        self._check_not_closed()
+        super().reset(seed=seed)
+        data = dict(options or {})
+        if seed is not None:
+            data["seed"] = int(seed)
+        self._is_reset = False
+        answer = self._session.reset(data)
+        observation = self._decode(answer, "reset")
+        self._steps = 0
+        self._is_reset = True
+        if answer.metadata.get("seed_ignored") and not self._warned_of_seed:
+            self._warned_of_seed = True
+            logger.warn(
+                f"The environment at {self.endpoint} takes no seed, so its episodes are not repeatable"
+            )
+        return observation, answer.metadata
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Takes one action.
+
+        Args:
+            action: An element of `action_space`.
+
+        Returns:
+            observation: An element of `observation_space`, in fresh memory.
+            reward: A float; 0.0 where the server gives none.
+            terminated: Whether the episode has ended by itself.
+            truncated: Whether it was cut short.
+            info: The server's metadata.
+
+        Raises:
+            ClosedError: The environment was closed.
+            ResetNeededError: No episode is under way.
+            ActionOutsideSpaceError: The action is not in the space. Nothing was sent.
+            ActionRefusedError: The server's action model refuses it. The session is still there.
+            RemoteEnvironmentError: The environment raised. The session is still there.
+            SessionLostError: The connection broke. The step is not tried again.
+            DeadlineExceededError: No answer in time. The step is not tried again.
+        """
+        if not self._is_reset or not self._session.is_open:
+            self._check_not_closed()
+            raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
+        if not self.action_space.contains(action):
+            raise ActionOutsideSpaceError(
+                f"The action {_excerpt(action)} ({type(action).__name__}) is not in {self.action_space}. "
+                "env.action_space.sample() gives one that is."
+            )
+        what = f"step {self._steps + 1}"
+        answer = self._session.step(self._action_codec.encode(action), what)
+        observation = self._decode(answer, what)
+        self._steps += 1
+        reward = 0.0 if answer.reward is None else float(answer.reward)
+        return observation, reward, answer.terminated, answer.truncated, answer.metadata
+
+    def close(self) -> None:
+        """Ends the session on the server. Safe to call again."""
+        self._is_closed = True
+        self._is_reset = False
+        self._session.close()
+
+    def _decode(self, answer: StepAnswer, what: str) -> Any:
+        try:
+            return self._observation_codec.decode(answer.observation)
+        except SpaceError as error:
+            raise ProtocolError(
+                f"{self.endpoint}, {what}: the observation does not fit the server's own schema: {error}"
+            ) from error
+
+    def _check_not_closed(self) -> None:
+        if self._is_closed:
+            raise ClosedError(f"The environment at {self.endpoint} was closed; make a new one")
+
+    def __repr__(self) -> str:
+        return f"RemoteEnv({self.endpoint.base_url!r})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+def _excerpt(action: Any) -> str:
+    shown = repr(action)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"

@@ -1,0 +1,148 @@
+"""Every error that this project raises on purpose.
+
+    OpenEnvError
+    ├── ConfigurationError            what was asked for cannot be set up (also a ValueError)
+    │   ├── InvalidEndpointError      a base URL that is not one
+    │   ├── UnknownNameError          gym.make("openenv/NAME") with a NAME that nothing registers
+    │   └── MissingExtraError         needs a package that an extra brings (also an ImportError)
+    ├── UsageError                    a call that is out of turn
+    │   ├── ResetNeededError          step before reset (also gymnasium.error.ResetNeeded)
+    │   └── ClosedError               a call after close (also gymnasium.error.ClosedEnvironmentError)
+    ├── SpaceError                    spaces and schemas (also a ValueError)
+    │   ├── SchemaError               a schema that no space can be made from
+    │   └── ActionOutsideSpaceError   an action that is not in the action space
+    ├── EndpointError                 the way to the server
+    │   ├── EndpointUnreachableError  nothing answers there (also a ConnectionError)
+    │   ├── NotAnOpenEnvServerError   something answers, but it is not an OpenEnv server
+    │   ├── SessionLostError          the connection broke, and the session with it (also a ConnectionError)
+    │   ├── DeadlineExceededError     no answer in time (also a TimeoutError)
+    │   └── ProtocolError             a message that the protocol does not allow
+    └── RemoteError                   the server answered with an error; it has a code
+        ├── CapacityError             the server has no free session
+        ├── ActionRefusedError        the server's action model refuses the message (also a ValueError)
+        └── RemoteEnvironmentError    the environment itself raised
+
+Each message says what happened, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium.error import ClosedEnvironmentError, NameNotFound, ResetNeeded
+
+
+class OpenEnvError(Exception):
+    """The root of the tree: ``except OpenEnvError`` catches all that this project raises."""
+
+
+class ConfigurationError(OpenEnvError, ValueError):
+    """What was asked for cannot be set up."""
+
+
+class InvalidEndpointError(ConfigurationError):
+    """A base URL that is not one."""
+
+
+class UnknownNameError(ConfigurationError, NameNotFound):
+    """``gym.make("openenv/NAME")`` with a NAME that nothing registers."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """A feature whose packages come with an extra that is not installed.
+
+    Args:
+        feature: What was asked for, as the user wrote it.
+        extra: The extra of ``openenv-gym`` that brings it.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(
+            f"{feature} comes with the {extra} extra, which is not here: pip install 'openenv-gym[{extra}]'"
+        )
+
+
+class UsageError(OpenEnvError):
+    """A call that is out of turn."""
+
+
+class ResetNeededError(UsageError, ResetNeeded):
+    """A step where no episode is under way."""
+
+
+class ClosedError(UsageError, ClosedEnvironmentError):
+    """A call on something that was closed."""
+
+
+class SpaceError(OpenEnvError, ValueError):
+    """Something is wrong with a space, or an element of one."""
+
+
+class SchemaError(SpaceError):
+    """A schema that no space can be made from."""
+
+
+class ActionOutsideSpaceError(SpaceError):
+    """An action that is not in the action space."""
+
+
+class EndpointError(OpenEnvError):
+    """The way to the server failed."""
+
+
+class EndpointUnreachableError(EndpointError, ConnectionError):
+    """Nothing answers at the endpoint."""
+
+
+class NotAnOpenEnvServerError(EndpointError):
+    """Something answers at the endpoint, but it is not an OpenEnv server."""
+
+
+class SessionLostError(EndpointError, ConnectionError):
+    """The connection broke, and the session on the server with it."""
+
+
+class DeadlineExceededError(EndpointError, TimeoutError):
+    """No answer came in time. The connection was dropped: a late answer is never taken for a new one."""
+
+
+class ProtocolError(EndpointError):
+    """A message that the protocol does not allow."""
+
+
+class RemoteError(OpenEnvError):
+    """The server answered with an error.
+
+    Args:
+        message: What happened, where, and what to do next.
+        code: The protocol's code (``EXECUTION_ERROR``, …).
+        details: The rest of the error as the server sent it.
+    """
+
+    def __init__(self, message: str, *, code: str, details: dict[str, Any] | None = None) -> None:
+        self.code = code
+        self.details = details or {}
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions travel between processes (AsyncVectorEnv), and keyword-only arguments do not pickle.
+        return _rebuild_remote_error, (type(self), str(self), self.code, self.details)
+
+
+def _rebuild_remote_error(
+    kind: type[RemoteError], message: str, code: str, details: dict[str, Any]
+) -> RemoteError:
+    return kind(message, code=code, details=details)
+
+
+class CapacityError(RemoteError):
+    """The server has no free session."""
+
+
+class ActionRefusedError(RemoteError, ValueError):
+    """The server's model refuses the fields of an action, or of a reset."""
+
+
+class RemoteEnvironmentError(RemoteError):
+    """The environment itself raised on the server. The session is still there."""

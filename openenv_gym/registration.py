@@ -1,0 +1,105 @@
+"""Names for ``gym.make``: ``openenv/remote`` for any server, ``openenv/NAME`` for those that are known."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs import registration as gymnasium_registration
+
+from openenv_gym.errors import ConfigurationError, UnknownNameError
+from openenv_gym.known import canonical_name, known_servers
+
+NAMESPACE = "openenv"
+_ENTRY_POINT = "openenv_gym.env:RemoteEnv"
+
+
+def register(name: str, *, base_url: str, nondeterministic: bool = True) -> None:
+    """Makes ``gym.make("openenv/NAME")`` know a server, in this process.
+
+    ``my-env`` and ``my_env`` are one name. A name that is known already is known anew.
+
+    Args:
+        name: The name.
+        base_url: The server's address.
+        nondeterministic: False where the server is known to honour seeds.
+
+    Raises:
+        ConfigurationError: The name cannot be one, or ``remote``, or clashes with another version of itself.
+    """
+    canonical = canonical_name(name)
+    if canonical == "remote":
+        raise ConfigurationError('The name "remote" stands for any server; choose another')
+    for spelling in dict.fromkeys((canonical, canonical.replace("-", "_"))):
+        _register_id(f"{NAMESPACE}/{spelling}", {"base_url": base_url}, nondeterministic)
+
+
+def register_known() -> None:
+    """Registers all names that this machine knows. What cannot be registered is a warning, not an error."""
+    _register_id(f"{NAMESPACE}/remote", {}, nondeterministic=True)
+    try:
+        servers = known_servers()
+    except ConfigurationError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return
+    for server in servers:
+        try:
+            register(server.name, base_url=server.base_url)
+        except ConfigurationError as error:
+            warnings.warn(f"{server.source}: {error}", stacklevel=2)
+
+
+def names() -> list[str]:
+    """The names that ``gym.make("openenv/NAME")`` knows, each in its spelling with hyphens."""
+    prefix = f"{NAMESPACE}/"
+    return sorted(
+        {
+            spec_id.removeprefix(prefix).replace("_", "-")
+            for spec_id in gym.registry
+            if spec_id.startswith(prefix)
+        }
+    )
+
+
+def explain_unknown_names() -> None:
+    """Lets ``gym.make`` look once more for a name that it does not know, and say what to do.
+
+    Gymnasium looks an id up in a dict and has no hook for one that is missing. So its look-up is wrapped
+    here, for ids of our namespace only: a server that was started after the import is found, and a name
+    that is nowhere raises `UnknownNameError` with the names that there are.
+    """
+    find_spec = getattr(gymnasium_registration, "_find_spec", None)
+    if find_spec is None or getattr(find_spec, "knows_openenv", False):
+        return
+
+    def find_openenv_spec(env_id: str) -> Any:
+        name = env_id.split(":")[-1]
+        if name.startswith(f"{NAMESPACE}/") and name not in gym.registry:
+            register_known()
+            if name not in gym.registry:
+                raise _unknown(name)
+        return find_spec(env_id)
+
+    find_openenv_spec.knows_openenv = True  # type: ignore[attr-defined]
+    gymnasium_registration._find_spec = find_openenv_spec
+
+
+def _unknown(env_id: str) -> UnknownNameError:
+    name = env_id.removeprefix(f"{NAMESPACE}/")
+    known = ", ".join(f"{NAMESPACE}/{known}" for known in names())
+    variable = "".join(c if c.isalnum() else "_" for c in name).upper()
+    return UnknownNameError(
+        f"There is no environment {env_id}. Known are: {known}. To add it: "
+        f'openenv_gym.register("{name}", base_url="http://…"), or set OPENENV_{variable}_URL, or start '
+        f"`openenv serve` on this machine. Without a name: "
+        'gym.make("openenv/remote", base_url="http://…").'
+    )
+
+
+def _register_id(env_id: str, kwargs: dict[str, Any], nondeterministic: bool) -> None:
+    gym.registry.pop(env_id, None)
+    try:
+        gym.register(env_id, _ENTRY_POINT, nondeterministic=nondeterministic, kwargs=kwargs)
+    except gym.error.Error as error:
+        raise ConfigurationError(f"{env_id} cannot be registered: {error}") from error

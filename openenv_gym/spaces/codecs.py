@@ -1,0 +1,314 @@
+"""Codecs: an element of a Gymnasium space to its JSON payload, and back.
+
+A codec is built once, from a schema or from a space, and is then called every step: it looks at no schema.
+``encode`` takes an element that is in the codec's space. ``decode`` gives fresh memory each time and raises
+`SpaceError` where the payload does not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from openenv_gym.errors import SpaceError
+from openenv_gym.spaces.text import JsonText, UnicodeText, canonical_json
+
+
+class Codec(Protocol):
+    """What every codec has."""
+
+    space: spaces.Space[Any]
+
+    def encode(self, element: Any) -> Any:
+        """The JSON payload of an element of the space."""
+
+    def decode(self, payload: Any) -> Any:
+        """The element of the space that a JSON payload stands for."""
+
+
+class IntegerCodec:
+    """`Discrete` of plain integers."""
+
+    def __init__(self, space: spaces.Discrete[Any]) -> None:
+        self.space: spaces.Space[Any] = space
+        self._type = space.dtype.type
+
+    def encode(self, element: Any) -> int:
+        return int(element)
+
+    def decode(self, payload: Any) -> Any:
+        try:
+            return self._type(payload)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _misfit(payload, self.space) from error
+
+
+class BooleanCodec:
+    """``Discrete(2)`` for false and true."""
+
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.Discrete(2)
+
+    def encode(self, element: Any) -> bool:
+        return bool(element)
+
+    def decode(self, payload: Any) -> np.int64:
+        if payload is not True and payload is not False:
+            raise _misfit(payload, self.space)
+        return np.int64(payload)
+
+
+class LabelCodec:
+    """``Discrete(n)`` for a choice among n JSON values; the element is the index into ``labels``."""
+
+    def __init__(self, labels: Sequence[Any]) -> None:
+        self.space: spaces.Space[Any] = spaces.Discrete(len(labels))
+        self.labels = tuple(labels)
+        # By JSON text, because labels may be lists, and because true is not 1 in JSON.
+        self._index = {canonical_json(label): np.int64(i) for i, label in enumerate(labels)}
+
+    def encode(self, element: Any) -> Any:
+        return self.labels[int(element)]
+
+    def decode(self, payload: Any) -> np.int64:
+        try:
+            return self._index[canonical_json(payload)]
+        except KeyError:
+            raise SpaceError(f"{payload!r} is none of the labels {list(self.labels)}") from None
+
+
+class TextCodec:
+    """Strings, as they are."""
+
+    def __init__(self, space: spaces.Text | None = None) -> None:
+        self.space: spaces.Space[Any] = UnicodeText() if space is None else space
+
+    def encode(self, element: Any) -> str:
+        return str(element)
+
+    def decode(self, payload: Any) -> str:
+        if not isinstance(payload, str):
+            raise _misfit(payload, self.space)
+        return payload
+
+
+class JsonTextCodec:
+    """Any JSON value, as canonical JSON text."""
+
+    def __init__(self, examples: Sequence[Any] = (None,)) -> None:
+        self.space: spaces.Space[Any] = JsonText(examples)
+
+    def encode(self, element: Any) -> Any:
+        return json.loads(element)
+
+    def decode(self, payload: Any) -> str:
+        return canonical_json(payload)
+
+
+class ArrayCodec:
+    """`Box`, `MultiDiscrete` and `MultiBinary`: nested lists of numbers, a bare number for shape ().
+
+    Infinities and NaN, which JSON does not have, are written as the strings "Infinity", "-Infinity" and
+    "NaN". A null, as servers send it for any of them, is read as NaN.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.space = space
+        if space.shape is None or space.dtype is None:
+            raise SpaceError(f"{space} has no shape or no dtype, so its elements are not arrays")
+        self._shape, self._dtype = space.shape, space.dtype
+        self._may_be_infinite = np.issubdtype(space.dtype, np.floating)
+
+    def encode(self, element: Any) -> Any:
+        payload = np.asarray(element).tolist()
+        if self._may_be_infinite and not np.isfinite(element).all():
+            return named_infinities(payload)
+        return payload
+
+    def decode(self, payload: Any) -> np.ndarray[Any, Any]:
+        try:
+            element = np.array(payload, dtype=self._dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _misfit(payload, self.space) from error
+        if element.shape != self._shape:
+            raise SpaceError(
+                f"The payload has the shape {element.shape}, but {self.space} wants {self._shape}"
+            )
+        return element
+
+
+class BooleanArrayCodec(ArrayCodec):
+    """`MultiBinary` for nested lists of false and true."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__(spaces.MultiBinary(tuple(shape)))
+
+    def encode(self, element: Any) -> Any:
+        return np.asarray(element).astype(bool).tolist()
+
+
+class DictCodec:
+    """`Dict`: a JSON object with the same keys."""
+
+    def __init__(self, codecs: dict[str, Codec], space: spaces.Dict | None = None) -> None:
+        self.codecs = codecs
+        self.space: spaces.Space[Any] = (
+            spaces.Dict({name: codec.space for name, codec in codecs.items()}, sort_keys=False)
+            if space is None
+            else space
+        )
+        self._items = tuple(codecs.items())
+
+    def encode(self, element: Any) -> dict[str, Any]:
+        return {name: codec.encode(element[name]) for name, codec in self._items}
+
+    def decode(self, payload: Any) -> dict[str, Any]:
+        element = {}
+        for name, codec in self._items:
+            try:
+                element[name] = codec.decode(payload[name])
+            except SpaceError as error:
+                raise SpaceError(f"{name}: {error}") from error
+            except KeyError:
+                raise SpaceError(f"The payload has no field {name!r}; it has {sorted(payload)}") from None
+            except TypeError as error:
+                raise _misfit(payload, self.space) from error
+        return element
+
+
+class FieldCodec:
+    """A model of one field, as that field's own space."""
+
+    def __init__(self, name: str, codec: Codec) -> None:
+        self.name = name
+        self.codec = codec
+        self.space = codec.space
+        self._object = DictCodec({name: codec})
+
+    def encode(self, element: Any) -> dict[str, Any]:
+        return {self.name: self.codec.encode(element)}
+
+    def decode(self, payload: Any) -> Any:
+        return self._object.decode(payload)[self.name]
+
+
+class TupleCodec:
+    """`Tuple`: a JSON array of a fixed length, each place with a space of its own."""
+
+    def __init__(self, codecs: Sequence[Codec], space: spaces.Tuple | None = None) -> None:
+        self.codecs = tuple(codecs)
+        self.space: spaces.Space[Any] = (
+            spaces.Tuple([codec.space for codec in self.codecs]) if space is None else space
+        )
+
+    def encode(self, element: Any) -> list[Any]:
+        return [codec.encode(part) for codec, part in zip(self.codecs, element, strict=True)]
+
+    def decode(self, payload: Any) -> tuple[Any, ...]:
+        if not isinstance(payload, list) or len(payload) != len(self.codecs):
+            raise _misfit(payload, self.space)
+        return tuple(codec.decode(part) for codec, part in zip(self.codecs, payload, strict=True))
+
+
+class SequenceCodec:
+    """`Sequence`: a JSON array of any length."""
+
+    def __init__(self, item: Codec, space: spaces.Sequence | None = None) -> None:
+        self.item = item
+        self.space: spaces.Space[Any] = spaces.Sequence(item.space) if space is None else space
+        self._is_stacked = getattr(self.space, "stack", False)
+
+    def encode(self, element: Any) -> list[Any]:
+        if self._is_stacked:
+            element = _iterate_stacked(self.space, element)
+        return [self.item.encode(part) for part in element]
+
+    def decode(self, payload: Any) -> Any:
+        if not isinstance(payload, list):
+            raise _misfit(payload, self.space)
+        parts = tuple(self.item.decode(part) for part in payload)
+        return _stacked(self.space, parts) if self._is_stacked else parts
+
+
+class OneOfCodec:
+    """`OneOf` that a server declares: ``[index, payload]``."""
+
+    def __init__(self, codecs: Sequence[Codec], space: spaces.OneOf) -> None:
+        self.codecs = tuple(codecs)
+        self.space: spaces.Space[Any] = space
+
+    def encode(self, element: Any) -> list[Any]:
+        index, value = element
+        return [int(index), self.codecs[int(index)].encode(value)]
+
+    def decode(self, payload: Any) -> tuple[np.int64, Any]:
+        if not isinstance(payload, list) or len(payload) != 2 or payload[0] not in range(len(self.codecs)):
+            raise _misfit(payload, self.space)
+        return np.int64(payload[0]), self.codecs[payload[0]].decode(payload[1])
+
+
+class GraphCodec:
+    """`Graph` that a server declares: its nodes, edges and edge links as nested lists."""
+
+    def __init__(self, space: spaces.Graph) -> None:
+        self.space: spaces.Space[Any] = space
+        self._node_space, self._edge_space = space.node_space, space.edge_space
+
+    def encode(self, element: Any) -> dict[str, Any]:
+        return {
+            "nodes": named_infinities(element.nodes.tolist()),
+            "edges": None if element.edges is None else named_infinities(element.edges.tolist()),
+            "edge_links": None if element.edge_links is None else element.edge_links.tolist(),
+        }
+
+    def decode(self, payload: Any) -> spaces.GraphInstance:
+        try:
+            nodes = _rows(payload["nodes"], self._node_space)
+            edges, links = payload["edges"], payload["edge_links"]
+            return spaces.GraphInstance(
+                nodes,
+                None if edges is None else _rows(edges, self._edge_space),
+                None if links is None else np.array(links, dtype=np.int32).reshape(-1, 2),
+            )
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise _misfit(payload, self.space) from error
+
+
+def _iterate_stacked(space: spaces.Space[Any], element: Any) -> Sequence[Any]:
+    """The items of a stacked `Sequence`'s element."""
+    from gymnasium.vector.utils import iterate
+
+    assert isinstance(space, spaces.Sequence)
+    return tuple(iterate(space.stacked_feature_space, element))
+
+
+def _stacked(space: spaces.Space[Any], parts: Sequence[Any]) -> Any:
+    """The element of a stacked `Sequence` from its items."""
+    from gymnasium.vector.utils import concatenate, create_empty_array
+
+    assert isinstance(space, spaces.Sequence)
+    item_space = space.feature_space
+    return concatenate(item_space, parts, create_empty_array(item_space, len(parts)))
+
+
+def _rows(payload: Any, space: Any) -> np.ndarray[Any, Any]:
+    return np.array(payload, dtype=space.dtype).reshape(-1, *space.shape)
+
+
+def named_infinities(payload: Any) -> Any:
+    """Nested lists of numbers, with a string in the place of each infinity and NaN."""
+    if isinstance(payload, list):
+        return [named_infinities(part) for part in payload]
+    if isinstance(payload, float) and not math.isfinite(payload):
+        return "NaN" if math.isnan(payload) else "Infinity" if payload > 0 else "-Infinity"
+    return payload
+
+
+def _misfit(payload: Any, space: spaces.Space[Any]) -> SpaceError:
+    shown = repr(payload)
+    return SpaceError(f"{shown[:200]}{'…' if len(shown) > 200 else ''} does not fit {space}")

@@ -1,0 +1,182 @@
+"""Gymnasium spaces as JSON, exactly: what a server declares under ``x-gymnasium-space``.
+
+One entry of ``_KINDS`` a kind of space: how it is described, built again, and coded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from openenv_gym.errors import SchemaError
+from openenv_gym.spaces import codecs
+from openenv_gym.spaces.text import UnicodeText
+
+Json = dict[str, Any]
+
+
+class _Kind(NamedTuple):
+    type: type[spaces.Space[Any]]
+    describe: Callable[[Any], Json]
+    build: Callable[[Json], spaces.Space[Any]]
+    codec: Callable[[Any], codecs.Codec]
+
+
+def describe_space(space: spaces.Space[Any]) -> Json:
+    """The JSON description of a space.
+
+    Raises:
+        SchemaError: The space is of a kind that the protocol does not know.
+    """
+    for name, kind in _KINDS.items():
+        if type(space) is kind.type:
+            return {"type": name, **kind.describe(space)}
+    raise SchemaError(
+        f"{type(space).__name__} is not one of the spaces that can be sent: {', '.join(_KINDS)}. "
+        "Wrap the environment so that it has one of these."
+    )
+
+
+def build_space(description: Json) -> spaces.Space[Any]:
+    """The space that a description stands for; equal (``==``) to the one that was described.
+
+    Raises:
+        SchemaError: The description is not one that `describe_space` makes.
+    """
+    try:
+        return _KINDS[description["type"]].build(description)
+    except SchemaError:
+        raise
+    except Exception as error:
+        raise SchemaError(f"Not the description of a Gymnasium space: {str(description)[:200]}") from error
+
+
+def codec_from_space(space: spaces.Space[Any]) -> codecs.Codec:
+    """The codec of any space that `describe_space` knows."""
+    for kind in _KINDS.values():
+        if type(space) is kind.type:
+            return kind.codec(space)
+    raise SchemaError(f"{type(space).__name__} is not one of the spaces that can be sent")
+
+
+def _bound(values: Any) -> Any:
+    """A bound of a Box: one number where it is the same everywhere, else nested lists."""
+    first = values.flat[0] if values.size else values.dtype.type(0)
+    shortest = first if (values == first).all() else values
+    return codecs.named_infinities(shortest.tolist())
+
+
+def _describe_box(space: spaces.Box[Any]) -> Json:
+    return {
+        "low": _bound(space.low),
+        "high": _bound(space.high),
+        "shape": list(space.shape),
+        "dtype": space.dtype.name,
+    }
+
+
+def _build_box(description: Json) -> spaces.Space[Any]:
+    dtype, shape = np.dtype(description["dtype"]), tuple(description["shape"])
+    low, high = (
+        np.broadcast_to(np.array(description[bound], dtype=dtype), shape) for bound in ("low", "high")
+    )
+    return spaces.Box(low.copy(), high.copy(), shape, dtype.type)
+
+
+def _describe_text(space: spaces.Text) -> Json:
+    return {
+        "min_length": space.min_length,
+        "max_length": space.max_length,
+        "characters": "".join(space.character_list),
+    }
+
+
+def _describe_dict(space: spaces.Dict) -> Json:
+    return {"spaces": [[name, describe_space(part)] for name, part in space.spaces.items()]}
+
+
+def _build_dict(description: Json) -> spaces.Space[Any]:
+    parts = {name: build_space(part) for name, part in description["spaces"]}
+    return spaces.Dict(parts, sort_keys=False)
+
+
+_KINDS: dict[str, _Kind] = {
+    "Box": _Kind(spaces.Box, _describe_box, _build_box, codecs.ArrayCodec),
+    "Discrete": _Kind(
+        spaces.Discrete,
+        lambda space: {"n": int(space.n), "start": int(space.start), "dtype": space.dtype.name},
+        lambda d: spaces.Discrete(d["n"], start=d["start"], dtype=np.dtype(d["dtype"]).type),
+        codecs.IntegerCodec,
+    ),
+    "MultiDiscrete": _Kind(
+        spaces.MultiDiscrete,
+        lambda space: {
+            "nvec": space.nvec.tolist(),
+            "start": space.start.tolist(),
+            "dtype": space.dtype.name,
+        },
+        lambda d: spaces.MultiDiscrete(
+            np.array(d["nvec"]), dtype=np.dtype(d["dtype"]).type, start=np.array(d["start"])
+        ),
+        codecs.ArrayCodec,
+    ),
+    "MultiBinary": _Kind(
+        spaces.MultiBinary,
+        lambda space: {"shape": list(space.shape), "flat": isinstance(space.n, int)},
+        lambda d: spaces.MultiBinary(d["shape"][0] if d["flat"] else d["shape"]),
+        codecs.ArrayCodec,
+    ),
+    "Text": _Kind(
+        spaces.Text,
+        _describe_text,
+        lambda d: spaces.Text(d["max_length"], min_length=d["min_length"], charset=d["characters"]),
+        codecs.TextCodec,
+    ),
+    "UnicodeText": _Kind(
+        UnicodeText,
+        lambda space: {"min_length": space.min_length, "max_length": space.max_length},
+        lambda d: UnicodeText(d["min_length"], d["max_length"]),
+        codecs.TextCodec,
+    ),
+    "Tuple": _Kind(
+        spaces.Tuple,
+        lambda space: {"spaces": [describe_space(part) for part in space.spaces]},
+        lambda d: spaces.Tuple([build_space(part) for part in d["spaces"]]),
+        lambda space: codecs.TupleCodec([codec_from_space(part) for part in space.spaces], space),
+    ),
+    "Dict": _Kind(
+        spaces.Dict,
+        _describe_dict,
+        _build_dict,
+        lambda space: codecs.DictCodec(
+            {name: codec_from_space(part) for name, part in space.spaces.items()}, space
+        ),
+    ),
+    "Sequence": _Kind(
+        spaces.Sequence,
+        lambda space: {"space": describe_space(space.feature_space), "stack": space.stack},
+        lambda d: spaces.Sequence(build_space(d["space"]), stack=d["stack"]),
+        lambda space: codecs.SequenceCodec(codec_from_space(space.feature_space), space),
+    ),
+    "OneOf": _Kind(
+        spaces.OneOf,
+        lambda space: {"spaces": [describe_space(part) for part in space.spaces]},
+        lambda d: spaces.OneOf([build_space(part) for part in d["spaces"]]),
+        lambda space: codecs.OneOfCodec([codec_from_space(part) for part in space.spaces], space),
+    ),
+    "Graph": _Kind(
+        spaces.Graph,
+        lambda space: {
+            "node_space": describe_space(space.node_space),
+            "edge_space": None if space.edge_space is None else describe_space(space.edge_space),
+        },
+        lambda d: spaces.Graph(
+            build_space(d["node_space"]),
+            None if d["edge_space"] is None else build_space(d["edge_space"]),
+        ),
+        codecs.GraphCodec,
+    ),
+}

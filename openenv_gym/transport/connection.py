@@ -1,0 +1,157 @@
+"""One WebSocket, used by one caller at a time: a request, then its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+
+import websocket
+
+from openenv_gym.errors import DeadlineExceededError, ProtocolError, SessionLostError
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.http import not_openenv, unreachable
+
+_NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+_LEAVE_TAKING_TIMEOUT_S = 1.0
+
+
+class Connection:
+    """An open WebSocket to a server, which is one session there.
+
+    Args:
+        endpoint: The server.
+        connect_timeout_s: The time for the TCP, TLS and WebSocket handshakes, in seconds.
+
+    Raises:
+        EndpointUnreachableError: Nothing answers there.
+        DeadlineExceededError: The handshake took too long.
+        NotAnOpenEnvServerError: Something answers, but has no WebSocket at ``/ws``.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float) -> None:
+        self.endpoint = endpoint
+        self._process = os.getpid()
+        try:
+            self._socket: websocket.WebSocket | None = websocket.create_connection(
+                endpoint.websocket_url, timeout=connect_timeout_s, sockopt=_NO_DELAY
+            )
+        except (websocket.WebSocketTimeoutException, TimeoutError) as error:
+            raise DeadlineExceededError(
+                f"{endpoint} did not open a WebSocket within {connect_timeout_s:g} s"
+            ) from error
+        except websocket.WebSocketBadStatusException as error:
+            raise not_openenv(endpoint, f"it answers {error.status_code} at /ws") from error
+        except websocket.WebSocketException as error:
+            raise not_openenv(endpoint, f"no WebSocket at /ws ({error})") from error
+        except OSError as error:
+            raise unreachable(endpoint, error) from error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be made: not closed, not lost, and not inherited through a fork."""
+        return self._socket is not None and self._process == os.getpid()
+
+    def request(self, message: str, *, timeout_s: float, what: str) -> str:
+        """Sends a message and waits for its answer.
+
+        After any failure the socket is dropped, so that a late answer is never read as the answer to
+        another request. Nothing is sent twice.
+
+        Args:
+            message: The request, as text.
+            timeout_s: The time until the answer is here, in seconds.
+            what: The request's name in an error message ("step 12").
+
+        Raises:
+            DeadlineExceededError: No answer in time.
+            SessionLostError: The connection broke.
+            ProtocolError: The answer is not a text frame.
+        """
+        if self._socket is None or not self.is_open:
+            raise SessionLostError(
+                f"The connection to {self.endpoint} is closed; call reset for a new session"
+            )
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._socket.settimeout(timeout_s)
+            self._send(message)
+            return self._receive(deadline)
+        except (websocket.WebSocketTimeoutException, TimeoutError) as error:
+            self.drop()
+            raise DeadlineExceededError(
+                f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, because "
+                "a late answer could be mistaken for the next one; call reset for a new session."
+            ) from error
+        except (websocket.WebSocketException, OSError) as error:
+            self.drop()
+            raise SessionLostError(
+                f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone with "
+                "it; call reset for a new session."
+            ) from error
+        except ProtocolError:
+            self.drop()
+            raise
+
+    def _send(self, message: str) -> None:
+        """Sends a request.
+
+        A server that refuses a session says why and hangs up. Sending then fails, but the refusal can still
+        be read: so a failure here is left for `_receive` to find.
+        """
+        assert self._socket is not None
+        with contextlib.suppress(websocket.WebSocketConnectionClosedException, ConnectionError):
+            self._socket.send(message)
+
+    def _receive(self, deadline: float) -> str:
+        """The next text frame. Pings, which are answered on the way, do not move the deadline."""
+        assert self._socket is not None
+        while True:
+            self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
+            opcode, frame = self._socket.recv_data_frame(control_frame=True)
+            if opcode == websocket.ABNF.OPCODE_TEXT:
+                return frame.data.decode() if isinstance(frame.data, bytes) else str(frame.data)
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                raise websocket.WebSocketConnectionClosedException(
+                    f"the server closed it{_reason(frame.data)}"
+                )
+            if opcode == websocket.ABNF.OPCODE_BINARY:
+                raise ProtocolError(
+                    f"{self.endpoint} sent a binary frame, which version 1 of the protocol does not have; "
+                    "the session is dropped"
+                )
+
+    def close(self, farewell: str | None = None) -> None:
+        """Ends the session and the connection. Safe to call again.
+
+        Args:
+            farewell: A last message that tells the server.
+        """
+        if self._socket is None or not self.is_open:
+            self.drop()
+            return
+        try:
+            self._socket.settimeout(_LEAVE_TAKING_TIMEOUT_S)
+            if farewell is not None:
+                self._socket.send(farewell)
+            self._socket.close(timeout=_LEAVE_TAKING_TIMEOUT_S)
+        except (websocket.WebSocketException, OSError):
+            # The server is gone already, which is what closing is for.
+            pass
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Lets go of the socket without a word. After a fork this leaves the parent's session untouched."""
+        if self._socket is not None:
+            raw = self._socket.sock
+            self._socket = None
+            if raw is not None:
+                raw.close()
+
+
+def _reason(close_frame_data: bytes) -> str:
+    """What a close frame says, after its two bytes of status code (RFC 6455, section 5.5.1)."""
+    reason = close_frame_data[2:].decode(errors="replace")
+    return f": {reason}" if reason else ""

@@ -1,0 +1,132 @@
+"""A session on a server, over version 1 of the protocol: requests in, answers or our errors out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openenv_gym.errors import (
+    ActionRefusedError,
+    CapacityError,
+    ProtocolError,
+    RemoteEnvironmentError,
+    RemoteError,
+)
+from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.wire import v1
+from openenv_gym.wire.codes import ErrorCode
+
+
+class Session:
+    """A session that opens its connection when it is first needed.
+
+    Args:
+        endpoint: The server.
+        connect_timeout_s: The time to open the connection, in seconds.
+        message_timeout_s: The time for each answer, in seconds.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, message_timeout_s: float) -> None:
+        self.endpoint = endpoint
+        self.connect_timeout_s = connect_timeout_s
+        self.message_timeout_s = message_timeout_s
+        self._connection: Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection. A fork, a copy and a pickle have none."""
+        return self._connection is not None and self._connection.is_open
+
+    def open(self) -> None:
+        """Opens the connection, where there is none."""
+        if not self.is_open:
+            self.close()
+            self._connection = Connection(self.endpoint, connect_timeout_s=self.connect_timeout_s)
+
+    def reset(self, data: dict[str, Any]) -> v1.StepAnswer:
+        """Starts an episode, on a new connection where there is none."""
+        self.open()
+        return self._step_answer(v1.encode_reset(data), "reset")
+
+    def step(self, payload: dict[str, Any], what: str = "step") -> v1.StepAnswer:
+        """Takes one action. It is never sent a second time."""
+        return self._step_answer(v1.encode_step(payload), what)
+
+    def state(self) -> dict[str, Any]:
+        """Where the session stands."""
+        answer = self._ask(v1.STATE_REQUEST, "state")
+        if not isinstance(answer, v1.StateAnswer):
+            raise self._wrong_answer(answer, "state")
+        return answer.data
+
+    def close(self) -> None:
+        """Ends the session. Safe to call again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(v1.CLOSE_REQUEST)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the connection, which is this process's own."""
+        return {**self.__dict__, "_connection": None}
+
+    def _step_answer(self, request: str, what: str) -> v1.StepAnswer:
+        answer = self._ask(request, what)
+        if not isinstance(answer, v1.StepAnswer):
+            raise self._wrong_answer(answer, what)
+        return answer
+
+    def _ask(self, request: str, what: str) -> v1.Answer:
+        self._connection = self._connection or Connection(
+            self.endpoint, connect_timeout_s=self.connect_timeout_s
+        )
+        answer = v1.decode_answer(
+            self._connection.request(request, timeout_s=self.message_timeout_s, what=what)
+        )
+        if isinstance(answer, v1.ErrorAnswer):
+            raise self._remote_error(answer, what)
+        return answer
+
+    def _wrong_answer(self, answer: v1.Answer, what: str) -> ProtocolError:
+        self.close()
+        return ProtocolError(f"{self.endpoint} answered {what} with a {type(answer).__name__}")
+
+    def _remote_error(self, answer: v1.ErrorAnswer, what: str) -> RemoteError:
+        where = f"{self.endpoint}, {what}"
+        match answer.code:
+            case ErrorCode.CAPACITY_REACHED:
+                self.close()
+                return CapacityError(
+                    f"{where}: no session is free. {_sentence(answer.message)} Or close one of yours: env.close().",
+                    code=answer.code,
+                    details=answer.details,
+                )
+            case ErrorCode.VALIDATION_ERROR:
+                problems = answer.details.get("errors")
+                named = [
+                    f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}"
+                    for item in (problems if isinstance(problems, list) else [])
+                    if isinstance(item, dict)
+                ]
+                detail = "" if all(name in answer.message for name in named) else f" ({'; '.join(named)})"
+                return ActionRefusedError(
+                    f"{where}: {_sentence(answer.message + detail)} Nothing was done; the session goes on.",
+                    code=answer.code,
+                    details=answer.details,
+                )
+            case ErrorCode.EXECUTION_ERROR:
+                return RemoteEnvironmentError(
+                    f"{where}: the environment raised {_sentence(answer.message)} The session is still there; "
+                    "the server's log has the traceback.",
+                    code=answer.code,
+                    details=answer.details,
+                )
+            case ErrorCode.FACTORY_ERROR | ErrorCode.SESSION_ERROR:
+                self.close()
+        return RemoteError(
+            f"{where}: {_sentence(answer.message)} ({answer.code})", code=answer.code, details=answer.details
+        )
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

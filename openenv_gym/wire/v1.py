@@ -1,0 +1,182 @@
+"""Version 1 of the protocol: JSON in text frames, one session a WebSocket, answers in order.
+
+Requests have a ``type`` and most of them ``data``; each has one answer. The shapes are those that published
+OpenEnv servers speak. What older servers leave out, or put elsewhere, is accepted as well.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from openenv_gym.errors import ProtocolError
+from openenv_gym.wire.codes import ErrorCode
+
+STATE_REQUEST = '{"type":"state"}'
+CLOSE_REQUEST = '{"type":"close"}'
+
+
+@dataclass(slots=True)
+class Request:
+    """One message from a client, as the server reads it."""
+
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class StepAnswer:
+    """The answer to ``reset`` and ``step``."""
+
+    observation: dict[str, Any]
+    reward: bool | int | float | None
+    terminated: bool
+    truncated: bool
+    metadata: dict[str, Any]
+
+
+@dataclass(slots=True)
+class StateAnswer:
+    """The answer to ``state``."""
+
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ErrorAnswer:
+    """What the server answers to a request that it did not do."""
+
+    message: str
+    code: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+Answer = StepAnswer | StateAnswer | ErrorAnswer
+
+
+class BadRequestError(ProtocolError):
+    """A request that cannot be read; ``code`` says why."""
+
+    def __init__(self, message: str, code: ErrorCode) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+def encode_reset(data: dict[str, Any]) -> str:
+    """The request for a new episode; ``data`` holds ``seed`` and what else the environment's reset takes."""
+    return _dump({"type": "reset", "data": data})
+
+
+def encode_step(payload: dict[str, Any]) -> str:
+    """The request for one step; ``payload`` holds the action's fields."""
+    return _dump({"type": "step", "data": payload})
+
+
+def decode_request(text: str) -> Request:
+    """Reads a client's message.
+
+    Raises:
+        BadRequestError: The text is not JSON, not an object, or has no type.
+    """
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"The message is not valid JSON: {error}", ErrorCode.INVALID_JSON) from error
+    if not isinstance(message, dict):
+        raise BadRequestError(
+            f"A message is a JSON object with a type, not {type(message).__name__}",
+            ErrorCode.VALIDATION_ERROR,
+        )
+    kind = message.get("type")
+    if not isinstance(kind, str):
+        raise BadRequestError('The message has no "type"', ErrorCode.UNKNOWN_TYPE)
+    data = message.get("data", {})
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise BadRequestError(
+            f'"data" is a JSON object, not {type(data).__name__}', ErrorCode.VALIDATION_ERROR
+        )
+    return Request(kind, data)
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+def encode_state(data_json: str) -> str:
+    """The answer to ``state``; ``data_json`` is the state as JSON text."""
+    return f'{{"type":"state","data":{data_json}}}'
+
+
+def encode_observation(data_json: str) -> str:
+    """The answer to ``reset`` and ``step``; ``data_json`` is the result as JSON text."""
+    return f'{{"type":"observation","data":{data_json}}}'
+
+
+def encode_error(message: str, code: ErrorCode, **details: Any) -> str:
+    """The answer to a request that was not done."""
+    return _dump({"type": "error", "data": {"message": message, "code": code.value, **details}})
+
+
+def decode_answer(text: str | bytes) -> Answer:
+    """Reads a server's message.
+
+    Raises:
+        ProtocolError: The text is none of the answers that the protocol knows.
+    """
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"The server sent what is not JSON: {_excerpt(text)}") from error
+    if not isinstance(message, dict) or not isinstance(message.get("data"), dict):
+        raise ProtocolError(f'The server sent a message without "type" and "data": {_excerpt(text)}')
+    kind, data = message.get("type"), message["data"]
+    if kind == "observation":
+        return decode_step_data(data)
+    if kind == "state":
+        return StateAnswer(data)
+    if kind == "error":
+        code = str(data.pop("code", ErrorCode.EXECUTION_ERROR.value))
+        return ErrorAnswer(str(data.pop("message", "no message")), code, data)
+    raise ProtocolError(f"The server sent a message of the unknown type {kind!r}: {_excerpt(text)}")
+
+
+def decode_step_data(data: dict[str, Any]) -> StepAnswer:
+    """Reads the ``data`` of an observation message, in any of the shapes that servers send.
+
+    Version 1 has one flag, ``done``. The episode was truncated where the server says so: beside ``done``, or
+    in the metadata as ``truncated`` or Gymnasium's ``TimeLimit.truncated``. It was terminated otherwise,
+    and also where the metadata says ``terminated``.
+
+    Raises:
+        ProtocolError: There is no observation in it.
+    """
+    observation = data.get("observation")
+    if not isinstance(observation, dict):
+        raise ProtocolError(f"The server's answer has no observation; it has {sorted(data)}")
+    inner = observation.pop("metadata", None)
+    outer = data.get("metadata")
+    metadata = {**(inner if isinstance(inner, dict) else {}), **(outer if isinstance(outer, dict) else {})}
+    done = bool(data.get("done", observation.get("done", False)))
+    reward = data.get("reward", observation.get("reward"))
+    truncated = data.get("truncated")
+    if truncated is None:
+        truncated = metadata.get("truncated", metadata.get("TimeLimit.truncated", False))
+    truncated = bool(truncated) and done
+    terminated = done and (not truncated or metadata.get("terminated") is True)
+    observation.pop("done", None)
+    observation.pop("reward", None)
+    return StepAnswer(observation, reward, terminated, truncated, metadata)
+
+
+def _dump(message: dict[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"))
+
+
+def _excerpt(text: str | bytes) -> str:
+    shown = text[:200]
+    return repr(shown) + ("…" if len(text) > len(shown) else "")

@@ -1,0 +1,20 @@
+"""What an environment's author needs: an `Environment` to subclass, and `create_app` to serve it."""
+
+from __future__ import annotations
+
+from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
+from openenv_server.app import create_app
+from openenv_server.environment import Environment, Transform
+from openenv_server.gymnasium_environment import GymnasiumEnvironment, gymnasium_factory
+
+__all__ = [
+    "Action",
+    "Environment",
+    "EnvironmentMetadata",
+    "GymnasiumEnvironment",
+    "Observation",
+    "State",
+    "Transform",
+    "create_app",
+    "gymnasium_factory",
+]

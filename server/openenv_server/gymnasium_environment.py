@@ -1,0 +1,164 @@
+"""Any local Gymnasium environment as an OpenEnv environment, with its exact spaces in the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+from uuid import uuid4
+
+import gymnasium as gym
+import numpy as np
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from openenv_gym.contract import SPACE_KEYWORD
+from openenv_gym.errors import SpaceError
+from openenv_gym.spaces import codec_from_space, describe_space
+from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
+from openenv_server.environment import Environment
+
+MakeEnv = Callable[[], gym.Env[Any, Any]]
+
+
+class SpaceField:
+    """Makes a model's field hold an element of a Gymnasium space.
+
+    JSON payloads are decoded and checked against the space; elements are encoded on the way out.
+    """
+
+    def __init__(self, space: gym.Space[Any]) -> None:
+        self.space = space
+        self.codec = codec_from_space(space)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(self.codec.encode),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"title": str(self.space)[:80], SPACE_KEYWORD: describe_space(self.space)}
+
+    def _validate(self, payload: Any) -> Any:
+        try:
+            element = self.codec.decode(payload)
+        except SpaceError as error:
+            raise PydanticCustomError("space", "{reason}", {"reason": str(error)}) from error
+        if not self.space.contains(element):
+            raise PydanticCustomError(
+                "space", "{value} is not in {space}", {"value": str(payload)[:200], "space": str(self.space)}
+            )
+        return element
+
+
+class GymnasiumModels(NamedTuple):
+    """The action and the observation model that a Gymnasium environment's spaces make."""
+
+    action: type[Action]
+    observation: type[Observation]
+
+
+def models_from_spaces(action_space: gym.Space[Any], observation_space: gym.Space[Any]) -> GymnasiumModels:
+    """Models of one field each, ``action`` and ``observation``, that hold elements of the spaces."""
+    action_field: Any = Annotated[Any, SpaceField(action_space)]
+    observation_field: Any = Annotated[Any, SpaceField(observation_space)]
+    return GymnasiumModels(
+        create_model("GymnasiumAction", __base__=Action, action=(action_field, ...)),
+        create_model("GymnasiumObservation", __base__=Observation, observation=(observation_field, ...)),
+    )
+
+
+class GymnasiumEnvironment(Environment[Any, Any, State]):
+    """Serves a Gymnasium environment.
+
+    Args:
+        make_env: Makes the environment.
+        models: The models of its spaces; made anew where left out.
+    """
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def __init__(self, make_env: MakeEnv, models: GymnasiumModels | None = None) -> None:
+        super().__init__()
+        self._env = make_env()
+        self._models = models or models_from_spaces(self._env.action_space, self._env.observation_space)
+        self._state = State()
+
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> Observation:
+        """Resets the environment; further keywords are Gymnasium's ``options``."""
+        observation, info = self._env.reset(seed=seed, options=options or None)
+        self._state = State(episode_id=episode_id or str(uuid4()))
+        return self._models.observation.model_construct(
+            observation=observation, done=False, reward=None, truncated=None, metadata=plain_info(info)
+        )
+
+    def step(self, action: Any, timeout_s: float | None = None, **kwargs: Any) -> Observation:
+        """Steps the environment."""
+        observation, reward, terminated, truncated, info = self._env.step(action.action)
+        self._state.step_count += 1
+        metadata = plain_info(info)
+        if terminated and truncated:
+            # Version 1 has `done` and `truncated` only, which cannot say both.
+            metadata["terminated"] = True
+        return self._models.observation.model_construct(
+            observation=observation,
+            done=bool(terminated or truncated),
+            reward=float(reward),
+            truncated=bool(truncated),
+            metadata=metadata,
+        )
+
+    @property
+    def state(self) -> State:
+        """The episode's name and its steps."""
+        return self._state
+
+    def get_metadata(self) -> EnvironmentMetadata:
+        """The environment's id and what its docstring says in a sentence."""
+        spec = self._env.spec
+        name = spec.id if spec else type(self._env.unwrapped).__name__
+        return EnvironmentMetadata(name=name, description=f"Gymnasium's {name}, served by OpenEnv")
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._env.close()
+
+
+def gymnasium_factory(make_env: MakeEnv) -> tuple[Callable[[], GymnasiumEnvironment], GymnasiumModels]:
+    """What `create_app` needs to serve a Gymnasium environment: a factory, and the models of its spaces.
+
+    Example:
+        >>> factory, models = gymnasium_factory(lambda: gym.make("CartPole-v1"))
+        >>> app = create_app(factory, models.action, models.observation)
+    """
+    probe = make_env()
+    models = models_from_spaces(probe.action_space, probe.observation_space)
+    probe.close()
+
+    def make() -> GymnasiumEnvironment:
+        return GymnasiumEnvironment(make_env, models)
+
+    return make, models
+
+
+def plain_info(info: dict[str, Any]) -> dict[str, Any]:
+    """An ``info`` as JSON values. What JSON cannot hold is replaced by its ``repr``."""
+    return {str(key): _plain(value) for key, value in info.items()}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case np.generic() | np.ndarray():
+            return value.tolist()
+        case dict():
+            return plain_info(value)
+        case list() | tuple():
+            return [_plain(part) for part in value]
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case _:
+            return repr(value)

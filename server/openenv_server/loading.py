@@ -1,0 +1,99 @@
+"""From an environment's folder to its application."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from fastapi import FastAPI
+
+from openenv_gym.errors import ConfigurationError
+
+MANIFEST = "openenv.yaml"
+_DEFAULT_APP = "server.app:app"
+
+
+def load_folder(folder: Path) -> tuple[str, FastAPI]:
+    """The name and the application of an environment's folder, as its ``openenv.yaml`` says.
+
+    The application may import its neighbours as the image does (``from models import …``) or as a package
+    does (``from ..models import …``); both work.
+
+    Args:
+        folder: The folder with ``openenv.yaml``.
+
+    Raises:
+        ConfigurationError: There is no environment in the folder, or it cannot be imported.
+    """
+    manifest = _read_manifest(folder)
+    name = str(manifest.get("name") or folder.name)
+    module_name, _, attribute = str(manifest.get("app") or _DEFAULT_APP).partition(":")
+    sys.path.insert(0, str(folder))
+    try:
+        module = _import_app(folder, module_name)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{folder / MANIFEST}: importing {module_name} failed: {type(error).__name__}: {error}"
+        ) from error
+    app = getattr(module, attribute or "app", None)
+    if not isinstance(app, FastAPI):
+        raise ConfigurationError(
+            f"{folder / MANIFEST}: {module_name} has no application named {attribute or 'app'!r}; "
+            "it is what create_app returns"
+        )
+    return name, app
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{folder} has no {MANIFEST}, so it is not an environment's folder. "
+            "Go into one, or serve a Gymnasium environment: openenv serve --gym CartPole-v1"
+        )
+    try:
+        manifest = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    if not isinstance(manifest, dict):
+        raise ConfigurationError(f"{path} is not a table of settings, such as name: my_env")
+    return manifest
+
+
+def _import_app(folder: Path, module_name: str) -> ModuleType:
+    """Imports as the image does, and as a package where the application needs that."""
+    try:
+        return importlib.import_module(module_name)
+    except ImportError as error:
+        if "relative import" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == module_name.split(".")[0]]:
+        del sys.modules[name]
+    package = _import_package(folder)
+    # What is imported in both ways has to be one module, or its classes would not be the same classes.
+    for path in folder.glob("*.py"):
+        if path.stem in {"models"}:
+            sys.modules[path.stem] = importlib.import_module(f"{package}.{path.stem}")
+    return importlib.import_module(f"{package}.{module_name}")
+
+
+def _import_package(folder: Path) -> str:
+    """Makes the folder a package, whatever it is called; returns the package's name."""
+    name = re.sub(r"\W", "_", folder.resolve().name)
+    init = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        name, init if init.exists() else None, submodule_search_locations=[str(folder)]
+    )
+    if spec is None:
+        raise ConfigurationError(f"{folder} cannot be made a package")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    if spec.loader is not None and init.exists():
+        spec.loader.exec_module(package)
+    return name

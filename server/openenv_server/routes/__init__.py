@@ -1,0 +1,1 @@
+"""The routes: HTTP, and the WebSocket of version 1."""

@@ -1,0 +1,139 @@
+"""The WebSocket of version 1: one session a socket, JSON in text frames, answers in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ValidationError
+
+from openenv_gym.wire import v1
+from openenv_gym.wire.codes import ErrorCode
+from openenv_server.calls import UnknownKeywordsError
+from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
+
+log = logging.getLogger("openenv_server")
+
+_TRY_AGAIN_LATER = 1013
+_INTERNAL_ERROR = 1011
+
+
+def websocket_routes(
+    sessions: Sessions, action_model: type[BaseModel], session_timeout_s: float | None
+) -> APIRouter:
+    """The route ``/ws``."""
+    router = APIRouter()
+
+    @router.websocket("/ws")
+    async def session_socket(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            session = await sessions.open()
+        except CapacityReachedError as error:
+            await _refuse(
+                socket,
+                v1.encode_error(
+                    str(error),
+                    ErrorCode.CAPACITY_REACHED,
+                    active_sessions=error.active,
+                    max_sessions=error.capacity,
+                ),
+                _TRY_AGAIN_LATER,
+            )
+            return
+        except FactoryFailedError as error:
+            answer = v1.encode_error(str(error), ErrorCode.FACTORY_ERROR, factory_name=error.factory_name)
+            await _refuse(socket, answer, _INTERNAL_ERROR)
+            return
+        try:
+            await _serve(socket, session, action_model, session_timeout_s)
+        except WebSocketDisconnect:
+            log.debug("a client left")
+        finally:
+            await sessions.close(session)
+
+    return router
+
+
+async def _refuse(socket: WebSocket, answer: str, code: int) -> None:
+    try:
+        await socket.send_text(answer)
+        await socket.close(code)
+    except (WebSocketDisconnect, RuntimeError):
+        log.debug("a client that was refused had left already")
+
+
+async def _serve(
+    socket: WebSocket, session: Session, action_model: type[BaseModel], session_timeout_s: float | None
+) -> None:
+    """Answers requests until the client says close, leaves, or falls silent for too long."""
+    while True:
+        try:
+            async with asyncio.timeout(session_timeout_s):
+                frame = await socket.receive()
+        except TimeoutError:
+            message = f"Nothing came for {session_timeout_s:g} s, so the session is closed"
+            await _refuse(socket, v1.encode_error(message, ErrorCode.SESSION_ERROR), _TRY_AGAIN_LATER)
+            return
+        if frame["type"] == "websocket.disconnect":
+            return
+        text = frame.get("text")
+        if text is None:
+            message = "Version 1 of the protocol has text frames only; a binary frame ends the session"
+            await _refuse(socket, v1.encode_error(message, ErrorCode.INVALID_JSON), 1003)
+            return
+        try:
+            request = v1.decode_request(text)
+        except v1.BadRequestError as error:
+            await socket.send_text(v1.encode_error(str(error), error.code))
+            continue
+        if request.type == "close":
+            await socket.close()
+            return
+        await socket.send_text(await answer(session, request, action_model))
+
+
+async def answer(session: Session, request: v1.Request, action_model: type[BaseModel]) -> str:
+    """The answer to one request; an environment that raises is answered with an error, and lives on."""
+    action: BaseModel | None = None
+    if request.type == "step":
+        try:
+            action = action_model.model_validate(request.data)
+        except ValidationError as error:
+            message = f"The action is refused: {in_words(error)}"
+            return v1.encode_error(message, ErrorCode.VALIDATION_ERROR, errors=plain_errors(error))
+    try:
+        match request.type:
+            case "step":
+                return v1.encode_observation(await session.step(action))
+            case "reset":
+                return v1.encode_observation(await session.reset(request.data))
+            case "state":
+                return v1.encode_state(await session.state())
+            case other:
+                return v1.encode_error(
+                    f"There is no message of the type {other!r}; there are reset, step, state and close",
+                    ErrorCode.UNKNOWN_TYPE,
+                )
+    except UnknownKeywordsError as error:
+        return v1.encode_error(str(error), ErrorCode.VALIDATION_ERROR)
+    except Exception as error:
+        log.error("the environment raised in %s", request.type, exc_info=error)
+        return v1.encode_error(f"{type(error).__name__}: {error}", ErrorCode.EXECUTION_ERROR)
+
+
+def plain_errors(error: ValidationError) -> list[dict[str, Any]]:
+    """Pydantic's list of what is wrong, as JSON values."""
+    errors: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
+    return errors
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong, in a line: each field's path and what is said of it."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'action'}: {item['msg']}"
+        for item in error.errors(include_url=False)
+    )

@@ -1,0 +1,79 @@
+"""Observations and states as the JSON text that goes on the wire."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from openenv_gym.contract import BESIDE_MARK
+
+
+class WrongResultError(TypeError):
+    """An environment returned what is not an observation, or not a state."""
+
+
+def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = None) -> str:
+    """The ``data`` of an observation message, as JSON text. NaN and infinity become null.
+
+    Args:
+        observation: A Pydantic model with ``done`` and ``reward``.
+        extra_metadata: What the server adds to the observation's own metadata.
+
+    Raises:
+        WrongResultError: The environment returned something else.
+    """
+    if not isinstance(observation, BaseModel):
+        raise WrongResultError(
+            f"The environment returned {type(observation).__name__}, not an observation; "
+            "reset and step return an instance of the observation model"
+        )
+    beside = _beside(type(observation))
+    fields = observation.model_dump_json(exclude=set(beside), fallback=plain)
+    reward = to_json(getattr(observation, "reward", None), fallback=plain).decode()
+    done = "true" if getattr(observation, "done", False) else "false"
+    parts = [f'"observation":{fields},"reward":{reward},"done":{done}']
+    if "truncated" in beside and (truncated := getattr(observation, "truncated", None)) is not None:
+        parts.append(f'"truncated":{"true" if truncated else "false"}')
+    metadata = getattr(observation, "metadata", None) or {}
+    if extra_metadata:
+        metadata = {**metadata, **extra_metadata}
+    if metadata:
+        parts.append(f'"metadata":{to_json(metadata, fallback=plain, inf_nan_mode="null").decode()}')
+    return "{" + ",".join(parts) + "}"
+
+
+def state_json(state: Any) -> str:
+    """The ``data`` of a state message, as JSON text."""
+    if isinstance(state, BaseModel):
+        return state.model_dump_json(fallback=plain)
+    if isinstance(state, dict):
+        return to_json(state, fallback=plain, inf_nan_mode="null").decode()
+    raise WrongResultError(
+        f"The environment's state is {type(state).__name__}, not an instance of a state model"
+    )
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's own.
+
+    Raises:
+        TypeError: It is something else, which JSON does not have.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+@cache
+def _beside(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of an observation model that stand beside the observation on the wire."""
+    marked = {
+        name
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(BESIDE_MARK)
+    }
+    return frozenset({"done", "reward"} | marked)

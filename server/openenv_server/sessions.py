@@ -1,0 +1,187 @@
+"""Sessions: one environment each, on a thread of its own, within the server's capacity."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from openenv_gym.errors import ConfigurationError
+from openenv_server.calls import Calls, class_behind, own_attribute
+from openenv_server.serialization import observation_json, state_json
+
+DEFAULT_CAPACITY = 64
+
+Factory = Callable[[], Any]
+T = TypeVar("T")
+log = logging.getLogger("openenv_server")
+
+
+class CapacityReachedError(Exception):
+    """All sessions are taken."""
+
+    def __init__(self, active: int, capacity: int) -> None:
+        self.active = active
+        self.capacity = capacity
+        super().__init__(
+            f"The server is at its capacity of {capacity} session{'s' if capacity != 1 else ''}. Close one, "
+            "or let the server have more (MAX_CONCURRENT_ENVS, or `openenv serve --max-sessions`)"
+        )
+
+
+class FactoryFailedError(Exception):
+    """The environment could not be made."""
+
+    def __init__(self, factory_name: str, cause: Exception) -> None:
+        self.factory_name = factory_name
+        super().__init__(f"{factory_name}() raised {type(cause).__name__}: {cause}")
+
+
+class Session:
+    """One environment and the thread that makes, drives and closes it.
+
+    ``async`` methods of the environment run on the event loop instead.
+    """
+
+    def __init__(self, factory: Factory) -> None:
+        self._factory = factory
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="openenv-session")
+        self._environment: Any = None
+        self._calls: Calls
+
+    @property
+    def environment(self) -> Any:
+        """The environment, once `open` has made it."""
+        return self._environment
+
+    async def open(self) -> None:
+        """Makes the environment.
+
+        Raises:
+            FactoryFailedError: The factory raised.
+        """
+        try:
+            self._environment = await self.run(self._factory)
+        except Exception as error:
+            self._thread.shutdown(wait=False)
+            name = getattr(self._factory, "__name__", repr(self._factory))
+            log.exception("the environment factory %s failed", name)
+            raise FactoryFailedError(name, error) from error
+        self._calls = Calls(type(self._environment))
+
+    async def reset(self, data: dict[str, Any]) -> str:
+        """Starts an episode; returns the result as JSON text."""
+        arguments, seed_ignored = self._calls.reset_arguments(data)
+        method = getattr(self._environment, self._calls.reset_name)
+        extra = {"seed_ignored": True} if seed_ignored else None
+        if self._calls.reset_is_async:
+            return observation_json(await method(**arguments), extra)
+        return await self.run(lambda: observation_json(method(**arguments), extra))
+
+    async def step(self, action: Any, extras: dict[str, Any] | None = None) -> str:
+        """Takes one action; returns the result as JSON text."""
+        arguments = self._calls.step_arguments(extras) if extras else {}
+        method = getattr(self._environment, self._calls.step_name)
+        if self._calls.step_is_async:
+            return observation_json(await method(action, **arguments))
+        return await self.run(lambda: observation_json(method(action, **arguments)))
+
+    async def state(self) -> str:
+        """Where the session stands, as JSON text."""
+
+        def read() -> str:
+            state = self._environment.state
+            return state_json(state() if callable(state) else state)
+
+        return await self.run(read)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Runs something on the session's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def close(self) -> None:
+        """Closes the environment, and lets the thread go."""
+        close = getattr(self._environment, "close", None)
+        try:
+            if close is not None:
+                await (close() if self._calls.close_is_async else self.run(close))
+        except Exception:
+            log.exception("closing %s failed", type(self._environment).__name__)
+        finally:
+            self._thread.shutdown(wait=False)
+
+
+class Sessions:
+    """All sessions of a server.
+
+    Args:
+        factory: Makes an environment.
+        capacity: How many there may be at a time.
+    """
+
+    def __init__(self, factory: Factory, capacity: int) -> None:
+        self.factory = factory
+        self.capacity = capacity
+        self.active = 0
+
+    async def open(self) -> Session:
+        """A new session.
+
+        Raises:
+            CapacityReachedError: There is no room for one.
+            FactoryFailedError: The environment could not be made.
+        """
+        if self.active >= self.capacity:
+            raise CapacityReachedError(self.active, self.capacity)
+        self.active += 1
+        session = Session(self.factory)
+        try:
+            await session.open()
+        except BaseException:
+            self.active -= 1
+            raise
+        if self.capacity > 1 and concurrency_of(type(session.environment)) is False:
+            log.warning("%s allows one session at a time", type(session.environment).__name__)
+            self.capacity = 1
+        return session
+
+    async def close(self, session: Session) -> None:
+        """Ends a session; its place is free once its environment is closed."""
+        try:
+            await session.close()
+        finally:
+            self.active -= 1
+
+
+def concurrency_of(kind: type | None) -> bool | None:
+    """What an author's own class says of concurrent sessions; None where it says nothing."""
+    said = own_attribute(kind, "SUPPORTS_CONCURRENT_SESSIONS") if kind is not None else None
+    return None if said is None else bool(said)
+
+
+def decide_capacity(factory: Factory, asked_for: int | None) -> int:
+    """How many sessions a server has.
+
+    Args:
+        factory: Makes an environment.
+        asked_for: What the configuration says, if it does.
+
+    Raises:
+        ConfigurationError: More are asked for than the environment's class allows.
+    """
+    kind = class_behind(factory)
+    alone = concurrency_of(kind) is False
+    if asked_for is None:
+        return 1 if alone else DEFAULT_CAPACITY
+    if asked_for < 1:
+        raise ConfigurationError(f"A server has at least one session, not {asked_for}")
+    if alone and asked_for > 1:
+        name = getattr(kind, "__name__", "The environment")
+        raise ConfigurationError(
+            f"{asked_for} concurrent sessions were asked for, but {name} sets "
+            "SUPPORTS_CONCURRENT_SESSIONS = False. Ask for 1, or set it to True if two instances in one "
+            "process do not disturb each other."
+        )
+    return asked_for
