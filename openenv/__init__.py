@@ -1,0 +1,1 @@
+"""The import paths of the guide, for those who have openenv-gym alone. Re-exports, nothing else."""

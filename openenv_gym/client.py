@@ -119,7 +119,12 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     def connect(self: ClientT) -> ClientT:
         """Opens the session now, instead of with the first call."""
-        return self._call(lambda: (self._open_session().open(), self)[1])
+
+        def open_session() -> ClientT:
+            self._open_session().open()
+            return self
+
+        return self._call(open_session)
 
     def close(self) -> None:
         """Ends the session. Safe to call again."""

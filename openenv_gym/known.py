@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ def registry_file() -> Path:
 
 def notes_folder() -> Path:
     """Where running servers leave their notes."""
-    return Path(platformdirs.user_runtime_dir(_APP, appauthor=False)) / "servers"
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR the folder is one in /tmp, which does as well.
+        warnings.simplefilter("ignore")
+        return Path(platformdirs.user_runtime_dir(_APP, appauthor=False)) / "servers"
 
 
 def known_servers() -> list[KnownServer]:

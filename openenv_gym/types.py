@@ -6,7 +6,7 @@ An environment's author subclasses `Action` and `Observation`, and `State` where
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -82,6 +82,13 @@ class CodeExecResult(BaseModel):
     stdout: str = Field(description="What it wrote to standard output")
     stderr: str = Field(description="What it wrote to standard error")
     exit_code: int = Field(description="Its exit code; 0 is success")
+
+
+class Message(TypedDict):
+    """One message of a conversation, as chat templates take it."""
+
+    role: str
+    content: str
 
 
 ObsT = TypeVar("ObsT")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 GYM_ID = "FrozenLake-v1"
 EQUAL_STEPS = 1_000
 SESSIONS = 8
-TRAINING_STEPS = 36_000
+TRAINING_STEPS = 8_000
 LEAST_SUCCESS_AFTER = 0.5
 
 
@@ -122,7 +122,9 @@ def _train(console: Console, base_url: str) -> LearningCurve:
     )
     columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     try:
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        with Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        ) as progress:
             task = progress.add_task("training", total=TRAINING_STEPS)
             return train(envs, TRAINING_STEPS, lambda done: progress.update(task, completed=done))
     finally:

@@ -13,11 +13,13 @@ from gymnasium.vector import VectorEnv
 Table = np.ndarray[Any, np.dtype[np.float64]]
 
 DISCOUNT = 0.99
-LEARNING_RATE = 0.1
+LEARNING_RATE = 0.02
 # A table that starts high makes an agent try everything once (optimism in the face of uncertainty).
 FIRST_VALUE = 1.0
-POINTS = 9
-EVALUATION_EPISODES = 200
+BATCH = 64
+UPDATES_A_STEP = 4
+POINTS = 8
+EVALUATION_EPISODES = 100
 
 
 @dataclass
@@ -46,7 +48,8 @@ def train(envs: VectorEnv[Any, Any, Any], steps: int, progress: Callable[[int], 
         progress: Called now and then with the steps that are done.
 
     Returns:
-        The learning curve. The table follows Watkins and Dayan, "Q-learning", Machine Learning 8, 1992.
+        The learning curve. The table follows Watkins and Dayan, "Q-learning", Machine Learning 8, 1992; the
+        replay is Lin's, "Self-improving reactive agents", in the same volume.
     """
     states, actions = int(envs.single_observation_space.n), int(envs.single_action_space.n)  # type: ignore[attr-defined]
     random = np.random.default_rng(0)
@@ -54,44 +57,65 @@ def train(envs: VectorEnv[Any, Any, Any], steps: int, progress: Callable[[int], 
     curve.before = success_rate(envs, lambda observations: random.integers(actions, size=observations.shape))
 
     table = np.full((states, actions), FIRST_VALUE)
+    memory = Memory(steps + envs.num_envs)
     observations, _ = envs.reset(seed=1)
     fresh = np.zeros(envs.num_envs, dtype=bool)
     ended: list[float] = []
-    taken, next_point, begin = 0, steps // POINTS, time.perf_counter()
-    while taken < steps:
+    next_point, begin = steps // POINTS, time.perf_counter()
+    while memory.size < steps:
         chosen = greedy(table, observations, random)
         following, rewards, terminated, truncated, _ = envs.step(chosen)
-        learn(table, observations, chosen, following, rewards, terminated, where=~fresh)
-        # In NEXT_STEP mode, the step after an end is the reset of the next episode.
-        taken += int(np.count_nonzero(~fresh))
+        # In NEXT_STEP mode, the step after an end is the reset of the next episode, and teaches nothing.
+        memory.add(~fresh, observations, chosen, rewards, following, terminated)
+        for _ in range(UPDATES_A_STEP):
+            learn(table, *memory.sample(BATCH, random))
         fresh = terminated | truncated
         ended.extend(rewards[fresh])
         observations = following
-        if taken >= next_point:
-            curve.points.append((taken, float(np.mean(ended)) if ended else 0.0))
+        if memory.size >= next_point:
+            curve.points.append((memory.size, float(np.mean(ended)) if ended else 0.0))
             ended.clear()
             next_point += steps // POINTS
-            progress(min(taken, steps))
-    curve.steps_per_second = taken / (time.perf_counter() - begin)
+            progress(min(memory.size, steps))
+    curve.steps_per_second = memory.size / (time.perf_counter() - begin)
     curve.after = success_rate(envs, lambda observations: greedy(table, observations, random))
     return curve
 
 
-def learn(
-    table: Table,
-    observations: Any,
-    actions: Any,
-    following: Any,
-    rewards: Any,
-    terminated: Any,
-    *,
-    where: Any,
-) -> None:
+class Memory:
+    """Every transition so far: experience replay learns from each many times.
+
+    Args:
+        capacity: How many transitions there will be at most.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.size = 0
+        self._columns = tuple(np.zeros(capacity, kind) for kind in (int, int, float, int, bool))
+
+    def add(self, where: Any, *columns: Any) -> None:
+        """Adds the transitions of the sub-environments that ``where`` selects.
+
+        Args:
+            where: A bool a sub-environment.
+            *columns: Observations, actions, rewards, following observations, and whether they are terminal.
+        """
+        end = self.size + int(np.count_nonzero(where))
+        for kept, new in zip(self._columns, columns, strict=True):
+            kept[self.size : end] = new[where]
+        self.size = end
+
+    def sample(self, count: int, random: np.random.Generator) -> tuple[Any, ...]:
+        """Transitions drawn at random, as columns."""
+        drawn = random.integers(self.size, size=count)
+        return tuple(column[drawn] for column in self._columns)
+
+
+def learn(table: Table, observations: Any, actions: Any, rewards: Any, following: Any, terminal: Any) -> None:
     """Moves the table towards what each step paid and what the next state promises."""
-    promised = np.where(terminated, 0.0, table[following].max(axis=1))
-    for i in np.flatnonzero(where):
-        target = rewards[i] + DISCOUNT * promised[i]
-        table[observations[i], actions[i]] += LEARNING_RATE * (target - table[observations[i], actions[i]])
+    promised = np.where(terminal, 0.0, table[following].max(axis=1))
+    errors = rewards + DISCOUNT * promised - table[observations, actions]
+    np.add.at(table, (observations, actions), LEARNING_RATE * errors)
 
 
 def greedy(table: Table, observations: Any, random: np.random.Generator) -> Any:

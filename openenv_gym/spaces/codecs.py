@@ -200,7 +200,7 @@ class FieldCodec:
 class TupleCodec:
     """`Tuple`: a JSON array of a fixed length, each place with a space of its own."""
 
-    def __init__(self, codecs: Sequence[Codec], space: spaces.Tuple | None = None) -> None:
+    def __init__(self, codecs: Sequence[Codec], space: spaces.Tuple[Any] | None = None) -> None:
         self.codecs = tuple(codecs)
         self.space: spaces.Space[Any] = (
             spaces.Tuple([codec.space for codec in self.codecs]) if space is None else space
@@ -238,7 +238,7 @@ class SequenceCodec:
 class OneOfCodec:
     """`OneOf` that a server declares: ``[index, payload]``."""
 
-    def __init__(self, codecs: Sequence[Codec], space: spaces.OneOf) -> None:
+    def __init__(self, codecs: Sequence[Codec], space: spaces.OneOf[Any]) -> None:
         self.codecs = tuple(codecs)
         self.space: spaces.Space[Any] = space
 
@@ -293,7 +293,8 @@ def _stacked(space: spaces.Space[Any], parts: Sequence[Any]) -> Any:
 
     assert isinstance(space, spaces.Sequence)
     item_space = space.feature_space
-    return concatenate(item_space, parts, create_empty_array(item_space, len(parts)))
+    out: Any = create_empty_array(item_space, len(parts))
+    return concatenate(item_space, parts, out)
 
 
 def _rows(payload: Any, space: Any) -> np.ndarray[Any, Any]:

@@ -1,7 +1,7 @@
-"""The table: which JSON Schema becomes which space. One entry of ``RULES`` a rule; the first that fits counts.
+"""The table: which JSON Schema becomes which space.
 
-A rule looks at a `Node` and returns a codec, or None where it does not apply. What none of the others maps
-is JSON text, so every schema has a space.
+``RULES`` has one entry a rule, and the first that fits counts. A rule looks at a `Node` and returns a codec,
+or None where it does not apply. What none of the others maps is JSON text, so every schema has a space.
 """
 
 from __future__ import annotations

@@ -35,7 +35,11 @@ class Connection:
         self._process = os.getpid()
         try:
             self._socket: websocket.WebSocket | None = websocket.create_connection(
-                endpoint.websocket_url, timeout=connect_timeout_s, sockopt=_NO_DELAY
+                endpoint.websocket_url,
+                timeout=connect_timeout_s,
+                sockopt=_NO_DELAY,
+                # Decoding the text checks it as well, and not in Python.
+                skip_utf8_validation=True,
             )
         except (websocket.WebSocketTimeoutException, TimeoutError) as error:
             raise DeadlineExceededError(
@@ -81,15 +85,18 @@ class Connection:
         except (websocket.WebSocketTimeoutException, TimeoutError) as error:
             self.drop()
             raise DeadlineExceededError(
-                f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, because "
-                "a late answer could be mistaken for the next one; call reset for a new session."
+                f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, as a "
+                "late answer could be mistaken for the next one; call reset for a new session."
             ) from error
         except (websocket.WebSocketException, OSError) as error:
             self.drop()
             raise SessionLostError(
-                f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone with "
-                "it; call reset for a new session."
+                f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone; "
+                "call reset for a new session."
             ) from error
+        except UnicodeDecodeError as error:
+            self.drop()
+            raise ProtocolError(f"{self.endpoint} answered {what} with text that is not UTF-8") from error
         except ProtocolError:
             self.drop()
             raise

@@ -96,7 +96,7 @@ class Session:
             case ErrorCode.CAPACITY_REACHED:
                 self.close()
                 return CapacityError(
-                    f"{where}: no session is free. {_sentence(answer.message)} Or close one of yours: env.close().",
+                    f"{where}: no session is free. {_sentence(answer.message)} Or close one: env.close().",
                     code=answer.code,
                     details=answer.details,
                 )
@@ -115,8 +115,8 @@ class Session:
                 )
             case ErrorCode.EXECUTION_ERROR:
                 return RemoteEnvironmentError(
-                    f"{where}: the environment raised {_sentence(answer.message)} The session is still there; "
-                    "the server's log has the traceback.",
+                    f"{where}: the environment raised {_sentence(answer.message)} The session is still "
+                    "there; the server's log has the traceback.",
                     code=answer.code,
                     details=answer.details,
                 )

@@ -51,26 +51,64 @@ def create_app(
         ConfigurationError: An instance instead of a class, something that is not a model, or more sessions
             than the environment allows.
     """
-    _check_factory(env)
-    for argument, model in (("action_cls", action_cls), ("observation_cls", observation_cls)):
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            raise ConfigurationError(f"{argument} is a Pydantic model's class, not {model!r}")
-    settings = Settings()
-    kind = class_behind(env)
-    name = env_name or (kind.__name__ if kind else "environment")
-    description = describe(kind).description if kind else f"The environment {name}"
-    sessions = Sessions(env, decide_capacity(env, max_concurrent_envs or settings.max_concurrent_envs))
-
-    app = FastAPI(title=name, description=description, version="1.0.0")
-    app.state.sessions = sessions
-    app.include_router(http_routes(sessions, action_cls, observation_cls, state_cls, env_name))
-    app.include_router(websocket_routes(sessions, action_cls, session_timeout_s or settings.session_timeout))
-
-    @app.get("/", include_in_schema=False)
-    async def landing() -> HTMLResponse:
-        return HTMLResponse(landing_page(name, description))
-
+    server = EnvironmentServer(
+        env,
+        action_cls,
+        observation_cls,
+        max_concurrent_envs,
+        env_name=env_name,
+        session_timeout_s=session_timeout_s,
+        state_cls=state_cls,
+    )
+    app = FastAPI(title=server.name, description=server.description, version="1.0.0")
+    server.register_routes(app)
     return app
+
+
+class EnvironmentServer:
+    """The routes of one environment, for an application of your own.
+
+    Takes what `create_app` takes, and raises what it raises.
+    """
+
+    def __init__(
+        self,
+        env: Callable[[], Any],
+        action_cls: type[BaseModel],
+        observation_cls: type[BaseModel],
+        max_concurrent_envs: int | None = None,
+        *,
+        env_name: str | None = None,
+        session_timeout_s: float | None = None,
+        state_cls: type[BaseModel] = State,
+    ) -> None:
+        _check_factory(env)
+        for argument, model in (("action_cls", action_cls), ("observation_cls", observation_cls)):
+            if not (isinstance(model, type) and issubclass(model, BaseModel)):
+                raise ConfigurationError(f"{argument} is a Pydantic model's class, not {model!r}")
+        settings = Settings()
+        if max_concurrent_envs is None:
+            max_concurrent_envs = settings.max_concurrent_envs
+        if session_timeout_s is None:
+            session_timeout_s = settings.session_timeout
+        kind = class_behind(env)
+        self.name = env_name or (kind.__name__ if kind else "environment")
+        self.description = describe(kind).description if kind else f"The environment {self.name}"
+        self.sessions = Sessions(env, decide_capacity(env, max_concurrent_envs))
+        self._routers = (
+            http_routes(self.sessions, action_cls, observation_cls, state_cls, env_name),
+            websocket_routes(self.sessions, action_cls, session_timeout_s),
+        )
+
+    def register_routes(self, app: FastAPI) -> None:
+        """Adds all routes, and the landing page at ``/``."""
+        for router in self._routers:
+            app.include_router(router)
+        page = landing_page(self.name, self.description)
+
+        @app.get("/", include_in_schema=False)
+        async def landing() -> HTMLResponse:
+            return HTMLResponse(page)
 
 
 def _check_factory(env: Any) -> None:

@@ -84,12 +84,13 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
         super().__init__()
         self._env = make_env()
         self._models = models or models_from_spaces(self._env.action_space, self._env.observation_space)
-        self._state = State()
+        self._episode_id: str | None = None
+        self._step_count = 0
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> Observation:
         """Resets the environment; further keywords are Gymnasium's ``options``."""
         observation, info = self._env.reset(seed=seed, options=options or None)
-        self._state = State(episode_id=episode_id or str(uuid4()))
+        self._episode_id, self._step_count = episode_id or str(uuid4()), 0
         return self._models.observation.model_construct(
             observation=observation, done=False, reward=None, truncated=None, metadata=plain_info(info)
         )
@@ -97,7 +98,7 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
     def step(self, action: Any, timeout_s: float | None = None, **kwargs: Any) -> Observation:
         """Steps the environment."""
         observation, reward, terminated, truncated, info = self._env.step(action.action)
-        self._state.step_count += 1
+        self._step_count += 1
         metadata = plain_info(info)
         if terminated and truncated:
             # Version 1 has `done` and `truncated` only, which cannot say both.
@@ -113,7 +114,7 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
     @property
     def state(self) -> State:
         """The episode's name and its steps."""
-        return self._state
+        return State(episode_id=self._episode_id, step_count=self._step_count)
 
     def get_metadata(self) -> EnvironmentMetadata:
         """The environment's id and what its docstring says in a sentence."""

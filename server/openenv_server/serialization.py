@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from openenv_gym.contract import BESIDE_MARK
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class WrongResultError(TypeError):
@@ -44,6 +47,21 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
     if metadata:
         parts.append(f'"metadata":{to_json(metadata, fallback=plain, inf_nan_mode="null").decode()}')
     return "{" + ",".join(parts) + "}"
+
+
+def serialize_observation(observation: Any) -> dict[str, Any]:
+    """What goes on the wire for an observation, as JSON values: its fields, reward, done and the rest."""
+    data: dict[str, Any] = json.loads(observation_json(observation))
+    return data
+
+
+def deserialize_action(action_data: dict[str, Any], action_cls: type[ModelT]) -> ModelT:
+    """The action that a payload stands for.
+
+    Raises:
+        pydantic.ValidationError: The payload does not fit the action model.
+    """
+    return action_cls.model_validate(action_data)
 
 
 def state_json(state: Any) -> str:

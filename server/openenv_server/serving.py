@@ -48,7 +48,13 @@ def serve(
         on_stopped: Called when it begins to stop.
     """
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_S, ws_max_size=2**26
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=_GRACE_S,
+        ws_max_size=2**26,
+        ws="websockets-sansio",
     )
     listening = config.bind_socket()
     shown_host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host

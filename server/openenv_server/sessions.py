@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import Calls, class_behind, own_attribute
 from openenv_server.serialization import observation_json, state_json
+from openenv_server.worker import WorkerThread
 
 DEFAULT_CAPACITY = 64
 
@@ -47,7 +46,7 @@ class Session:
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="openenv-session")
+        self._thread = WorkerThread()
         self._environment: Any = None
         self._calls: Calls
 
@@ -65,7 +64,7 @@ class Session:
         try:
             self._environment = await self.run(self._factory)
         except Exception as error:
-            self._thread.shutdown(wait=False)
+            self._thread.stop()
             name = getattr(self._factory, "__name__", repr(self._factory))
             log.exception("the environment factory %s failed", name)
             raise FactoryFailedError(name, error) from error
@@ -99,7 +98,7 @@ class Session:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Runs something on the session's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self._thread.run(work)
 
     async def close(self) -> None:
         """Closes the environment, and lets the thread go."""
@@ -110,7 +109,7 @@ class Session:
         except Exception:
             log.exception("closing %s failed", type(self._environment).__name__)
         finally:
-            self._thread.shutdown(wait=False)
+            self._thread.stop()
 
 
 class Sessions:

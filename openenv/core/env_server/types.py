@@ -1,0 +1,5 @@
+"""The contract's models."""
+
+from openenv_gym.types import Action, CodeExecResult, EnvironmentMetadata, Observation, State
+
+__all__ = ["Action", "CodeExecResult", "EnvironmentMetadata", "Observation", "State"]
