@@ -107,10 +107,11 @@ class RemoteEnv(gym.Env[Any, Any]):
             DeadlineExceededError: No answer in time.
         """
         self._check_not_closed()
-        super().reset(seed=seed)
         data = dict(options or {})
         if seed is not None:
-            data["seed"] = int(seed)
+            # Gymnasium takes Python's integers only, and users pass NumPy's.
+            seed = data["seed"] = int(seed)
+        super().reset(seed=seed)
         self._is_reset = False
         answer = self._session.reset(data)
         observation = self._decode(answer, "reset")

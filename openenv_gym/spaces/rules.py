@@ -17,11 +17,13 @@ from openenv_gym.contract import SPACE_KEYWORD
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.declared import build_space, codec_from_space
-from openenv_gym.spaces.schema import Node
+from openenv_gym.spaces.schema import Node, resolve
 from openenv_gym.spaces.text import UnicodeText
 
 _MOST_DISCRETE_VALUES = 2**31
-_INT64 = np.iinfo(np.int64)
+_DEEPEST_EXAMPLE = 8
+# Gymnasium samples integers below high + 1, which has to be an int64 too.
+_LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 2
 
 
 class Rule(NamedTuple):
@@ -172,8 +174,8 @@ def _box(node: Node, shape: tuple[int, ...]) -> spaces.Box[Any]:
     if node.schema.get("type") == "integer":
         low, high = _integer_bounds(node)
         return spaces.Box(
-            max(_INT64.min, _INT64.min if low is None else low),
-            min(_INT64.max, _INT64.max if high is None else high),
+            _LEAST_INTEGER if low is None else max(_LEAST_INTEGER, low),
+            _GREATEST_INTEGER if high is None else min(_GREATEST_INTEGER, high),
             shape,
             np.int64,
         )
@@ -187,14 +189,29 @@ def _box(node: Node, shape: tuple[int, ...]) -> spaces.Box[Any]:
     return spaces.Box(max(lows), min(highs), shape, np.float64)
 
 
-def _example(node: Node) -> Any:
-    """A JSON value that the schema accepts, for a space whose samples cannot be made from the schema."""
+def _example(node: Node, depth: int = 0) -> Any:
+    """A small JSON value that the schema accepts, for a space whose samples cannot be made from the schema."""
+    if depth > _DEEPEST_EXAMPLE:
+        return None
+    if node.is_recursive:
+        node = resolve(node.schema, node.document, node.path)
     schema = node.schema
     if "default" in schema:
         return schema["default"]
-    for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        child = node.child(branch, "")
-        if not child.is_recursive:
-            codec = compile_node(child)
-            return codec.encode(codec.space.sample())
-    return {"object": {}, "array": [], "null": None}.get(str(schema.get("type")))
+    branches = [node.child(branch, "") for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
+    if branches:
+        # Null, where it is allowed, ends a recursion.
+        return _example(min(branches, key=lambda branch: branch.schema.get("type") != "null"), depth + 1)
+    kind = schema.get("type")
+    if kind == "object":
+        required = schema.get("required", ())
+        return {name: _example(child, depth + 1) for name, child in node.properties() if name in required}
+    if kind == "array":
+        places = schema.get("prefixItems")
+        if places is None:
+            places = [schema.get("items", {})] * schema.get("minItems", 0)
+        return [_example(node.child(place, "[]"), depth + 1) for place in places]
+    if kind in {"boolean", "integer", "number", "string"} or "enum" in schema or "const" in schema:
+        codec = compile_node(node)
+        return codec.encode(codec.space.sample())
+    return None

@@ -1,0 +1,225 @@
+"""What a person sees when something is wrong: what happened, where, and what to do next."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from openenv_server import create_app
+
+from openenv_gym import RemoteEnv, errors
+from tests.support.environments import CountAction, Counter, CountObservation
+from tests.support.servers import running
+
+
+@pytest.fixture
+def counter() -> Iterator[RemoteEnv]:
+    with running(create_app(Counter, CountAction, CountObservation)) as base_url:
+        env = RemoteEnv(base_url)
+        yield env
+        env.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://host", "http://", "", "http://host:99999", "http://host:port", 8000]
+)
+def test_a_wrong_url(url: Any) -> None:
+    with pytest.raises(errors.InvalidEndpointError, match=r"base URL.*It looks like http://localhost:8000"):
+        gym.make("openenv/remote", base_url=url)
+
+
+def test_no_url_at_all() -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"needs the server.*base_url="):
+        gym.make("openenv/remote")
+
+
+def test_a_port_with_nothing_behind_it() -> None:
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))
+        port = placeholder.getsockname()[1]
+        with pytest.raises(
+            errors.EndpointUnreachableError, match=rf"Nothing answers at http://127.0.0.1:{port}.*refused"
+        ):
+            gym.make("openenv/remote", base_url=f"http://127.0.0.1:{port}")
+
+
+def test_a_server_that_is_not_openenv() -> None:
+    with (
+        running(FastAPI()) as base_url,
+        pytest.raises(errors.NotAnOpenEnvServerError, match=r"is not an OpenEnv server.*404.*GET /schema"),
+    ):
+        gym.make("openenv/remote", base_url=base_url)
+
+
+def test_a_server_that_does_not_speak_http() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+        import threading
+
+        def answer() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"220 mail.example ready\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(errors.NotAnOpenEnvServerError, match="not HTTP"):
+            gym.make("openenv/remote", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join(timeout=10)
+
+
+def test_a_server_that_does_not_answer() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(errors.DeadlineExceededError, match=r"did not answer within 0\.3 s"),
+    ):
+        RemoteEnv(f"http://127.0.0.1:{silent.getsockname()[1]}", connect_timeout_s=0.3)
+
+
+def test_an_action_outside_the_space(serve_gym: Callable[[str], str]) -> None:
+    env = RemoteEnv(serve_gym("CartPole-v1"))
+    env.reset(seed=1)
+    for action in (2, -1, 0.5, "left", None, np.array([0])):
+        with pytest.raises(errors.ActionOutsideSpaceError, match=r"not in Discrete\(2\).*sample"):
+            env.step(action)
+    assert env.step(1)[0] in env.observation_space
+    env.close()
+
+
+def test_an_action_that_the_model_refuses() -> None:
+    class Even(Counter):
+        pass
+
+    class EvenAction(CountAction):
+        def model_post_init(self, context: Any) -> None:
+            if self.amount % 2:
+                raise ValueError("only even amounts")
+
+    with running(create_app(Even, EvenAction, CountObservation)) as base_url:
+        env = RemoteEnv(base_url)
+        env.reset()
+        with pytest.raises(
+            errors.ActionRefusedError, match=r"step 1.*only even amounts.*session goes on"
+        ) as caught:
+            env.step(np.array(3, np.int64))
+        assert caught.value.code == "VALIDATION_ERROR"
+        assert env.step(np.array(4, np.int64))[0] == 4
+        env.close()
+
+
+def test_step_before_reset(counter: RemoteEnv) -> None:
+    with pytest.raises(errors.ResetNeededError, match="call reset before step"):
+        counter.step(np.array(1, np.int64))
+    assert issubclass(errors.ResetNeededError, gym.error.ResetNeeded)
+
+
+def test_step_and_reset_after_close(counter: RemoteEnv) -> None:
+    counter.reset()
+    counter.close()
+    counter.close()
+    for call in (lambda: counter.step(np.array(1, np.int64)), counter.reset):
+        with pytest.raises(errors.ClosedError, match="was closed; make a new one"):
+            call()
+
+
+def test_an_environment_that_raises_in_step_keeps_its_session(counter: RemoteEnv) -> None:
+    counter.reset(options={"start": 1})
+    counter.step(np.array(2, np.int64))
+    with pytest.raises(errors.RemoteEnvironmentError, match=r"step 2.*raised RuntimeError: too much"):
+        counter.step(np.array(12, np.int64))
+    assert counter.step(np.array(3, np.int64))[0] == 6
+
+
+def test_an_environment_that_raises_in_reset_keeps_its_session(counter: RemoteEnv) -> None:
+    with pytest.raises(errors.RemoteEnvironmentError, match=r"reset.*raised ValueError: told to fail"):
+        counter.reset(options={"fail": True})
+    with pytest.raises(errors.ResetNeededError):
+        counter.step(np.array(1, np.int64))
+    instances = len(Counter.instances)
+    assert counter.reset(options={"start": 4})[0] == 4
+    assert len(Counter.instances) == instances, "the session was not the same one"
+
+
+def test_an_option_that_reset_does_not_take(counter: RemoteEnv) -> None:
+    with pytest.raises(errors.ActionRefusedError, match=r"does not take strat; it takes .*start"):
+        counter.reset(options={"strat": 4})
+
+
+def test_a_server_at_capacity() -> None:
+    with running(create_app(Counter, CountAction, CountObservation, max_concurrent_envs=1)) as base_url:
+        first, second = RemoteEnv(base_url), RemoteEnv(base_url)
+        first.reset()
+        with pytest.raises(
+            errors.CapacityError, match=r"capacity of 1 session\b.*MAX_CONCURRENT_ENVS"
+        ) as caught:
+            second.reset()
+        assert caught.value.details == {"active_sessions": 1, "max_sessions": 1}
+        assert first.step(np.array(1, np.int64))[0] == 1
+        first.close()
+        assert second.reset()[0] == 0
+        second.close()
+
+
+def test_a_name_that_is_not_registered() -> None:
+    with pytest.raises(errors.UnknownNameError) as caught:
+        gym.make("openenv/no-such-env")
+    message = str(caught.value)
+    assert "openenv/remote" in message
+    assert 'openenv_gym.register("no-such-env", base_url=' in message
+    assert "OPENENV_NO_SUCH_ENV_URL" in message
+    assert isinstance(caught.value, gym.error.NameNotFound)
+
+
+def test_other_namespaces_keep_gymnasiums_own_error() -> None:
+    with pytest.raises(gym.error.NameNotFound, match="CartPol"):
+        gym.make("CartPol-v1")
+
+
+def test_an_answer_that_comes_too_late_is_never_read() -> None:
+    import time
+
+    class Slow(Counter):
+        def step(self, action: CountAction) -> CountObservation:
+            if action.amount == 9:
+                time.sleep(0.6)
+            return super().step(action)
+
+    with running(create_app(Slow, CountAction, CountObservation)) as base_url:
+        env = RemoteEnv(base_url, message_timeout_s=0.3)
+        env.reset()
+        with pytest.raises(errors.DeadlineExceededError, match=r"did not answer step 1 within 0\.3 s"):
+            env.step(np.array(9, np.int64))
+        with pytest.raises(errors.ResetNeededError):
+            env.step(np.array(1, np.int64))
+        assert env.reset()[0] == 0
+        assert env.step(np.array(1, np.int64))[0] == 1
+        env.close()
+
+
+def test_a_connection_that_breaks_is_said_aloud() -> None:
+    with running(create_app(Counter, CountAction, CountObservation)) as base_url:
+        env = RemoteEnv(base_url)
+        env.reset()
+    with pytest.raises((errors.SessionLostError, errors.RemoteError)):
+        env.step(np.array(1, np.int64))
+    with pytest.raises(errors.ResetNeededError):
+        env.step(np.array(1, np.int64))
+
+
+def test_remote_errors_pickle() -> None:
+    import pickle
+
+    error = errors.CapacityError("full", code="CAPACITY_REACHED", details={"max_sessions": 1})
+    twin = pickle.loads(pickle.dumps(error))
+    assert (type(twin), str(twin), twin.code, twin.details) == (
+        errors.CapacityError,
+        "full",
+        "CAPACITY_REACHED",
+        {"max_sessions": 1},
+    )

@@ -1,0 +1,128 @@
+"""Names for ``gym.make``: where they come from, and what happens to those that are gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import openenv_gym
+from openenv_gym import known
+from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.registration import register_known
+
+
+@pytest.fixture(autouse=True)
+def clean_registry() -> Iterator[None]:
+    before = dict(gym.registry)
+    yield
+    gym.registry.clear()
+    gym.registry.update(before)
+
+
+def urls(env_id: str) -> str:
+    register_known()
+    return str(gym.spec(env_id).kwargs["base_url"])
+
+
+def test_register_makes_both_spellings_known(serve_gym: Callable[[str], str]) -> None:
+    openenv_gym.register("my_cart", base_url=serve_gym("CartPole-v1"))
+    for env_id in ("openenv/my-cart", "openenv/my_cart"):
+        env = gym.make(env_id)
+        assert env.reset(seed=1)[0] in env.observation_space
+        env.close()
+    assert "my-cart" in openenv_gym.names()
+
+
+def test_register_again_replaces() -> None:
+    openenv_gym.register("my-env", base_url="http://one")
+    openenv_gym.register("my-env", base_url="http://two")
+    assert urls("openenv/my_env") == "http://two"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "http://host", "remote", "sp ace", "@rev"])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        openenv_gym.register(name, base_url="http://host")
+
+
+def test_a_variable_names_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENENV_FAR_AWAY_URL", "http://far:1")
+    assert urls("openenv/far-away") == "http://far:1"
+
+
+def test_the_registry_file_names_servers() -> None:
+    path = known.registry_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[environments.filed_env]\nbase_url = "http://filed:2"\n')
+    try:
+        assert urls("openenv/filed-env") == "http://filed:2"
+        path.write_text("[environments.filed_env]\n")
+        with pytest.raises(ConfigurationError, match="is not a registry file"):
+            known.known_servers()
+        code = "import warnings; warnings.simplefilter('error'); import openenv_gym"
+        broken = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "is not a registry file" in broken.stderr
+    finally:
+        path.unlink()
+
+
+def test_variables_come_before_the_file_and_the_file_before_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    note = known.leave_note("both", "http://noted:1")
+    path = known.registry_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        assert urls("openenv/both") == "http://noted:1"
+        path.write_text('[environments.both]\nbase_url = "http://filed:2"\n')
+        assert [s.base_url for s in known.known_servers() if s.name == "both"] == ["http://filed:2"]
+        monkeypatch.setenv("OPENENV_BOTH_URL", "http://variable:3")
+        assert [s.base_url for s in known.known_servers() if s.name == "both"] == ["http://variable:3"]
+    finally:
+        path.unlink(missing_ok=True)
+        known.remove_note(note)
+
+
+def test_a_server_started_after_the_import_is_found_and_forgotten_when_it_stops() -> None:
+    with ProcessProvider(gym="MountainCar-v0") as server:
+        env = gym.make("openenv/MountainCar-v0")
+        assert env.reset(seed=1)[0] in env.observation_space
+        env.close()
+        assert any(found.base_url == server.base_url for found in known.known_servers())
+    assert not any(found.base_url == server.base_url for found in known.known_servers())
+
+
+def test_a_stale_note_is_dropped() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folder = known.notes_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    stale, garbage = folder / f"{ended.pid}-gone.json", folder / "garbage.json"
+    stale.write_text(json.dumps({"name": "gone", "base_url": "http://gone", "pid": ended.pid}))
+    garbage.write_text("{")
+    alive = known.leave_note("alive", "http://alive")
+    try:
+        names = [server.name for server in known.known_servers()]
+        assert "alive" in names
+        assert "gone" not in names
+        assert not stale.exists()
+        assert not garbage.exists()
+        assert alive.exists()
+    finally:
+        known.remove_note(alive)
+
+
+def test_a_fresh_interpreter_knows_the_names(tmp_path: Path) -> None:
+    env = {**os.environ, "OPENENV_MY_GAME_URL": "http://game:8000"}
+    code = (
+        "import gymnasium, openenv_gym; print(gymnasium.spec('openenv/my_game').kwargs, openenv_gym.names())"
+    )
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert "http://game:8000" in out.stdout
+    assert "'remote'" in out.stdout

@@ -1,0 +1,239 @@
+"""Schemas become spaces, elements become payloads, and both come back."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
+from pydantic import BaseModel, Field
+
+from openenv_gym.errors import SchemaError, SpaceError
+from openenv_gym.spaces import (
+    JsonText,
+    UnicodeText,
+    action_codec,
+    build_space,
+    codec_from_space,
+    describe_space,
+    observation_codec,
+)
+from openenv_gym.types import Action, Observation
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Inner(BaseModel):
+    on: bool
+    name: str = Field(min_length=1, max_length=4)
+
+
+FIELDS: list[tuple[Any, spaces.Space[Any]]] = [
+    (bool, spaces.Discrete(2)),
+    (Annotated[int, Field(ge=3, le=7)], spaces.Discrete(5, start=3)),
+    (Annotated[int, Field(gt=3, lt=7)], spaces.Discrete(3, start=4)),
+    (int, spaces.Box(-(2**63), 2**63 - 2, (), np.int64)),
+    (Annotated[int, Field(ge=0)], spaces.Box(0, 2**63 - 2, (), np.int64)),
+    (float, spaces.Box(-np.inf, np.inf, (), np.float64)),
+    (Annotated[float, Field(ge=-1, le=2)], spaces.Box(-1, 2, (), np.float64)),
+    (Literal["left", "right", "stay"], spaces.Discrete(3)),
+    (Literal["only"], spaces.Discrete(1)),
+    (Colour, spaces.Discrete(2)),
+    (str, UnicodeText()),
+    (Annotated[str, Field(min_length=2, max_length=5)], UnicodeText(2, 5)),
+    (
+        Annotated[list[float], Field(min_length=3, max_length=3)],
+        spaces.Box(-np.inf, np.inf, (3,), np.float64),
+    ),
+    (
+        Annotated[
+            list[Annotated[list[Annotated[int, Field(ge=0, le=9)]], Field(min_length=2, max_length=2)]],
+            Field(min_length=3, max_length=3),
+        ],
+        spaces.MultiDiscrete(np.full((3, 2), 10)),
+    ),
+    (Annotated[list[bool], Field(min_length=4, max_length=4)], spaces.MultiBinary((4,))),
+    (
+        Annotated[list[str], Field(min_length=2, max_length=2)],
+        spaces.Tuple([UnicodeText(), UnicodeText()]),
+    ),
+    (tuple[bool, Annotated[int, Field(ge=0, le=1)]], spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])),
+    (list[bool], spaces.Sequence(spaces.Discrete(2))),
+    (Inner, spaces.Dict({"on": spaces.Discrete(2), "name": UnicodeText(1, 4)}, sort_keys=False)),
+    (dict[str, Any], JsonText()),
+    (int | None, JsonText()),
+]
+
+
+def model(**fields: Any) -> type[Action]:
+    namespace = {"__annotations__": fields, "__module__": __name__}
+    return type("Made", (Action,), namespace)
+
+
+@pytest.mark.parametrize(("kind", "space"), FIELDS, ids=lambda value: str(value)[:40])
+def test_each_kind_of_field(kind: Any, space: spaces.Space[Any]) -> None:
+    made = model(value=kind)
+    codec = action_codec(made.model_json_schema())
+    assert codec.space == space
+    codec.space.seed(0)
+    for _ in range(20):
+        element = codec.space.sample()
+        payload = codec.encode(element)
+        accepted = made.model_validate(payload)
+        back = codec.decode(accepted.model_dump(mode="json"))
+        assert back in codec.space
+        assert codec.encode(back) == payload
+
+
+def test_fields_keep_the_schemas_order_and_one_field_stands_alone() -> None:
+    schema = model(zebra=bool, apple=bool).model_json_schema()
+    codec = action_codec(schema)
+    assert isinstance(codec.space, spaces.Dict)
+    assert list(codec.space.spaces) == ["zebra", "apple"]
+    assert action_codec(model(move=bool).model_json_schema()).space == spaces.Discrete(2)
+
+
+def test_flags_reward_and_metadata_leave_the_observation() -> None:
+    class Seen(Observation):
+        level: bool
+
+    assert observation_codec(Seen.model_json_schema(mode="serialization")).space == spaces.Discrete(2)
+
+
+def test_an_authors_own_truncated_stays() -> None:
+    schema = {"properties": {"output": {"type": "string"}, "truncated": {"type": "boolean"}, "done": {}}}
+    codec = observation_codec(schema)
+    assert isinstance(codec.space, spaces.Dict)
+    assert list(codec.space.spaces) == ["output", "truncated"]
+
+
+def test_observations_have_fresh_memory_and_the_right_dtype() -> None:
+    codec = observation_codec(
+        model(x=Annotated[list[float], Field(min_length=2, max_length=2)]).model_json_schema()
+    )
+    payload = {"x": [1, 2.5]}
+    first, second = codec.decode(payload), codec.decode(payload)
+    assert first.dtype == np.float64
+    assert first.tolist() == [1.0, 2.5]
+    assert not np.shares_memory(first, second)
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ({}, "no field 'on'"),
+        ({"on": 3, "name": "x"}, "on: 3 does not fit"),
+        ({"on": True, "name": 5}, "name: 5 does not fit"),
+        ([], "does not fit"),
+    ],
+)
+def test_a_payload_that_does_not_fit_names_the_field(payload: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        observation_codec(Inner.model_json_schema()).decode(payload)
+
+
+@pytest.mark.parametrize("reference", ["http://host/schema", "#/$defs/Missing", "file.json"])
+def test_references_out_of_the_document_are_refused(reference: str) -> None:
+    with pytest.raises(SchemaError, match=r"value: the reference"):
+        action_codec({"properties": {"value": {"$ref": reference}, "other": {"type": "boolean"}}})
+
+
+def test_a_recursive_model_has_a_space() -> None:
+    class Tree(Action):
+        label: str
+        children: list[Tree] = Field(default_factory=list)
+
+    codec = action_codec(Tree.model_json_schema())
+    payload = codec.encode(codec.space.sample())
+    assert Tree.model_validate(payload)
+
+
+GYMNASIUM_SPACES: list[spaces.Space[Any]] = [
+    spaces.Box(-1, 1, (3, 2), np.float32),
+    spaces.Box(np.array([-np.inf, 0]), np.array([1, np.inf]), dtype=np.float64),
+    spaces.Box(0, 255, (4, 5, 3), np.uint8),
+    spaces.Box(0.1, 0.7, (), np.float32),
+    spaces.Discrete(5),
+    spaces.Discrete(4, start=-2, dtype=np.int32),
+    spaces.MultiDiscrete([3, 4]),
+    spaces.MultiDiscrete([[3, 4], [2, 2]], start=[[1, 1], [0, 0]]),
+    spaces.MultiBinary(3),
+    spaces.MultiBinary((2, 2)),
+    spaces.Text(6, min_length=0, charset="abc"),
+    UnicodeText(1, 9),
+    spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1, (2,))]),
+    spaces.Dict({"b": spaces.Discrete(2), "a": spaces.Dict({"c": spaces.MultiBinary(2)})}),
+    spaces.Sequence(spaces.Discrete(3)),
+    spaces.Sequence(spaces.Box(0, 1, (2,)), stack=True),
+    spaces.OneOf([spaces.Discrete(2), spaces.Box(0, 1, (2,))]),
+    spaces.Graph(spaces.Box(0, 1, (2,)), spaces.Discrete(3)),
+    spaces.Graph(spaces.Discrete(4), None),
+]
+
+
+@pytest.mark.parametrize("space", GYMNASIUM_SPACES, ids=str)
+def test_gymnasiums_spaces_come_back_equal_through_json(space: spaces.Space[Any]) -> None:
+    import json
+
+    twin = build_space(json.loads(json.dumps(describe_space(space))))
+    assert twin == space
+    assert twin.dtype == space.dtype
+    codec = codec_from_space(space)
+    space.seed(1)
+    for _ in range(10):
+        element = space.sample()
+        back = codec.decode(json.loads(json.dumps(codec.encode(element), allow_nan=False)))
+        assert back in space
+        assert codec.encode(back) == codec.encode(element)
+
+
+def test_infinities_and_nan_survive_json() -> None:
+    codec = codec_from_space(spaces.Box(-np.inf, np.inf, (4,), np.float32))
+    element = np.array([np.inf, -np.inf, np.nan, 0.1], np.float32)
+    payload = codec.encode(element)
+    assert payload[:3] == ["Infinity", "-Infinity", "NaN"]
+    assert np.array_equal(codec.decode(payload), element, equal_nan=True)
+    assert np.isnan(codec.decode([None, 1, 1, 1])[0])
+
+
+def test_a_space_of_an_unknown_kind_is_refused() -> None:
+    class Own(gym.Space[int]):
+        pass
+
+    with pytest.raises(SchemaError, match=r"Own is not one of the spaces that can be sent"):
+        describe_space(Own())
+    with pytest.raises(SchemaError, match="Not the description"):
+        build_space({"type": "Box", "low": 0})
+
+
+@pytest.mark.parametrize("text", ["", "  ", "日本語 🎲", "\n\t", "a" * 10_000])
+def test_text_holds_any_string(text: str) -> None:
+    space = UnicodeText()
+    assert text in space
+    assert copy.deepcopy(space) == space == pickle.loads(pickle.dumps(space))
+    assert len(repr(space)) < 60
+
+
+def test_text_works_in_gymnasiums_batches() -> None:
+    space = UnicodeText(0, 5)
+    batched = batch_space(space, 3)
+    assert ("", "é", "abc") in batched
+    assert concatenate(space, ["a", "b"], create_empty_array(space, 2)) == ("a", "b")
+    assert "abcdef" not in space
+
+
+def test_json_text_holds_json_only() -> None:
+    space = JsonText([{"a": 1}])
+    assert space.sample() == '{"a":1}'
+    assert "null" in space
+    assert "nul" not in space
+    assert 5 not in space
