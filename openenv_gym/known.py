@@ -79,10 +79,14 @@ def known_servers() -> list[KnownServer]:
 def leave_note(name: str, base_url: str) -> Path:
     """Notes a server of this process, until `remove_note`."""
     folder = notes_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        # A runtime folder that others can read is not taken for one (XDG Base Directory Specification).
+        missing.mkdir(mode=0o700, exist_ok=True)
     note = folder / f"{os.getpid()}-{canonical_name(name)}.json"
-    note.write_text(json.dumps({"name": name, "base_url": base_url, "pid": os.getpid()}))
-    return note
+    # Whole or not at all: others read the folder at any time.
+    draft = note.with_suffix(".draft")
+    draft.write_text(json.dumps({"name": name, "base_url": base_url, "pid": os.getpid()}))
+    return draft.replace(note)
 
 
 def remove_note(note: Path) -> None:

@@ -14,6 +14,9 @@ from openenv_gym.known import canonical_name, known_servers
 NAMESPACE = "openenv"
 _ENTRY_POINT = "openenv_gym.env:RemoteEnv"
 
+# The names that were found on this machine, as opposed to those that `register` was told.
+_found: set[str] = set()
+
 
 def register(name: str, *, base_url: str, nondeterministic: bool = True) -> None:
     """Makes ``gym.make("openenv/NAME")`` know a server, in this process.
@@ -28,24 +31,44 @@ def register(name: str, *, base_url: str, nondeterministic: bool = True) -> None
     Raises:
         ConfigurationError: The name cannot be one, or ``remote``, or clashes with another version of itself.
     """
+    canonical = _register(name, base_url, nondeterministic)
+    _found.discard(canonical)
+
+
+def _register(name: str, base_url: str, nondeterministic: bool = True) -> str:
     canonical = canonical_name(name)
     if canonical == "remote":
         raise ConfigurationError('The name "remote" stands for any server; choose another')
-    for spelling in dict.fromkeys((canonical, canonical.replace("-", "_"))):
+    for spelling in _spellings(canonical):
         _register_id(f"{NAMESPACE}/{spelling}", {"base_url": base_url}, nondeterministic)
+    return canonical
+
+
+def _spellings(canonical: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((canonical, canonical.replace("-", "_"))))
 
 
 def register_known() -> None:
-    """Registers all names that this machine knows. What cannot be registered is a warning, not an error."""
+    """Registers all names that this machine knows, and forgets those that it no longer knows.
+
+    What `register` was told stays as it is. What cannot be registered is a warning, not an error.
+    """
     _register_id(f"{NAMESPACE}/remote", {}, nondeterministic=True)
     try:
         servers = known_servers()
     except ConfigurationError as error:
         warnings.warn(str(error), stacklevel=2)
         return
+    for name in _found:
+        for spelling in _spellings(name):
+            gym.registry.pop(f"{NAMESPACE}/{spelling}", None)
+    _found.clear()
+    told = set(names())
     for server in servers:
+        if server.name in told:
+            continue
         try:
-            register(server.name, base_url=server.base_url)
+            _found.add(_register(server.name, server.base_url))
         except ConfigurationError as error:
             warnings.warn(f"{server.source}: {error}", stacklevel=2)
 
@@ -63,11 +86,11 @@ def names() -> list[str]:
 
 
 def explain_unknown_names() -> None:
-    """Lets ``gym.make`` look once more for a name that it does not know, and say what to do.
+    """Lets ``gym.make`` find servers that were started after the import, and say what to do about others.
 
     Gymnasium looks an id up in a dict and has no hook for one that is missing. So its look-up is wrapped
-    here, for ids of our namespace only: a server that was started after the import is found, and a name
-    that is nowhere raises `UnknownNameError` with the names that there are.
+    here, for ids of our namespace only: what the machine knows is read anew, and a name that is nowhere
+    raises `UnknownNameError` with the names that there are.
     """
     find_spec = getattr(gymnasium_registration, "_find_spec", None)
     if find_spec is None or getattr(find_spec, "knows_openenv", False):
@@ -75,7 +98,7 @@ def explain_unknown_names() -> None:
 
     def find_openenv_spec(env_id: str) -> Any:
         name = env_id.split(":")[-1]
-        if name.startswith(f"{NAMESPACE}/") and name not in gym.registry:
+        if name.startswith(f"{NAMESPACE}/"):
             register_known()
             if name not in gym.registry:
                 raise _unknown(name)

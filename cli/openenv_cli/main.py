@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from openenv_cli.demo import demo
-from openenv_cli.failures import INTERRUPTED, report
+from openenv_cli.failures import report
 from openenv_cli.listing import list_servers
 from openenv_cli.serve import serve
 
@@ -19,6 +18,7 @@ app = typer.Typer(
     "4 the server refused.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 app.command("demo")(demo)
@@ -29,12 +29,6 @@ app.command("list")(list_servers)
 def main() -> None:
     """Runs the command line, and exits with its code."""
     try:
-        result = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (Exception, KeyboardInterrupt) as error:
+        app()
+    except Exception as error:
         sys.exit(report(error))
-    sys.exit(result if isinstance(result, int) else 0)

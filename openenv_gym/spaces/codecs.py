@@ -42,9 +42,11 @@ class IntegerCodec:
         return int(element)
 
     def decode(self, payload: Any) -> Any:
+        if type(payload) is not int and not (isinstance(payload, float) and payload.is_integer()):
+            raise _misfit(payload, self.space)
         try:
             return self._type(payload)
-        except (TypeError, ValueError, OverflowError) as error:
+        except OverflowError as error:
             raise _misfit(payload, self.space) from error
 
 
@@ -122,17 +124,20 @@ class ArrayCodec:
         if space.shape is None or space.dtype is None:
             raise SpaceError(f"{space} has no shape or no dtype, so its elements are not arrays")
         self._shape, self._dtype = space.shape, space.dtype
-        self._may_be_infinite = np.issubdtype(space.dtype, np.floating)
+        self._is_floating = np.issubdtype(space.dtype, np.floating)
 
     def encode(self, element: Any) -> Any:
         payload = np.asarray(element).tolist()
-        if self._may_be_infinite and not np.isfinite(element).all():
+        if self._is_floating and not np.isfinite(element).all():
             return named_infinities(payload)
         return payload
 
     def decode(self, payload: Any) -> np.ndarray[Any, Any]:
         try:
-            element = np.array(payload, dtype=self._dtype)
+            # NumPy would cut 0.5 down to an integer without a word.
+            element = np.array(payload, dtype=self._dtype if self._is_floating else None)
+            if not self._is_floating:
+                element = _exact_integers(element, self._dtype)
         except (TypeError, ValueError, OverflowError) as error:
             raise _misfit(payload, self.space) from error
         if element.shape != self._shape:
@@ -295,6 +300,15 @@ def _stacked(space: spaces.Space[Any], parts: Sequence[Any]) -> Any:
     item_space = space.feature_space
     out: Any = create_empty_array(item_space, len(parts))
     return concatenate(item_space, parts, out)
+
+
+def _exact_integers(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if values.dtype.kind not in "iubf":
+        raise TypeError(f"not numbers, but {values.dtype}")
+    exact = values.astype(dtype)
+    if values.dtype != dtype and not np.array_equal(exact, values):
+        raise OverflowError(f"not all of it is {dtype}")
+    return exact
 
 
 def _rows(payload: Any, space: Any) -> np.ndarray[Any, Any]:

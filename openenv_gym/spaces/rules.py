@@ -190,7 +190,7 @@ def _box(node: Node, shape: tuple[int, ...]) -> spaces.Box[Any]:
 
 
 def _example(node: Node, depth: int = 0) -> Any:
-    """A small JSON value that the schema accepts, for a space whose samples cannot be made from the schema."""
+    """A small JSON value that the schema accepts, where samples cannot be made from the schema."""
     if depth > _DEEPEST_EXAMPLE:
         return None
     if node.is_recursive:

@@ -102,6 +102,7 @@ class EnvironmentServer:
 
     def register_routes(self, app: FastAPI) -> None:
         """Adds all routes, and the landing page at ``/``."""
+        app.state.sessions = self.sessions
         for router in self._routers:
             app.include_router(router)
         page = landing_page(self.name, self.description)

@@ -36,7 +36,7 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
         )
     beside = _beside(type(observation))
     fields = observation.model_dump_json(exclude=set(beside), fallback=plain)
-    reward = to_json(getattr(observation, "reward", None), fallback=plain).decode()
+    reward = _json(getattr(observation, "reward", None))
     done = "true" if getattr(observation, "done", False) else "false"
     parts = [f'"observation":{fields},"reward":{reward},"done":{done}']
     if "truncated" in beside and (truncated := getattr(observation, "truncated", None)) is not None:
@@ -45,7 +45,7 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
     if extra_metadata:
         metadata = {**metadata, **extra_metadata}
     if metadata:
-        parts.append(f'"metadata":{to_json(metadata, fallback=plain, inf_nan_mode="null").decode()}')
+        parts.append(f'"metadata":{_json(metadata)}')
     return "{" + ",".join(parts) + "}"
 
 
@@ -69,7 +69,7 @@ def state_json(state: Any) -> str:
     if isinstance(state, BaseModel):
         return state.model_dump_json(fallback=plain)
     if isinstance(state, dict):
-        return to_json(state, fallback=plain, inf_nan_mode="null").decode()
+        return _json(state)
     raise WrongResultError(
         f"The environment's state is {type(state).__name__}, not an instance of a state model"
     )
@@ -84,6 +84,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+def _json(value: Any) -> str:
+    return to_json(value, fallback=plain, inf_nan_mode="null").decode()
 
 
 @cache

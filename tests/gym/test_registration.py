@@ -126,3 +126,20 @@ def test_a_fresh_interpreter_knows_the_names(tmp_path: Path) -> None:
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert "http://game:8000" in out.stdout
     assert "'remote'" in out.stdout
+
+
+def test_a_name_follows_its_server_to_another_port() -> None:
+    for _ in range(2):
+        with ProcessProvider(gym="CartPole-v1") as server:
+            env = gym.make("openenv/CartPole-v1")
+            assert str(env.unwrapped) == f"RemoteEnv({server.base_url!r})"
+            env.close()
+
+
+def test_what_register_was_told_comes_before_what_is_found() -> None:
+    note = known.leave_note("told", "http://noted:1")
+    try:
+        openenv_gym.register("told", base_url="http://told:2")
+        assert urls("openenv/told") == "http://told:2"
+    finally:
+        known.remove_note(note)

@@ -1,0 +1,158 @@
+"""The command line, as a person or a script meets it: real processes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openenv_gym import known
+from openenv_gym.providers.process import ProcessProvider
+
+OPENENV = [sys.executable, "-m", "openenv_cli"]
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*OPENENV, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, **env},
+    )
+
+
+def test_help_shows_an_example_for_each_command() -> None:
+    overview = run("--help")
+    assert overview.returncode == 0
+    for command in ("demo", "serve", "list"):
+        assert command in overview.stdout
+        assert f"openenv {command}" in run(command, "--help").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_the_demo_holds_and_saves_its_plot(tmp_path: Path) -> None:
+    plot = tmp_path / "curve.png"
+    done = run("demo", "--plot", str(plot))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1,000 steps equal the local environment, bit for bit" in done.stdout
+    assert "steps/s over 8 sockets" in done.stdout
+    assert "\x1b[" not in done.stdout, "colour in a pipe"
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demos_plot_is_checked_before_the_work(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    failed = run("demo", "--plot", str(tmp_path / "no" / "curve.png"))
+    assert failed.returncode == 2
+    assert "does not exist" in failed.stderr
+    assert run("demo", "--plot", "curve.jpg").returncode == 2
+    assert time.monotonic() - begin < 20
+
+
+def test_serve_prints_its_url_alone_in_a_pipe_and_leaves_no_note() -> None:
+    server = subprocess.Popen(
+        [*OPENENV, "serve", "--gym", "FrozenLake-v1", "--port", "0", "--gym-kwarg", "is_slippery=false"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    url = server.stdout.readline().strip()
+    try:
+        assert url.startswith("http://127.0.0.1:")
+        listed = run("list")
+        assert f"openenv/FrozenLake-v1\t{url}\thealthy" in listed.stdout
+        assert "0 of 64 sessions" in listed.stdout
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=20) in (0, 130)
+    assert server.stdout.read() == ""
+    server.stdout.close()
+    assert not [found for found in known.known_servers() if found.base_url == url]
+
+
+def test_serve_in_a_terminal_shows_the_line_to_paste() -> None:
+    leader, follower = pty.openpty()
+    server = subprocess.Popen(
+        [*OPENENV, "serve", "--gym", "CartPole-v1", "--port", "0"],
+        stdout=follower,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    os.close(follower)
+    shown, deadline = "", time.monotonic() + 60
+    while "Ctrl-C stops" not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([leader], [], [], 1)[0]:
+            shown += os.read(leader, 4096).decode()
+    server.terminate()
+    server.wait(timeout=20)
+    os.close(leader)
+    assert 'gym.make("openenv/CartPole-v1")' in shown
+    assert 'gym.make("openenv/remote", base_url="http://127.0.0.1:' in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "--gym", "NoSuchEnv-v0"], "Gymnasium cannot make NoSuchEnv-v0"),
+        (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "slippery"], "write it as KEY=VALUE"),
+        (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "nonsense=1"], "nonsense"),
+        (["serve", "--gym", "CartPole-v1", "folder"], "not both at once"),
+        (["serve", "/"], "has no openenv.yaml"),
+        (["serve", "--port", "70000"], "65535"),
+        (["serve", "--gym"], "requires an argument"),
+        (["fly"], "No such command"),
+    ],
+)
+def test_wrong_usage_says_what_to_do_and_exits_with_2(arguments: list[str], message: str) -> None:
+    failed = run(*arguments)
+    assert failed.returncode == 2, failed.stderr
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_port_that_is_taken_is_an_error_and_no_traceback(serve_gym: Callable[[str], str]) -> None:
+    port = serve_gym("CartPole-v1").rpartition(":")[2]
+    failed = run("serve", "--gym", "CartPole-v1", "--port", port)
+    assert failed.returncode != 0
+    assert "in use" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_list_when_nothing_is_known_says_how_to_begin(tmp_path: Path) -> None:
+    empty = run("list", XDG_RUNTIME_DIR=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
+    assert empty.returncode == 0
+    assert "openenv serve" in empty.stdout
+
+
+def test_list_shows_what_does_not_answer() -> None:
+    listed = run("list", OPENENV_GONE_URL="http://127.0.0.1:9")
+    assert (
+        "openenv/gone\thttp://127.0.0.1:9\tno answer (EndpointUnreachable)\t$OPENENV_GONE_URL"
+        in listed.stdout
+    )
+
+
+def test_max_sessions_and_the_environment_variable() -> None:
+    from openenv_gym.transport.endpoint import Endpoint
+    from openenv_gym.transport.http import get_json
+
+    with ProcessProvider(gym="CartPole-v1", max_sessions=3) as server:
+        assert get_json(Endpoint.parse(server.base_url), "/health", timeout_s=5)["max_sessions"] == 3
+
+
+def test_a_server_that_cannot_start_says_why_to_its_provider() -> None:
+    from openenv_gym.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="Gymnasium cannot make NoSuchEnv-v0"):
+        ProcessProvider(gym="NoSuchEnv-v0").start()

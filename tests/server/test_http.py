@@ -1,0 +1,125 @@
+"""The HTTP routes."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openenv_server import create_app
+
+from tests.support.environments import CountAction, Counter, CountObservation
+from tests.support.servers import running
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running(create_app(Counter, CountAction, CountObservation, env_name="the counter")) as base_url:
+        yield base_url
+
+
+def ask(url: str, body: Any = None, *, raw: bytes | None = None) -> tuple[int, Any]:
+    data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_health_metadata_and_schema(url: str) -> None:
+    assert ask(f"{url}/health") == (200, {"status": "healthy", "active_sessions": 0, "max_sessions": 64})
+    metadata = ask(f"{url}/metadata")[1]
+    assert metadata["name"] == "the counter"
+    assert metadata["description"].startswith("Adds up.")
+    schema = ask(f"{url}/schema")[1]
+    assert schema["action"] == CountAction.model_json_schema()
+    assert set(schema["observation"]["properties"]) == {"done", "reward", "truncated", "metadata", "total"}
+    assert "step_count" in schema["state"]["properties"]
+
+
+def test_reset_step_and_state_are_stateless(url: str) -> None:
+    before = len(Counter.instances)
+    assert ask(f"{url}/reset", {"seed": 3, "start": 1}) == (
+        200,
+        {
+            "observation": {"total": 4, "metadata": {"fresh": True}},
+            "reward": None,
+            "done": False,
+            "metadata": {"fresh": True},
+        },
+    )
+    assert ask(f"{url}/reset", raw=b"")[0] == 200
+    assert ask(f"{url}/state")[1]["step_count"] == 0
+    assert [counter.closed for counter in Counter.instances[before:]] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/step", {"action": {}}, 422),
+        ("/step", {"action": {"amount": 1, "more": 1}}, 422),
+        ("/step", {}, 422),
+        ("/step", {"action": {"amount": 1}, "timeout_s": -1}, 422),
+        ("/reset", {"seed": "x"}, 422),
+        ("/reset", {"sed": 1}, 422),
+        ("/reset", {"fail": True}, 500),
+    ],
+)
+def test_what_is_refused(url: str, path: str, body: Any, status: int) -> None:
+    answered, content = ask(f"{url}{path}", body)
+    assert answered == status
+    assert "detail" in content or {"message", "code"} <= set(content)
+
+
+def test_step_over_http() -> None:
+    class Ready(Counter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.reset()
+
+    with running(create_app(Ready, CountAction, CountObservation)) as url:
+        status, content = ask(f"{url}/step", {"action": {"amount": 4}, "timeout_s": 5, "request_id": "r"})
+        assert (status, content["observation"]["total"], content["reward"]) == (200, 4, 4.0)
+
+
+def test_a_server_that_is_full_says_so() -> None:
+    from openenv_gym import GenericEnvClient
+
+    app = create_app(Counter, CountAction, CountObservation, max_concurrent_envs=1)
+    with running(app) as url, GenericEnvClient(url) as client:
+        client.reset()
+        status, content = ask(f"{url}/reset", {})
+        assert (status, content["code"]) == (503, "CAPACITY_REACHED")
+        assert ask(f"{url}/health")[1]["active_sessions"] == 1
+
+
+def test_mcp_without_tools_answers_in_json_rpc(url: str) -> None:
+    assert ask(f"{url}/mcp", {}) == (
+        200,
+        {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Not a JSON-RPC request"}},
+    )
+    answer = ask(f"{url}/mcp", {"jsonrpc": "2.0", "id": 4, "method": "tools/list"})[1]
+    assert (answer["id"], answer["error"]["code"]) == (4, -32601)
+
+
+def test_the_landing_page_and_the_documentation(url: str) -> None:
+    with urllib.request.urlopen(f"{url}/", timeout=10) as response:
+        page = response.read().decode()
+    assert "<h1>the counter</h1>" in page
+    assert 'href="docs"' in page
+    for path in ("/docs", "/redoc"):
+        with urllib.request.urlopen(f"{url}{path}", timeout=10) as response:
+            assert response.status == 200
+    paths = ask(f"{url}/openapi.json")[1]["paths"]
+    assert {"/reset", "/step", "/state", "/health", "/metadata", "/schema", "/mcp"} == set(paths)
+
+
+def test_a_name_cannot_smuggle_html_into_the_page() -> None:
+    app = create_app(Counter, CountAction, CountObservation, env_name="<script>alert(1)</script>")
+    with running(app) as url, urllib.request.urlopen(f"{url}/", timeout=10) as response:
+        assert b"<script>alert" not in response.read()
