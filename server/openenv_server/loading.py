@@ -76,10 +76,9 @@ def _import_app(folder: Path, module_name: str) -> ModuleType:
     for name in [name for name in sys.modules if name.split(".")[0] == module_name.split(".")[0]]:
         del sys.modules[name]
     package = _import_package(folder)
-    # What is imported in both ways has to be one module, or its classes would not be the same classes.
-    for path in folder.glob("*.py"):
-        if path.stem in {"models"}:
-            sys.modules[path.stem] = importlib.import_module(f"{package}.{path.stem}")
+    if (folder / "models.py").exists():
+        # Imported in both ways, it has to be one module, or its classes would not be the same classes.
+        sys.modules["models"] = importlib.import_module(f"{package}.models")
     return importlib.import_module(f"{package}.{module_name}")
 
 

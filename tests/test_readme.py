@@ -1,0 +1,42 @@
+"""The README's Python runs as it is written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_trainers_blocks_run(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
+    code = "\n".join(blocks()[:2]).replace("http://localhost:8000", serve_gym("CartPole-v1"))
+    assert run(code + "\nprint(envs.reset(seed=1)[0].shape); envs.close()", tmp_path) == "(8, 4)\n"
+
+
+def test_the_authors_block_is_served_and_driven(tmp_path: Path) -> None:
+    _, _, counter, client = blocks()
+    (tmp_path / "counter.py").write_text(counter)
+    code = f"""
+import sys
+sys.path.insert(0, {str(README.parent)!r})
+from counter import app
+from tests.support.servers import running
+with running(app) as url:
+    exec({client!r}.replace("http://localhost:8000", url))
+"""
+    assert run(code, tmp_path) == "{'total': 5}\n"
