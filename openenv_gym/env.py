@@ -12,7 +12,6 @@ from openenv_gym.errors import (
     ClosedError,
     ConfigurationError,
     ProtocolError,
-    ResetNeededError,
     SpaceError,
 )
 from openenv_gym.spaces import action_codec, observation_codec
@@ -81,7 +80,6 @@ class RemoteEnv(gym.Env[Any, Any]):
             self.endpoint, connect_timeout_s=connect_timeout_s, message_timeout_s=message_timeout_s
         )
         self._steps = 0
-        self._is_reset = False
         self._is_closed = False
         self._warned_of_seed = False
 
@@ -112,11 +110,9 @@ class RemoteEnv(gym.Env[Any, Any]):
             # Gymnasium takes Python's integers only, and users pass NumPy's.
             seed = data["seed"] = int(seed)
         super().reset(seed=seed)
-        self._is_reset = False
         answer = self._session.reset(data)
         observation = self._decode(answer, "reset")
         self._steps = 0
-        self._is_reset = True
         if answer.metadata.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
             logger.warn(
@@ -146,9 +142,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             SessionLostError: The connection broke. The step is not tried again.
             DeadlineExceededError: No answer in time. The step is not tried again.
         """
-        if not self._is_reset or not self._session.is_open:
-            self._check_not_closed()
-            raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
+        self._check_not_closed()
         if not self.action_space.contains(action):
             raise ActionOutsideSpaceError(
                 f"The action {_excerpt(action)} ({type(action).__name__}) is not in {self.action_space}. "
@@ -164,7 +158,6 @@ class RemoteEnv(gym.Env[Any, Any]):
     def close(self) -> None:
         """Ends the session on the server. Safe to call again."""
         self._is_closed = True
-        self._is_reset = False
         self._session.close()
 
     def _decode(self, answer: StepAnswer, what: str) -> Any:

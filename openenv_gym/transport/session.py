@@ -10,6 +10,7 @@ from openenv_gym.errors import (
     ProtocolError,
     RemoteEnvironmentError,
     RemoteError,
+    ResetNeededError,
 )
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
@@ -31,11 +32,17 @@ class Session:
         self.connect_timeout_s = connect_timeout_s
         self.message_timeout_s = message_timeout_s
         self._connection: Connection | None = None
+        self._was_reset = False
 
     @property
     def is_open(self) -> bool:
         """Whether there is a connection. A fork, a copy and a pickle have none."""
         return self._connection is not None and self._connection.is_open
+
+    @property
+    def has_episode(self) -> bool:
+        """Whether a step can be taken: there is a connection, and it was reset."""
+        return self._was_reset and self.is_open
 
     def open(self) -> None:
         """Opens the connection, where there is none."""
@@ -45,15 +52,25 @@ class Session:
 
     def reset(self, data: dict[str, Any]) -> v1.StepAnswer:
         """Starts an episode, on a new connection where there is none."""
+        self._was_reset = False
         self.open()
-        return self._step_answer(v1.encode_reset(data), "reset")
+        answer = self._step_answer(v1.encode_reset(data), "reset")
+        self._was_reset = True
+        return answer
 
     def step(self, payload: dict[str, Any], what: str = "step") -> v1.StepAnswer:
-        """Takes one action. It is never sent a second time."""
+        """Takes one action. It is never sent a second time, and never to a session that was not reset.
+
+        Raises:
+            ResetNeededError: No episode is under way.
+        """
+        if not self.has_episode:
+            raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
         return self._step_answer(v1.encode_step(payload), what)
 
     def state(self) -> dict[str, Any]:
-        """Where the session stands."""
+        """Where the session stands; a new session where there is none."""
+        self.open()
         answer = self._ask(v1.STATE_REQUEST, "state")
         if not isinstance(answer, v1.StateAnswer):
             raise self._wrong_answer(answer, "state")
@@ -62,12 +79,13 @@ class Session:
     def close(self) -> None:
         """Ends the session. Safe to call again."""
         connection, self._connection = self._connection, None
+        self._was_reset = False
         if connection is not None:
             connection.close(v1.CLOSE_REQUEST)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the connection, which is this process's own."""
-        return {**self.__dict__, "_connection": None}
+        return {**self.__dict__, "_connection": None, "_was_reset": False}
 
     def _step_answer(self, request: str, what: str) -> v1.StepAnswer:
         answer = self._ask(request, what)
@@ -76,9 +94,7 @@ class Session:
         return answer
 
     def _ask(self, request: str, what: str) -> v1.Answer:
-        self._connection = self._connection or Connection(
-            self.endpoint, connect_timeout_s=self.connect_timeout_s
-        )
+        assert self._connection is not None
         answer = v1.decode_answer(
             self._connection.request(request, timeout_s=self.message_timeout_s, what=what)
         )

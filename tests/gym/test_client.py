@@ -12,7 +12,13 @@ import pytest
 from openenv_server import State, create_app
 
 from openenv_gym import EnvClient, GenericEnvClient, StepResult
-from openenv_gym.errors import ClosedError, InvalidEndpointError, MissingExtraError, RemoteEnvironmentError
+from openenv_gym.errors import (
+    ClosedError,
+    InvalidEndpointError,
+    MissingExtraError,
+    RemoteEnvironmentError,
+    ResetNeededError,
+)
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
@@ -117,3 +123,14 @@ def test_clients_leave_no_thread_behind(base_url: str) -> None:
     while any(thread.name.startswith("openenv-client") for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_step_is_never_taken_in_a_session_that_was_not_reset(base_url: str) -> None:
+    with CounterClient(base_url=base_url) as client:
+        with pytest.raises(ResetNeededError, match="call reset before step"):
+            client.step(CountAction(amount=1))
+        assert client.state().step_count == 0
+        with pytest.raises(ResetNeededError):
+            client.step(CountAction(amount=1))
+        client.reset()
+        assert client.step(CountAction(amount=1)).observation.total == 1
