@@ -1,29 +1,13 @@
 """The older root of the guide's import paths: everything under ``openenv.core``, by its former name."""
 
-from openenv import core
-from openenv.core import (
-    Action,
-    EnvClient,
-    Environment,
-    GenericEnvClient,
-    Observation,
-    State,
-    StepResult,
-    Transform,
-    create_app,
-)
+from typing import Any
 
-__all__ = [
-    "Action",
-    "EnvClient",
-    "Environment",
-    "GenericEnvClient",
-    "Observation",
-    "State",
-    "StepResult",
-    "Transform",
-    "create_app",
-]
+from openenv import core
 
 # openenv_core.env_server and the others are found where openenv.core has them.
 __path__ = core.__path__
+
+
+def __getattr__(name: str) -> Any:
+    """A name of ``openenv.core``."""
+    return getattr(core, name)

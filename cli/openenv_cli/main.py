@@ -1,34 +1,20 @@
-"""The ``openenv`` command."""
+"""The ``openenv`` command: runs a command, and turns what goes wrong into a message and an exit code."""
 
 from __future__ import annotations
 
 import sys
 
-import typer
-
-from openenv_cli.demo import demo
 from openenv_cli.failures import report
-from openenv_cli.listing import list_servers
-from openenv_cli.serve import serve
-
-app = typer.Typer(
-    name="openenv",
-    help="Serve environments, and train on any of them as a gymnasium.Env.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no way to the server, "
-    "4 the server refused.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-app.command("demo")(demo)
-app.command("serve")(serve)
-app.command("list")(list_servers)
+from openenv_gym.errors import MissingExtraError
 
 
 def main() -> None:
     """Runs the command line, and exits with its code."""
     try:
+        try:
+            from openenv_cli.commands import app
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(f"The openenv command (it needs {error.name})", "cli") from error
         app()
     except Exception as error:
         sys.exit(report(error))

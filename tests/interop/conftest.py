@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,12 @@ def peer_python() -> Path:
         uv = shutil.which("uv")
         assert uv is not None, "uv makes the peer's environment: pip install uv"
         shutil.rmtree(venv, ignore_errors=True)
-        subprocess.run([uv, "venv", "-q", "-p", sys.executable, str(venv)], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "-p", str(python), f"openenv=={VERSION}"], check=True)
+        # The user's own settings may say where packages come from.
+        env = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
+        for arguments in (
+            ["venv", "-q", "-p", sys.executable, str(venv)],
+            ["pip", "install", "-q", "-p", str(python), f"openenv=={VERSION}"],
+        ):
+            subprocess.run([uv, *arguments], check=True, env=env)
         ready.touch()
     return python
