@@ -6,10 +6,9 @@ The table of what becomes what is in `rules`; the spaces that a server declares 
 from __future__ import annotations
 
 from openenv_gym.contract import ACTION_ONLY_ON_THE_WIRE, BESIDE_MARK, OBSERVATION_ONLY_ON_THE_WIRE
-from openenv_gym.errors import SchemaError
-from openenv_gym.spaces.codecs import Codec, DictCodec, FieldCodec
+from openenv_gym.spaces.codecs import Codec, FieldCodec
 from openenv_gym.spaces.declared import build_space, codec_from_space, describe_space
-from openenv_gym.spaces.rules import compile_node
+from openenv_gym.spaces.rules import Compiler
 from openenv_gym.spaces.schema import Schema, resolve
 from openenv_gym.spaces.text import JsonText, UnicodeText
 
@@ -29,7 +28,7 @@ def action_codec(schema: Schema) -> Codec:
     """The codec of an action model's JSON Schema.
 
     Example:
-        >>> codec = action_codec({"properties": {"move": {"enum": ["left", "right"]}}})
+        >>> codec = action_codec({"properties": {"move": {"enum": ["left", "right"]}}, "required": ["move"]})
         >>> codec.space, codec.encode(1)
         (Discrete(2), {'move': 'right'})
 
@@ -50,16 +49,8 @@ def observation_codec(schema: Schema) -> Codec:
 
 def _model_codec(schema: Schema, left_out: frozenset[str]) -> Codec:
     """The codec of a model. One with a single field is that field's own space."""
-    root = resolve(schema, schema)
+    root, compiler = resolve(schema, schema), Compiler()
     if "properties" not in root.schema:
-        return compile_node(root)
-    fields = {
-        name: compile_node(node)
-        for name, node in root.properties()
-        if name not in left_out and not node.schema.get(BESIDE_MARK)
-    }
-    if len(fields) == 1:
-        return FieldCodec(*next(iter(fields.items())))
-    if not fields and root.schema.get("additionalProperties"):
-        raise SchemaError("A model with no fields of its own, and any others allowed, has no space")
-    return DictCodec(fields)
+        return compiler.compile(root)
+    fields = compiler.fields(root, lambda name, node: name in left_out or bool(node.schema.get(BESIDE_MARK)))
+    return FieldCodec(fields) if len(fields.codecs) == 1 else fields

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -134,10 +134,10 @@ class ArrayCodec:
 
     def decode(self, payload: Any) -> np.ndarray[Any, Any]:
         try:
-            # NumPy would cut 0.5 down to an integer without a word.
-            element = np.array(payload, dtype=self._dtype if self._is_floating else None)
-            if not self._is_floating:
-                element = _exact_integers(element, self._dtype)
+            values = np.array(payload)
+            element = (
+                self._exact_floats(values, payload) if self._is_floating else self._exact_integers(values)
+            )
         except (TypeError, ValueError, OverflowError) as error:
             raise _misfit(payload, self.space) from error
         if element.shape != self._shape:
@@ -145,6 +145,28 @@ class ArrayCodec:
                 f"The payload has the shape {element.shape}, but {self.space} wants {self._shape}"
             )
         return element
+
+    def _exact_floats(self, values: np.ndarray[Any, Any], payload: Any) -> np.ndarray[Any, Any]:
+        if values.dtype.kind in "fiu":
+            return values.astype(self._dtype, copy=False)
+        if values.dtype.kind in "UO" and _are_numbers(payload):
+            return np.array(payload, dtype=self._dtype)
+        raise TypeError(f"not numbers, but {values.dtype}")
+
+    def _exact_integers(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """NumPy would cut 0.5 down to an integer, and 300 to a byte, without a word."""
+        if values.dtype.kind not in "iubf":
+            raise TypeError(f"not numbers, but {values.dtype}")
+        if (
+            values.dtype.kind == "b"
+            and self._dtype.kind != "i"
+            and not isinstance(self.space, spaces.MultiBinary)
+        ):
+            raise TypeError("not numbers, but booleans")
+        exact = values.astype(self._dtype)
+        if values.dtype != self._dtype and not np.array_equal(exact, values):
+            raise OverflowError(f"not all of it is {self._dtype}")
+        return exact
 
 
 class BooleanArrayCodec(ArrayCodec):
@@ -157,49 +179,138 @@ class BooleanArrayCodec(ArrayCodec):
         return np.asarray(element).astype(bool).tolist()
 
 
-class DictCodec:
-    """`Dict`: a JSON object with the same keys."""
+class NullCodec:
+    """``Discrete(1)`` for null."""
 
-    def __init__(self, codecs: dict[str, Codec], space: spaces.Dict | None = None) -> None:
-        self.codecs = codecs
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.Discrete(1)
+
+    def encode(self, element: Any) -> None:
+        return None
+
+    def decode(self, payload: Any) -> np.int64:
+        if payload is not None:
+            raise _misfit(payload, self.space)
+        return np.int64(0)
+
+
+class UnionCodec:
+    """`OneOf` for a value that is one of several kinds: ``(index of the kind, element)``.
+
+    A payload does not say which kind it is. It is of the first one that it comes back from unchanged.
+    """
+
+    def __init__(self, codecs: Sequence[Codec]) -> None:
+        self.codecs = tuple(codecs)
+        self.space: spaces.Space[Any] = spaces.OneOf([codec.space for codec in self.codecs])
+
+    def encode(self, element: Any) -> Any:
+        index, value = element
+        return self.codecs[int(index)].encode(value)
+
+    def decode(self, payload: Any) -> tuple[np.int64, Any]:
+        nearest: tuple[np.int64, Any] | None = None
+        for index, codec in enumerate(self.codecs):
+            try:
+                element = codec.decode(payload)
+            except SpaceError:
+                continue  # of another kind
+            if not codec.space.contains(element):
+                continue
+            if codec.encode(element) == payload:
+                return np.int64(index), element
+            nearest = nearest or (np.int64(index), element)
+        if nearest is None:
+            raise _misfit(payload, self.space)
+        return nearest
+
+
+MISSING: Any = object()
+
+
+class OptionalCodec:
+    """``OneOf(X, Discrete(1))`` for a field that may be left out: ``(0, element)`` or ``(1, 0)``."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.space: spaces.Space[Any] = spaces.OneOf([codec.space, spaces.Discrete(1)])
+
+    def encode(self, element: Any) -> Any:
+        index, value = element
+        return MISSING if int(index) == 1 else self.codec.encode(value)
+
+    def decode(self, payload: Any) -> tuple[np.int64, Any]:
+        if payload is MISSING:
+            return np.int64(1), np.int64(0)
+        return np.int64(0), self.codec.decode(payload)
+
+
+class DictCodec:
+    """`Dict`: a JSON object with the same keys.
+
+    Args:
+        codecs: A codec a key.
+        space: The space, where it is there already.
+        defaults: The payloads of keys that may be missing.
+    """
+
+    def __init__(
+        self,
+        codecs: Mapping[str, Codec],
+        space: spaces.Dict | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.codecs = dict(codecs)
         self.space: spaces.Space[Any] = (
             spaces.Dict({name: codec.space for name, codec in codecs.items()}, sort_keys=False)
             if space is None
             else space
         )
+        self.defaults = dict(defaults or {})
         self._items = tuple(codecs.items())
+        self._may_leave_out = any(isinstance(codec, OptionalCodec) for codec in codecs.values())
 
     def encode(self, element: Any) -> dict[str, Any]:
-        return {name: codec.encode(element[name]) for name, codec in self._items}
+        payload = {name: codec.encode(element[name]) for name, codec in self._items}
+        if self._may_leave_out:
+            return {name: part for name, part in payload.items() if part is not MISSING}
+        return payload
 
     def decode(self, payload: Any) -> dict[str, Any]:
+        if not isinstance(payload, dict):
+            raise _misfit(payload, self.space)
         element = {}
         for name, codec in self._items:
+            part = payload.get(name, MISSING)
+            if part is MISSING:
+                part = self._missing(name, payload)
             try:
-                element[name] = codec.decode(payload[name])
+                element[name] = codec.decode(part)
             except SpaceError as error:
                 raise SpaceError(f"{name}: {error}") from error
-            except KeyError:
-                raise SpaceError(f"The payload has no field {name!r}; it has {sorted(payload)}") from None
-            except TypeError as error:
-                raise _misfit(payload, self.space) from error
         return element
+
+    def _missing(self, name: str, payload: dict[str, Any]) -> Any:
+        if name in self.defaults:
+            return self.defaults[name]
+        if isinstance(self.codecs[name], OptionalCodec):
+            return MISSING
+        raise SpaceError(f"The payload has no field {name!r}; it has {sorted(payload)}")
 
 
 class FieldCodec:
     """A model of one field, as that field's own space."""
 
-    def __init__(self, name: str, codec: Codec) -> None:
-        self.name = name
-        self.codec = codec
-        self.space = codec.space
-        self._object = DictCodec({name: codec})
+    def __init__(self, fields: DictCodec) -> None:
+        ((self.name, self.codec),) = fields.codecs.items()
+        self.space = self.codec.space
+        self._fields = fields
 
     def encode(self, element: Any) -> dict[str, Any]:
-        return {self.name: self.codec.encode(element)}
+        return self._fields.encode({self.name: element})
 
     def decode(self, payload: Any) -> Any:
-        return self._object.decode(payload)[self.name]
+        return self._fields.decode(payload)[self.name]
 
 
 class TupleCodec:
@@ -302,13 +413,10 @@ def _stacked(space: spaces.Space[Any], parts: Sequence[Any]) -> Any:
     return concatenate(item_space, parts, out)
 
 
-def _exact_integers(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    if values.dtype.kind not in "iubf":
-        raise TypeError(f"not numbers, but {values.dtype}")
-    exact = values.astype(dtype)
-    if values.dtype != dtype and not np.array_equal(exact, values):
-        raise OverflowError(f"not all of it is {dtype}")
-    return exact
+def _are_numbers(payload: Any) -> bool:
+    if isinstance(payload, list):
+        return all(_are_numbers(part) for part in payload)
+    return payload is None or type(payload) in (int, float) or payload in ("Infinity", "-Infinity", "NaN")
 
 
 def _rows(payload: Any, space: Any) -> np.ndarray[Any, Any]:

@@ -7,147 +7,311 @@ or None where it does not apply. What none of the others maps is JSON text, so e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
 from openenv_gym.contract import SPACE_KEYWORD
-from openenv_gym.spaces import codecs
+from openenv_gym.errors import SchemaError
+from openenv_gym.spaces import codecs, limits
+from openenv_gym.spaces.bounded import BoundedSequence
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.declared import build_space, codec_from_space
-from openenv_gym.spaces.schema import Node, resolve
-from openenv_gym.spaces.text import UnicodeText
+from openenv_gym.spaces.examples import example, text_examples
+from openenv_gym.spaces.schema import Node
+from openenv_gym.spaces.text import ExampleText, UnicodeText
 
 _MOST_DISCRETE_VALUES = 2**31
-_DEEPEST_EXAMPLE = 8
 # Gymnasium samples integers below high + 1, which has to be an int64 too.
 _LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 2
+
+# What a space cannot say of its elements. The server checks it.
+_ONLY_THE_SERVER_CHECKS = (
+    "pattern",
+    "multipleOf",
+    "not",
+    "if",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "dependentRequired",
+    "dependentSchemas",
+    "uniqueItems",
+    "contains",
+    "contentEncoding",
+)
 
 
 class Rule(NamedTuple):
     """A line of the table."""
 
     name: str
-    apply: Callable[[Node], Codec | None]
+    apply: Callable[[Compiler, Node], Codec | None]
 
 
-def compile_node(node: Node) -> Codec:
-    """The codec of a node, by the first rule that fits."""
-    for rule in RULES:
-        codec = rule.apply(node)
-        if codec is not None:
-            return codec
-    raise AssertionError("the last rule fits every schema")
+@dataclass(frozen=True)
+class Finding:
+    """What became of a part of the schema.
+
+    Attributes:
+        path: Where it is: ``board.cells[]``; "" for the whole.
+        rule: The rule that made its space.
+        space: The space.
+        inexact: Why the space is larger than the schema, or "" where it is not.
+    """
+
+    path: str
+    rule: str
+    space: spaces.Space[Any]
+    inexact: str = ""
 
 
-def _declared(node: Node) -> Codec | None:
+@dataclass
+class Compiler:
+    """Applies the rules to a schema, once.
+
+    Attributes:
+        omit_defaults: Leave out fields that have a default.
+        overrides: Spaces that the user knows better, by path.
+        shapes: The shapes of arrays whose length the schema does not say, by path.
+        report: What became of each part, in the order of the schema.
+    """
+
+    omit_defaults: bool = False
+    overrides: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    report: list[Finding] = field(default_factory=list)
+    _nodes: int = 0
+    _depth: int = 0
+
+    def compile(self, node: Node) -> Codec:
+        """The codec of a node, by the first rule that fits.
+
+        Raises:
+            SchemaError: The schema is too large, or an override does not fit it.
+        """
+        self._nodes += 1
+        if self._nodes > limits.MOST_NODES:
+            raise SchemaError(f"{node.where}: the schema has more than {limits.MOST_NODES:,} parts")
+        if self._depth >= limits.DEEPEST:
+            raise SchemaError(f"{node.where}: the schema is nested deeper than {limits.DEEPEST}")
+        place = len(self.report)
+        self._depth += 1
+        try:
+            rule, codec = next(
+                (rule, codec) for rule in RULES if (codec := rule.apply(self, node)) is not None
+            )
+        finally:
+            self._depth -= 1
+        inexact = ", ".join(key for key in _ONLY_THE_SERVER_CHECKS if key in node.schema)
+        self.report.insert(
+            place,
+            Finding(
+                node.path, rule.name, codec.space, f"only the server checks {inexact}" if inexact else ""
+            ),
+        )
+        override = self.overrides.get(node.path) if node.path else None
+        return codec if override is None else self._override(node, codec, override)
+
+    def fields(self, node: Node, left_out: Callable[[str, Node], bool] | None = None) -> codecs.DictCodec:
+        """The codec of an object's properties, but for those that are left out."""
+        required = node.schema.get("required", ())
+        parts: dict[str, Codec] = {}
+        defaults: dict[str, Any] = {}
+        for name, child in node.properties():
+            has_default = "default" in child.schema
+            if (left_out is not None and left_out(name, child)) or (self.omit_defaults and has_default):
+                continue
+            codec = self.compile(child)
+            if has_default:
+                defaults[name] = child.schema["default"]
+            elif name not in required:
+                codec = codecs.OptionalCodec(codec)
+            parts[name] = codec
+        return codecs.DictCodec(parts, defaults=defaults)
+
+    def _override(self, node: Node, codec: Codec, space: spaces.Space[Any]) -> Codec:
+        """The codec of the space that the user gave, after a check that its payloads fit the schema."""
+        chosen = codec_from_space(space)
+        for _ in range(10):
+            payload = chosen.encode(space.sample())
+            try:
+                fits = codec.space.contains(codec.decode(payload))
+            except ValueError:
+                fits = False
+            if not fits:
+                raise SchemaError(
+                    f"{node.where}: {space} does not fit the schema, which makes {codec.space}; "
+                    f"{str(payload)[:80]} is not in it"
+                )
+        return chosen
+
+
+def _declared(compiler: Compiler, node: Node) -> Codec | None:
     description = node.schema.get(SPACE_KEYWORD)
     return None if description is None else codec_from_space(build_space(description))
 
 
-def _labels(node: Node) -> Codec | None:
-    if "const" in node.schema:
-        return codecs.LabelCodec([node.schema["const"]])
-    if node.schema.get("enum"):
-        return codecs.LabelCodec(node.schema["enum"])
-    return None
+def _labels(compiler: Compiler, node: Node) -> Codec | None:
+    labels = [node.schema["const"]] if "const" in node.schema else node.schema.get("enum")
+    if not labels:
+        return None
+    if len(labels) > limits.MOST_LABELS:
+        raise SchemaError(f"{node.where}: more than {limits.MOST_LABELS:,} labels")
+    return codecs.NullCodec() if labels == [None] else codecs.LabelCodec(labels)
 
 
-def _boolean(node: Node) -> Codec | None:
+def _null(compiler: Compiler, node: Node) -> Codec | None:
+    return codecs.NullCodec() if node.schema.get("type") == "null" else None
+
+
+def _boolean(compiler: Compiler, node: Node) -> Codec | None:
     return codecs.BooleanCodec() if node.schema.get("type") == "boolean" else None
 
 
-def _integer(node: Node) -> Codec | None:
+def _integer(compiler: Compiler, node: Node) -> Codec | None:
     if node.schema.get("type") != "integer":
         return None
-    low, high = _integer_bounds(node)
-    if low is not None and high is not None and high - low < _MOST_DISCRETE_VALUES:
+    bounds = _few_integers(node)
+    if bounds is not None:
+        low, high = bounds
         return codecs.IntegerCodec(spaces.Discrete(high - low + 1, start=low))
     return codecs.ArrayCodec(_box(node, ()))
 
 
-def _number(node: Node) -> Codec | None:
+def _number(compiler: Compiler, node: Node) -> Codec | None:
     return codecs.ArrayCodec(_box(node, ())) if node.schema.get("type") == "number" else None
 
 
-def _text(node: Node) -> Codec | None:
-    if node.schema.get("type") != "string":
+def _text(compiler: Compiler, node: Node) -> Codec | None:
+    schema = node.schema
+    if schema.get("type") != "string":
         return None
-    return codecs.TextCodec(UnicodeText(node.schema.get("minLength", 0), node.schema.get("maxLength")))
+    shortest, longest = schema.get("minLength", 0), schema.get("maxLength")
+    examples = text_examples(schema)
+    if examples:
+        return codecs.TextCodec(ExampleText(examples, shortest, longest))
+    return codecs.TextCodec(UnicodeText(shortest, longest))
 
 
-def _numeric_array(node: Node) -> Codec | None:
-    """Arrays of a fixed length, nested or not, whose innermost items are numbers or booleans."""
-    shape: list[int] = []
-    inner = node
-    while (length := _fixed_length(inner)) is not None:
-        shape.append(length)
-        inner = inner.child(inner.schema.get("items", {}), "[]")
+def _numeric_array(compiler: Compiler, node: Node) -> Codec | None:
+    """Arrays of a known shape whose innermost items are numbers or booleans."""
+    shape, inner = _shape(compiler, node)
     if not shape or SPACE_KEYWORD in inner.schema or "enum" in inner.schema or "const" in inner.schema:
         return None
     kind = inner.schema.get("type")
+    if kind in {"boolean", "integer", "number"} and math.prod(shape) * 8 > limits.MOST_ARRAY_BYTES:
+        raise SchemaError(f"{node.where}: an array of the shape {shape} is too large")
     if kind == "boolean":
         return codecs.BooleanArrayCodec(shape)
-    if kind == "integer":
-        low, high = _integer_bounds(inner)
-        if low is not None and high is not None and high - low < _MOST_DISCRETE_VALUES:
-            values = np.full(shape, high - low + 1, np.int64)
-            return codecs.ArrayCodec(spaces.MultiDiscrete(values, start=np.full(shape, low, np.int64)))
-    if kind in {"integer", "number"}:
-        return codecs.ArrayCodec(_box(inner, tuple(shape)))
-    return None
+    bounds = _few_integers(inner) if kind == "integer" else None
+    if bounds is not None:
+        low, high = bounds
+        values = np.full(shape, high - low + 1, np.int64)
+        return codecs.ArrayCodec(spaces.MultiDiscrete(values, start=np.full(shape, low, np.int64)))
+    return codecs.ArrayCodec(_box(inner, shape)) if kind in {"integer", "number"} else None
 
 
-def _fixed_array(node: Node) -> Codec | None:
-    """Arrays of a fixed length whose items are not numbers."""
-    length = _fixed_length(node)
-    if length is None:
+def _places(compiler: Compiler, node: Node) -> Codec | None:
+    """``prefixItems``, or a fixed number of items that are not numbers: each place has a space."""
+    schema = node.schema
+    places = schema.get("prefixItems")
+    if places is None:
+        length = _fixed_length(node)
+        if length is None:
+            return None
+        places = [schema.get("items", {})] * length
+    elif schema.get("maxItems", len(places)) != len(places) or schema.get("minItems", 0) != len(places):
         return None
-    return codecs.TupleCodec([compile_node(node.child(node.schema.get("items", {}), "[]"))] * length)
+    return codecs.TupleCodec(
+        [compiler.compile(node.child(place, f"[{i}]")) for i, place in enumerate(places)]
+    )
 
 
-def _places(node: Node) -> Codec | None:
-    """``prefixItems``: each place has a schema of its own."""
-    places = node.schema.get("prefixItems")
-    if not places or node.schema.get("maxItems") != len(places) != node.schema.get("minItems"):
+def _sequence(compiler: Compiler, node: Node) -> Codec | None:
+    schema = node.schema
+    if schema.get("type") != "array" or "prefixItems" in schema or "items" not in schema:
         return None
-    return codecs.TupleCodec([compile_node(node.child(place, f"[{i}]")) for i, place in enumerate(places)])
+    item = compiler.compile(node.child(schema["items"], "[]"))
+    shortest, longest = schema.get("minItems", 0), schema.get("maxItems")
+    if shortest == 0 and longest is None:
+        return codecs.SequenceCodec(item)
+    return codecs.SequenceCodec(item, BoundedSequence(item.space, shortest, longest))
 
 
-def _sequence(node: Node) -> Codec | None:
-    if node.schema.get("type") != "array" or "prefixItems" in node.schema or "items" not in node.schema:
+def _object(compiler: Compiler, node: Node) -> Codec | None:
+    return compiler.fields(node) if node.schema.get("properties") else None
+
+
+def _union(compiler: Compiler, node: Node) -> Codec | None:
+    branches = [*node.schema.get("anyOf", ()), *node.schema.get("oneOf", ())]
+    if not branches:
         return None
-    if "minItems" in node.schema or "maxItems" in node.schema:
+    nodes = [node.child(branch, f"|{i}") for i, branch in enumerate(branches)]
+    # Null last: X or nothing.
+    nodes.sort(key=lambda branch: branch.schema.get("type") == "null")
+    parts = [compiler.compile(branch) for branch in nodes]
+    return parts[0] if len(parts) == 1 else codecs.UnionCodec(parts)
+
+
+def _types(compiler: Compiler, node: Node) -> Codec | None:
+    """``"type": ["integer", "null"]`` is a union as well."""
+    kinds = node.schema.get("type")
+    if not isinstance(kinds, list):
         return None
-    return codecs.SequenceCodec(compile_node(node.child(node.schema["items"], "[]")))
+    return _union(compiler, node.replace({"anyOf": [{**node.schema, "type": kind} for kind in kinds]}))
 
 
-def _object(node: Node) -> Codec | None:
-    if not node.schema.get("properties"):
-        return None
-    return codecs.DictCodec({name: compile_node(child) for name, child in node.properties()})
-
-
-def _json_text(node: Node) -> Codec | None:
-    return codecs.JsonTextCodec([_example(node)])
+def _json_text(compiler: Compiler, node: Node) -> Codec | None:
+    return codecs.JsonTextCodec([example(node, compile_sample)])
 
 
 RULES: tuple[Rule, ...] = (
     Rule("declared space", _declared),
     Rule("labels", _labels),
+    Rule("null", _null),
     Rule("boolean", _boolean),
     Rule("integer", _integer),
     Rule("number", _number),
     Rule("text", _text),
     Rule("numeric array", _numeric_array),
     Rule("places", _places),
-    Rule("fixed array", _fixed_array),
     Rule("sequence", _sequence),
     Rule("object", _object),
+    Rule("union", _union),
+    Rule("several types", _types),
     Rule("JSON text", _json_text),
 )
+
+
+def compile_sample(node: Node) -> Any:
+    """A sampled payload of a node that is not made of others."""
+    codec = Compiler().compile(node)
+    return codec.encode(codec.space.sample())
+
+
+def _shape(compiler: Compiler, node: Node) -> tuple[tuple[int, ...], Node]:
+    """The shape of nested arrays, as far as it is known, and the node of what is in them."""
+    inferred = compiler.shapes.get(node.path)
+    lengths: list[int] = []
+    for depth, inner in enumerate(_nested(node)):
+        length = _fixed_length(inner)
+        if length is None and inferred is not None and depth < len(inferred):
+            length = inferred[depth]
+        if length is None:
+            return tuple(lengths), inner
+        lengths.append(length)
+    raise AssertionError("a schema ends somewhere")
+
+
+def _nested(node: Node) -> Iterator[Node]:
+    while True:
+        yield node
+        node = node.child(node.schema.get("items", {}), "[]")
 
 
 def _fixed_length(node: Node) -> int | None:
@@ -156,6 +320,16 @@ def _fixed_length(node: Node) -> int | None:
         return None
     length = schema.get("minItems")
     return length if isinstance(length, int) and length == schema.get("maxItems") and length > 0 else None
+
+
+def _few_integers(node: Node) -> tuple[int, int] | None:
+    """Both bounds of an integer, where there are few enough between them for a `Discrete`."""
+    low, high = _integer_bounds(node)
+    if low is None or high is None or high - low >= _MOST_DISCRETE_VALUES:
+        return None
+    if low > high:
+        raise SchemaError(f"{node.where}: no integer lies between {low} and {high}")
+    return (low, high) if low >= _LEAST_INTEGER and high <= _GREATEST_INTEGER else None
 
 
 def _integer_bounds(node: Node) -> tuple[int | None, int | None]:
@@ -187,31 +361,3 @@ def _box(node: Node, shape: tuple[int, ...]) -> spaces.Box[Any]:
     if "exclusiveMaximum" in schema:
         highs.append(math.nextafter(schema["exclusiveMaximum"], -math.inf))
     return spaces.Box(max(lows), min(highs), shape, np.float64)
-
-
-def _example(node: Node, depth: int = 0) -> Any:
-    """A small JSON value that the schema accepts, where samples cannot be made from the schema."""
-    if depth > _DEEPEST_EXAMPLE:
-        return None
-    if node.is_recursive:
-        node = resolve(node.schema, node.document, node.path)
-    schema = node.schema
-    if "default" in schema:
-        return schema["default"]
-    branches = [node.child(branch, "") for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
-    if branches:
-        # Null, where it is allowed, ends a recursion.
-        return _example(min(branches, key=lambda branch: branch.schema.get("type") != "null"), depth + 1)
-    kind = schema.get("type")
-    if kind == "object":
-        required = schema.get("required", ())
-        return {name: _example(child, depth + 1) for name, child in node.properties() if name in required}
-    if kind == "array":
-        places = schema.get("prefixItems")
-        if places is None:
-            places = [schema.get("items", {})] * schema.get("minItems", 0)
-        return [_example(node.child(place, "[]"), depth + 1) for place in places]
-    if kind in {"boolean", "integer", "number", "string"} or "enum" in schema or "const" in schema:
-        codec = compile_node(node)
-        return codec.encode(codec.space.sample())
-    return None

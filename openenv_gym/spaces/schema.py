@@ -35,9 +35,18 @@ class Node:
         """Whether this is a reference that leads back to a place on the way here."""
         return self.schema.get("$ref") in self.seen
 
+    @property
+    def where(self) -> str:
+        """The path, for a message."""
+        return self.path or "the schema"
+
+    def replace(self, schema: Schema) -> Node:
+        """The same place with another schema."""
+        return Node(schema, self.document, self.path, self.seen)
+
     def child(self, schema: Any, step: str) -> Node:
-        """The node of a schema inside this one; ``step`` is a field's name or ``[]``."""
-        joint = "." if self.path and not step.startswith("[") else ""
+        """The node of a schema inside this one; ``step`` is a field's name, ``[]`` or ``|0``."""
+        joint = "." if self.path and step[0] not in "[|" else ""
         return resolve(schema, self.document, f"{self.path}{joint}{step}", self.seen)
 
     def properties(self) -> Iterator[tuple[str, Node]]:

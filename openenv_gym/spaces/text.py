@@ -67,7 +67,33 @@ class UnicodeText(Text):
     __hash__ = None  # type: ignore[assignment]
 
 
-class JsonText(UnicodeText):
+class ExampleText(UnicodeText):
+    """Strings of a form that a length does not describe (a date, an address); samples are examples of it.
+
+    Args:
+        examples: Strings that the server accepts; samples are drawn from them.
+        min_length: The least number of code points.
+        max_length: The greatest number of code points, or None for no bound.
+        seed: Seeds the sampling.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[str],
+        min_length: int = 0,
+        max_length: int | None = None,
+        *,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(min_length, max_length, seed=seed)
+        self.examples = tuple(examples)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """One of the examples."""
+        return self.examples[int(self.np_random.integers(len(self.examples)))]
+
+
+class JsonText(ExampleText):
     """JSON documents, as text: the space of values that have no shape of their own.
 
     Args:
@@ -78,12 +104,7 @@ class JsonText(UnicodeText):
     def __init__(
         self, examples: Sequence[Any] = (None,), *, seed: int | np.random.Generator | None = None
     ) -> None:
-        super().__init__(seed=seed)
-        self.examples = tuple(canonical_json(example) for example in examples)
-
-    def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """One of the examples."""
-        return self.examples[int(self.np_random.integers(len(self.examples)))]
+        super().__init__([canonical_json(example) for example in examples], seed=seed)
 
     def contains(self, x: Any) -> bool:
         """Whether ``x`` is a str that holds a JSON document."""

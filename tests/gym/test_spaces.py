@@ -70,7 +70,10 @@ FIELDS: list[tuple[Any, spaces.Space[Any]]] = [
     (list[bool], spaces.Sequence(spaces.Discrete(2))),
     (Inner, spaces.Dict({"on": spaces.Discrete(2), "name": UnicodeText(1, 4)}, sort_keys=False)),
     (dict[str, Any], JsonText()),
-    (int | None, JsonText()),
+    (
+        int | None,
+        spaces.OneOf([spaces.Box(-(2**63), 2**63 - 2, (), np.int64), spaces.Discrete(1)]),
+    ),
 ]
 
 

@@ -1,0 +1,32 @@
+"""For any model: what is sampled is accepted, and what is observed is in the space and comes back equal."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from pydantic import BaseModel
+
+from openenv_gym.spaces import action_codec, observation_codec
+from tests.support.models import json_of, models
+
+MODELS = int(os.environ.get("OPENENV_TEST_MODELS", "2000"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@settings(max_examples=MODELS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(model=models())
+def test_any_model(model: type[BaseModel]) -> None:
+    actions = action_codec(model.model_json_schema())
+    observations = observation_codec(model.model_json_schema(mode="serialization"))
+    actions.space.seed(0)
+    for _ in range(5):
+        element = actions.space.sample()
+        assert element in actions.space
+        instance = model.model_validate(actions.encode(element))
+        observed = {key: value for key, value in json_of(instance).items() if key != "metadata"}
+        seen = observations.decode(observed)
+        assert seen in observations.space
+        assert observations.encode(seen) == observed
