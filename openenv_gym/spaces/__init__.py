@@ -35,7 +35,7 @@ def action_codec(schema: Schema) -> Codec:
     Raises:
         SchemaError: No space can be made from the schema.
     """
-    return _model_codec(schema, ACTION_ONLY_ON_THE_WIRE)
+    return _model_codec(schema, ACTION_ONLY_ON_THE_WIRE, Compiler(sends_all=True))
 
 
 def observation_codec(schema: Schema) -> Codec:
@@ -44,12 +44,12 @@ def observation_codec(schema: Schema) -> Codec:
     Raises:
         SchemaError: No space can be made from the schema.
     """
-    return _model_codec(schema, OBSERVATION_ONLY_ON_THE_WIRE)
+    return _model_codec(schema, OBSERVATION_ONLY_ON_THE_WIRE, Compiler())
 
 
-def _model_codec(schema: Schema, left_out: frozenset[str]) -> Codec:
+def _model_codec(schema: Schema, left_out: frozenset[str], compiler: Compiler) -> Codec:
     """The codec of a model. One with a single field is that field's own space."""
-    root, compiler = resolve(schema, schema), Compiler()
+    root = resolve(schema, schema)
     if "properties" not in root.schema:
         return compiler.compile(root)
     fields = compiler.fields(root, lambda name, node: name in left_out or bool(node.schema.get(BESIDE_MARK)))

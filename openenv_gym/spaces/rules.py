@@ -75,12 +75,15 @@ class Compiler:
     """Applies the rules to a schema, once.
 
     Attributes:
-        omit_defaults: Leave out fields that have a default.
+        sends_all: Whether every field is always sent, as an action's are. An observation may lack those
+            that are not required.
+        omit_defaults: Leave out fields that need not be sent.
         overrides: Spaces that the user knows better, by path.
         shapes: The shapes of arrays whose length the schema does not say, by path.
         report: What became of each part, in the order of the schema.
     """
 
+    sends_all: bool = False
     omit_defaults: bool = False
     overrides: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -123,15 +126,21 @@ class Compiler:
         parts: dict[str, Codec] = {}
         defaults: dict[str, Any] = {}
         for name, child in node.properties():
-            has_default = "default" in child.schema
-            if (left_out is not None and left_out(name, child)) or (self.omit_defaults and has_default):
+            if left_out is not None and left_out(name, child):
                 continue
-            codec = self.compile(child)
-            if has_default:
+            if self.omit_defaults and name not in required:
+                continue
+            parts[name] = self.compile(child)
+            if "default" in child.schema:
                 defaults[name] = child.schema["default"]
-            elif name not in required:
-                codec = codecs.OptionalCodec(codec)
-            parts[name] = codec
+            elif name not in required and not self.sends_all:
+                # A list or a dict that need not be there has a default factory, of an empty one most often,
+                # which a schema does not show.
+                empty = _empty(child)
+                if empty is None:
+                    parts[name] = codecs.OptionalCodec(parts[name])
+                else:
+                    defaults[name] = empty
         return codecs.DictCodec(parts, defaults=defaults)
 
     def _override(self, node: Node, codec: Codec, space: spaces.Space[Any]) -> Codec:
@@ -292,6 +301,14 @@ def compile_sample(node: Node) -> Any:
     """A sampled payload of a node that is not made of others."""
     codec = Compiler().compile(node)
     return codec.encode(codec.space.sample())
+
+
+def _empty(node: Node) -> Any:
+    """The empty list or dict of a schema that allows one; else None."""
+    schema = node.schema
+    if schema.get("type") == "array" and "prefixItems" not in schema and not schema.get("minItems"):
+        return []
+    return {} if schema.get("type") == "object" and not schema.get("properties") else None
 
 
 def _shape(compiler: Compiler, node: Node) -> tuple[tuple[int, ...], Node]:

@@ -240,3 +240,66 @@ def test_json_text_holds_json_only() -> None:
     assert "null" in space
     assert "nul" not in space
     assert 5 not in space
+
+
+def test_a_field_with_a_default_is_always_sent_and_may_be_missing_when_it_comes_back() -> None:
+    class Both(BaseModel):
+        words: list[str] = Field(default_factory=list)
+        extras: dict[str, Any] = Field(default_factory=dict)
+        level: bool = True
+        inner: Inner = Field(default_factory=lambda: Inner(on=True, name="x"))
+
+    schema = Both.model_json_schema()
+    actions, observations = action_codec(schema), observation_codec(schema)
+    assert isinstance(actions.space, spaces.Dict)
+    assert isinstance(observations.space, spaces.Dict)
+    assert actions.space["inner"] == spaces.Dict({"on": spaces.Discrete(2), "name": UnicodeText(1, 4)})
+    assert set(actions.encode(actions.space.sample())) == {"words", "extras", "level", "inner"}
+    seen = observations.decode({})
+    assert seen == {"words": (), "extras": "{}", "level": 1, "inner": (1, 0)}
+    assert seen in observations.space
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"enum": list(range(100_000))}, "x: more than 65,536 labels"),
+        (
+            {"type": "array", "items": {"type": "number"}, "minItems": 10**10, "maxItems": 10**10},
+            "x: an array",
+        ),
+        (
+            {"type": "array", "items": {"type": "string"}, "minItems": 10**6, "maxItems": 10**6},
+            "20,000 parts",
+        ),
+        (
+            {"type": "object", "properties": {f"p{i}": {"type": "null"} for i in range(30_000)}},
+            "20,000 parts",
+        ),
+        ({"$ref": "https://example.com/schema.json"}, "it is not fetched"),
+    ],
+    ids=["labels", "array", "tuple", "properties", "reference"],
+)
+def test_a_hostile_schema_is_refused_quickly_and_with_a_reason(field: dict[str, Any], message: str) -> None:
+    import time
+
+    begin = time.monotonic()
+    with pytest.raises(SchemaError, match=message):
+        action_codec({"properties": {"x": field, "y": {"type": "boolean"}}})
+    assert time.monotonic() - begin < 5
+
+
+def test_a_schema_that_nests_without_end_is_refused() -> None:
+    schema: dict[str, Any] = {"type": "boolean"}
+    for _ in range(5000):
+        schema = {"type": "object", "properties": {"x": schema}}
+    with pytest.raises(SchemaError, match="nested deeper than"):
+        action_codec(schema)
+
+
+def test_references_in_a_circle_have_a_space() -> None:
+    schema = {
+        "properties": {"x": {"$ref": "#/$defs/A"}, "y": {"type": "boolean"}},
+        "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}},
+    }
+    assert isinstance(action_codec(schema).space, spaces.Dict)
