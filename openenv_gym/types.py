@@ -10,7 +10,20 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from openenv_gym.arrays import Array
 from openenv_gym.contract import BESIDE_MARK
+
+__all__ = [
+    "Action",
+    "Array",
+    "CodeExecResult",
+    "EnvironmentMetadata",
+    "Message",
+    "Observation",
+    "Scalar",
+    "State",
+    "StepResult",
+]
 
 Scalar = bool | int | float
 
