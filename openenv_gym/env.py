@@ -14,9 +14,10 @@ from openenv_gym.errors import (
     ProtocolError,
     SpaceError,
 )
-from openenv_gym.spaces import action_codec, observation_codec
+from openenv_gym.spaces import compile_action, compile_observation
+from openenv_gym.spaces.models import Override
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import get_schemas
+from openenv_gym.transport.http import first_observation, get_schemas
 from openenv_gym.transport.session import Session
 from openenv_gym.wire.v1 import StepAnswer
 
@@ -34,12 +35,21 @@ class RemoteEnv(gym.Env[Any, Any]):
         base_url: The server's address, ``http://localhost:8000``.
         connect_timeout_s: The time to connect, in seconds.
         message_timeout_s: The time for each answer, in seconds.
+        unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
+        omit_defaults: Leave out action fields that need not be sent; the server uses their defaults.
+        infer_shapes: Give arrays whose length the schema does not say the shape that an episode's first
+            observation has. If it changes later, the step raises `ProtocolError`.
+        action_space: A space that you know better than the schema does: the whole, or a dict from the path
+            of a field to its space. It is checked against the schema.
+        observation_space: The same for observations.
         render_mode: Has to be None; remote environments are not rendered yet.
 
     Attributes:
         action_space: The space of the action model's fields, without ``metadata``.
         observation_space: The space of the observation model's fields, without ``done``, ``reward``,
             ``truncated`` and ``metadata``.
+        schema_report: What became of each part of both schemas, by which rule, and where a space is larger
+            than its schema: there, the server is the judge.
 
     Raises:
         InvalidEndpointError: ``base_url`` is not a URL.
@@ -61,6 +71,11 @@ class RemoteEnv(gym.Env[Any, Any]):
         *,
         connect_timeout_s: float = 10.0,
         message_timeout_s: float = 60.0,
+        unwrap: bool = True,
+        omit_defaults: bool = False,
+        infer_shapes: bool = False,
+        action_space: Override = None,
+        observation_space: Override = None,
         render_mode: str | None = None,
     ) -> None:
         if base_url is None:
@@ -71,8 +86,14 @@ class RemoteEnv(gym.Env[Any, Any]):
             raise ConfigurationError(f"A remote environment has no render mode {render_mode!r}; leave it out")
         self.endpoint = Endpoint.parse(base_url)
         action_schema, observation_schema = get_schemas(self.endpoint, timeout_s=connect_timeout_s)
-        self._action_codec = action_codec(action_schema)
-        self._observation_codec = observation_codec(observation_schema)
+        example = first_observation(self.endpoint, timeout_s=message_timeout_s) if infer_shapes else None
+        self._action_codec, action_report = compile_action(
+            action_schema, unwrap=unwrap, omit_defaults=omit_defaults, space=action_space
+        )
+        self._observation_codec, observation_report = compile_observation(
+            observation_schema, unwrap=unwrap, space=observation_space, example=example
+        )
+        self.schema_report = {"action": action_report, "observation": observation_report}
         self.action_space = self._action_codec.space
         self.observation_space = self._observation_codec.space
         self.render_mode = None

@@ -7,6 +7,7 @@ import typer
 from openenv_cli.demo import demo
 from openenv_cli.listing import list_servers
 from openenv_cli.serve import serve
+from openenv_cli.spaces import show_spaces
 
 app = typer.Typer(
     name="openenv",
@@ -21,3 +22,4 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("serve")(serve)
 app.command("list")(list_servers)
+app.command("spaces")(show_spaces)

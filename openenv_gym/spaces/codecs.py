@@ -267,20 +267,20 @@ class DictCodec:
             else space
         )
         self.defaults = dict(defaults or {})
-        self._items = tuple(codecs.items())
-        self._may_leave_out = any(isinstance(codec, OptionalCodec) for codec in codecs.values())
 
     def encode(self, element: Any) -> dict[str, Any]:
-        payload = {name: codec.encode(element[name]) for name, codec in self._items}
-        if self._may_leave_out:
-            return {name: part for name, part in payload.items() if part is not MISSING}
+        payload = {}
+        for name, codec in self.codecs.items():
+            part = codec.encode(element[name])
+            if part is not MISSING:
+                payload[name] = part
         return payload
 
     def decode(self, payload: Any) -> dict[str, Any]:
         if not isinstance(payload, dict):
             raise _misfit(payload, self.space)
         element = {}
-        for name, codec in self._items:
+        for name, codec in self.codecs.items():
             part = payload.get(name, MISSING)
             if part is MISSING:
                 part = self._missing(name, payload)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from openenv_gym.contract import SPACE_KEYWORD
 from openenv_gym.errors import SchemaError
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.text import UnicodeText
@@ -52,6 +53,15 @@ def build_space(description: Json) -> spaces.Space[Any]:
         raise
     except Exception as error:
         raise SchemaError(f"Not the description of a Gymnasium space: {str(description)[:200]}") from error
+
+
+def schema_from_space(space: spaces.Space[Any]) -> Json:
+    """A JSON Schema whose space is exactly this one.
+
+    Raises:
+        SchemaError: The space is of a kind that the protocol does not know.
+    """
+    return {"title": str(space)[:80], SPACE_KEYWORD: describe_space(space)}
 
 
 def codec_from_space(space: spaces.Space[Any]) -> codecs.Codec:

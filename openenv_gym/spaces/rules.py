@@ -118,7 +118,7 @@ class Compiler:
             ),
         )
         override = self.overrides.get(node.path) if node.path else None
-        return codec if override is None else self._override(node, codec, override)
+        return codec if override is None else self.override(node.where, codec, override)
 
     def fields(self, node: Node, left_out: Callable[[str, Node], bool] | None = None) -> codecs.DictCodec:
         """The codec of an object's properties, but for those that are left out."""
@@ -143,8 +143,12 @@ class Compiler:
                     defaults[name] = empty
         return codecs.DictCodec(parts, defaults=defaults)
 
-    def _override(self, node: Node, codec: Codec, space: spaces.Space[Any]) -> Codec:
-        """The codec of the space that the user gave, after a check that its payloads fit the schema."""
+    def override(self, where: str, codec: Codec, space: spaces.Space[Any]) -> Codec:
+        """The codec of the space that the user gave, after a check that its payloads fit the schema.
+
+        Raises:
+            SchemaError: They do not.
+        """
         chosen = codec_from_space(space)
         for _ in range(10):
             payload = chosen.encode(space.sample())
@@ -154,7 +158,7 @@ class Compiler:
                 fits = False
             if not fits:
                 raise SchemaError(
-                    f"{node.where}: {space} does not fit the schema, which makes {codec.space}; "
+                    f"{where}: {space} does not fit the schema, which makes {codec.space}; "
                     f"{str(payload)[:80]} is not in it"
                 )
         return chosen

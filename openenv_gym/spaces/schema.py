@@ -5,6 +5,7 @@ Nothing is ever fetched: a ``$ref`` leads into the same document or nowhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,11 @@ class Node:
         """The nodes of an object's properties, in the schema's order."""
         for name, schema in self.schema.get("properties", {}).items():
             yield name, self.child(schema, name)
+
+
+def steps(path: str) -> list[str]:
+    """A path's steps: ``board.cells[]|0`` is ``board``, ``cells``, ``[]`` and ``|0``."""
+    return re.findall(r"\[\d*\]|\|\d*|[^.\[|]+", path)
 
 
 def resolve(schema: Any, document: Schema, path: str = "", seen: frozenset[str] = frozenset()) -> Node:

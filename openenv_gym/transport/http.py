@@ -15,7 +15,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, Any]:
-    """Asks for a JSON object.
+    """Asks for a JSON object with GET.
 
     Args:
         endpoint: The server.
@@ -27,14 +27,31 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
         DeadlineExceededError: The answer took too long.
         NotAnOpenEnvServerError: The answer is not one that an OpenEnv server gives.
     """
-    url = f"{endpoint}{path}"
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    return _ask(endpoint, "GET", path, None, timeout_s)
+
+
+def first_observation(endpoint: Endpoint, *, timeout_s: float) -> dict[str, Any]:
+    """The fields of an episode's first observation, asked for without a session (``POST /reset``).
+
+    Raises:
+        NotAnOpenEnvServerError: The server does not give one; and what `get_json` raises.
+    """
+    answer = _ask(endpoint, "POST", "/reset", b"{}", timeout_s)
+    observation = answer.get("observation")
+    if not isinstance(observation, dict):
+        raise not_openenv(endpoint, "its answer to POST /reset has no observation")
+    return observation
+
+
+def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout_s: float) -> dict[str, Any]:
+    url, what = f"{endpoint}{path}", f"{method} {path}"
+    headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
-            body = response.read(_MOST_BYTES)
-        answer = json.loads(body)
+            answer = json.loads(response.read(_MOST_BYTES))
     except urllib.error.HTTPError as error:
-        raise not_openenv(endpoint, f"it answers {error.code} {error.reason} to GET {path}") from error
+        raise not_openenv(endpoint, f"it answers {error.code} {error.reason} to {what}") from error
     except TimeoutError as error:
         raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from error
     except urllib.error.URLError as error:
@@ -42,13 +59,13 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
             raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from error
         raise unreachable(endpoint, error.reason) from error
     except ValueError as error:
-        raise not_openenv(endpoint, f"its answer to GET {path} is not JSON") from error
+        raise not_openenv(endpoint, f"its answer to {what} is not JSON") from error
     except OSError as error:
         raise unreachable(endpoint, error) from error
     except Exception as error:  # http.client raises its own where the peer does not speak HTTP
-        raise not_openenv(endpoint, f"its answer to GET {path} is not HTTP ({error})") from error
+        raise not_openenv(endpoint, f"its answer to {what} is not HTTP ({error})") from error
     if not isinstance(answer, dict):
-        raise not_openenv(endpoint, f"its answer to GET {path} is not a JSON object")
+        raise not_openenv(endpoint, f"its answer to {what} is not a JSON object")
     return answer
 
 

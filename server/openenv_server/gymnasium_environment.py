@@ -11,9 +11,8 @@ import numpy as np
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from openenv_gym.contract import SPACE_KEYWORD
 from openenv_gym.errors import SpaceError
-from openenv_gym.spaces import codec_from_space, describe_space
+from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_server.environment import Environment
 
@@ -39,7 +38,7 @@ class SpaceField:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"title": str(self.space)[:80], SPACE_KEYWORD: describe_space(self.space)}
+        return schema_from_space(self.space)
 
     def _validate(self, payload: Any) -> Any:
         try:

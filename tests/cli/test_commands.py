@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -34,7 +35,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 def test_help_shows_an_example_for_each_command() -> None:
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("demo", "serve", "list"):
+    for command in ("demo", "serve", "list", "spaces"):
         assert command in overview.stdout
         assert f"openenv {command}" in run(command, "--help").stdout
 
@@ -156,3 +157,37 @@ def test_a_server_that_cannot_start_says_why_to_its_provider() -> None:
 
     with pytest.raises(ConfigurationError, match="Gymnasium cannot make NoSuchEnv-v0"):
         ProcessProvider(gym="NoSuchEnv-v0").start()
+
+
+def test_spaces_shows_each_field_its_space_and_the_rule() -> None:
+    from typing import Annotated, Literal
+
+    from openenv_server import Action, create_app
+    from pydantic import BaseModel, Field
+
+    from tests.support.environments import Counter, CountObservation
+    from tests.support.servers import running
+
+    class Part(BaseModel):
+        kind: Literal["a", "b"]
+        code: Annotated[str, Field(pattern="^x")]
+
+    class Everything(Action):
+        speed: Annotated[float, Field(ge=0, le=1)]
+        parts: list[Part | None]
+
+    with running(create_app(Counter, Everything, CountObservation)) as url:
+        shown = run("spaces", url)
+    assert shown.returncode == 0, shown.stderr
+    assert [line.split()[0] for line in shown.stdout.splitlines() if line] == [
+        "action", "speed", "parts", "[]", "|0", "kind", "code", "|1", "observation", "total",
+    ]  # fmt: skip
+    assert re.search(r"^  speed +Box\(0\.0, 1\.0, \(\), float64\) +number$", shown.stdout, re.MULTILINE)
+    assert re.search(
+        r"code +UnicodeText\(.*text \(only the server checks pattern\)$", shown.stdout, re.MULTILINE
+    )
+
+
+def test_spaces_of_what_is_no_server() -> None:
+    assert run("spaces", "http://127.0.0.1:9").returncode == 3
+    assert "has no openenv.yaml" in run("spaces", "/").stderr
