@@ -114,7 +114,12 @@ def _build_dict(description: Json) -> spaces.Space[Any]:
 
 
 _KINDS: dict[str, _Kind] = {
-    "Box": _Kind(spaces.Box, _describe_box, _build_box, codecs.ArrayCodec),
+    "Box": _Kind(
+        spaces.Box,
+        _describe_box,
+        _build_box,
+        lambda space: codecs.ArrayCodec(space) if space.shape else codecs.NumberCodec(space),
+    ),
     "Discrete": _Kind(
         spaces.Discrete,
         lambda space: {"n": int(space.n), "start": int(space.start), "dtype": space.dtype.name},

@@ -10,7 +10,7 @@ from gymnasium.spaces import Space
 
 from openenv_gym.contract import ACTION_ONLY_ON_THE_WIRE, BESIDE_MARK, OBSERVATION_ONLY_ON_THE_WIRE
 from openenv_gym.errors import SchemaError
-from openenv_gym.spaces.codecs import Codec, FieldCodec
+from openenv_gym.spaces.codecs import Codec, DictCodec, FieldCodec
 from openenv_gym.spaces.rules import Compiler, Finding
 from openenv_gym.spaces.schema import Node, Schema, resolve
 
@@ -110,11 +110,12 @@ def _compile_model(
     _check_paths(compiler)
     if unwrap and len(fields.codecs) == 1:
         if isinstance(space, Space):
-            (name,) = fields.codecs
-            fields.codecs[name] = compiler.override(name, fields.codecs[name], space)
+            ((name, codec),) = fields.codecs.items()
+            fields = DictCodec({name: compiler.override(name, codec, space)}, defaults=fields.defaults)
         return CompiledSchema(FieldCodec(fields), compiler.report)
-    codec = fields if not isinstance(space, Space) else compiler.override("the model", fields, space)
-    return CompiledSchema(codec, compiler.report)
+    if isinstance(space, Space):
+        return CompiledSchema(compiler.override("the model", fields, space), compiler.report)
+    return CompiledSchema(fields, compiler.report)
 
 
 def _check_paths(compiler: Compiler) -> None:

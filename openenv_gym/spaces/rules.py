@@ -193,11 +193,11 @@ def _integer(compiler: Compiler, node: Node) -> Codec | None:
     if bounds is not None:
         low, high = bounds
         return codecs.IntegerCodec(spaces.Discrete(high - low + 1, start=low))
-    return codecs.ArrayCodec(_box(node, ()))
+    return codecs.NumberCodec(_box(node, ()))
 
 
 def _number(compiler: Compiler, node: Node) -> Codec | None:
-    return codecs.ArrayCodec(_box(node, ())) if node.schema.get("type") == "number" else None
+    return codecs.NumberCodec(_box(node, ())) if node.schema.get("type") == "number" else None
 
 
 def _text(compiler: Compiler, node: Node) -> Codec | None:
