@@ -18,15 +18,12 @@ from openenv_gym.contract import SPACE_KEYWORD
 from openenv_gym.errors import SchemaError
 from openenv_gym.spaces import codecs, limits
 from openenv_gym.spaces.bounded import BoundedSequence
+from openenv_gym.spaces.bounds import box, few_integers
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.declared import build_space, codec_from_space
 from openenv_gym.spaces.examples import example, text_examples
 from openenv_gym.spaces.schema import Node
 from openenv_gym.spaces.text import ExampleText, UnicodeText
-
-_MOST_DISCRETE_VALUES = 2**31
-# Gymnasium samples integers below high + 1, which has to be an int64 too.
-_LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 2
 
 # What a space cannot say of its elements. The server checks it.
 _ONLY_THE_SERVER_CHECKS = (
@@ -189,15 +186,15 @@ def _boolean(compiler: Compiler, node: Node) -> Codec | None:
 def _integer(compiler: Compiler, node: Node) -> Codec | None:
     if node.schema.get("type") != "integer":
         return None
-    bounds = _few_integers(node)
+    bounds = few_integers(node)
     if bounds is not None:
         low, high = bounds
         return codecs.IntegerCodec(spaces.Discrete(high - low + 1, start=low))
-    return codecs.NumberCodec(_box(node, ()))
+    return codecs.NumberCodec(box(node, ()))
 
 
 def _number(compiler: Compiler, node: Node) -> Codec | None:
-    return codecs.NumberCodec(_box(node, ())) if node.schema.get("type") == "number" else None
+    return codecs.NumberCodec(box(node, ())) if node.schema.get("type") == "number" else None
 
 
 def _text(compiler: Compiler, node: Node) -> Codec | None:
@@ -221,12 +218,12 @@ def _numeric_array(compiler: Compiler, node: Node) -> Codec | None:
         raise SchemaError(f"{node.where}: an array of the shape {shape} is too large")
     if kind == "boolean":
         return codecs.BooleanArrayCodec(shape)
-    bounds = _few_integers(inner) if kind == "integer" else None
+    bounds = few_integers(inner) if kind == "integer" else None
     if bounds is not None:
         low, high = bounds
         values = np.full(shape, high - low + 1, np.int64)
         return codecs.ArrayCodec(spaces.MultiDiscrete(values, start=np.full(shape, low, np.int64)))
-    return codecs.ArrayCodec(_box(inner, shape)) if kind in {"integer", "number"} else None
+    return codecs.ArrayCodec(box(inner, shape)) if kind in {"integer", "number"} else None
 
 
 def _places(compiler: Compiler, node: Node) -> Codec | None:
@@ -341,44 +338,3 @@ def _fixed_length(node: Node) -> int | None:
         return None
     length = schema.get("minItems")
     return length if isinstance(length, int) and length == schema.get("maxItems") and length > 0 else None
-
-
-def _few_integers(node: Node) -> tuple[int, int] | None:
-    """Both bounds of an integer, where there are few enough between them for a `Discrete`."""
-    low, high = _integer_bounds(node)
-    if low is None or high is None or high - low >= _MOST_DISCRETE_VALUES:
-        return None
-    if low > high:
-        raise SchemaError(f"{node.where}: no integer lies between {low} and {high}")
-    return (low, high) if low >= _LEAST_INTEGER and high <= _GREATEST_INTEGER else None
-
-
-def _integer_bounds(node: Node) -> tuple[int | None, int | None]:
-    schema = node.schema
-    lows = [math.ceil(schema["minimum"])] if "minimum" in schema else []
-    highs = [math.floor(schema["maximum"])] if "maximum" in schema else []
-    if "exclusiveMinimum" in schema:
-        lows.append(math.floor(schema["exclusiveMinimum"]) + 1)
-    if "exclusiveMaximum" in schema:
-        highs.append(math.ceil(schema["exclusiveMaximum"]) - 1)
-    return max(lows, default=None), min(highs, default=None)
-
-
-def _box(node: Node, shape: tuple[int, ...]) -> spaces.Box[Any]:
-    """The Box of an integer or a number, with the bounds that its schema has."""
-    if node.schema.get("type") == "integer":
-        low, high = _integer_bounds(node)
-        return spaces.Box(
-            _LEAST_INTEGER if low is None else max(_LEAST_INTEGER, low),
-            _GREATEST_INTEGER if high is None else min(_GREATEST_INTEGER, high),
-            shape,
-            np.int64,
-        )
-    schema = node.schema
-    lows = [-math.inf, schema.get("minimum", -math.inf)]
-    highs = [math.inf, schema.get("maximum", math.inf)]
-    if "exclusiveMinimum" in schema:
-        lows.append(math.nextafter(schema["exclusiveMinimum"], math.inf))
-    if "exclusiveMaximum" in schema:
-        highs.append(math.nextafter(schema["exclusiveMaximum"], -math.inf))
-    return spaces.Box(max(lows), min(highs), shape, np.float64)

@@ -1,0 +1,51 @@
+"""Codecs: an element of a Gymnasium space to its JSON payload, and back.
+
+A codec is built once, from a schema or from a space, and is then called every step: it looks at no schema.
+``encode`` takes an element that is in the codec's space. ``decode`` gives fresh memory each time and raises
+`SpaceError` where the payload does not fit.
+"""
+
+from __future__ import annotations
+
+from openenv_gym.spaces.codecs.arrays import ArrayCodec, BooleanArrayCodec, GraphCodec
+from openenv_gym.spaces.codecs.base import Codec, named_infinities
+from openenv_gym.spaces.codecs.composites import (
+    DictCodec,
+    FieldCodec,
+    OneOfCodec,
+    OptionalCodec,
+    SequenceCodec,
+    TupleCodec,
+    UnionCodec,
+)
+from openenv_gym.spaces.codecs.scalars import (
+    BooleanCodec,
+    IntegerCodec,
+    JsonTextCodec,
+    LabelCodec,
+    NullCodec,
+    NumberCodec,
+    TextCodec,
+)
+
+__all__ = [
+    "ArrayCodec",
+    "BooleanArrayCodec",
+    "BooleanCodec",
+    "Codec",
+    "DictCodec",
+    "FieldCodec",
+    "GraphCodec",
+    "IntegerCodec",
+    "JsonTextCodec",
+    "LabelCodec",
+    "NullCodec",
+    "NumberCodec",
+    "OneOfCodec",
+    "OptionalCodec",
+    "SequenceCodec",
+    "TextCodec",
+    "TupleCodec",
+    "UnionCodec",
+    "named_infinities",
+]

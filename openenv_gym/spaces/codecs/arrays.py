@@ -1,0 +1,116 @@
+"""Codecs of arrays, and of graphs, which are made of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from openenv_gym.errors import SpaceError
+from openenv_gym.spaces.codecs.base import misfit, named_infinities
+
+
+class ArrayCodec:
+    """`Box`, `MultiDiscrete` and `MultiBinary`: nested lists of numbers, a bare number for shape ().
+
+    Infinities and NaN, which JSON does not have, are written as the strings "Infinity", "-Infinity" and
+    "NaN". A null, as servers send it for any of them, is read as NaN.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.space = space
+        if space.shape is None or space.dtype is None:
+            raise SpaceError(f"{space} has no shape or no dtype, so its elements are not arrays")
+        self._shape, self._dtype = space.shape, space.dtype
+        self._is_floating = np.issubdtype(space.dtype, np.floating)
+
+    def encode(self, element: Any) -> Any:
+        payload = np.asarray(element).tolist()
+        if self._is_floating and not np.isfinite(element).all():
+            return named_infinities(payload)
+        return payload
+
+    def decode(self, payload: Any) -> np.ndarray[Any, Any]:
+        try:
+            values = np.array(payload)
+            element = (
+                self._exact_floats(values, payload) if self._is_floating else self._exact_integers(values)
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise misfit(payload, self.space) from error
+        if element.shape != self._shape:
+            raise SpaceError(
+                f"The payload has the shape {element.shape}, but {self.space} wants {self._shape}"
+            )
+        return element
+
+    def _exact_floats(self, values: np.ndarray[Any, Any], payload: Any) -> np.ndarray[Any, Any]:
+        if values.dtype.kind in "fiu":
+            return values.astype(self._dtype, copy=False)
+        if values.dtype.kind in "UO" and _are_numbers(payload):
+            return np.array(payload, dtype=self._dtype)
+        raise TypeError(f"not numbers, but {values.dtype}")
+
+    def _exact_integers(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """NumPy would cut 0.5 down to an integer, and 300 to a byte, without a word."""
+        if values.dtype.kind not in "iubf":
+            raise TypeError(f"not numbers, but {values.dtype}")
+        if (
+            values.dtype.kind == "b"
+            and self._dtype.kind != "i"
+            and not isinstance(self.space, spaces.MultiBinary)
+        ):
+            raise TypeError("not numbers, but booleans")
+        exact = values.astype(self._dtype)
+        if values.dtype != self._dtype and not np.array_equal(exact, values):
+            raise OverflowError(f"not all of it is {self._dtype}")
+        return exact
+
+
+class BooleanArrayCodec(ArrayCodec):
+    """`MultiBinary` for nested lists of false and true."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__(spaces.MultiBinary(tuple(shape)))
+
+    def encode(self, element: Any) -> Any:
+        return np.asarray(element).astype(bool).tolist()
+
+
+class GraphCodec:
+    """`Graph` that a server declares: its nodes, edges and edge links as nested lists."""
+
+    def __init__(self, space: spaces.Graph) -> None:
+        self.space: spaces.Space[Any] = space
+        self._node_space, self._edge_space = space.node_space, space.edge_space
+
+    def encode(self, element: Any) -> dict[str, Any]:
+        return {
+            "nodes": named_infinities(element.nodes.tolist()),
+            "edges": None if element.edges is None else named_infinities(element.edges.tolist()),
+            "edge_links": None if element.edge_links is None else element.edge_links.tolist(),
+        }
+
+    def decode(self, payload: Any) -> spaces.GraphInstance:
+        try:
+            nodes = _rows(payload["nodes"], self._node_space)
+            edges, links = payload["edges"], payload["edge_links"]
+            return spaces.GraphInstance(
+                nodes,
+                None if edges is None else _rows(edges, self._edge_space),
+                None if links is None else np.array(links, dtype=np.int32).reshape(-1, 2),
+            )
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise misfit(payload, self.space) from error
+
+
+def _are_numbers(payload: Any) -> bool:
+    if isinstance(payload, list):
+        return all(_are_numbers(part) for part in payload)
+    return payload is None or type(payload) in (int, float) or payload in ("Infinity", "-Infinity", "NaN")
+
+
+def _rows(payload: Any, space: Any) -> np.ndarray[Any, Any]:
+    return np.array(payload, dtype=space.dtype).reshape(-1, *space.shape)

@@ -1,0 +1,147 @@
+"""Codecs of single values: numbers, choices, texts, nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from openenv_gym.errors import SpaceError
+from openenv_gym.spaces.codecs.arrays import ArrayCodec
+from openenv_gym.spaces.codecs.base import misfit
+from openenv_gym.spaces.text import JsonText, UnicodeText, canonical_json
+
+_ZERO, _ONE = np.int64(0), np.int64(1)
+
+
+class IntegerCodec:
+    """`Discrete` of plain integers."""
+
+    def __init__(self, space: spaces.Discrete[Any]) -> None:
+        self.space: spaces.Space[Any] = space
+        self._type = space.dtype.type
+
+    def encode(self, element: Any) -> int:
+        return int(element)
+
+    def decode(self, payload: Any) -> Any:
+        if type(payload) is not int and not _is_whole(payload):
+            raise misfit(payload, self.space)
+        try:
+            return self._type(payload)
+        except OverflowError as error:
+            raise misfit(payload, self.space) from error
+
+
+class BooleanCodec:
+    """``Discrete(2)`` for false and true."""
+
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.Discrete(2)
+
+    def encode(self, element: Any) -> bool:
+        return bool(element)
+
+    def decode(self, payload: Any) -> np.int64:
+        if payload is True:
+            return _ONE
+        if payload is False:
+            return _ZERO
+        raise misfit(payload, self.space)
+
+
+class LabelCodec:
+    """``Discrete(n)`` for a choice among n JSON values; the element is the index into ``labels``."""
+
+    def __init__(self, labels: Sequence[Any]) -> None:
+        self.space: spaces.Space[Any] = spaces.Discrete(len(labels))
+        self.labels = tuple(labels)
+        # By JSON text where it is no string: labels may be lists, and true is not 1 in JSON.
+        self._index = {_label_key(label): np.int64(i) for i, label in enumerate(labels)}
+
+    def encode(self, element: Any) -> Any:
+        return self.labels[int(element)]
+
+    def decode(self, payload: Any) -> np.int64:
+        try:
+            return self._index[_label_key(payload)]
+        except KeyError:
+            raise SpaceError(f"{payload!r} is none of the labels {list(self.labels)}") from None
+
+
+class NullCodec:
+    """``Discrete(1)`` for null."""
+
+    def __init__(self) -> None:
+        self.space: spaces.Space[Any] = spaces.Discrete(1)
+
+    def encode(self, element: Any) -> None:
+        return None
+
+    def decode(self, payload: Any) -> np.int64:
+        if payload is not None:
+            raise misfit(payload, self.space)
+        return np.int64(0)
+
+
+class NumberCodec:
+    """`Box` of shape (), in a fraction of the time that an array takes."""
+
+    def __init__(self, space: spaces.Box[Any]) -> None:
+        self.space: spaces.Space[Any] = space
+        self._array = ArrayCodec(space)
+        self._dtype = space.dtype
+        self._kinds = (int,) if space.dtype.kind in "iu" else (float, int)
+        self._plain = int if space.dtype.kind in "iu" else float
+
+    def encode(self, element: Any) -> Any:
+        value = self._plain(element)
+        return value if math.isfinite(value) else self._array.encode(element)
+
+    def decode(self, payload: Any) -> np.ndarray[Any, Any]:
+        if type(payload) in self._kinds:
+            try:
+                return np.array(payload, self._dtype)
+            except OverflowError as error:
+                raise misfit(payload, self.space) from error
+        return self._array.decode(payload)
+
+
+class TextCodec:
+    """Strings, as they are."""
+
+    def __init__(self, space: spaces.Text | None = None) -> None:
+        self.space: spaces.Space[Any] = UnicodeText() if space is None else space
+
+    def encode(self, element: Any) -> str:
+        return str(element)
+
+    def decode(self, payload: Any) -> str:
+        if not isinstance(payload, str):
+            raise misfit(payload, self.space)
+        return payload
+
+
+class JsonTextCodec:
+    """Any JSON value, as canonical JSON text."""
+
+    def __init__(self, examples: Sequence[Any] = (None,)) -> None:
+        self.space: spaces.Space[Any] = JsonText(examples)
+
+    def encode(self, element: Any) -> Any:
+        return json.loads(element)
+
+    def decode(self, payload: Any) -> str:
+        return canonical_json(payload)
+
+
+def _is_whole(payload: Any) -> bool:
+    return isinstance(payload, float) and payload.is_integer()
+
+
+def _label_key(label: Any) -> Any:
+    return ("text", label) if isinstance(label, str) else canonical_json(label)
