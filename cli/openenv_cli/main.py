@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import sys
 
-from openenv_cli.failures import report
-from openenv_gym.errors import MissingExtraError
+_INTERRUPTED = 130
 
 
 def main() -> None:
     """Runs the command line, and exits with its code."""
+    # Imported in here, because Ctrl-C may come while they are.
     try:
+        from openenv_cli.failures import report
+
         try:
-            from openenv_cli.commands import app
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(f"The openenv command (it needs {error.name})", "cli") from error
-        app()
-    except Exception as error:
-        sys.exit(report(error))
+            _run()
+        except Exception as error:
+            sys.exit(report(error))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _run() -> None:
+    from openenv_gym.errors import MissingExtraError
+
+    try:
+        from openenv_cli.commands import app
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"The openenv command (it needs {error.name})", "cli") from error
+    app()

@@ -112,7 +112,7 @@ class Session:
             case ErrorCode.CAPACITY_REACHED:
                 self.close()
                 return CapacityError(
-                    f"{where}: no session is free. {_sentence(answer.message)} Or close one: env.close().",
+                    f"{where}: no session is free. {_sentence(answer.message)}",
                     code=answer.code,
                     details=answer.details,
                 )

@@ -191,3 +191,17 @@ def test_spaces_shows_each_field_its_space_and_the_rule() -> None:
 def test_spaces_of_what_is_no_server() -> None:
     assert run("spaces", "http://127.0.0.1:9").returncode == 3
     assert "has no openenv.yaml" in run("spaces", "/").stderr
+
+
+@pytest.mark.parametrize("delay_s", [2.0, 5.0])
+def test_ctrl_c_ends_the_demo_at_once_and_leaves_no_server(delay_s: float, tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    demo = subprocess.Popen(
+        [*OPENENV, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+    time.sleep(delay_s)
+    demo.send_signal(signal.SIGINT)
+    _, errors = demo.communicate(timeout=20)
+    assert demo.returncode == 130
+    assert "Traceback" not in errors
+    assert list(tmp_path.rglob("*.json")) == []
