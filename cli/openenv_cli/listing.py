@@ -42,7 +42,14 @@ def list_servers(
         for server, answer in zip(servers, answers, strict=True):
             print(f"openenv/{server.name}\t{server.base_url}\t{answer}\t{server.source}")
         return
-    table = Table("name", "server", "answer", "known from")
+    table = Table(box=None, pad_edge=False)
+    for column, is_to_be_copied in (
+        ("name", True),
+        ("server", True),
+        ("answer", False),
+        ("known from", False),
+    ):
+        table.add_column(column, no_wrap=is_to_be_copied, overflow="fold")
     for server, answer in zip(servers, answers, strict=True):
         table.add_row(f"openenv/{server.name}", server.base_url, answer, server.source)
     console.print(table)

@@ -16,6 +16,7 @@ MODELS = int(os.environ.get("OPENENV_TEST_MODELS", "2000"))
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.filterwarnings("ignore:.*Casting input x")
 @settings(max_examples=MODELS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(model=models())
 def test_any_model(model: type[BaseModel]) -> None:
