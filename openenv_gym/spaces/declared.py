@@ -5,6 +5,7 @@ One entry of ``_KINDS`` a kind of space: how it is described, built again, and c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from gymnasium import spaces
 from openenv_gym.contract import SPACE_KEYWORD
 from openenv_gym.errors import SchemaError
 from openenv_gym.spaces import codecs
-from openenv_gym.spaces.text import UnicodeText
+from openenv_gym.spaces.bounded import BoundedSequence
+from openenv_gym.spaces.text import ExampleText, JsonText, UnicodeText
 
 Json = dict[str, Any]
 
@@ -156,6 +158,22 @@ _KINDS: dict[str, _Kind] = {
         lambda d: UnicodeText(d["min_length"], d["max_length"]),
         codecs.TextCodec,
     ),
+    "ExampleText": _Kind(
+        ExampleText,
+        lambda space: {
+            "examples": list(space.examples),
+            "min_length": space.min_length,
+            "max_length": space.max_length,
+        },
+        lambda d: ExampleText(d["examples"], d["min_length"], d["max_length"]),
+        codecs.TextCodec,
+    ),
+    "JsonText": _Kind(
+        JsonText,
+        lambda space: {"examples": [json.loads(example) for example in space.examples]},
+        lambda d: JsonText(d["examples"]),
+        codecs.JsonTextCodec,
+    ),
     "Tuple": _Kind(
         spaces.Tuple,
         lambda space: {"spaces": [describe_space(part) for part in space.spaces]},
@@ -174,6 +192,16 @@ _KINDS: dict[str, _Kind] = {
         spaces.Sequence,
         lambda space: {"space": describe_space(space.feature_space), "stack": space.stack},
         lambda d: spaces.Sequence(build_space(d["space"]), stack=d["stack"]),
+        lambda space: codecs.SequenceCodec(codec_from_space(space.feature_space), space),
+    ),
+    "BoundedSequence": _Kind(
+        BoundedSequence,
+        lambda space: {
+            "space": describe_space(space.feature_space),
+            "min_length": space.min_length,
+            "max_length": space.max_length,
+        },
+        lambda d: BoundedSequence(build_space(d["space"]), d["min_length"], d["max_length"]),
         lambda space: codecs.SequenceCodec(codec_from_space(space.feature_space), space),
     ),
     "OneOf": _Kind(

@@ -22,8 +22,8 @@ from openenv_gym.spaces.bounds import box, few_integers
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.declared import build_space, codec_from_space
 from openenv_gym.spaces.examples import example, text_examples
-from openenv_gym.spaces.schema import Node
-from openenv_gym.spaces.text import ExampleText, UnicodeText
+from openenv_gym.spaces.schema import Node, Schema
+from openenv_gym.spaces.text import ExampleText, JsonText, UnicodeText
 
 # What a space cannot say of its elements. The server checks it.
 _ONLY_THE_SERVER_CHECKS = (
@@ -40,6 +40,8 @@ _ONLY_THE_SERVER_CHECKS = (
     "uniqueItems",
     "contains",
     "contentEncoding",
+    "allOf",
+    "dependencies",
 )
 
 
@@ -107,13 +109,7 @@ class Compiler:
             )
         finally:
             self._depth -= 1
-        inexact = ", ".join(key for key in _ONLY_THE_SERVER_CHECKS if key in node.schema)
-        self.report.insert(
-            place,
-            Finding(
-                node.path, rule.name, codec.space, f"only the server checks {inexact}" if inexact else ""
-            ),
-        )
+        self.report.insert(place, Finding(node.path, rule.name, codec.space, _inexact(node.schema)))
         override = self.overrides.get(node.path) if node.path else None
         return codec if override is None else self.override(node.where, codec, override)
 
@@ -277,7 +273,7 @@ def _types(compiler: Compiler, node: Node) -> Codec | None:
 
 
 def _json_text(compiler: Compiler, node: Node) -> Codec | None:
-    return codecs.JsonTextCodec([example(node, compile_sample)])
+    return codecs.JsonTextCodec(JsonText([example(node, compile_sample)]))
 
 
 RULES: tuple[Rule, ...] = (
@@ -302,6 +298,17 @@ def compile_sample(node: Node) -> Any:
     """A sampled payload of a node that is not made of others."""
     codec = Compiler().compile(node)
     return codec.encode(codec.space.sample())
+
+
+def _inexact(schema: Schema) -> str:
+    """What of a schema its space does not say; "" where it says all."""
+    unchecked = [key for key in _ONLY_THE_SERVER_CHECKS if key in schema]
+    if schema.get("type") == "string" and "format" in schema:
+        unchecked.append("format")
+    notes = [f"only the server checks {', '.join(unchecked)}"] if unchecked else []
+    if schema.get("properties") and schema.get("additionalProperties"):
+        notes.append("additional properties are not in the space")
+    return "; ".join(notes)
 
 
 def _empty(node: Node) -> Any:

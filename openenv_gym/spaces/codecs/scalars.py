@@ -129,8 +129,8 @@ class TextCodec:
 class JsonTextCodec:
     """Any JSON value, as canonical JSON text."""
 
-    def __init__(self, examples: Sequence[Any] = (None,)) -> None:
-        self.space: spaces.Space[Any] = JsonText(examples)
+    def __init__(self, space: JsonText | None = None) -> None:
+        self.space: spaces.Space[Any] = JsonText() if space is None else space
 
     def encode(self, element: Any) -> Any:
         return json.loads(element)
