@@ -15,3 +15,7 @@ ACTION_ONLY_ON_THE_WIRE = frozenset({"metadata"})
 
 # Fields of an observation model that are not a part of the observation space.
 OBSERVATION_ONLY_ON_THE_WIRE = frozenset({"done", "reward", "metadata"})
+
+# A property that is to be rendered carries this in its JSON Schema, with the render mode as its value.
+# Without it, an observation's one image is rendered as "rgb_array", and its texts as "ansi".
+RENDER_KEYWORD = "x-openenv-render"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 from gymnasium import logger
@@ -12,8 +12,10 @@ from openenv_gym.errors import (
     ClosedError,
     ConfigurationError,
     ProtocolError,
+    ResetNeededError,
     SpaceError,
 )
+from openenv_gym.rendering import RENDER_MODES, renderers
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.endpoint import Endpoint
@@ -42,7 +44,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         action_space: A space that you know better than the schema does: the whole, or a dict from the path
             of a field to its space. It is checked against the schema.
         observation_space: The same for observations.
-        render_mode: Has to be None; remote environments are not rendered yet.
+        render_mode: What `render` gives: "rgb_array" where the observation has one image, "ansi" where it
+            has text, or None.
 
     Attributes:
         action_space: The space of the action model's fields, without ``metadata``.
@@ -63,7 +66,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # noqa: RUF012 - as Gymnasium has it
 
     def __init__(
         self,
@@ -82,8 +85,6 @@ class RemoteEnv(gym.Env[Any, Any]):
             raise ConfigurationError(
                 'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000")'
             )
-        if render_mode is not None:
-            raise ConfigurationError(f"A remote environment has no render mode {render_mode!r}; leave it out")
         self.endpoint = Endpoint.parse(base_url)
         action_schema, observation_schema = get_schemas(self.endpoint, timeout_s=connect_timeout_s)
         example = first_observation(self.endpoint, timeout_s=message_timeout_s) if infer_shapes else None
@@ -96,7 +97,15 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.schema_report = {"action": action_report, "observation": observation_report}
         self.action_space = self._action_codec.space
         self.observation_space = self._observation_codec.space
-        self.render_mode = None
+        self._renderers = renderers(self.observation_space, observation_report)
+        self.metadata = {**type(self).metadata, "render_modes": list(self._renderers)}
+        if render_mode is not None and render_mode not in self._renderers:
+            raise ConfigurationError(
+                f"{self.endpoint} cannot be rendered as {render_mode!r}: its observation, "
+                f"{_excerpt(self.observation_space)}, allows {list(self._renderers) or 'no render mode'}"
+            )
+        self.render_mode = render_mode
+        self._shown: Any = None
         self._session = Session(
             self.endpoint, connect_timeout_s=connect_timeout_s, message_timeout_s=message_timeout_s
         )
@@ -133,7 +142,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         super().reset(seed=seed)
         answer = self._session.reset(data)
         observation = self._decode(answer, "reset")
-        self._steps = 0
+        self._steps, self._shown = 0, observation
         if answer.metadata.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
             logger.warn(
@@ -172,9 +181,27 @@ class RemoteEnv(gym.Env[Any, Any]):
         what = f"step {self._steps + 1}"
         answer = self._session.step(self._action_codec.encode(action), what)
         observation = self._decode(answer, what)
-        self._steps += 1
+        self._steps, self._shown = self._steps + 1, observation
         reward = 0.0 if answer.reward is None else float(answer.reward)
         return observation, reward, answer.terminated, answer.truncated, answer.metadata
+
+    def render(self) -> Any:
+        """The last observation as the render mode has it; nothing is asked of the server.
+
+        Returns:
+            For "rgb_array" uint8 of shape (H, W, 3) in fresh memory; for "ansi" a str.
+
+        Raises:
+            ConfigurationError: The environment was made without a render mode.
+            ResetNeededError: No episode was begun.
+        """
+        if self.render_mode is None:
+            raise ConfigurationError(
+                f"There is nothing to render: make it with render_mode=, one of {list(self._renderers)}"
+            )
+        if self._shown is None:
+            raise ResetNeededError("There is nothing to render before the first reset")
+        return self._renderers[self.render_mode](self._shown)
 
     def close(self) -> None:
         """Ends the session on the server. Safe to call again."""
@@ -200,6 +227,6 @@ class RemoteEnv(gym.Env[Any, Any]):
         return repr(self)
 
 
-def _excerpt(action: Any) -> str:
-    shown = repr(action)
+def _excerpt(value: Any) -> str:
+    shown = repr(value)
     return shown if len(shown) <= 200 else f"{shown[:200]}…"

@@ -5,6 +5,7 @@ The table of what becomes what is in `rules`; the spaces that a server declares 
 
 from __future__ import annotations
 
+from openenv_gym.spaces.bounded import BoundedSequence
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.declared import build_space, codec_from_space, describe_space, schema_from_space
 from openenv_gym.spaces.models import (
@@ -20,6 +21,7 @@ from openenv_gym.spaces.rules import Finding
 from openenv_gym.spaces.text import ExampleText, JsonText, UnicodeText
 
 __all__ = [
+    "BoundedSequence",
     "Codec",
     "CompiledSchema",
     "ExampleText",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from openenv_gym.contract import SPACE_KEYWORD
+from openenv_gym.contract import RENDER_KEYWORD, SPACE_KEYWORD
 from openenv_gym.errors import SchemaError
 from openenv_gym.spaces import codecs, limits
 from openenv_gym.spaces.bounded import BoundedSequence
@@ -61,12 +61,14 @@ class Finding:
         rule: The rule that made its space.
         space: The space.
         inexact: Why the space is larger than the schema, or "" where it is not.
+        renders: The render mode that the server marks it with, or "".
     """
 
     path: str
     rule: str
     space: spaces.Space[Any]
     inexact: str = ""
+    renders: str = ""
 
 
 @dataclass
@@ -109,9 +111,14 @@ class Compiler:
             )
         finally:
             self._depth -= 1
-        self.report.insert(place, Finding(node.path, rule.name, codec.space, _inexact(node.schema)))
+        self.report.insert(place, self._finding(node, rule, codec))
         override = self.overrides.get(node.path) if node.path else None
         return codec if override is None else self.override(node.where, codec, override)
+
+    @staticmethod
+    def _finding(node: Node, rule: Rule, codec: Codec) -> Finding:
+        renders = str(node.schema.get(RENDER_KEYWORD, ""))
+        return Finding(node.path, rule.name, codec.space, _inexact(node.schema), renders)
 
     def fields(self, node: Node, left_out: Callable[[str, Node], bool] | None = None) -> codecs.DictCodec:
         """The codec of an object's properties, but for those that are left out."""

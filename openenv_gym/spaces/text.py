@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import string
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.error import CustomSpaceError
 from gymnasium.spaces import Text
-from gymnasium.vector.utils.shared_memory import (
-    create_shared_memory,
-    read_from_shared_memory,
-    write_to_shared_memory,
-)
-
-from openenv_gym.errors import SpaceError
+from gymnasium.vector.utils.shared_memory import create_shared_memory
 
 UNBOUNDED = 2**31 - 1
 _SAMPLED_EXTRA_CHARACTERS = 32
-# In shared memory an unbounded text gets room for this many code points a slot (256 KiB).
-_LONGEST_SHARED = 2**16 - 1
-_CODE_POINTS = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 
 
@@ -147,32 +137,10 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-# --- AsyncVectorEnv's shared memory: a length and the code points, 32 bits each, a slot ---------------------
-
-
 @create_shared_memory.register(UnicodeText)
-def _create_shared_text(space: UnicodeText, n: int = 1, ctx: Any = multiprocessing) -> Any:
-    return ctx.Array("i", n * _shared_size(space))
+def _no_shared_memory(space: UnicodeText, n: int = 1, ctx: Any = None) -> Any:
+    """AsyncVectorEnv reads its shared memory once, and then has views; a str cannot be one.
 
-
-@write_to_shared_memory.register(UnicodeText)
-def _write_shared_text(space: UnicodeText, index: int, value: str, shared_memory: Any) -> None:
-    size = _shared_size(space)
-    if len(value) >= size:
-        raise SpaceError(
-            f"A text of {len(value):,} characters does not fit into shared memory, which holds "
-            f"{size - 1:,}; make the AsyncVectorEnv with shared_memory=False"
-        )
-    slot = np.frombuffer(shared_memory.get_obj(), np.int32)[index * size :]
-    slot[0] = len(value)
-    slot[1 : 1 + len(value)] = np.frombuffer(value.encode(_CODE_POINTS, "surrogatepass"), np.int32)
-
-
-@read_from_shared_memory.register(UnicodeText)
-def _read_shared_text(space: UnicodeText, shared_memory: Any, n: int = 1) -> tuple[str, ...]:
-    slots = np.frombuffer(shared_memory.get_obj(), np.int32).reshape(n, _shared_size(space))
-    return tuple(slot[1 : 1 + slot[0]].tobytes().decode(_CODE_POINTS, "surrogatepass") for slot in slots)
-
-
-def _shared_size(space: UnicodeText) -> int:
-    return 1 + min(space.max_length, _LONGEST_SHARED)
+    Gymnasium's own `Text` shows the first text for ever there.
+    """
+    raise CustomSpaceError(f"{space} cannot be in shared memory; use AsyncVectorEnv(…, shared_memory=False)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -16,6 +17,8 @@ from pydantic import BaseModel, Field
 
 from openenv_gym.errors import SchemaError, SpaceError
 from openenv_gym.spaces import (
+    BoundedSequence,
+    ExampleText,
     JsonText,
     UnicodeText,
     action_codec,
@@ -178,6 +181,9 @@ GYMNASIUM_SPACES: list[spaces.Space[Any]] = [
     spaces.Sequence(spaces.Discrete(3)),
     spaces.Sequence(spaces.Box(0, 1, (2,)), stack=True),
     spaces.OneOf([spaces.Discrete(2), spaces.Box(0, 1, (2,))]),
+    ExampleText(["2024-02-29"], 10, 10),
+    JsonText([{"a": 1}]),
+    BoundedSequence(spaces.Discrete(3), 1, 4),
     spaces.Graph(spaces.Box(0, 1, (2,)), spaces.Discrete(3)),
     spaces.Graph(spaces.Discrete(4), None),
 ]
@@ -185,8 +191,6 @@ GYMNASIUM_SPACES: list[spaces.Space[Any]] = [
 
 @pytest.mark.parametrize("space", GYMNASIUM_SPACES, ids=str)
 def test_gymnasiums_spaces_come_back_equal_through_json(space: spaces.Space[Any]) -> None:
-    import json
-
     twin = build_space(json.loads(json.dumps(describe_space(space))))
     assert twin == space
     assert twin.dtype == space.dtype
@@ -232,6 +236,60 @@ def test_text_works_in_gymnasiums_batches() -> None:
     assert ("", "é", "abc") in batched
     assert concatenate(space, ["a", "b"], create_empty_array(space, 2)) == ("a", "b")
     assert "abcdef" not in space
+
+
+class Speaker(gym.Env[dict[str, Any], int]):
+    """Says texts of every kind."""
+
+    TEXTS = ("", "  ", "日本語 🎲", "line\nline", "x" * 70_000)
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Dict({"said": UnicodeText(), "short": UnicodeText(0, 3)})
+        self.action_space = spaces.Discrete(len(self.TEXTS))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return {"said": "", "short": "é"}, {}
+
+    def step(self, action: int) -> Any:
+        return {"said": self.TEXTS[action], "short": "abc"[:action]}, 0.0, False, False, {}
+
+
+def test_text_works_in_vector_envs() -> None:
+    local = gym.vector.SyncVectorEnv([Speaker] * 3)
+    beside = gym.vector.AsyncVectorEnv([Speaker] * 3, shared_memory=False)
+    try:
+        assert beside.reset()[0] == local.reset()[0] == {"said": ("",) * 3, "short": ("é",) * 3}
+        for actions in ([0, 1, 2], [3, 4, 0], [1, 1, 1]):
+            seen, expected = beside.step(actions)[0], local.step(actions)[0]
+            assert seen == expected
+            assert seen["said"] == tuple(Speaker.TEXTS[action] for action in actions)
+    finally:
+        beside.close()
+
+
+def test_text_in_shared_memory_says_what_to_do() -> None:
+    """Gymnasium would show the first text for ever, without a word."""
+    with pytest.raises(ValueError, match="shared_memory=False"):
+        gym.vector.AsyncVectorEnv([Speaker])
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1,"b":1.0,"c":-0.0,"d":[1e-07,123456789012345678901234567890]}', "0.1", "2"]
+)
+def test_numbers_in_json_text_come_back_as_they_were(text: str) -> None:
+    class Free(Action):
+        value: Any
+        other: bool = True
+
+    codec = action_codec(Free.model_json_schema())
+    sent = Free.model_validate_json(json.dumps(codec.encode({"value": text, "other": 1})))
+    assert codec.decode(json.loads(sent.model_dump_json()))["value"] == text
+
+
+def test_json_text_refuses_what_json_cannot_say() -> None:
+    assert "NaN" not in JsonText()
+    assert "1e999" not in JsonText()
 
 
 def test_json_text_holds_json_only() -> None:

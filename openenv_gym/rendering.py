@@ -1,0 +1,106 @@
+"""Which part of an observation can be rendered, and how: images as ``rgb_array``, texts as ``ansi``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from openenv_gym.spaces.rules import Finding
+from openenv_gym.spaces.text import JsonText
+
+Renderer = Callable[[Any], Any]
+Keys = tuple[str, ...]
+
+RENDER_MODES = ("rgb_array", "ansi")
+_CHANNELS = (1, 3)
+
+
+def renderers(space: spaces.Space[Any], report: Sequence[Finding]) -> dict[str, Renderer]:
+    """What renders an observation, by render mode.
+
+    A field that the server marks with ``x-openenv-render`` comes first. Else ``rgb_array`` is there where the
+    observation has exactly one image (integers from 0 to 255, of shape (H, W), (H, W, 1) or (H, W, 3)), and
+    ``ansi`` where it has text.
+
+    Args:
+        space: The observation space.
+        report: What became of each part of the observation's schema.
+
+    Returns:
+        ``rgb_array`` gives uint8 of shape (H, W, 3) in fresh memory; ``ansi`` gives a str.
+    """
+    parts = dict(_parts(space))
+    marked = {mode: [f.path for f in report if f.renders == mode] for mode in RENDER_MODES}
+    images = [keys for keys, part in parts.items() if _is_image(part)]
+    texts = [keys for keys, part in parts.items() if _is_text(part)]
+    found: dict[str, Renderer] = {}
+    images = _marked(images, marked["rgb_array"]) or images
+    texts = _marked(texts, marked["ansi"]) or texts
+    if len(images) == 1:
+        found["rgb_array"] = _Image(images[0])
+    if texts:
+        found["ansi"] = _Texts(texts)
+    return found
+
+
+def _marked(candidates: Sequence[Keys], paths: Sequence[str]) -> list[Keys]:
+    """Of the candidates, those at the marked paths; a lone field's own name is in its path only."""
+    ends = {keys: f".{'.'.join(keys)}" for keys in candidates if keys}
+    return [keys for keys, end in ends.items() if any(f".{path}".endswith(end) for path in paths)]
+
+
+def _parts(space: spaces.Space[Any], keys: Keys = ()) -> Iterator[tuple[Keys, spaces.Space[Any]]]:
+    """The parts of an observation that are always there, by the keys that lead to them."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.spaces.items():
+            yield from _parts(part, (*keys, key))
+    else:
+        yield keys, space
+
+
+def _is_image(space: spaces.Space[Any]) -> bool:
+    shape = space.shape or ()
+    if len(shape) != 2 and not (len(shape) == 3 and shape[2] in _CHANNELS):
+        return False
+    if isinstance(space, spaces.MultiDiscrete):  # lists of integers from 0 to 255
+        return bool((space.nvec == 256).all() and (space.start == 0).all())
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8
+
+
+def _is_text(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Text) and not isinstance(space, JsonText)
+
+
+def _look_up(observation: Any, keys: Keys) -> Any:
+    for key in keys:
+        observation = observation[key]
+    return observation
+
+
+class _Image:
+    """One image, as colours."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def __call__(self, observation: Any) -> np.ndarray[Any, Any]:
+        image = _look_up(observation, self._keys).astype(np.uint8)
+        if image.ndim == 2:
+            image = image[:, :, np.newaxis]
+        colours: np.ndarray[Any, Any] = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+        return colours
+
+
+class _Texts:
+    """The texts, each under its name where there are several."""
+
+    def __init__(self, texts: Sequence[Keys]) -> None:
+        self._texts = texts
+
+    def __call__(self, observation: Any) -> str:
+        if len(self._texts) == 1:
+            return str(_look_up(observation, self._texts[0]))
+        return "\n".join(f"{'.'.join(keys)}: {_look_up(observation, keys)}" for keys in self._texts)
