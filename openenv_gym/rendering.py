@@ -34,7 +34,7 @@ def renderers(space: spaces.Space[Any], report: Sequence[Finding]) -> dict[str, 
     """
     parts = dict(_parts(space))
     marked = {mode: [f.path for f in report if f.renders == mode] for mode in RENDER_MODES}
-    images = [keys for keys, part in parts.items() if _is_image(part)]
+    images = [keys for keys, part in parts.items() if is_image(part)]
     texts = [keys for keys, part in parts.items() if _is_text(part)]
     found: dict[str, Renderer] = {}
     images = _marked(images, marked["rgb_array"]) or images
@@ -61,7 +61,8 @@ def _parts(space: spaces.Space[Any], keys: Keys = ()) -> Iterator[tuple[Keys, sp
         yield keys, space
 
 
-def _is_image(space: spaces.Space[Any]) -> bool:
+def is_image(space: spaces.Space[Any]) -> bool:
+    """Whether a space is one of images: integers from 0 to 255, of shape (H, W), (H, W, 1) or (H, W, 3)."""
     shape = space.shape or ()
     if len(shape) != 2 and not (len(shape) == 3 and shape[2] in _CHANNELS):
         return False

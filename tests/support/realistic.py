@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class ChessPosition(Observation):
     clocks_s: tuple[float, float]
 
 
-class Suit(str, Enum):
+class Suit(StrEnum):
     CLUBS = "clubs"
     DIAMONDS = "diamonds"
     HEARTS = "hearts"
@@ -233,9 +233,34 @@ class TestReport(Observation):
 ENVIRONMENTS: dict[str, type[BaseModel]] = {
     model.__name__: model
     for model in (
-        TicTacToeMove, TicTacToeBoard, ChessMove, ChessPosition, PokerBet, PokerTable, RunCode, CodeResult,
-        BrowserAction, WebPage, Dom, ChatReply, ChatHistory, ToolCall, ToolResult, ArmTorques, ArmState, Lidar,
-        AtariFrame, AtariButton, CrmRecord, SqlQuery, SqlRows, TradeOrder, Market, ThermostatSetting, MazeView,
-        FileEdit, TestReport,
+        TicTacToeMove,
+        TicTacToeBoard,
+        ChessMove,
+        ChessPosition,
+        PokerBet,
+        PokerTable,
+        RunCode,
+        CodeResult,
+        BrowserAction,
+        WebPage,
+        Dom,
+        ChatReply,
+        ChatHistory,
+        ToolCall,
+        ToolResult,
+        ArmTorques,
+        ArmState,
+        Lidar,
+        AtariFrame,
+        AtariButton,
+        CrmRecord,
+        SqlQuery,
+        SqlRows,
+        TradeOrder,
+        Market,
+        ThermostatSetting,
+        MazeView,
+        FileEdit,
+        TestReport,
     )
-}  # fmt: skip
+}

@@ -1,0 +1,106 @@
+"""`flatten_for_rl`: the spaces that Stable-Baselines3, RLlib and CleanRL take, of any environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import DtypeObservation, FlattenObservation
+
+from openenv_gym.rendering import is_image
+from openenv_gym.wrappers.actions import FlatAction
+from openenv_gym.wrappers.observations import FixedSizeObservation
+
+
+def flatten_for_rl(
+    env: gym.Env[Any, Any],
+    *,
+    max_text_bytes: int = 256,
+    max_text_length: int = 32,
+    max_items: int = 16,
+) -> gym.Env[Any, Any]:
+    """An environment whose observation is one array and whose action is flat.
+
+    - An observation that is one image (uint8, (H, W) or (H, W, C)), or one row of float32, stays as it is.
+    - Any other becomes one row of float32: texts as padded bytes, sequences as padded items with a mask
+      (`FixedSizeObservation`), then all parts one after another, discrete ones one-hot
+      (`FlattenObservation`), as float32 (`DtypeObservation`).
+    - An action that is a `Discrete` from 0, or a row (`Box` of floats, `MultiDiscrete` from 0,
+      `MultiBinary`), stays as it is. Any other becomes a `MultiDiscrete`, or a `Box` where it has numbers
+      (`FlatAction`).
+
+    What was done to this environment is in the ``repr`` of what is returned.
+
+    Args:
+        env: The environment.
+        max_text_bytes: The length of each text in an observation, in bytes. Longer ones are cut.
+        max_text_length: The most characters of each text in an action.
+        max_items: The most items of each sequence.
+
+    Returns:
+        A wrapper around ``env``; ``env`` itself inside another where nothing has to be done.
+
+    Raises:
+        SpaceError: A space has a part that cannot be flattened: a `Graph`.
+
+    Example:
+        >>> env = flatten_for_rl(gym.make("openenv/my-env"))
+        >>> model = PPO("MlpPolicy", env)
+    """
+    steps: list[str] = []
+    flat = env
+    if not _is_plain_observation(env.observation_space):
+        flat = FixedSizeObservation(flat, max_text_bytes=max_text_bytes, max_items=max_items)
+        flat = DtypeObservation(FlattenObservation(flat), np.float32)
+    if not _is_plain_action(env.action_space):
+        flat = FlatAction(flat, max_text_length=max_text_length, max_items=max_items)
+    for name, before, after in (
+        ("observation", env.observation_space, flat.observation_space),
+        ("action", env.action_space, flat.action_space),
+    ):
+        change = f"{before} became {_short(after)}" if after is not before else f"{before}, as it is"
+        steps.append(f"  {name}: {change}")
+    limits = f"texts: {max_text_bytes} bytes seen, {max_text_length} characters sent; sequences: {max_items}"
+    return _FlatForRL(flat, "\n".join([f"flatten_for_rl({env}):", *steps, f"  {limits} items"]))
+
+
+class _FlatForRL(gym.Wrapper[Any, Any, Any, Any]):
+    """What `flatten_for_rl` returns: it does nothing but say what was done."""
+
+    def __init__(self, env: gym.Env[Any, Any], summary: str) -> None:
+        super().__init__(env)
+        self._summary = summary
+
+    def __str__(self) -> str:
+        return self._summary
+
+    def __repr__(self) -> str:
+        return self._summary
+
+
+def _is_plain_observation(space: spaces.Space[Any]) -> bool:
+    if not isinstance(space, spaces.Box):
+        return False
+    return is_image(space) or (len(space.shape) == 1 and space.dtype == np.float32)
+
+
+def _is_plain_action(space: spaces.Space[Any]) -> bool:
+    match space:
+        case spaces.Discrete():
+            return bool(space.start == 0)
+        case spaces.MultiDiscrete():
+            return len(space.shape) == 1 and not space.start.any()
+        case spaces.MultiBinary():
+            return len(space.shape) == 1
+        case spaces.Box():
+            return len(space.shape) == 1 and space.dtype.kind == "f"
+        case _:
+            return False
+
+
+def _short(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.MultiDiscrete):
+        return f"MultiDiscrete of {space.nvec.size} choices"
+    return str(space)
