@@ -129,8 +129,10 @@ class Connection:
                     "the session is dropped"
                 )
 
-    def close(self, farewell: str | None = None) -> None:
+    def close(self, farewell: str) -> None:
         """Ends the session and the connection. Safe to call again.
+
+        The server hangs up when the session's place is free, and this waits for it, a second at most.
 
         Args:
             farewell: A last message that tells the server.
@@ -138,16 +140,14 @@ class Connection:
         if self._socket is None or not self.is_open:
             self.drop()
             return
-        try:
+        deadline = time.monotonic() + _LEAVE_TAKING_TIMEOUT_S
+        # Whatever fails here, the server is gone already, which is what closing is for.
+        with contextlib.suppress(websocket.WebSocketException, OSError, ProtocolError):
             self._socket.settimeout(_LEAVE_TAKING_TIMEOUT_S)
-            if farewell is not None:
-                self._socket.send(farewell)
-            self._socket.close(timeout=_LEAVE_TAKING_TIMEOUT_S)
-        except (websocket.WebSocketException, OSError):
-            # The server is gone already, which is what closing is for.
-            pass
-        finally:
-            self.drop()
+            self._socket.send(farewell)
+            while time.monotonic() < deadline:
+                self._receive(deadline)
+        self.drop()
 
     def drop(self) -> None:
         """Lets go of the socket without a word. After a fork this leaves the parent's session untouched."""

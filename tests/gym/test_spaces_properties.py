@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from openenv_gym.spaces import action_codec, observation_codec
-from tests.support.models import json_of, models
+from tests.support.models import Made, json_of, models
 
 MODELS = int(os.environ.get("OPENENV_TEST_MODELS", "2000"))
 
@@ -18,16 +20,22 @@ MODELS = int(os.environ.get("OPENENV_TEST_MODELS", "2000"))
 @pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore:.*Casting input x")
 @settings(max_examples=MODELS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-@given(model=models())
-def test_any_model(model: type[BaseModel]) -> None:
+@given(made=models(), data=st.data())
+def test_any_model(made: Made, data: st.DataObject) -> None:
+    model = made.model
     actions = action_codec(model.model_json_schema())
     observations = observation_codec(model.model_json_schema(mode="serialization"))
     actions.space.seed(0)
-    for _ in range(5):
+    for _ in range(3):
         element = actions.space.sample()
         assert element in actions.space
-        instance = model.model_validate(actions.encode(element))
-        observed = {key: value for key, value in json_of(instance).items() if key != "metadata"}
-        seen = observations.decode(observed)
-        assert seen in observations.space
-        assert observations.encode(seen) == observed
+        check_observed(observations, model.model_validate(actions.encode(element)))
+    for _ in range(3):
+        check_observed(observations, model.model_validate(data.draw(made.values)))
+
+
+def check_observed(observations: Any, instance: BaseModel) -> None:
+    observed = {key: value for key, value in json_of(instance).items() if key != "metadata"}
+    seen = observations.decode(observed)
+    assert seen in observations.space
+    assert observations.encode(seen) == observed

@@ -88,7 +88,8 @@ class ArrayCodec:
             and not isinstance(self.space, spaces.MultiBinary)
         ):
             raise TypeError("not numbers, but booleans")
-        exact = values.astype(self._dtype)
+        with np.errstate(invalid="ignore"):  # What does not fit is found in the next line.
+            exact = values.astype(self._dtype)
         if values.dtype != self._dtype and not np.array_equal(exact, values):
             raise OverflowError(f"not all of it is {self._dtype}")
         return exact

@@ -49,11 +49,15 @@ def websocket_routes(
             await _refuse(socket, answer, _INTERNAL_ERROR)
             return
         try:
-            await _serve(socket, session, action_model, session_timeout_s)
+            says_goodbye = await _serve(socket, session, action_model, session_timeout_s)
         except WebSocketDisconnect:
+            says_goodbye = False
             log.debug("a client left")
         finally:
             await sessions.close(session)
+        if says_goodbye:
+            # Only now, so that a client that has closed one session finds its place free.
+            await _hang_up(socket)
 
     return router
 
@@ -66,10 +70,21 @@ async def _refuse(socket: WebSocket, answer: str, code: int) -> None:
         log.debug("a client that was refused had left already")
 
 
+async def _hang_up(socket: WebSocket) -> None:
+    try:
+        await socket.close()
+    except (WebSocketDisconnect, RuntimeError):
+        log.debug("a client that said close had left already")
+
+
 async def _serve(
     socket: WebSocket, session: Session, action_model: type[BaseModel], session_timeout_s: float | None
-) -> None:
-    """Answers requests until the client says close, leaves, or falls silent for too long."""
+) -> bool:
+    """Answers requests until the client says close, leaves, or falls silent for too long.
+
+    Returns:
+        Whether it said close, and waits for the socket to be closed.
+    """
     while True:
         try:
             async with asyncio.timeout(session_timeout_s):
@@ -77,22 +92,21 @@ async def _serve(
         except TimeoutError:
             message = f"Nothing came for {session_timeout_s:g} s, so the session is closed"
             await _refuse(socket, v1.encode_error(message, ErrorCode.SESSION_ERROR), _TRY_AGAIN_LATER)
-            return
+            return False
         if frame["type"] == "websocket.disconnect":
-            return
+            return False
         text = frame.get("text")
         if text is None:
             message = "Version 1 of the protocol has text frames only; a binary frame ends the session"
             await _refuse(socket, v1.encode_error(message, ErrorCode.INVALID_JSON), 1003)
-            return
+            return False
         try:
             request = v1.decode_request(text)
         except v1.BadRequestError as error:
             await socket.send_text(v1.encode_error(str(error), error.code))
             continue
         if request.type == "close":
-            await socket.close()
-            return
+            return True
         await socket.send_text(await answer(session, request, action_model))
 
 
