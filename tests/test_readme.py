@@ -24,12 +24,14 @@ def run(code: str, folder: Path) -> str:
 
 
 def test_the_trainers_blocks_run(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
-    code = "\n".join(blocks()[:2]).replace("http://localhost:8000", serve_gym("CartPole-v1"))
-    assert run(code + "\nprint(envs.reset(seed=1)[0].shape); envs.close()", tmp_path) == "(8, 4)\n"
+    code = "\n".join(blocks()[:3]).replace("http://localhost:8000", serve_gym("CartPole-v1"))
+    assert (
+        run(code + "\nprint(envs.reset(seed=1)[0].shape); envs.close(); env.close()", tmp_path) == "(8, 4)\n"
+    )
 
 
 def test_the_authors_block_is_served_and_driven(tmp_path: Path) -> None:
-    _, _, counter, client = blocks()
+    *_, counter, client = blocks()
     (tmp_path / "counter.py").write_text(counter)
     code = f"""
 import sys
