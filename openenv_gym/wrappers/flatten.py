@@ -103,4 +103,6 @@ def _is_plain_action(space: spaces.Space[Any]) -> bool:
 def _short(space: spaces.Space[Any]) -> str:
     if isinstance(space, spaces.MultiDiscrete):
         return f"MultiDiscrete of {space.nvec.size} choices"
+    if isinstance(space, spaces.Box):
+        return f"Box({space.low.min()}, {space.high.max()}, {space.shape}, {space.dtype})"
     return str(space)
