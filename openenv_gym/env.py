@@ -15,11 +15,10 @@ from openenv_gym.errors import (
     ResetNeededError,
     SpaceError,
 )
-from openenv_gym.rendering import RENDER_MODES, renderers
-from openenv_gym.spaces import compile_action, compile_observation
+from openenv_gym.interface import excerpt, read_interface
+from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import first_observation, get_schemas
 from openenv_gym.transport.session import Session
 from openenv_gym.wire.v1 import StepAnswer
 
@@ -86,24 +85,21 @@ class RemoteEnv(gym.Env[Any, Any]):
                 'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000")'
             )
         self.endpoint = Endpoint.parse(base_url)
-        action_schema, observation_schema = get_schemas(self.endpoint, timeout_s=connect_timeout_s)
-        example = first_observation(self.endpoint, timeout_s=message_timeout_s) if infer_shapes else None
-        self._action_codec, action_report = compile_action(
-            action_schema, unwrap=unwrap, omit_defaults=omit_defaults, space=action_space
+        interface = read_interface(
+            self.endpoint,
+            connect_timeout_s=connect_timeout_s,
+            message_timeout_s=message_timeout_s,
+            unwrap=unwrap,
+            omit_defaults=omit_defaults,
+            infer_shapes=infer_shapes,
+            action_space=action_space,
+            observation_space=observation_space,
+            render_mode=render_mode,
         )
-        self._observation_codec, observation_report = compile_observation(
-            observation_schema, unwrap=unwrap, space=observation_space, example=example
-        )
-        self.schema_report = {"action": action_report, "observation": observation_report}
+        self._action_codec, self._observation_codec, self.schema_report, self._renderers = interface
         self.action_space = self._action_codec.space
         self.observation_space = self._observation_codec.space
-        self._renderers = renderers(self.observation_space, observation_report)
         self.metadata = {**type(self).metadata, "render_modes": list(self._renderers)}
-        if render_mode is not None and render_mode not in self._renderers:
-            raise ConfigurationError(
-                f"{self.endpoint} cannot be rendered as {render_mode!r}: its observation, "
-                f"{_excerpt(self.observation_space)}, allows {list(self._renderers) or 'no render mode'}"
-            )
         self.render_mode = render_mode
         self._shown: Any = None
         self._session = Session(
@@ -175,7 +171,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self._check_not_closed()
         if not self.action_space.contains(action):
             raise ActionOutsideSpaceError(
-                f"The action {_excerpt(action)} ({type(action).__name__}) is not in {self.action_space}. "
+                f"The action {excerpt(action)} ({type(action).__name__}) is not in {self.action_space}. "
                 "env.action_space.sample() gives one that is."
             )
         what = f"step {self._steps + 1}"
@@ -225,8 +221,3 @@ class RemoteEnv(gym.Env[Any, Any]):
 
     def __str__(self) -> str:
         return repr(self)
-
-
-def _excerpt(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 200 else f"{shown[:200]}…"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Iterator
 
 import websocket
 
@@ -57,14 +58,28 @@ class Connection:
         """Whether a request can be made: not closed, not lost, and not inherited through a fork."""
         return self._socket is not None and self._process == os.getpid()
 
-    def request(self, message: str, *, timeout_s: float, what: str) -> str:
-        """Sends a message and waits for its answer.
+    @property
+    def raw_socket(self) -> socket.socket:
+        """The socket, to wait on until there is something to read."""
+        assert self._socket is not None
+        assert self._socket.sock is not None
+        raw: socket.socket = self._socket.sock
+        return raw
+
+    def send(self, message: str, *, timeout_s: float, what: str) -> None:
+        """Sends a message; `receive` gets its answer. Takes and raises what `receive` does."""
+        with self._dropped_after_a_failure(timeout_s, what):
+            assert self._socket is not None
+            self._socket.settimeout(timeout_s)
+            self._send(message)
+
+    def receive(self, *, timeout_s: float, what: str) -> str:
+        """Waits for the answer to the message that was sent.
 
         After any failure the socket is dropped, so that a late answer is never read as the answer to
         another request. Nothing is sent twice.
 
         Args:
-            message: The request, as text.
             timeout_s: The time until the answer is here, in seconds.
             what: The request's name in an error message ("step 12").
 
@@ -73,15 +88,17 @@ class Connection:
             SessionLostError: The connection broke.
             ProtocolError: The answer is not a text frame.
         """
+        with self._dropped_after_a_failure(timeout_s, what):
+            return self._receive(time.monotonic() + timeout_s)
+
+    @contextlib.contextmanager
+    def _dropped_after_a_failure(self, timeout_s: float, what: str) -> Iterator[None]:
         if self._socket is None or not self.is_open:
             raise SessionLostError(
                 f"The connection to {self.endpoint} is closed; call reset for a new session"
             )
-        deadline = time.monotonic() + timeout_s
         try:
-            self._socket.settimeout(timeout_s)
-            self._send(message)
-            return self._receive(deadline)
+            yield
         except (websocket.WebSocketTimeoutException, TimeoutError) as error:
             self.drop()
             raise DeadlineExceededError(

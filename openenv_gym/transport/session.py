@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from openenv_gym.errors import (
@@ -50,13 +51,16 @@ class Session:
             self.close()
             self._connection = Connection(self.endpoint, connect_timeout_s=self.connect_timeout_s)
 
-    def reset(self, data: dict[str, Any]) -> v1.StepAnswer:
+    def reset(self, data: dict[str, Any], what: str = "reset") -> v1.StepAnswer:
         """Starts an episode, on a new connection where there is none."""
+        self.send_reset(data, what)
+        return self.receive(what)
+
+    def send_reset(self, data: dict[str, Any], what: str = "reset") -> None:
+        """Asks for an episode, on a new connection where there is none; `receive` gets the answer."""
         self._was_reset = False
         self.open()
-        answer = self._step_answer(v1.encode_reset(data), "reset")
-        self._was_reset = True
-        return answer
+        self._send(v1.encode_reset(data), what)
 
     def step(self, payload: dict[str, Any], what: str = "step") -> v1.StepAnswer:
         """Takes one action. It is never sent a second time, and never to a session that was not reset.
@@ -64,14 +68,34 @@ class Session:
         Raises:
             ResetNeededError: No episode is under way.
         """
+        self.send_step(payload, what)
+        return self.receive(what)
+
+    def send_step(self, payload: dict[str, Any], what: str = "step") -> None:
+        """Sends one action; `receive` gets the answer. Raises what `step` does."""
         if not self.has_episode:
             raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
-        return self._step_answer(v1.encode_step(payload), what)
+        self._send(v1.encode_step(payload), what)
+
+    def receive(self, what: str) -> v1.StepAnswer:
+        """The answer to the reset or the step that was sent."""
+        answer = self._receive(what)
+        if not isinstance(answer, v1.StepAnswer):
+            raise self._wrong_answer(answer, what)
+        self._was_reset = True
+        return answer
+
+    @property
+    def raw_socket(self) -> socket.socket:
+        """The socket, to wait on until there is something to read."""
+        assert self._connection is not None
+        return self._connection.raw_socket
 
     def state(self) -> dict[str, Any]:
         """Where the session stands; a new session where there is none."""
         self.open()
-        answer = self._ask(v1.STATE_REQUEST, "state")
+        self._send(v1.STATE_REQUEST, "state")
+        answer = self._receive("state")
         if not isinstance(answer, v1.StateAnswer):
             raise self._wrong_answer(answer, "state")
         return answer.data
@@ -87,17 +111,13 @@ class Session:
         """Everything but the connection, which is this process's own."""
         return {**self.__dict__, "_connection": None, "_was_reset": False}
 
-    def _step_answer(self, request: str, what: str) -> v1.StepAnswer:
-        answer = self._ask(request, what)
-        if not isinstance(answer, v1.StepAnswer):
-            raise self._wrong_answer(answer, what)
-        return answer
-
-    def _ask(self, request: str, what: str) -> v1.Answer:
+    def _send(self, request: str, what: str) -> None:
         assert self._connection is not None
-        answer = v1.decode_answer(
-            self._connection.request(request, timeout_s=self.message_timeout_s, what=what)
-        )
+        self._connection.send(request, timeout_s=self.message_timeout_s, what=what)
+
+    def _receive(self, what: str) -> v1.Answer:
+        assert self._connection is not None
+        answer = v1.decode_answer(self._connection.receive(timeout_s=self.message_timeout_s, what=what))
         if isinstance(answer, v1.ErrorAnswer):
             raise self._remote_error(answer, what)
         return answer

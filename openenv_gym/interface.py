@@ -1,0 +1,67 @@
+"""What a trainer's side knows of a server's environment: its spaces, and how elements travel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from openenv_gym.errors import ConfigurationError
+from openenv_gym.rendering import renderers
+from openenv_gym.spaces import compile_action, compile_observation
+from openenv_gym.spaces.codecs.base import Codec
+from openenv_gym.spaces.models import Override
+from openenv_gym.spaces.rules import Finding
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.http import first_observation, get_schemas
+
+
+class Interface(NamedTuple):
+    """The codecs of actions and observations, what became of each part of the schemas, and what renders."""
+
+    action: Codec
+    observation: Codec
+    report: dict[str, list[Finding]]
+    renderers: Mapping[str, Callable[[Any], Any]]
+
+
+def read_interface(
+    endpoint: Endpoint,
+    *,
+    connect_timeout_s: float,
+    message_timeout_s: float,
+    unwrap: bool,
+    omit_defaults: bool,
+    infer_shapes: bool,
+    action_space: Override,
+    observation_space: Override,
+    render_mode: str | None,
+) -> Interface:
+    """Asks a server for its schemas and compiles them; `RemoteEnv` says what each argument is.
+
+    Raises:
+        ConfigurationError: The observation cannot be rendered as ``render_mode``.
+        SchemaError: No spaces can be made from the schemas; and what `get_schemas` raises.
+    """
+    action_schema, observation_schema = get_schemas(endpoint, timeout_s=connect_timeout_s)
+    example = first_observation(endpoint, timeout_s=message_timeout_s) if infer_shapes else None
+    action, action_report = compile_action(
+        action_schema, unwrap=unwrap, omit_defaults=omit_defaults, space=action_space
+    )
+    observation, observation_report = compile_observation(
+        observation_schema, unwrap=unwrap, space=observation_space, example=example
+    )
+    renders = renderers(observation.space, observation_report)
+    if render_mode is not None and render_mode not in renders:
+        raise ConfigurationError(
+            f"{endpoint} cannot be rendered as {render_mode!r}: its observation, "
+            f"{excerpt(observation.space)}, allows {list(renders) or 'no render mode'}"
+        )
+    return Interface(
+        action, observation, {"action": action_report, "observation": observation_report}, renders
+    )
+
+
+def excerpt(value: Any) -> str:
+    """A value as it is shown in an error message: 200 characters at most."""
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
