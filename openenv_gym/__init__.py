@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from openenv_gym.env import RemoteEnv
     from openenv_gym.errors import OpenEnvError
     from openenv_gym.types import Action, Observation, State, StepResult
+    from openenv_gym.vector import RemoteVectorEnv
 
 __all__ = [
     "Action",
@@ -28,6 +29,7 @@ __all__ = [
     "Observation",
     "OpenEnvError",
     "RemoteEnv",
+    "RemoteVectorEnv",
     "State",
     "StepResult",
     "names",
@@ -41,6 +43,7 @@ _HOMES = {
     "Observation": "types",
     "OpenEnvError": "errors",
     "RemoteEnv": "env",
+    "RemoteVectorEnv": "vector",
     "State": "types",
     "StepResult": "types",
 }

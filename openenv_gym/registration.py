@@ -13,6 +13,7 @@ from openenv_gym.known import canonical_name, known_servers
 
 NAMESPACE = "openenv"
 _ENTRY_POINT = "openenv_gym.env:RemoteEnv"
+_VECTOR_ENTRY_POINT = "openenv_gym.vector:RemoteVectorEnv"
 
 # The names that were found on this machine, as opposed to those that `register` was told.
 _found: set[str] = set()
@@ -123,6 +124,12 @@ def _unknown(env_id: str) -> UnknownNameError:
 def _register_id(env_id: str, kwargs: dict[str, Any], nondeterministic: bool) -> None:
     gym.registry.pop(env_id, None)
     try:
-        gym.register(env_id, _ENTRY_POINT, nondeterministic=nondeterministic, kwargs=kwargs)
+        gym.register(
+            env_id,
+            _ENTRY_POINT,
+            vector_entry_point=_VECTOR_ENTRY_POINT,
+            nondeterministic=nondeterministic,
+            kwargs=kwargs,
+        )
     except gym.error.Error as error:
         raise ConfigurationError(f"{env_id} cannot be registered: {error}") from error

@@ -1,0 +1,231 @@
+"""Many sessions as one vector environment, against Gymnasium's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
+from openenv_server import Environment, create_app
+
+from openenv_gym import RemoteVectorEnv
+from openenv_gym.errors import (
+    ActionOutsideSpaceError,
+    CapacityError,
+    ClosedError,
+    ConfigurationError,
+    DeadlineExceededError,
+    RemoteEnvironmentError,
+    ResetNeededError,
+    UsageError,
+)
+from openenv_gym.types import Action, Observation, State
+from openenv_gym.vector.infos import batch_infos
+from tests.support.servers import running
+from tests.support.vectors import assert_equal, compare
+
+
+class Nap(Action):
+    seconds: float
+
+
+class Slept(Observation):
+    naps: int
+
+
+class Napper(Environment[Nap, Slept, State]):
+    """Sleeps as long as it is told; fails when that is negative."""
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> Slept:
+        self._naps = 0
+        return Slept(naps=0, metadata={"seed": seed})
+
+    def step(self, action: Nap, timeout_s: float | None = None, **kwargs: Any) -> Slept:
+        if action.seconds < 0:
+            raise RuntimeError("cannot sleep backwards")
+        time.sleep(action.seconds)
+        self._naps += 1
+        return Slept(naps=self._naps)
+
+    @property
+    def state(self) -> State:
+        return State()
+
+
+@pytest.fixture(scope="module")
+def napping() -> Iterator[str]:
+    with running(create_app(Napper, Nap, Slept, max_concurrent_envs=80)) as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def nappers(napping: str) -> Iterator[RemoteVectorEnv]:
+    envs = RemoteVectorEnv(napping, 8)
+    yield envs
+    envs.close()
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("gym_id", ["CartPole-v1", "FrozenLake-v1", "Blackjack-v1", "Pendulum-v1"])
+def test_it_is_gymnasiums_sync_vector_env(
+    gym_id: str, mode: AutoresetMode, serve_gym: Callable[[str], str]
+) -> None:
+    theirs = gym.make_vec(gym_id, 5, "sync", vector_kwargs={"autoreset_mode": mode})
+    ours = gym.make_vec("openenv/remote", 5, base_url=serve_gym(gym_id), autoreset_mode=mode)
+    assert isinstance(ours, RemoteVectorEnv)
+    try:
+        assert compare(theirs, ours, steps=250) >= 5
+    finally:
+        ours.close()
+
+
+def test_max_episode_steps_truncates(serve_gym: Callable[[str], str]) -> None:
+    theirs = gym.make_vec("CartPole-v1", 3, "sync", max_episode_steps=9)
+    ours = gym.make_vec("openenv/remote", 3, base_url=serve_gym("CartPole-v1"), max_episode_steps=9)
+    try:
+        assert compare(theirs, ours, steps=60) > 3
+    finally:
+        ours.close()
+
+
+@pytest.mark.parametrize("wrapper", [RecordEpisodeStatistics, NormalizeObservation])
+def test_gymnasiums_vector_wrappers_work_on_it(wrapper: Any, serve_gym: Callable[[str], str]) -> None:
+    theirs = wrapper(gym.make_vec("CartPole-v1", 4, "sync"))
+    ours = wrapper(gym.make_vec("openenv/remote", 4, base_url=serve_gym("CartPole-v1")))
+    theirs.action_space.seed(1)
+    try:
+        assert_equal(theirs.reset(seed=1), ours.reset(seed=1))
+        for _ in range(100):
+            actions = theirs.action_space.sample()
+            expected, actual = theirs.step(actions), ours.step(actions)
+            for infos in (expected[4], actual[4]):
+                infos.get("episode", {}).pop("t", None)  # the time that an episode took
+            assert_equal(expected, actual)
+    finally:
+        ours.close()
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), [3, None, 5, 6, 7, 8, 9, 10], np.arange(3, 11)], ids=type)
+def test_every_kind_of_seed(seed: Any, nappers: RemoteVectorEnv) -> None:
+    _, infos = nappers.reset(seed=seed)
+    seeds = infos["seed"].tolist()
+    assert seeds == ([3, None, 5, 6, 7, 8, 9, 10] if isinstance(seed, list) else list(range(3, 11)))
+
+
+def test_slots_step_at_the_same_time(nappers: RemoteVectorEnv) -> None:
+    nappers.reset()
+    begin = time.perf_counter()
+    nappers.step(np.full(8, 0.2))
+    assert time.perf_counter() - begin < 0.2 * 8 / 2
+
+
+def test_those_that_are_ready_come_first(nappers: RemoteVectorEnv) -> None:
+    nappers.reset()
+    naps = np.zeros(8)
+    naps[[1, 6]] = 0.5
+    nappers.send(naps)
+    first = nappers.recv(min_ready=6)
+    assert first.slots.tolist() == [0, 2, 3, 4, 5, 7]
+    assert first.observations.tolist() == [1] * 6
+    nappers.send(np.zeros(6), first.slots)
+    with pytest.raises(UsageError, match=r"slots \[1, 6\] have a step under way"):
+        nappers.send(np.zeros(2), [1, 6])
+    second = nappers.recv(min_ready=6)
+    assert second.observations.tolist() == [2] * 6
+    last = nappers.recv(min_ready=2)
+    assert (last.slots.tolist(), last.observations.tolist()) == ([1, 6], [1, 1])
+    with pytest.raises(UsageError, match="min_ready is 1, but 0 slots"):
+        nappers.recv()
+
+
+def test_a_deadline_loses_nothing(nappers: RemoteVectorEnv) -> None:
+    nappers.reset()
+    naps = np.zeros(8)
+    naps[3] = 0.6
+    nappers.send(naps)
+    with pytest.raises(DeadlineExceededError, match="7 of the 8 slots"):
+        nappers.recv(min_ready=8, timeout_s=0.3)
+    assert nappers.recv(min_ready=8).slots.tolist() == list(range(8))
+
+
+def test_one_that_fails_leaves_the_others_whole(nappers: RemoteVectorEnv) -> None:
+    nappers.reset()
+    naps = np.zeros(8)
+    naps[5] = -1
+    with pytest.raises(RemoteEnvironmentError, match=r"slot 5, step 1: .*cannot sleep backwards"):
+        nappers.step(naps)
+    assert nappers.recv(min_ready=7).slots.tolist() == [0, 1, 2, 3, 4, 6, 7]
+    assert nappers.step(np.zeros(8))[0].tolist() == [2, 2, 2, 2, 2, 1, 2, 2]
+
+
+def test_a_bad_action_sends_nothing(nappers: RemoteVectorEnv) -> None:
+    with pytest.raises(ResetNeededError, match="Slot 0 has no episode"):
+        nappers.step(np.zeros(8))
+    nappers.reset()
+    naps = np.zeros(8)
+    naps[7] = np.nan
+    with pytest.raises(ActionOutsideSpaceError, match="slot 7"):
+        nappers.step(naps)
+    with pytest.raises(ActionOutsideSpaceError, match="8 slots take 8 actions, not 3"):
+        nappers.step(np.zeros(3))
+    assert nappers.step(np.zeros(8))[0].tolist() == [1] * 8
+
+
+def test_reset_masks_are_checked_and_options_left_alone(nappers: RemoteVectorEnv) -> None:
+    mask = np.array([True] * 7 + [False])
+    with pytest.raises(ResetNeededError, match="first reset is one of all slots"):
+        nappers.reset(options={"reset_mask": mask})
+    nappers.reset()
+    nappers.step(np.zeros(8))
+    for wrong in ([True] * 8, np.ones(7, bool), np.zeros(8, bool), np.ones(8)):
+        with pytest.raises(UsageError, match="reset_mask"):
+            nappers.reset(options={"reset_mask": wrong})
+    options = {"reset_mask": mask}
+    assert nappers.reset(options=options)[0].tolist() == [0] * 7 + [1]
+    assert options["reset_mask"] is mask
+
+
+def test_copy_false_hands_out_the_batch_itself(serve_gym: Callable[[str], str]) -> None:
+    envs = RemoteVectorEnv(serve_gym("CartPole-v1"), 2, copy=False)
+    try:
+        first, _ = envs.reset(seed=1)
+        assert envs.step(np.array([0, 1]))[0] is first
+    finally:
+        envs.close()
+
+
+def test_more_slots_than_sessions_are_refused(serve_gym: Callable[[str], str]) -> None:
+    with running(create_app(Napper, Nap, Slept, max_concurrent_envs=3)) as base_url:
+        envs = RemoteVectorEnv(base_url, 4)
+        with pytest.raises(CapacityError, match="slot 3, reset: no session is free"):
+            envs.reset()
+        envs.close()
+
+
+def test_it_ends(napping: str) -> None:
+    envs = RemoteVectorEnv(napping, 2)
+    envs.reset()
+    envs.close()
+    envs.close()
+    with pytest.raises(ClosedError):
+        envs.reset()
+    with pytest.raises(ConfigurationError, match="at least one slot"):
+        RemoteVectorEnv(napping, 0)
+
+
+def test_infos_of_mixed_types_lose_nothing() -> None:
+    infos = batch_infos({0: {"x": 1, "d": {"a": 1}}, 2: {"x": 2.7, "d": {"a": 2}}, 3: {"x": None}}, 4)
+    assert infos["x"].tolist() == [1, None, 2.7, None]
+    assert batch_infos({0: {"x": 1}, 2: {"x": 2.7}}, 3)["x"].tolist() == [1.0, 0.0, 2.7]
+    assert infos["_x"].tolist() == [True, False, True, True]
+    assert infos["d"]["a"].tolist() == [1, 0, 2, 0]
+    assert infos["d"]["_a"].tolist() == [True, False, True, False]
+    big = batch_infos({0: {"n": 2**70}}, 2)
+    assert big["n"].tolist() == [2**70, None]
