@@ -11,16 +11,13 @@ from openenv_gym.errors import (
     ActionOutsideSpaceError,
     ClosedError,
     ConfigurationError,
-    ProtocolError,
     ResetNeededError,
-    SpaceError,
 )
-from openenv_gym.interface import excerpt, read_interface
+from openenv_gym.interface import decode_observation, excerpt, read_interface
 from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.session import Session
-from openenv_gym.wire.v1 import StepAnswer
 
 
 class RemoteEnv(gym.Env[Any, Any]):
@@ -137,7 +134,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             seed = data["seed"] = int(seed)
         super().reset(seed=seed)
         answer = self._session.reset(data)
-        observation = self._decode(answer, "reset")
+        observation = decode_observation(self._observation_codec, answer, self.endpoint, "reset")
         self._steps, self._shown = 0, observation
         if answer.metadata.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
@@ -176,7 +173,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             )
         what = f"step {self._steps + 1}"
         answer = self._session.step(self._action_codec.encode(action), what)
-        observation = self._decode(answer, what)
+        observation = decode_observation(self._observation_codec, answer, self.endpoint, what)
         self._steps, self._shown = self._steps + 1, observation
         reward = 0.0 if answer.reward is None else float(answer.reward)
         return observation, reward, answer.terminated, answer.truncated, answer.metadata
@@ -203,14 +200,6 @@ class RemoteEnv(gym.Env[Any, Any]):
         """Ends the session on the server. Safe to call again."""
         self._is_closed = True
         self._session.close()
-
-    def _decode(self, answer: StepAnswer, what: str) -> Any:
-        try:
-            return self._observation_codec.decode(answer.observation)
-        except SpaceError as error:
-            raise ProtocolError(
-                f"{self.endpoint}, {what}: the observation does not fit the server's own schema: {error}"
-            ) from error
 
     def _check_not_closed(self) -> None:
         if self._is_closed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, ProtocolError, SpaceError
 from openenv_gym.rendering import renderers
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.spaces.codecs.base import Codec
@@ -13,6 +13,7 @@ from openenv_gym.spaces.models import Override
 from openenv_gym.spaces.rules import Finding
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import first_observation, get_schemas
+from openenv_gym.wire.v1 import StepAnswer
 
 
 class Interface(NamedTuple):
@@ -59,6 +60,20 @@ def read_interface(
     return Interface(
         action, observation, {"action": action_report, "observation": observation_report}, renders
     )
+
+
+def decode_observation(codec: Codec, answer: StepAnswer, endpoint: Endpoint, what: str) -> Any:
+    """The observation of a server's answer, as an element of its space.
+
+    Raises:
+        ProtocolError: It does not fit the schema that the server itself publishes.
+    """
+    try:
+        return codec.decode(answer.observation)
+    except SpaceError as error:
+        raise ProtocolError(
+            f"{endpoint}, {what}: the observation does not fit the server's own schema: {error}"
+        ) from error
 
 
 def excerpt(value: Any) -> str:

@@ -166,10 +166,14 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if not all(mask) and any(slot.observation is None for slot in self._slots if slot not in chosen):
             raise ResetNeededError("The first reset is one of all slots, without reset_mask")
         self._check_nothing_is_owed(chosen)
+        asked: list[Slot] = []
         for slot in chosen:
             slot_seed = seeds[slot.number]
             slot.ask_reset(data if slot_seed is None else {**data, "seed": slot_seed})
-        collect(chosen, len(chosen), None)
+            asked.append(slot)
+            if slot.failure is not None:
+                break  # a server that one slot cannot reach is not tried for each of the others
+        collect(asked, len(asked), None)
         infos = batch_infos({slot.number: slot.info for slot in chosen}, self.num_envs)
         self._hand_out(chosen)
         return self._batch_of_all(), infos

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from openenv_gym.errors import DeadlineExceededError, EndpointError, ProtocolError, RemoteError, SpaceError
+from openenv_gym.errors import DeadlineExceededError, EndpointError, RemoteError
+from openenv_gym.interface import decode_observation
 from openenv_gym.spaces.codecs.base import Codec
 from openenv_gym.transport.session import Session
-from openenv_gym.wire.v1 import StepAnswer
 
 
 class Slot:
@@ -29,6 +29,7 @@ class Slot:
             of the one that ended.
         owes: What was asked and is not answered yet ("step 3"), or None.
         is_ready: Whether there is an answer that was not handed out yet.
+        failure: Why what it owes could not be asked; `receive` raises it.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class Slot:
         self.final: tuple[Any, dict[str, Any]] | None = None
         self.owes: str | None = None
         self.is_ready = False
+        self.failure: EndpointError | None = None
+        self._is_resetting = False
 
     @property
     def has_ended(self) -> bool:
@@ -60,24 +63,33 @@ class Slot:
 
     def ask_reset(self, data: dict[str, Any]) -> None:
         """Asks for a new episode."""
-        what = f"slot {self.number}, reset"
-        self.session.send_reset(data, what)
-        self.owes, self._steps, self.final, self.is_ready = what, 0, None, False
+        self._ask(f"slot {self.number}, reset", self.session.send_reset, data)
+        self._is_resetting, self._steps = True, 0
         self.reward, self.terminated, self.truncated = 0.0, False, False
 
     def ask_step(self, payload: dict[str, Any]) -> None:
         """Sends an action."""
-        what = f"slot {self.number}, step {self._steps + 1}"
-        self.session.send_step(payload, what)
-        self.owes, self.final, self.is_ready = what, None, False
+        self._ask(f"slot {self.number}, step {self._steps + 1}", self.session.send_step, payload)
+        self._is_resetting = False
+
+    def _ask(self, what: str, send: Callable[[dict[str, Any], str], None], data: dict[str, Any]) -> None:
+        self.owes, self.final, self.is_ready, self.failure = what, None, False, None
+        try:
+            send(data, what)
+        except EndpointError as error:
+            # Raised when it is read, so that the other slots are asked and read all the same.
+            self.failure = error
 
     def receive(self) -> None:
         """Reads the answer. The slot is ready then, unless it has to reset in the same step."""
         what, self.owes = self.owes, None
         assert what is not None
+        if self.failure is not None:
+            raise self.failure
         answer = self.session.receive(what)
-        self.observation, self.info = self._decode(answer, what), answer.metadata
-        if what.endswith("reset"):
+        self.observation = decode_observation(self._codec, answer, self.session.endpoint, what)
+        self.info = answer.metadata
+        if self._is_resetting:
             self.is_ready = True
             return
         self._steps += 1
@@ -92,15 +104,6 @@ class Slot:
             self.final = final
         else:
             self.is_ready = True
-
-    def _decode(self, answer: StepAnswer, what: str) -> Any:
-        try:
-            return self._codec.decode(answer.observation)
-        except SpaceError as error:
-            raise ProtocolError(
-                f"{self.session.endpoint}, {what}: the observation does not fit the server's own schema: "
-                f"{error}"
-            ) from error
 
 
 def collect(slots: Sequence[Slot], min_ready: int, timeout_s: float | None) -> list[Slot]:
@@ -141,6 +144,8 @@ def _read_first(slots: Sequence[Slot], min_ready: int, timeout_s: float | None) 
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with selectors.DefaultSelector() as selector:
         for slot in slots:
+            if slot.failure is not None and slot.owes is not None:
+                slot.receive()
             if slot.owes is not None:
                 selector.register(slot.session.raw_socket, selectors.EVENT_READ, slot)
         while (ready := sum(slot.is_ready for slot in slots)) < min_ready:

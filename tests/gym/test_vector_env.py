@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,10 +21,13 @@ from openenv_gym.errors import (
     ClosedError,
     ConfigurationError,
     DeadlineExceededError,
+    EndpointUnreachableError,
     RemoteEnvironmentError,
     ResetNeededError,
+    SessionLostError,
     UsageError,
 )
+from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.types import Action, Observation, State
 from openenv_gym.vector.infos import batch_infos
 from tests.support.servers import running
@@ -162,6 +166,27 @@ def test_one_that_fails_leaves_the_others_whole(nappers: RemoteVectorEnv) -> Non
     with pytest.raises(RemoteEnvironmentError, match=r"slot 5, step 1: .*cannot sleep backwards"):
         nappers.step(naps)
     assert nappers.recv(min_ready=7).slots.tolist() == [0, 1, 2, 3, 4, 6, 7]
+    assert nappers.step(np.zeros(8))[0].tolist() == [2, 2, 2, 2, 2, 1, 2, 2]
+
+
+def test_a_slot_that_cannot_connect_leaves_the_others_whole(nappers: RemoteVectorEnv) -> None:
+    session = nappers._slots[3].session
+    session.endpoint, right = Endpoint.parse("http://127.0.0.1:9"), session.endpoint
+    for _ in range(2):
+        with pytest.raises(EndpointUnreachableError, match=r"127\.0\.0\.1:9"):
+            nappers.reset()
+    session.endpoint = right
+    assert nappers.reset()[0].tolist() == [0] * 8
+
+
+def test_a_slot_that_is_cut_off_is_said_and_reset_anew(nappers: RemoteVectorEnv) -> None:
+    nappers.reset()
+    nappers._slots[5].session.raw_socket.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(SessionLostError, match="slot 5, step 1"):
+        nappers.step(np.zeros(8))
+    with pytest.raises(ResetNeededError, match="Slot 5 has no episode"):
+        nappers.step(np.zeros(8))
+    assert nappers.reset(options={"reset_mask": np.arange(8) == 5})[0].tolist() == [1, 1, 1, 1, 1, 0, 1, 1]
     assert nappers.step(np.zeros(8))[0].tolist() == [2, 2, 2, 2, 2, 1, 2, 2]
 
 
