@@ -104,7 +104,10 @@ class FieldCodec:
         return self._fields.encode({self.name: element})
 
     def decode(self, payload: Any) -> Any:
-        return self._fields.decode(payload)[self.name]
+        try:
+            return self.codec.decode(payload[self.name])
+        except (SpaceError, KeyError, TypeError):
+            return self._fields.decode(payload)[self.name]  # with defaults, or an error that names the field
 
 
 class TupleCodec:
