@@ -1,0 +1,257 @@
+"""WebSocket messages over a connected socket (RFC 6455), after the handshake.
+
+A message is received with one call of the system where it is small, and straight into its own memory where
+it is large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+from enum import IntEnum
+
+import numpy as np
+
+Payload = bytes | memoryview
+
+_BUFFER_SIZE = 1 << 16
+_LARGE = 1 << 12
+
+
+class Opcode(IntEnum):
+    """What a frame is (RFC 6455, section 5.2)."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class CloseCode(IntEnum):
+    """Why a socket is closed (RFC 6455, section 7.4.1)."""
+
+    NORMAL = 1000
+    PROTOCOL_ERROR = 1002
+    NO_CODE = 1005
+    TOO_BIG = 1009
+
+
+class PeerClosedError(ConnectionError):
+    """The other side has closed the socket."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        super().__init__(f"the other side closed it{f': {reason}' if reason else ''}")
+
+
+class BadFrameError(ConnectionError):
+    """The other side does not keep to RFC 6455, or sends more than it may."""
+
+    def __init__(self, message: str, code: CloseCode) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class FrameSocket:
+    """One side of a WebSocket. One thread may receive while others send.
+
+    Args:
+        raw: The connected socket, with or without TLS.
+        is_client: Whether this is the client's side, which masks what it sends.
+        max_size: The most bytes that a message received may have.
+    """
+
+    def __init__(self, raw: socket.socket, *, is_client: bool, max_size: int) -> None:
+        self.raw = raw
+        self._is_client = is_client
+        self._max_size = max_size
+        self._buffer = bytearray(_BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._sending = threading.Lock()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was read from the socket that `receive` has not returned yet.
+
+        As long as there is, waiting for the socket to become readable may wait in vain.
+        """
+        pending = getattr(self.raw, "pending", None)  # TLS keeps some as well
+        return self._end > self._start or (pending is not None and pending() > 0)
+
+    def send(self, payload: Payload, opcode: Opcode = Opcode.BINARY) -> None:
+        """Sends a message.
+
+        Raises:
+            OSError: The socket is broken, or its timeout over (`TimeoutError`).
+        """
+        size = len(payload)
+        masked = 0x80 if self._is_client else 0
+        if size < 126:
+            head = struct.pack("!BB", 0x80 | opcode, masked | size)
+        elif size < 1 << 16:
+            head = struct.pack("!BBH", 0x80 | opcode, masked | 126, size)
+        else:
+            head = struct.pack("!BBQ", 0x80 | opcode, masked | 127, size)
+        if masked:
+            key = os.urandom(4)
+            head += key
+            payload = _xor(payload, key)
+        with self._sending:
+            if size < _LARGE:
+                self.raw.sendall(head + payload)
+            else:
+                self.raw.sendall(head)
+                self.raw.sendall(payload)
+
+    def receive(self, deadline: float | None = None) -> tuple[Opcode, Payload]:
+        """The next text or binary message. Pings are answered on the way.
+
+        Args:
+            deadline: When to give up, by ``time.monotonic()``; None leaves it to the socket's own timeout.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+            PeerClosedError: The other side has closed the socket.
+            BadFrameError: What came is not a message. The other side has been told.
+            OSError: The socket is broken.
+        """
+        try:
+            return self._receive(deadline)
+        except BadFrameError as error:
+            self.say_goodbye(error.code, str(error))
+            raise
+
+    def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
+        """Sends a close frame, where the other side can still be told."""
+        try:
+            self.send(struct.pack("!H", code) + reason.encode()[:120], Opcode.CLOSE)
+        except OSError:
+            return  # it has gone already
+
+    def close(self) -> None:
+        """Closes the socket. A `receive` in another thread ends with an error."""
+        with contextlib.suppress(OSError):  # it may not be connected any more
+            self.raw.shutdown(socket.SHUT_RDWR)
+        self.raw.close()
+
+    def _receive(self, deadline: float | None) -> tuple[Opcode, Payload]:
+        kind: Opcode | None = None
+        parts: list[Payload] = []
+        while True:
+            opcode, is_last, payload = self._frame(deadline, sum(map(len, parts)))
+            if opcode >= Opcode.CLOSE:
+                self._control(opcode, payload)
+                continue
+            if (opcode is Opcode.CONTINUATION) != (kind is not None):
+                raise BadFrameError(
+                    "a message was begun inside another, or continued outside", CloseCode.PROTOCOL_ERROR
+                )
+            if kind is None:
+                if is_last:
+                    return opcode, payload
+                kind = opcode
+            parts.append(payload)
+            if is_last:
+                return kind, b"".join(parts)
+
+    def _control(self, opcode: Opcode, payload: Payload) -> None:
+        if opcode is Opcode.PING:
+            self.send(payload, Opcode.PONG)
+        elif opcode is Opcode.CLOSE:
+            code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else CloseCode.NO_CODE
+            self.say_goodbye()
+            raise PeerClosedError(code, bytes(payload[2:]).decode(errors="replace"))
+
+    def _frame(self, deadline: float | None, size_before: int) -> tuple[Opcode, bool, Payload]:
+        self._fill(2, deadline)
+        first, second = self._buffer[self._start], self._buffer[self._start + 1]
+        size, head = second & 0x7F, 2
+        is_masked = second & 0x80
+        if size == 126:
+            head = 4
+            self._fill(head, deadline)
+            (size,) = struct.unpack_from("!H", self._buffer, self._start + 2)
+        elif size == 127:
+            head = 10
+            self._fill(head, deadline)
+            (size,) = struct.unpack_from("!Q", self._buffer, self._start + 2)
+        self._check(first, is_masked, size, size_before)
+        if is_masked:
+            head += 4
+            self._fill(head, deadline)
+        payload = self._payload(head, size, deadline)
+        if is_masked:
+            payload = _xor(payload[4:], bytes(payload[:4]))
+        return Opcode(first & 0x0F), bool(first & 0x80), payload
+
+    def _check(self, first: int, is_masked: int, size: int, size_before: int) -> None:
+        opcode = first & 0x0F
+        if first & 0x70 or opcode not in Opcode._value2member_map_:
+            raise BadFrameError(f"a frame begins with the unknown byte {first:#x}", CloseCode.PROTOCOL_ERROR)
+        if opcode >= Opcode.CLOSE and (size > 125 or not first & 0x80):
+            raise BadFrameError("a control frame is too long or in parts", CloseCode.PROTOCOL_ERROR)
+        if bool(is_masked) == self._is_client:
+            raise BadFrameError("clients mask their frames, and servers do not", CloseCode.PROTOCOL_ERROR)
+        if size + size_before > self._max_size:
+            raise BadFrameError(
+                f"a message of {size + size_before:,} bytes is more than the {self._max_size:,} allowed",
+                CloseCode.TOO_BIG,
+            )
+
+    def _payload(self, head: int, size: int, deadline: float | None) -> Payload:
+        """The payload after a head that is in the buffer; with the masking key in front, if there is one."""
+        key = 4 if not self._is_client else 0
+        begin = self._start + head - key
+        if head + size <= _BUFFER_SIZE:
+            self._fill(head + size, deadline)
+            begin = self._start + head - key
+            self._start += head + size
+            return bytes(self._view[begin : self._start])
+        memory = np.empty(key + size, np.uint8).data
+        have = self._end - begin
+        memory[:have] = self._view[begin : self._end]
+        self._start = self._end = 0
+        while have < len(memory):
+            have += self._read(memory[have:], deadline)
+        return memory
+
+    def _fill(self, count: int, deadline: float | None) -> None:
+        """Reads until so many bytes are in the buffer."""
+        if self._end - self._start >= count:
+            return
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start + count > _BUFFER_SIZE:
+            rest = self._end - self._start
+            self._buffer[:rest] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, rest
+        while self._end - self._start < count:
+            self._end += self._read(self._view[self._end :], deadline)
+
+    def _read(self, memory: memoryview, deadline: float | None) -> int:
+        if deadline is not None:
+            self.raw.settimeout(max(deadline - time.monotonic(), 1e-3))
+        count = self.raw.recv_into(memory)
+        if count == 0:
+            raise PeerClosedError(CloseCode.NO_CODE, "")
+        return count
+
+
+def _xor(data: Payload, key: bytes) -> Payload:
+    """Masks, or takes the mask off (RFC 6455, section 5.3)."""
+    size = len(data)
+    if size < _LARGE:
+        keys = (key * (size // 4 + 1))[:size]
+        return (int.from_bytes(data, "little") ^ int.from_bytes(keys, "little")).to_bytes(size, "little")
+    padded = np.empty(-(-size // 4), np.uint32)
+    whole = padded.data.cast("B")
+    whole[:size] = data
+    padded ^= np.frombuffer(key, np.uint32)
+    return whole[:size]

@@ -1,0 +1,239 @@
+"""Version 2 of the protocol: msgpack in binary frames, many sessions a WebSocket, columns over the slots.
+
+``docs/protocol-v2.md`` specifies it, with test vectors. A slot is a session's number on its socket; the
+client chooses it. A column holds one value a slot, in one of three forms: an array with a leading axis over
+the slots, a map from names to columns, or a list with one payload a slot.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from openenv_gym.errors import ProtocolError
+from openenv_gym.wire import arrays
+
+SUBPROTOCOL = "openenv.v2"
+
+# Beside the accepted handshake: "1/2" is the second of two worker processes.
+WORKER_HEADER = "x-openenv-worker"
+
+Autoreset = Literal["next_step", "same_step", "disabled"]
+
+
+class _Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=True):
+    """What all messages have.
+
+    Attributes:
+        id: The request's number; its answers carry it too.
+        slots: The sessions that it is about.
+    """
+
+    id: int
+    slots: list[int]
+
+
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+class Open(_Message, tag="open"):
+    """Makes sessions.
+
+    Attributes:
+        autoreset: When a session whose episode has ended is reset: in the next or the same step, or never.
+        max_episode_steps: Truncates episodes after as many steps.
+    """
+
+    autoreset: Autoreset = "disabled"
+    max_episode_steps: int | None = None
+
+
+class Reset(_Message, tag="reset"):
+    """Starts episodes.
+
+    Attributes:
+        seeds: A seed for each of the slots, or none.
+        options: Further keywords for the environments' own reset.
+    """
+
+    seeds: list[int | None] | None = None
+    options: dict[str, Any] = {}
+
+
+class Step(_Message, tag="step"):
+    """Takes one action in each of the slots.
+
+    Attributes:
+        actions: A column.
+        min_ready: An answer is sent as soon as so many slots are ready; 0 waits for all of them.
+    """
+
+    actions: Any
+    min_ready: int = 0
+
+
+class GetState(_Message, tag="state"):
+    """Asks where sessions stand."""
+
+
+class Render(_Message, tag="render"):
+    """Asks for a picture of each of the slots."""
+
+
+class Close(_Message, tag="close"):
+    """Ends sessions."""
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+class SlotError(NamedTuple):
+    """Why something was not done in one slot. It stands in no other part of the answer then."""
+
+    slot: int
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class Opened(_Message, tag="opened"):
+    """Sessions that were made."""
+
+    errors: list[SlotError] = []
+
+
+class Final(msgspec.Struct):
+    """How the episodes ended that were reset in the same step.
+
+    Attributes:
+        places: Their places in the answer's slots.
+        observations: A column over the places.
+        infos: One a place.
+    """
+
+    places: list[int]
+    observations: Any
+    infos: list[dict[str, Any]]
+
+
+class Result(_Message, tag="result"):
+    """What came of a reset or a step. One request has one or several of these, with different slots.
+
+    Attributes:
+        observations: A column over the slots.
+        rewards: Array of float64 and shape (k,).
+        terminated: Array of bool and shape (k,).
+        truncated: Array of bool and shape (k,).
+        infos: ``[place, info]`` for each slot that has one.
+        final: Where episodes ended and were reset in the same step.
+        environment_us: Array of float32 and shape (k,): microseconds inside the environment.
+        server_us: Microseconds from the request's arrival to this answer's leaving.
+        errors: The slots in which it failed.
+    """
+
+    observations: Any
+    rewards: Any
+    terminated: Any
+    truncated: Any
+    infos: list[tuple[int, dict[str, Any]]] = []
+    final: Final | None = None
+    environment_us: Any = None
+    server_us: float = 0.0
+    errors: list[SlotError] = []
+
+
+class Values(_Message, tag="values"):
+    """The states or pictures that were asked for, one a slot."""
+
+    values: list[Any]
+    errors: list[SlotError] = []
+
+
+class Closed(_Message, tag="closed"):
+    """Sessions that were ended."""
+
+
+class Failed(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
+    """A request that could not be read, or not done in any slot.
+
+    Attributes:
+        id: The request's number, where it could be read.
+    """
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+    id: int | None = None
+
+
+Request = Open | Reset | Step | GetState | Render | Close
+Answer = Opened | Result | Values | Closed | Failed
+
+
+class BadMessageError(ProtocolError):
+    """A frame that is no message; ``is_unknown_type`` says whether only its type is not known."""
+
+    def __init__(self, message: str, *, is_unknown_type: bool) -> None:
+        self.is_unknown_type = is_unknown_type
+        super().__init__(message)
+
+
+def encode(message: Request | Answer) -> bytes:
+    """A message as the payload of a binary frame.
+
+    Raises:
+        TypeError: Something in it cannot be sent.
+        OverflowError: An integer in it has more than 64 bits.
+    """
+    return _encoder.encode(message)
+
+
+def decode_request(payload: bytes | memoryview) -> Request:
+    """Reads a client's message. Its arrays are views into the payload.
+
+    Raises:
+        BadMessageError: It is none.
+    """
+    request: Request = _decode(_request_decoder, payload)
+    return request
+
+
+def decode_answer(payload: bytes | memoryview) -> Answer:
+    """Reads a server's message. Its arrays are views into the payload.
+
+    Raises:
+        BadMessageError: It is none.
+    """
+    answer: Answer = _decode(_answer_decoder, payload)
+    return answer
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], payload: bytes | memoryview) -> Any:
+    try:
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadMessageError(
+            f"Not a message of version 2: {error}",
+            is_unknown_type="`$.type`" in str(error) or "field `type`" in str(error),
+        ) from error
+
+
+def _encode_other(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return arrays.pack(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be sent")
+
+
+def _decode_extension(code: int, data: memoryview) -> Any:
+    if code != arrays.EXTENSION:
+        raise ValueError(f"there is no extension type {code}")
+    return arrays.unpack(data)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
+_request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=_decode_extension)
+_answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=_decode_extension)
