@@ -1,6 +1,9 @@
-"""Names that the schema side and the wire side of the contract share."""
+"""What the schema side and the wire side of the contract share."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 # A property that carries this mark in its JSON Schema stands beside the observation on the wire and is not
 # one of its fields. (`done`, `reward` and `metadata` always do, in every server.) An author's own field of
@@ -19,3 +22,16 @@ OBSERVATION_ONLY_ON_THE_WIRE = frozenset({"done", "reward", "metadata"})
 # A property that is to be rendered carries this in its JSON Schema, with the render mode as its value.
 # Without it, an observation's one image is rendered as "rgb_array", and its texts as "ansi".
 RENDER_KEYWORD = "x-openenv-render"
+
+
+def end_of_episode(done: bool, truncated: bool | None, metadata: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether the episode was terminated and whether it was truncated, from what an environment says.
+
+    It was truncated where it is done and says so: beside ``done``, or in the metadata as ``truncated`` or
+    Gymnasium's ``TimeLimit.truncated``. It was terminated otherwise, and where the metadata says ``terminated``.
+    """
+    if not done:
+        return False, False
+    if truncated is None:
+        truncated = bool(metadata.get("truncated", metadata.get("TimeLimit.truncated", False)))
+    return not truncated or metadata.get("terminated") is True, truncated

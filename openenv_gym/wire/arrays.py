@@ -20,6 +20,11 @@ _KINDS = frozenset("biuf")
 _SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
 
 
+def is_array_of_numbers(value: np.ndarray[Any, Any] | np.generic) -> bool:
+    """Whether `pack` takes it."""
+    return value.dtype.kind in _KINDS and value.dtype.itemsize <= 8
+
+
 def pack(array: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
     """An array of bools, integers or floats as a msgpack extension.
 
@@ -27,7 +32,7 @@ def pack(array: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
         TypeError: The dtype is another one.
     """
     dtype = array.dtype
-    if dtype.kind not in _KINDS or dtype.itemsize > 8:
+    if not is_array_of_numbers(array):
         raise TypeError(
             f"An array of {dtype} cannot be sent; bools, integers and floats of 64 bits at most can"
         )
@@ -37,8 +42,8 @@ def pack(array: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(EXTENSION, head + array.tobytes())
 
 
-def unpack(data: memoryview) -> np.ndarray[Any, Any]:
-    """The array of an extension's data: a view into them.
+def unpack(data: memoryview) -> np.ndarray[Any, Any] | np.generic:
+    """The array of an extension's data, a view into them; a NumPy scalar where the shape is ().
 
     Raises:
         ValueError: The data are not what `pack` makes.
@@ -51,9 +56,11 @@ def unpack(data: memoryview) -> np.ndarray[Any, Any]:
             )
         head = _head(dimensions)
         shape = head.unpack_from(data)[3:]
-        return np.frombuffer(data, _dtype(kind, size), offset=head.size).reshape(shape)
+        array = np.frombuffer(data, _dtype(kind, size), offset=head.size).reshape(shape)
     except (IndexError, struct.error) as error:
         raise ValueError(f"an array's head is cut off: {error}") from error
+    scalar: np.ndarray[Any, Any] | np.generic = array if shape else array[()]
+    return scalar
 
 
 @cache

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from openenv_gym.contract import end_of_episode
 from openenv_gym.errors import ProtocolError
 from openenv_gym.wire.codes import ErrorCode
 
@@ -148,9 +149,7 @@ def decode_answer(text: str | bytes) -> Answer:
 def decode_step_data(data: dict[str, Any]) -> StepAnswer:
     """Reads the ``data`` of an observation message, in any of the shapes that servers send.
 
-    Version 1 has one flag, ``done``. The episode was truncated where the server says so: beside ``done``, or
-    in the metadata as ``truncated`` or Gymnasium's ``TimeLimit.truncated``. It was terminated otherwise,
-    and also where the metadata says ``terminated``.
+    Version 1 has one flag, ``done``; `end_of_episode` says which end it was.
 
     Raises:
         ProtocolError: There is no observation in it.
@@ -164,10 +163,7 @@ def decode_step_data(data: dict[str, Any]) -> StepAnswer:
     done = bool(data.get("done", observation.get("done", False)))
     reward = data.get("reward", observation.get("reward"))
     truncated = data.get("truncated")
-    if truncated is None:
-        truncated = metadata.get("truncated", metadata.get("TimeLimit.truncated", False))
-    truncated = bool(truncated) and done
-    terminated = done and (not truncated or metadata.get("terminated") is True)
+    terminated, truncated = end_of_episode(done, None if truncated is None else bool(truncated), metadata)
     observation.pop("done", None)
     observation.pop("reward", None)
     return StepAnswer(observation, reward, terminated, truncated, metadata)

@@ -224,7 +224,7 @@ def _encode_other(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return arrays.pack(value)
     if isinstance(value, np.generic):
-        return value.item()
+        return arrays.pack(np.asarray(value))
     raise TypeError(f"{type(value).__name__} cannot be sent")
 
 

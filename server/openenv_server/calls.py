@@ -6,8 +6,11 @@ All of it is read off the class once, so that a step looks at no signature.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 from openenv_gym.types import EnvironmentMetadata
 from openenv_server.environment import describe
@@ -101,3 +104,17 @@ def class_behind(factory: Callable[[], Any]) -> type | None:
     except (NameError, TypeError, ValueError):
         return None
     return returned if isinstance(returned, type) and returned is not inspect.Signature.empty else None
+
+
+def plain_errors(error: ValidationError) -> list[dict[str, Any]]:
+    """Pydantic's list of what is wrong, as JSON values."""
+    errors: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
+    return errors
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong, in a line: each field's path and what is said of it."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'action'}: {item['msg']}"
+        for item in error.errors(include_url=False)
+    )

@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
+from openenv_gym.wire.arrays import is_array_of_numbers
 from openenv_server.environment import Environment
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
@@ -88,16 +89,14 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> Observation:
         """Resets the environment; further keywords are Gymnasium's ``options``."""
-        observation, info = self._env.reset(seed=seed, options=options or None)
-        self._episode_id, self._step_count = episode_id or str(uuid4()), 0
+        observation, info = self.begin(seed, episode_id, **options)
         return self._models.observation.model_construct(
             observation=observation, done=False, reward=None, truncated=None, metadata=plain_info(info)
         )
 
     def step(self, action: Any, timeout_s: float | None = None, **kwargs: Any) -> Observation:
         """Steps the environment."""
-        observation, reward, terminated, truncated, info = self._env.step(action.action)
-        self._step_count += 1
+        observation, reward, terminated, truncated, info = self.take(action.action)
         metadata = plain_info(info)
         if terminated and truncated:
             # Version 1 has `done` and `truncated` only, which cannot say both.
@@ -110,9 +109,27 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
             metadata=metadata,
         )
 
+    def begin(
+        self, seed: int | None = None, episode_id: str | None = None, **options: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """`reset` without models: what Gymnasium's own returns."""
+        self._episode_id, self._step_count = episode_id, 0
+        return self._env.reset(seed=seed, options=options or None)
+
+    def take(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """`step` without models: an element of the action space in, what Gymnasium's own returns out."""
+        self._step_count += 1
+        return self._env.step(action)
+
+    def render(self) -> Any:
+        """What the environment's own ``render`` gives; None where it was made without a render mode."""
+        return self._env.render()
+
     @property
     def state(self) -> State:
         """The episode's name and its steps."""
+        if self._episode_id is None:
+            self._episode_id = str(uuid4())
         return State(episode_id=self._episode_id, step_count=self._step_count)
 
     def get_metadata(self) -> EnvironmentMetadata:
@@ -143,21 +160,26 @@ def gymnasium_factory(make_env: MakeEnv) -> tuple[Callable[[], GymnasiumEnvironm
     return make, models
 
 
-def plain_info(info: dict[str, Any]) -> dict[str, Any]:
-    """An ``info`` as JSON values. What JSON cannot hold is replaced by its ``repr``."""
-    return {str(key): _plain(value) for key, value in info.items()}
+def plain_info(info: dict[str, Any], *, keep_arrays: bool = False) -> dict[str, Any]:
+    """An ``info`` as JSON values. What JSON cannot hold is replaced by its ``repr``.
+
+    Args:
+        info: The info.
+        keep_arrays: Whether NumPy's arrays and numbers stay what they are, instead of lists and Python's own.
+    """
+    return {str(key): _plain(value, keep_arrays) for key, value in info.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, keep_arrays: bool) -> Any:
     match value:
+        case np.generic() | np.ndarray():
+            return value if keep_arrays and is_array_of_numbers(value) else value.tolist()
         case None | bool() | int() | float() | str():
             return value
-        case np.generic() | np.ndarray():
-            return value.tolist()
         case dict():
-            return plain_info(value)
+            return plain_info(value, keep_arrays=keep_arrays)
         case list() | tuple():
-            return [_plain(part) for part in value]
+            return [_plain(part, keep_arrays) for part in value]
         case BaseModel():
             return value.model_dump(mode="json")
         case _:

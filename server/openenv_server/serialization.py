@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from openenv_gym.arrays import Array
 from openenv_gym.contract import BESIDE_MARK
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -29,11 +30,7 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
     Raises:
         WrongResultError: The environment returned something else.
     """
-    if not isinstance(observation, BaseModel):
-        raise WrongResultError(
-            f"The environment returned {type(observation).__name__}, not an observation; "
-            "reset and step return an instance of the observation model"
-        )
+    _check_model(observation)
     beside = _beside(type(observation))
     fields = observation.model_dump_json(exclude=set(beside), fallback=plain)
     reward = _json(getattr(observation, "reward", None))
@@ -47,6 +44,29 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
     if metadata:
         parts.append(f'"metadata":{_json(metadata)}')
     return "{" + ",".join(parts) + "}"
+
+
+def observation_parts(
+    observation: Any,
+) -> tuple[dict[str, Any], Any, bool, bool | None, dict[str, Any]]:
+    """An observation's fields as JSON values, its arrays as they are; and reward, done, truncated, metadata.
+
+    Raises:
+        WrongResultError: The environment returned something else.
+    """
+    _check_model(observation)
+    kind = type(observation)
+    fields = observation.model_dump(mode="json", exclude=_apart(kind), fallback=plain)
+    for name in _array_fields(kind):
+        fields[name] = getattr(observation, name)
+    truncated = getattr(observation, "truncated", None) if "truncated" in _beside(kind) else None
+    return (
+        fields,
+        getattr(observation, "reward", None),
+        bool(getattr(observation, "done", False)),
+        truncated,
+        getattr(observation, "metadata", None) or {},
+    )
 
 
 def serialize_observation(observation: Any) -> dict[str, Any]:
@@ -88,6 +108,30 @@ def plain(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     return to_json(value, fallback=plain, inf_nan_mode="null").decode()
+
+
+def _check_model(observation: Any) -> None:
+    if not isinstance(observation, BaseModel):
+        raise WrongResultError(
+            f"The environment returned {type(observation).__name__}, not an observation; "
+            "reset and step return an instance of the observation model"
+        )
+
+
+@cache
+def _array_fields(model: type[BaseModel]) -> frozenset[str]:
+    """The fields that are declared as arrays of one dtype and shape."""
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if any(isinstance(mark, Array) for mark in field.metadata)
+    )
+
+
+@cache
+def _apart(model: type[BaseModel]) -> set[str]:
+    """The fields that are no JSON values among the observation's others."""
+    return {*_beside(model), "metadata", *_array_fields(model)}
 
 
 @cache

@@ -42,13 +42,18 @@ class Session:
     """One environment and the thread that makes, drives and closes it.
 
     ``async`` methods of the environment run on the event loop instead.
+
+    Attributes:
+        calls: How the environment is called, once `open` has made it.
+        submit: Runs something on the thread that tells of its outcome itself.
     """
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
         self._thread = WorkerThread()
         self._environment: Any = None
-        self._calls: Calls
+        self.calls: Calls
+        self.submit = self._thread.submit
 
     @property
     def environment(self) -> Any:
@@ -68,22 +73,22 @@ class Session:
             name = getattr(self._factory, "__name__", repr(self._factory))
             log.exception("the environment factory %s failed", name)
             raise FactoryFailedError(name, error) from error
-        self._calls = Calls(type(self._environment))
+        self.calls = Calls(type(self._environment))
 
     async def reset(self, data: dict[str, Any]) -> str:
         """Starts an episode; returns the result as JSON text."""
-        arguments, seed_ignored = self._calls.reset_arguments(data)
-        method = getattr(self._environment, self._calls.reset_name)
+        arguments, seed_ignored = self.calls.reset_arguments(data)
+        method = getattr(self._environment, self.calls.reset_name)
         extra = {"seed_ignored": True} if seed_ignored else None
-        if self._calls.reset_is_async:
+        if self.calls.reset_is_async:
             return observation_json(await method(**arguments), extra)
         return await self.run(lambda: observation_json(method(**arguments), extra))
 
     async def step(self, action: Any, extras: dict[str, Any] | None = None) -> str:
         """Takes one action; returns the result as JSON text."""
-        arguments = self._calls.step_arguments(extras) if extras else {}
-        method = getattr(self._environment, self._calls.step_name)
-        if self._calls.step_is_async:
+        arguments = self.calls.step_arguments(extras) if extras else {}
+        method = getattr(self._environment, self.calls.step_name)
+        if self.calls.step_is_async:
             return observation_json(await method(action, **arguments))
         return await self.run(lambda: observation_json(method(action, **arguments)))
 
@@ -105,7 +110,7 @@ class Session:
         close = getattr(self._environment, "close", None)
         try:
             if close is not None:
-                await (close() if self._calls.close_is_async else self.run(close))
+                await (close() if self.calls.close_is_async else self.run(close))
         except Exception:
             log.exception("closing %s failed", type(self._environment).__name__)
         finally:

@@ -9,11 +9,10 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_Job = tuple["asyncio.Future[Any]", Callable[[], Any]]
 
 
 class WorkerThread:
-    """Runs work for the event loop that made it, one piece after another, always on the same thread.
+    """Runs one piece of work after another, always on the same thread.
 
     A queue and a wake-up of the loop, which takes half the time of a ThreadPoolExecutor: that one wakes a
     condition variable as well.
@@ -21,23 +20,19 @@ class WorkerThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # A daemon, so that an environment that never returns does not keep the process from ending.
         threading.Thread(target=self._work, name="openenv-session", daemon=True).start()
 
+    def submit(self, work: Callable[[], None]) -> None:
+        """Runs something that tells of its outcome, and of its failures, itself."""
+        self._jobs.put(work)
+
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Runs something on the thread; await the result."""
+        """Runs something for the event loop that made the worker; await the result."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put((future, work))
-        return future
 
-    def stop(self) -> None:
-        """Lets the thread end after the work that it has. Does not wait for it."""
-        self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            future, work = job
+        def run_and_tell() -> None:
             try:
                 outcome, error = work(), None
             except BaseException as raised:
@@ -46,7 +41,18 @@ class WorkerThread:
                 self._loop.call_soon_threadsafe(_settle, future, outcome, error)
             except RuntimeError:
                 return  # the loop is closed, and nobody waits any more
-            del job, future, work, outcome, error
+
+        self._jobs.put(run_and_tell)
+        return future
+
+    def stop(self) -> None:
+        """Lets the thread end after the work that it has. Does not wait for it."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job  # what it holds need not wait for the next one
 
 
 def _settle(future: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:

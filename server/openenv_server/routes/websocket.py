@@ -137,17 +137,3 @@ async def answer(session: Session, request: v1.Request, action_model: type[BaseM
     except Exception as error:
         log.error("the environment raised in %s", request.type, exc_info=error)
         return v1.encode_error(f"{type(error).__name__}: {error}", ErrorCode.EXECUTION_ERROR)
-
-
-def plain_errors(error: ValidationError) -> list[dict[str, Any]]:
-    """Pydantic's list of what is wrong, as JSON values."""
-    errors: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
-    return errors
-
-
-def in_words(error: ValidationError) -> str:
-    """What is wrong, in a line: each field's path and what is said of it."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'action'}: {item['msg']}"
-        for item in error.errors(include_url=False)
-    )

@@ -1,0 +1,196 @@
+"""How the environments of a server are driven, and how their actions and observations become columns.
+
+There are two kinds. An author's environment has Pydantic models. One that was made from a Gymnasium environment has
+spaces, and goes without the models here: its columns are checked and made for all slots at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
+
+from openenv_gym.contract import end_of_episode
+from openenv_gym.errors import SpaceError
+from openenv_gym.spaces import codec_from_space
+from openenv_gym.spaces.codecs import DictCodec, FieldCodec
+from openenv_gym.spaces.columns import column_of, payloads
+from openenv_server.calls import Calls, in_words, plain_errors
+from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info
+from openenv_server.serialization import observation_parts, plain
+from openenv_server.sessions import Session
+
+
+class Refusal(NamedTuple):
+    """Why an action is not taken."""
+
+    message: str
+    details: dict[str, Any]
+
+
+class Taken(NamedTuple):
+    """What an environment made of an action."""
+
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+
+
+class Driver(Protocol):
+    """One environment, as its slot drives it.
+
+    Attributes:
+        may_move: Whether any thread may call it, as long as they take turns.
+    """
+
+    may_move: bool
+
+    def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode; its first observation and info."""
+
+    def step(self, action: Any) -> Taken:
+        """Takes one action."""
+
+    def render(self) -> Any:
+        """A picture of the environment; None where it has none."""
+
+
+class Contract(Protocol):
+    """What a lane knows of the environments that it serves."""
+
+    def driver(self, session: Session, loop: asyncio.AbstractEventLoop) -> Driver:
+        """What drives a session's environment."""
+
+    def actions(self, column: Any, count: int) -> list[Any]:
+        """The actions of a column; a `Refusal` where there is none to take.
+
+        Raises:
+            SpaceError: It is no column over so many slots.
+        """
+
+    def observations(self, observations: list[Any]) -> Any:
+        """The column of what drivers observed.
+
+        Raises:
+            SpaceError: They do not fit together.
+        """
+
+
+class ModelDriver:
+    """An author's environment. It stays on the thread that made it, as its author may count on."""
+
+    may_move = False
+
+    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
+        self._environment = session.environment
+        self._calls: Calls = session.calls
+        self._loop = loop
+        self._reset = getattr(self._environment, self._calls.reset_name)
+        self._step = getattr(self._environment, self._calls.step_name)
+
+    def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        arguments, seed_ignored = self._calls.reset_arguments(data)
+        result = self._reset(**arguments)
+        taken = _taken(self._awaited(result) if self._calls.reset_is_async else result)
+        return taken.observation, {**taken.info, "seed_ignored": True} if seed_ignored else taken.info
+
+    def step(self, action: Any) -> Taken:
+        result = self._step(action)
+        return _taken(self._awaited(result) if self._calls.step_is_async else result)
+
+    def render(self) -> None:
+        return None
+
+    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Waits for what runs on the event loop, among those of the other sessions."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+class ModelContract:
+    """Environments with Pydantic models: each action is validated, each observation dumped."""
+
+    def __init__(self, action_model: type[BaseModel]) -> None:
+        self._action_model = action_model
+
+    def driver(self, session: Session, loop: asyncio.AbstractEventLoop) -> Driver:
+        return ModelDriver(session, loop)
+
+    def actions(self, column: Any, count: int) -> list[Any]:
+        return [self._action(payload) for payload in payloads(column, count)]
+
+    def observations(self, observations: list[Any]) -> Any:
+        return observations
+
+    def _action(self, payload: Any) -> Any:
+        try:
+            return self._action_model.model_validate(payload)
+        except ValidationError as error:
+            return Refusal(f"The action is refused: {in_words(error)}", {"errors": plain_errors(error)})
+
+
+class GymnasiumDriver:
+    """A Gymnasium environment, without models in between."""
+
+    may_move = True
+
+    def __init__(self, environment: GymnasiumEnvironment) -> None:
+        self._environment = environment
+        self._take = environment.take
+
+    def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        observation, info = self._environment.begin(**data)
+        return observation, plain_info(info, keep_arrays=True) if info else info
+
+    def step(self, action: Any) -> Taken:
+        observation, reward, terminated, truncated, info = self._take(action)
+        return Taken(
+            observation,
+            reward,
+            bool(terminated),
+            bool(truncated),
+            plain_info(info, keep_arrays=True) if info else info,
+        )
+
+    def render(self) -> Any:
+        return self._environment.render()
+
+
+class GymnasiumContract:
+    """Gymnasium environments: columns of arrays, checked against the space at once."""
+
+    def __init__(self, action_field: SpaceField, observation_field: SpaceField) -> None:
+        self._actions = column_of(FieldCodec(DictCodec({"action": codec_from_space(action_field.space)})))
+        self._observations = column_of(
+            FieldCodec(DictCodec({"observation": codec_from_space(observation_field.space)}))
+        )
+
+    def driver(self, session: Session, loop: asyncio.AbstractEventLoop) -> Driver:
+        return GymnasiumDriver(session.environment)
+
+    def actions(self, column: Any, count: int) -> list[Any]:
+        try:
+            return self._actions.elements(column, count)
+        except SpaceError:
+            # One by one, to find those that are refused.
+            return [self._action(payload) for payload in payloads(column, count)]
+
+    def observations(self, observations: list[Any]) -> Any:
+        return self._observations.from_elements(observations)
+
+    def _action(self, payload: Any) -> Any:
+        try:
+            return self._actions.elements([payload], 1)[0]
+        except SpaceError as error:
+            return Refusal(f"The action is refused: {error}", {})
+
+
+def _taken(observation: Any) -> Taken:
+    payload, reward, done, truncated, metadata = observation_parts(observation)
+    metadata = to_jsonable_python(metadata, fallback=plain) if metadata else {}
+    terminated, truncated = end_of_episode(done, truncated, metadata)
+    return Taken(payload, 0.0 if reward is None else float(reward), terminated, truncated, metadata)

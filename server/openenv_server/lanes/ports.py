@@ -1,0 +1,65 @@
+"""Where a lane's frames come from and go to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
+
+
+class NotBinaryError(ConnectionError):
+    """A text frame came, which version 2 of the protocol does not have."""
+
+
+class Port(Protocol):
+    """A WebSocket as a lane's thread uses it. Both methods block; either raises `OSError` at its end."""
+
+    def receive(self) -> Payload:
+        """The next binary message."""
+
+    def send(self, payload: bytes) -> None:
+        """Sends a binary message; any thread may."""
+
+
+class SocketPort:
+    """The socket itself, in blocking calls: no event loop stands between it and the lane."""
+
+    def __init__(self, frames: FrameSocket) -> None:
+        self._frames = frames
+        self.send = frames.send
+
+    def receive(self) -> Payload:
+        opcode, payload = self._frames.receive()
+        if opcode is not Opcode.BINARY:
+            raise NotBinaryError("a text frame came on a socket of version 2")
+        return payload
+
+
+class AsgiPort:
+    """A WebSocket of the event loop: for TLS, and for servers that do not give the socket away."""
+
+    def __init__(self, socket: WebSocket, loop: asyncio.AbstractEventLoop) -> None:
+        self._socket = socket
+        self._loop = loop
+
+    def receive(self) -> Payload:
+        message = self._wait_for(self._socket.receive())
+        if message["type"] == "websocket.disconnect":
+            raise ConnectionResetError("the client left")
+        payload: bytes | None = message.get("bytes")
+        if payload is None:
+            raise NotBinaryError("a text frame came on a socket of version 2")
+        return payload
+
+    def send(self, payload: bytes) -> None:
+        try:
+            self._wait_for(self._socket.send_bytes(payload))
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ConnectionResetError("the client left") from error
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

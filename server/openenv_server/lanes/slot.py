@@ -1,0 +1,146 @@
+"""A slot: one session of a lane, with its episodes' ends, and where its steps run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from copy import deepcopy
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.v2 import Autoreset, SlotError
+from openenv_server.calls import UnknownKeywordsError
+from openenv_server.lanes.contracts import Driver
+from openenv_server.sessions import Session
+
+# Below the first an environment gains nothing from a thread of its own: handing a step over takes a tenth of
+# that. The second is higher, so that an environment in between is not moved to and fro.
+_FAST_S = 0.5e-3
+_SLOW_S = 1e-3
+_IN_A_ROW = 2
+
+log = logging.getLogger("openenv_server")
+
+
+class Outcome(NamedTuple):
+    """What came of a reset or a step in one slot.
+
+    Attributes:
+        final: Where the episode ended and the next one began in the same step: the last observation and info
+            of the one that ended.
+        environment_s: Seconds inside the environment.
+    """
+
+    slot: int
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    final: tuple[Any, dict[str, Any]] | None
+    environment_s: float
+
+
+class Slot:
+    """One session of a lane.
+
+    It begins on its session's own thread. Where its steps turn out to be fast, and any thread may call it, the
+    lane takes them itself, one slot after another; where they become slow, they go back to the thread, beside
+    those of the other slots.
+
+    Attributes:
+        is_fast: Whether the lane itself takes its steps.
+        is_busy: Whether a reset or a step is under way.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        session: Session,
+        driver: Driver,
+        autoreset: Autoreset,
+        max_episode_steps: int | None,
+    ) -> None:
+        self.number = number
+        self.session = session
+        self.is_fast = self.is_busy = False
+        self._driver = driver
+        self._may_move = driver.may_move
+        self._resets_in_the_same_step = autoreset == "same_step"
+        self._resets_in_the_next_step = autoreset == "next_step"
+        self._max_steps = max_episode_steps
+        self._steps = -1  # no episode yet
+        self._has_ended = False
+        self._in_a_row = 0
+
+    def reset(self, data: dict[str, Any]) -> Outcome | SlotError:
+        """Starts an episode; ``data`` is what the environment's reset takes."""
+        return self._guarded(self._reset, data)
+
+    def step(self, action: Any) -> Outcome | SlotError:
+        """Takes one action."""
+        return self._guarded(self._step, action)
+
+    def render(self) -> Any:
+        """A picture, drawn on the session's thread.
+
+        What draws may be bound to its thread, so from now on all is done there.
+        """
+        self.is_fast = self._may_move = False
+        return self._driver.render()
+
+    def refused(self, message: str, details: dict[str, Any] | None = None) -> SlotError:
+        """The error for something that was not tried."""
+        return SlotError(self.number, ErrorCode.VALIDATION_ERROR, message, details or {})
+
+    def failed(self, error: BaseException) -> SlotError:
+        """The error for something that the environment raised."""
+        return SlotError(self.number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
+
+    def _guarded(self, work: Callable[[Any], Outcome | SlotError], argument: Any) -> Outcome | SlotError:
+        try:
+            return work(argument)
+        except UnknownKeywordsError as error:
+            return self.refused(str(error))
+        except BaseException as error:
+            # Also what would end the thread (SystemExit): it is the environment's own failure.
+            log.error("the environment raised in slot %d", self.number, exc_info=error)
+            return self.failed(error)
+
+    def _reset(self, data: dict[str, Any]) -> Outcome:
+        begin = perf_counter()
+        observation, info = self._driver.reset(data)
+        self._steps, self._has_ended = 0, False
+        return Outcome(self.number, observation, 0.0, False, False, info, None, perf_counter() - begin)
+
+    def _step(self, action: Any) -> Outcome | SlotError:
+        if self._steps < 0:
+            return self.refused("No episode is under way: reset comes before step")
+        if self._has_ended and self._resets_in_the_next_step:
+            return self._reset({})
+        begin = perf_counter()
+        observation, reward, terminated, truncated, info = self._driver.step(action)
+        took = perf_counter() - begin
+        if self._may_move:
+            self._place(took)
+        self._steps += 1
+        if self._steps == self._max_steps:
+            truncated = True
+        final = None
+        if terminated or truncated:
+            self._has_ended = True
+            if self._resets_in_the_same_step:
+                # A copy, as the environment may write its next observation into the same memory.
+                final = deepcopy(observation), info
+                first = self._reset({})
+                observation, info, took = first.observation, first.info, took + first.environment_s
+        return Outcome(self.number, observation, reward, terminated, truncated, info, final, took)
+
+    def _place(self, took: float) -> None:
+        if (took > _SLOW_S) if self.is_fast else (took < _FAST_S):
+            self._in_a_row += 1
+            if self._in_a_row == _IN_A_ROW:
+                self.is_fast, self._in_a_row = not self.is_fast, 0
+        else:
+            self._in_a_row = 0
