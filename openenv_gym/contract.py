@@ -28,7 +28,8 @@ def end_of_episode(done: bool, truncated: bool | None, metadata: Mapping[str, An
     """Whether the episode was terminated and whether it was truncated, from what an environment says.
 
     It was truncated where it is done and says so: beside ``done``, or in the metadata as ``truncated`` or
-    Gymnasium's ``TimeLimit.truncated``. It was terminated otherwise, and where the metadata says ``terminated``.
+    Gymnasium's ``TimeLimit.truncated``. It was terminated otherwise, and also where the metadata says
+    ``terminated``.
     """
     if not done:
         return False, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
 import gymnasium as gym
@@ -13,11 +14,12 @@ from openenv_gym.errors import (
     ConfigurationError,
     ResetNeededError,
 )
-from openenv_gym.interface import decode_observation, excerpt, read_interface
+from openenv_gym.interface import excerpt, read_interface
+from openenv_gym.metrics import Metrics
+from openenv_gym.remote import RemoteSession, connect
 from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.session import Session
 
 
 class RemoteEnv(gym.Env[Any, Any]):
@@ -42,6 +44,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         observation_space: The same for observations.
         render_mode: What `render` gives: "rgb_array" where the observation has one image, "ansi" where it
             has text, or None.
+        report_times: Whether each step's ``info["times_us"]`` says where its time went; see `metrics`.
 
     Attributes:
         action_space: The space of the action model's fields, without ``metadata``.
@@ -76,6 +79,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         action_space: Override = None,
         observation_space: Override = None,
         render_mode: str | None = None,
+        report_times: bool = False,
     ) -> None:
         if base_url is None:
             raise ConfigurationError(
@@ -93,15 +97,18 @@ class RemoteEnv(gym.Env[Any, Any]):
             observation_space=observation_space,
             render_mode=render_mode,
         )
-        self._action_codec, self._observation_codec, self.schema_report, self._renderers = interface
-        self.action_space = self._action_codec.space
-        self.observation_space = self._observation_codec.space
-        self.metadata = {**type(self).metadata, "render_modes": list(self._renderers)}
+        self._interface = interface
+        self.schema_report = interface.report
+        self.action_space = interface.action.space
+        self.observation_space = interface.observation.space
+        self.metadata = {**type(self).metadata, "render_modes": list(interface.renderers)}
         self.render_mode = render_mode
+        self.report_times = report_times
         self._shown: Any = None
-        self._session = Session(
-            self.endpoint, connect_timeout_s=connect_timeout_s, message_timeout_s=message_timeout_s
-        )
+        self.connect_timeout_s = connect_timeout_s
+        self.message_timeout_s = message_timeout_s
+        self._session: RemoteSession | None = None
+        self._times = Metrics(1)
         self._steps = 0
         self._is_closed = False
         self._warned_of_seed = False
@@ -133,15 +140,21 @@ class RemoteEnv(gym.Env[Any, Any]):
             # Gymnasium takes Python's integers only, and users pass NumPy's.
             seed = data["seed"] = int(seed)
         super().reset(seed=seed)
-        answer = self._session.reset(data)
-        observation = decode_observation(self._observation_codec, answer, self.endpoint, "reset")
+        if self._session is None or not self._session.is_open:
+            self._session = connect(
+                self.endpoint,
+                self._interface,
+                connect_timeout_s=self.connect_timeout_s,
+                message_timeout_s=self.message_timeout_s,
+            )
+        observation, _, _, _, info, _ = self._session.reset(data)
         self._steps, self._shown = 0, observation
-        if answer.metadata.get("seed_ignored") and not self._warned_of_seed:
+        if info.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
             logger.warn(
                 f"The environment at {self.endpoint} takes no seed, so its episodes are not repeatable"
             )
-        return observation, answer.metadata
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one action.
@@ -165,18 +178,34 @@ class RemoteEnv(gym.Env[Any, Any]):
             SessionLostError: The connection broke. The step is not tried again.
             DeadlineExceededError: No answer in time. The step is not tried again.
         """
+        begin = perf_counter()
         self._check_not_closed()
         if not self.action_space.contains(action):
             raise ActionOutsideSpaceError(
                 f"The action {excerpt(action)} ({type(action).__name__}) is not in {self.action_space}. "
                 "env.action_space.sample() gives one that is."
             )
-        what = f"step {self._steps + 1}"
-        answer = self._session.step(self._action_codec.encode(action), what)
-        observation = decode_observation(self._observation_codec, answer, self.endpoint, what)
+        if self._session is None:
+            raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
+        observation, reward, terminated, truncated, info, times = self._session.step(
+            action, f"step {self._steps + 1}"
+        )
         self._steps, self._shown = self._steps + 1, observation
-        reward = 0.0 if answer.reward is None else float(answer.reward)
-        return observation, reward, answer.terminated, answer.truncated, answer.metadata
+        self._times.add(0, perf_counter() - begin, times)
+        if self.report_times:
+            info["times_us"] = {part: float(us[0]) for part, us in self._times.last_us().items()}
+        return observation, reward, terminated, truncated, info
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Where the time of the steps went.
+
+        Returns:
+            ``steps``, an int, and under ``environment``, ``server``, ``network`` and ``client`` the mean
+            microseconds of each; `openenv_gym.metrics.Metrics` says what they are.
+        """
+        means = {part: float(us[0]) for part, us in self._times.mean_us().items()}
+        return {"steps": int(self._times.steps[0]), **means}
 
     def render(self) -> Any:
         """The last observation as the render mode has it; nothing is asked of the server.
@@ -190,16 +219,17 @@ class RemoteEnv(gym.Env[Any, Any]):
         """
         if self.render_mode is None:
             raise ConfigurationError(
-                f"There is nothing to render: make it with render_mode=, one of {list(self._renderers)}"
+                f"There is nothing to render: make it with render_mode=, one of {list(self._interface.renderers)}"
             )
         if self._shown is None:
             raise ResetNeededError("There is nothing to render before the first reset")
-        return self._renderers[self.render_mode](self._shown)
+        return self._interface.renderers[self.render_mode](self._shown)
 
     def close(self) -> None:
         """Ends the session on the server. Safe to call again."""
         self._is_closed = True
-        self._session.close()
+        if self._session is not None:
+            self._session.close()
 
     def _check_not_closed(self) -> None:
         if self._is_closed:

@@ -71,9 +71,12 @@ def decode_observation(codec: Codec, answer: StepAnswer, endpoint: Endpoint, wha
     try:
         return codec.decode(answer.observation)
     except SpaceError as error:
-        raise ProtocolError(
-            f"{endpoint}, {what}: the observation does not fit the server's own schema: {error}"
-        ) from error
+        raise does_not_fit(endpoint, what, error) from error
+
+
+def does_not_fit(endpoint: Endpoint, what: str, error: SpaceError) -> ProtocolError:
+    """The error for an observation that is not one of the server's own schema."""
+    return ProtocolError(f"{endpoint}, {what}: the observation does not fit the server's own schema: {error}")
 
 
 def excerpt(value: Any) -> str:

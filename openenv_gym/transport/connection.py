@@ -1,4 +1,4 @@
-"""One WebSocket, used by one caller at a time: a request, then its answer."""
+"""One WebSocket to a server: requests out, answers in."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ import websocket
 
 from openenv_gym.errors import DeadlineExceededError, ProtocolError, SessionLostError
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
 from openenv_gym.transport.http import not_openenv, unreachable
+from openenv_gym.wire import v2
+
+# The most bytes of a message from a server: two thousand images of 210x160x3.
+MAX_MESSAGE_SIZE = 2**28
 
 _NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 _LEAVE_TAKING_TIMEOUT_S = 1.0
 
 
 class Connection:
-    """An open WebSocket to a server, which is one session there.
+    """An open WebSocket to a server, used by one caller at a time.
 
     Args:
         endpoint: The server.
         connect_timeout_s: The time for the TCP, TLS and WebSocket handshakes, in seconds.
+        offers_v2: Whether to offer version 2 of the protocol.
+
+    Attributes:
+        is_v2: Whether the server has taken the offer. Messages are binary frames then, and else text.
+        worker: Which of the server's processes this is, and how many there are: (1, 2).
 
     Raises:
         EndpointUnreachableError: Nothing answers there.
@@ -31,16 +41,16 @@ class Connection:
         NotAnOpenEnvServerError: Something answers, but has no WebSocket at ``/ws``.
     """
 
-    def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, offers_v2: bool = False) -> None:
         self.endpoint = endpoint
         self._process = os.getpid()
         try:
-            self._socket: websocket.WebSocket | None = websocket.create_connection(
+            handshake = websocket.create_connection(
                 endpoint.websocket_url,
                 timeout=connect_timeout_s,
                 sockopt=_NO_DELAY,
-                # Decoding the text checks it as well, and not in Python.
-                skip_utf8_validation=True,
+                # As a plain header, since `subprotocols=` fails where the server takes none of them.
+                header=[f"Sec-WebSocket-Protocol: {v2.SUBPROTOCOL}"] if offers_v2 else [],
             )
         except (websocket.WebSocketTimeoutException, TimeoutError) as error:
             raise DeadlineExceededError(
@@ -52,28 +62,44 @@ class Connection:
             raise not_openenv(endpoint, f"no WebSocket at /ws ({error})") from error
         except OSError as error:
             raise unreachable(endpoint, error) from error
+        headers = handshake.getheaders() or {}
+        self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
+        self.worker = _worker(headers.get(v2.WORKER_HEADER))
+        assert handshake.sock is not None
+        self._frames: FrameSocket | None = FrameSocket(
+            handshake.sock, is_client=True, max_size=MAX_MESSAGE_SIZE
+        )
 
     @property
     def is_open(self) -> bool:
         """Whether a request can be made: not closed, not lost, and not inherited through a fork."""
-        return self._socket is not None and self._process == os.getpid()
+        return self._frames is not None and self._process == os.getpid()
 
     @property
     def raw_socket(self) -> socket.socket:
         """The socket, to wait on until there is something to read."""
-        assert self._socket is not None
-        assert self._socket.sock is not None
-        raw: socket.socket = self._socket.sock
-        return raw
+        assert self._frames is not None
+        return self._frames.raw
 
-    def send(self, message: str, *, timeout_s: float, what: str) -> None:
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to read already, which `raw_socket` does not tell of."""
+        return self._frames is not None and self._frames.has_more
+
+    def send(self, message: str | bytes, *, timeout_s: float, what: str) -> None:
         """Sends a message; `receive` gets its answer. Takes and raises what `receive` does."""
         with self._dropped_after_a_failure(timeout_s, what):
-            assert self._socket is not None
-            self._socket.settimeout(timeout_s)
-            self._send(message)
+            assert self._frames is not None
+            self._frames.raw.settimeout(timeout_s)
+            # A server that refuses a session says why and hangs up. Sending then fails, but the refusal can
+            # still be read: so a failure here is left for `receive` to find.
+            with contextlib.suppress(ConnectionError):
+                if isinstance(message, bytes):
+                    self._frames.send(message)
+                else:
+                    self._frames.send(message.encode(), Opcode.TEXT)
 
-    def receive(self, *, timeout_s: float, what: str) -> str:
+    def receive(self, *, timeout_s: float, what: str) -> Payload:
         """Waits for the answer to the message that was sent.
 
         After any failure the socket is dropped, so that a late answer is never read as the answer to
@@ -86,67 +112,46 @@ class Connection:
         Raises:
             DeadlineExceededError: No answer in time.
             SessionLostError: The connection broke.
-            ProtocolError: The answer is not a text frame.
+            ProtocolError: The answer is a frame of another kind than the protocol's version has.
         """
         with self._dropped_after_a_failure(timeout_s, what):
             return self._receive(time.monotonic() + timeout_s)
 
     @contextlib.contextmanager
     def _dropped_after_a_failure(self, timeout_s: float, what: str) -> Iterator[None]:
-        if self._socket is None or not self.is_open:
+        if not self.is_open:
             raise SessionLostError(
                 f"The connection to {self.endpoint} is closed; call reset for a new session"
             )
         try:
             yield
-        except (websocket.WebSocketTimeoutException, TimeoutError) as error:
+        except TimeoutError as error:
             self.drop()
             raise DeadlineExceededError(
                 f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, as a "
                 "late answer could be mistaken for the next one; call reset for a new session."
             ) from error
-        except (websocket.WebSocketException, OSError) as error:
+        except OSError as error:
             self.drop()
             raise SessionLostError(
                 f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone; "
                 "call reset for a new session."
             ) from error
-        except UnicodeDecodeError as error:
-            self.drop()
-            raise ProtocolError(f"{self.endpoint} answered {what} with text that is not UTF-8") from error
         except ProtocolError:
             self.drop()
             raise
 
-    def _send(self, message: str) -> None:
-        """Sends a request.
+    def _receive(self, deadline: float) -> Payload:
+        assert self._frames is not None
+        opcode, payload = self._frames.receive(deadline)
+        if (opcode is Opcode.BINARY) != self.is_v2:
+            raise ProtocolError(
+                f"{self.endpoint} sent a {opcode.name.lower()} frame, which version {2 if self.is_v2 else 1} of "
+                "the protocol does not have; the session is dropped"
+            )
+        return payload
 
-        A server that refuses a session says why and hangs up. Sending then fails, but the refusal can still
-        be read: so a failure here is left for `_receive` to find.
-        """
-        assert self._socket is not None
-        with contextlib.suppress(websocket.WebSocketConnectionClosedException, ConnectionError):
-            self._socket.send(message)
-
-    def _receive(self, deadline: float) -> str:
-        """The next text frame. Pings, which are answered on the way, do not move the deadline."""
-        assert self._socket is not None
-        while True:
-            self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
-            opcode, frame = self._socket.recv_data_frame(control_frame=True)
-            if opcode == websocket.ABNF.OPCODE_TEXT:
-                return frame.data.decode() if isinstance(frame.data, bytes) else str(frame.data)
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                raise websocket.WebSocketConnectionClosedException(
-                    f"the server closed it{_reason(frame.data)}"
-                )
-            if opcode == websocket.ABNF.OPCODE_BINARY:
-                raise ProtocolError(
-                    f"{self.endpoint} sent a binary frame, which version 1 of the protocol does not have; "
-                    "the session is dropped"
-                )
-
-    def close(self, farewell: str) -> None:
+    def close(self, farewell: str | bytes) -> None:
         """Ends the session and the connection. Safe to call again.
 
         The server hangs up when the session's place is free, and this waits for it, a second at most.
@@ -154,28 +159,25 @@ class Connection:
         Args:
             farewell: A last message that tells the server.
         """
-        if self._socket is None or not self.is_open:
+        if not self.is_open:
             self.drop()
             return
         deadline = time.monotonic() + _LEAVE_TAKING_TIMEOUT_S
         # Whatever fails here, the server is gone already, which is what closing is for.
-        with contextlib.suppress(websocket.WebSocketException, OSError, ProtocolError):
-            self._socket.settimeout(_LEAVE_TAKING_TIMEOUT_S)
-            self._socket.send(farewell)
+        with contextlib.suppress(SessionLostError, DeadlineExceededError, OSError, ProtocolError):
+            self.send(farewell, timeout_s=_LEAVE_TAKING_TIMEOUT_S, what="close")
             while time.monotonic() < deadline:
                 self._receive(deadline)
         self.drop()
 
     def drop(self) -> None:
         """Lets go of the socket without a word. After a fork this leaves the parent's session untouched."""
-        if self._socket is not None:
-            raw = self._socket.sock
-            self._socket = None
-            if raw is not None:
-                raw.close()
+        if self._frames is not None:
+            raw = self._frames.raw
+            self._frames = None
+            raw.close()
 
 
-def _reason(close_frame_data: bytes) -> str:
-    """What a close frame says, after its two bytes of status code (RFC 6455, section 5.5.1)."""
-    reason = close_frame_data[2:].decode(errors="replace")
-    return f": {reason}" if reason else ""
+def _worker(header: str | None) -> tuple[int, int]:
+    number, _, count = (header or "0/1").partition("/")
+    return (int(number), int(count)) if number.isdigit() and count.isdigit() else (0, 1)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
-from openenv_gym.errors import (
-    ActionRefusedError,
-    CapacityError,
-    ProtocolError,
-    RemoteEnvironmentError,
-    RemoteError,
-    ResetNeededError,
-)
+from openenv_gym.errors import ProtocolError, RemoteError, ResetNeededError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.refusals import remote_error
 from openenv_gym.wire import v1
 from openenv_gym.wire.codes import ErrorCode
 
@@ -26,13 +19,21 @@ class Session:
         endpoint: The server.
         connect_timeout_s: The time to open the connection, in seconds.
         message_timeout_s: The time for each answer, in seconds.
+        connection: The connection to use, where it is open already.
     """
 
-    def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, message_timeout_s: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        connect_timeout_s: float,
+        message_timeout_s: float,
+        connection: Connection | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.connect_timeout_s = connect_timeout_s
         self.message_timeout_s = message_timeout_s
-        self._connection: Connection | None = None
+        self._connection = connection
         self._was_reset = False
 
     @property
@@ -86,10 +87,10 @@ class Session:
         return answer
 
     @property
-    def raw_socket(self) -> socket.socket:
-        """The socket, to wait on until there is something to read."""
+    def connection(self) -> Connection:
+        """The open connection, to wait on until there is something to read."""
         assert self._connection is not None
-        return self._connection.raw_socket
+        return self._connection
 
     def state(self) -> dict[str, Any]:
         """Where the session stands; a new session where there is none."""
@@ -127,42 +128,6 @@ class Session:
         return ProtocolError(f"{self.endpoint} answered {what} with a {type(answer).__name__}")
 
     def _remote_error(self, answer: v1.ErrorAnswer, what: str) -> RemoteError:
-        where = f"{self.endpoint}, {what}"
-        match answer.code:
-            case ErrorCode.CAPACITY_REACHED:
-                self.close()
-                return CapacityError(
-                    f"{where}: no session is free. {_sentence(answer.message)}",
-                    code=answer.code,
-                    details=answer.details,
-                )
-            case ErrorCode.VALIDATION_ERROR:
-                problems = answer.details.get("errors")
-                named = [
-                    f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}"
-                    for item in (problems if isinstance(problems, list) else [])
-                    if isinstance(item, dict)
-                ]
-                detail = "" if all(name in answer.message for name in named) else f" ({'; '.join(named)})"
-                return ActionRefusedError(
-                    f"{where}: {_sentence(answer.message + detail)} Nothing was done; the session goes on.",
-                    code=answer.code,
-                    details=answer.details,
-                )
-            case ErrorCode.EXECUTION_ERROR:
-                return RemoteEnvironmentError(
-                    f"{where}: the environment raised {_sentence(answer.message)} The session is still "
-                    "there; the server's log has the traceback.",
-                    code=answer.code,
-                    details=answer.details,
-                )
-            case ErrorCode.FACTORY_ERROR | ErrorCode.SESSION_ERROR:
-                self.close()
-        return RemoteError(
-            f"{where}: {_sentence(answer.message)} ({answer.code})", code=answer.code, details=answer.details
-        )
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+        if answer.code in (ErrorCode.CAPACITY_REACHED, ErrorCode.FACTORY_ERROR, ErrorCode.SESSION_ERROR):
+            self.close()
+        return remote_error(f"{self.endpoint}, {what}", answer.code, answer.message, answer.details)

@@ -147,7 +147,7 @@ def _read_first(slots: Sequence[Slot], min_ready: int, timeout_s: float | None) 
             if slot.failure is not None and slot.owes is not None:
                 slot.receive()
             if slot.owes is not None:
-                selector.register(slot.session.raw_socket, selectors.EVENT_READ, slot)
+                selector.register(slot.session.connection.raw_socket, selectors.EVENT_READ, slot)
         while (ready := sum(slot.is_ready for slot in slots)) < min_ready:
             events = selector.select(None if deadline is None else max(deadline - time.monotonic(), 0))
             if not events:

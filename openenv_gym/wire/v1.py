@@ -123,13 +123,14 @@ def encode_error(message: str, code: ErrorCode, **details: Any) -> str:
     return _dump({"type": "error", "data": {"message": message, "code": code.value, **details}})
 
 
-def decode_answer(text: str | bytes) -> Answer:
-    """Reads a server's message.
+def decode_answer(text: str | bytes | memoryview) -> Answer:
+    """Reads a server's message, a text or its UTF-8.
 
     Raises:
         ProtocolError: The text is none of the answers that the protocol knows.
     """
     try:
+        text = text if isinstance(text, str) else str(text, "utf-8")
         message = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"The server sent what is not JSON: {_excerpt(text)}") from error
@@ -173,6 +174,6 @@ def _dump(message: dict[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
-def _excerpt(text: str | bytes) -> str:
-    shown = text[:200]
+def _excerpt(text: str | bytes | memoryview) -> str:
+    shown = text[:200] if isinstance(text, str) else bytes(text[:200])
     return repr(shown) + ("…" if len(text) > len(shown) else "")

@@ -13,6 +13,7 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.types import State
 from openenv_server.calls import class_behind
 from openenv_server.environment import describe
+from openenv_server.lanes.contracts import contract_of
 from openenv_server.routes.http import http_routes
 from openenv_server.routes.websocket import websocket_routes
 from openenv_server.sessions import Sessions, decide_capacity
@@ -97,7 +98,9 @@ class EnvironmentServer:
         self.sessions = Sessions(env, decide_capacity(env, max_concurrent_envs))
         self._routers = (
             http_routes(self.sessions, action_cls, observation_cls, state_cls, env_name),
-            websocket_routes(self.sessions, action_cls, session_timeout_s),
+            websocket_routes(
+                self.sessions, action_cls, contract_of(kind, action_cls, observation_cls), session_timeout_s
+            ),
         )
 
     def register_routes(self, app: FastAPI) -> None:

@@ -70,6 +70,13 @@ def models_from_spaces(action_space: gym.Space[Any], observation_space: gym.Spac
     )
 
 
+def space_field(model: type[BaseModel], name: str) -> SpaceField | None:
+    """What makes a model's field hold elements of a space; None where nothing does."""
+    field = model.model_fields.get(name)
+    marks = [] if field is None else [mark for mark in field.metadata if isinstance(mark, SpaceField)]
+    return marks[0] if marks else None
+
+
 class GymnasiumEnvironment(Environment[Any, Any, State]):
     """Serves a Gymnasium environment.
 

@@ -30,8 +30,7 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
     Raises:
         WrongResultError: The environment returned something else.
     """
-    _check_model(observation)
-    beside = _beside(type(observation))
+    beside = _beside(_model_of(observation))
     fields = observation.model_dump_json(exclude=set(beside), fallback=plain)
     reward = _json(getattr(observation, "reward", None))
     done = "true" if getattr(observation, "done", False) else "false"
@@ -54,8 +53,7 @@ def observation_parts(
     Raises:
         WrongResultError: The environment returned something else.
     """
-    _check_model(observation)
-    kind = type(observation)
+    kind = _model_of(observation)
     fields = observation.model_dump(mode="json", exclude=_apart(kind), fallback=plain)
     for name in _array_fields(kind):
         fields[name] = getattr(observation, name)
@@ -110,12 +108,13 @@ def _json(value: Any) -> str:
     return to_json(value, fallback=plain, inf_nan_mode="null").decode()
 
 
-def _check_model(observation: Any) -> None:
+def _model_of(observation: Any) -> type[BaseModel]:
     if not isinstance(observation, BaseModel):
         raise WrongResultError(
             f"The environment returned {type(observation).__name__}, not an observation; "
             "reset and step return an instance of the observation model"
         )
+    return type(observation)
 
 
 @cache

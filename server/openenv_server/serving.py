@@ -8,6 +8,9 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
+from openenv_server.detaching import DetachableProtocol
+from openenv_server.routes.websocket import MAX_MESSAGE_SIZE
+
 _GRACE_S = 5
 
 
@@ -53,8 +56,9 @@ def serve(
         port=port,
         log_level="warning",
         timeout_graceful_shutdown=_GRACE_S,
-        ws_max_size=2**26,
-        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_SIZE,
+        ws=DetachableProtocol,
+        ws_per_message_deflate=False,
     )
     listening = config.bind_socket()
     shown_host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host

@@ -1,7 +1,7 @@
 """How the environments of a server are driven, and how their actions and observations become columns.
 
-There are two kinds. An author's environment has Pydantic models. One that was made from a Gymnasium environment has
-spaces, and goes without the models here: its columns are checked and made for all slots at once.
+There are two kinds. An author's environment has Pydantic models. One that was made from a Gymnasium
+environment has spaces, and goes without the models here: its columns are checked and made for all slots at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
 from openenv_server.calls import Calls, in_words, plain_errors
-from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info
+from openenv_server.gymnasium_environment import (
+    GymnasiumEnvironment,
+    SpaceField,
+    plain_info,
+    space_field,
+)
 from openenv_server.serialization import observation_parts, plain
 from openenv_server.sessions import Session
 
@@ -187,6 +192,26 @@ class GymnasiumContract:
             return self._actions.elements([payload], 1)[0]
         except SpaceError as error:
             return Refusal(f"The action is refused: {error}", {})
+
+
+def contract_of(
+    kind: type | None, action_model: type[BaseModel], observation_model: type[BaseModel]
+) -> Contract:
+    """The contract of a server's environments.
+
+    Args:
+        kind: Their class, where it is known before one is made.
+        action_model: The model of an action.
+        observation_model: The model of an observation.
+    """
+    if kind is GymnasiumEnvironment:
+        action, observation = (
+            space_field(action_model, "action"),
+            space_field(observation_model, "observation"),
+        )
+        if action is not None and observation is not None:
+            return GymnasiumContract(action, observation)
+    return ModelContract(action_model)
 
 
 def _taken(observation: Any) -> Taken:

@@ -273,8 +273,8 @@ def _unknown(number: int) -> v2.SlotError:
 def _not_opened(number: int, error: BaseException) -> v2.SlotError:
     match error:
         case CapacityReachedError():
-            details = {"active_sessions": error.active, "max_sessions": error.capacity}
-            return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, str(error), details)
+            numbers = {"active_sessions": error.active, "max_sessions": error.capacity}
+            return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, str(error), numbers)
         case FactoryFailedError():
             details = {"factory_name": error.factory_name}
             return v2.SlotError(number, ErrorCode.FACTORY_ERROR, str(error), details)

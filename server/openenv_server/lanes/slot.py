@@ -45,9 +45,9 @@ class Outcome(NamedTuple):
 class Slot:
     """One session of a lane.
 
-    It begins on its session's own thread. Where its steps turn out to be fast, and any thread may call it, the
-    lane takes them itself, one slot after another; where they become slow, they go back to the thread, beside
-    those of the other slots.
+    It begins on its session's own thread. Where its steps turn out to be fast, and any thread may call it,
+    the lane takes them itself, one slot after another; where they become slow, they go back to the thread,
+    beside those of the other slots.
 
     Attributes:
         is_fast: Whether the lane itself takes its steps.

@@ -1,34 +1,48 @@
-"""The WebSocket of version 1: one session a socket, JSON in text frames, answers in order."""
+"""The WebSocket: version 1, one session a socket, JSON in text frames; version 2 where a client offers it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
-from typing import Any
+import threading
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
-from openenv_gym.wire import v1
+from openenv_gym.transport.frames import FrameSocket
+from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
-from openenv_server.calls import UnknownKeywordsError
+from openenv_server.calls import UnknownKeywordsError, in_words, plain_errors
+from openenv_server.detaching import take_socket
+from openenv_server.lanes.contracts import Contract
+from openenv_server.lanes.lane import Lane
+from openenv_server.lanes.ports import AsgiPort, Port, SocketPort
 from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
 
 log = logging.getLogger("openenv_server")
+
+# The most bytes of a message from a client: actions of a thousand slots, even where they are images.
+MAX_MESSAGE_SIZE = 2**26
 
 _TRY_AGAIN_LATER = 1013
 _INTERNAL_ERROR = 1011
 
 
 def websocket_routes(
-    sessions: Sessions, action_model: type[BaseModel], session_timeout_s: float | None
+    sessions: Sessions,
+    action_model: type[BaseModel],
+    contract: Contract,
+    session_timeout_s: float | None,
 ) -> APIRouter:
     """The route ``/ws``."""
     router = APIRouter()
 
     @router.websocket("/ws")
     async def session_socket(socket: WebSocket) -> None:
+        if v2.SUBPROTOCOL in socket.scope["subprotocols"]:
+            await _serve_lane(socket, sessions, contract)
+            return
         await socket.accept()
         try:
             session = await sessions.open()
@@ -60,6 +74,29 @@ def websocket_routes(
             await _hang_up(socket)
 
     return router
+
+
+async def _serve_lane(socket: WebSocket, sessions: Sessions, contract: Contract) -> None:
+    """Serves version 2, from a thread of its own."""
+    await socket.accept(subprotocol=v2.SUBPROTOCOL)
+    loop = asyncio.get_running_loop()
+    raw = await take_socket(socket)
+    frames = None if raw is None else FrameSocket(raw, is_client=False, max_size=MAX_MESSAGE_SIZE)
+    port: Port = AsgiPort(socket, loop) if frames is None else SocketPort(frames)
+    lane = Lane(port, sessions, contract, loop)
+    ended = asyncio.Event()
+
+    def serve() -> None:
+        try:
+            lane.serve()
+        finally:
+            if frames is not None:
+                frames.close()
+            with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=serve, name="openenv-lane", daemon=True).start()
+    await ended.wait()
 
 
 async def _refuse(socket: WebSocket, answer: str, code: int) -> None:

@@ -1,0 +1,71 @@
+"""Where the time of a step goes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Times(NamedTuple):
+    """What is known of one request.
+
+    Attributes:
+        sent_at: When it had been sent, by ``time.perf_counter()``.
+        received_at: When its answer had come.
+        server_us: Microseconds that the server says it took, the environment's included; NaN where it does not.
+        environment_us: Microseconds that it says the environment took.
+    """
+
+    sent_at: float
+    received_at: float
+    server_us: float = math.nan
+    environment_us: float = math.nan
+
+
+class Metrics:
+    """The parts of each slot's steps, summed up and of the last one.
+
+    The parts are: ``environment``, inside the environment; ``server``, the rest of the time from a request's
+    arrival to its answer's leaving, other slots' steps included; ``network``, the rest of the time from the
+    request's sending to the answer's arrival; and ``client``, the rest. All are in microseconds. Version 1 of the
+    protocol tells nothing of the server: it is a part of the network there, and NaN in its own place.
+
+    Args:
+        count: The number of slots.
+    """
+
+    PARTS = ("environment", "server", "network", "client")
+
+    def __init__(self, count: int) -> None:
+        self.steps = np.zeros(count, np.int64)
+        self._sums = np.zeros((len(self.PARTS), count))
+        self._last = np.full((len(self.PARTS), count), np.nan)
+
+    def add(self, slots: Any, whole_s: float, times: Times) -> None:
+        """Takes in a step of some slots.
+
+        Args:
+            slots: Their numbers, or one.
+            whole_s: Seconds from the call to its return.
+            times: What is known of it; ``environment_us`` may be an array over the slots.
+        """
+        wait_us = (times.received_at - times.sent_at) * 1e6
+        known_us = 0.0 if math.isnan(times.server_us) else times.server_us
+        last = self._last
+        last[0, slots] = times.environment_us
+        last[1, slots] = times.server_us - times.environment_us
+        last[2, slots] = wait_us - known_us
+        last[3, slots] = whole_s * 1e6 - wait_us
+        self.steps[slots] += 1
+        self._sums[:, slots] += last[:, slots]
+
+    def mean_us(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The mean of each part over all steps: arrays of float64 over the slots, NaN before the first step."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {part: self._sums[row] / self.steps for row, part in enumerate(self.PARTS)}
+
+    def last_us(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Each part of the last step: arrays of float64 over the slots."""
+        return {part: self._last[row].copy() for row, part in enumerate(self.PARTS)}

@@ -1,0 +1,164 @@
+"""One session on a server, in whichever version of the protocol the server speaks."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+from openenv_gym.errors import ProtocolError, ResetNeededError, SpaceError
+from openenv_gym.interface import Interface, decode_observation, does_not_fit
+from openenv_gym.metrics import Times
+from openenv_gym.spaces.columns import column_of
+from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.session import Session
+from openenv_gym.wire import v1, v2
+
+_SLOT = [0]
+
+
+class Taken(NamedTuple):
+    """What came of a reset or a step; ``times`` says where the time went until its answer was read."""
+
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    times: Times
+
+
+class RemoteSession(Protocol):
+    """A session and its connection. Its methods raise what `RemoteEnv`'s do."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+
+    def reset(self, data: dict[str, Any]) -> Taken:
+        """Starts an episode."""
+
+    def step(self, action: Any, what: str) -> Taken:
+        """Takes one action."""
+
+    def render(self) -> Any:
+        """What the server itself renders."""
+
+    def close(self) -> None:
+        """Ends the session and the connection."""
+
+
+def connect(
+    endpoint: Endpoint, interface: Interface, *, connect_timeout_s: float, message_timeout_s: float
+) -> RemoteSession:
+    """Opens a session: over version 2 of the protocol where the server speaks it, and version 1 elsewhere.
+
+    Raises:
+        CapacityError: The server has no free session.
+    """
+    connection = Connection(endpoint, connect_timeout_s=connect_timeout_s, offers_v2=True)
+    if connection.is_v2:
+        return LaneSession(Lane(connection, message_timeout_s=message_timeout_s), interface)
+    session = Session(
+        endpoint,
+        connect_timeout_s=connect_timeout_s,
+        message_timeout_s=message_timeout_s,
+        connection=connection,
+    )
+    return JsonSession(session, interface)
+
+
+class LaneSession:
+    """A session over version 2: the only slot of a lane."""
+
+    def __init__(self, lane: Lane, interface: Interface) -> None:
+        self._lane = lane
+        self._encode = interface.action.encode
+        self._column = column_of(interface.observation)
+        self._has_episode = False
+        lane.open(_SLOT)
+
+    @property
+    def is_open(self) -> bool:
+        return self._lane.is_open
+
+    def reset(self, data: dict[str, Any]) -> Taken:
+        options = {key: value for key, value in data.items() if key != "seed"}
+        request = v2.Reset(id=self._lane.next_id(), slots=_SLOT, seeds=[data.get("seed")], options=options)
+        self._has_episode = False
+        taken = self._ask(request, "reset")
+        self._has_episode = True
+        return taken
+
+    def step(self, action: Any, what: str) -> Taken:
+        if not (self._has_episode and self._lane.is_open):
+            raise ResetNeededError(
+                f"No episode is under way at {self._lane.connection.endpoint}; call reset before step"
+            )
+        request = v2.Step(id=self._lane.next_id(), slots=_SLOT, actions=[self._encode(action)])
+        return self._ask(request, what)
+
+    def render(self) -> Any:
+        return self._lane.values(v2.Render(id=self._lane.next_id(), slots=_SLOT), "render")[0]
+
+    def close(self) -> None:
+        self._lane.close()
+
+    def _ask(self, request: v2.Request, what: str) -> Taken:
+        lane = self._lane
+        lane.send(request, what)
+        result = lane.result(what)
+        if result.errors:
+            raise lane.error_of(result.errors[0], what)
+        try:
+            observation = self._column.row(result.observations, 0)
+        except SpaceError as error:
+            raise does_not_fit(lane.connection.endpoint, what, error) from error
+        try:
+            return Taken(
+                observation,
+                float(result.rewards[0]),
+                bool(result.terminated[0]),
+                bool(result.truncated[0]),
+                result.infos[0][1] if result.infos else {},
+                Times(lane.sent_at, lane.received_at, result.server_us, float(result.environment_us[0])),
+            )
+        except (TypeError, IndexError) as error:
+            raise ProtocolError(
+                f"{lane.connection.endpoint}, {what}: a part of the answer is missing"
+            ) from error
+
+
+class JsonSession:
+    """A session over version 1."""
+
+    def __init__(self, session: Session, interface: Interface) -> None:
+        self._session = session
+        self._interface = interface
+
+    @property
+    def is_open(self) -> bool:
+        return self._session.is_open
+
+    def reset(self, data: dict[str, Any]) -> Taken:
+        self._session.send_reset(data)
+        return self._receive("reset")
+
+    def step(self, action: Any, what: str) -> Taken:
+        self._session.send_step(self._interface.action.encode(action), what)
+        return self._receive(what)
+
+    def render(self) -> Any:
+        raise NotImplementedError("version 1 of the protocol has no render")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _receive(self, what: str) -> Taken:
+        sent_at = perf_counter()
+        answer: v1.StepAnswer = self._session.receive(what)
+        times = Times(sent_at, perf_counter())
+        observation = decode_observation(self._interface.observation, answer, self._session.endpoint, what)
+        reward = 0.0 if answer.reward is None else float(answer.reward)
+        return Taken(observation, reward, answer.terminated, answer.truncated, answer.metadata, times)

@@ -1,0 +1,43 @@
+"""What a server answers to a request that it did not do, as our errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openenv_gym.errors import ActionRefusedError, CapacityError, RemoteEnvironmentError, RemoteError
+from openenv_gym.wire.codes import ErrorCode
+
+
+def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -> RemoteError:
+    """The error for an answer with a code; ``where`` names the server and the request."""
+    match code:
+        case ErrorCode.CAPACITY_REACHED:
+            return CapacityError(
+                f"{where}: no session is free. {_sentence(message)}", code=code, details=details
+            )
+        case ErrorCode.VALIDATION_ERROR:
+            problems = details.get("errors")
+            named = [
+                f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}"
+                for item in (problems if isinstance(problems, list) else [])
+                if isinstance(item, dict)
+            ]
+            detail = "" if all(name in message for name in named) else f" ({'; '.join(named)})"
+            return ActionRefusedError(
+                f"{where}: {_sentence(message + detail)} Nothing was done; the session goes on.",
+                code=code,
+                details=details,
+            )
+        case ErrorCode.EXECUTION_ERROR:
+            return RemoteEnvironmentError(
+                f"{where}: the environment raised {_sentence(message)} The session is still "
+                "there; the server's log has the traceback.",
+                code=code,
+                details=details,
+            )
+    return RemoteError(f"{where}: {_sentence(message)} ({code})", code=code, details=details)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
