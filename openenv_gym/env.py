@@ -218,9 +218,8 @@ class RemoteEnv(gym.Env[Any, Any]):
             ResetNeededError: No episode was begun.
         """
         if self.render_mode is None:
-            raise ConfigurationError(
-                f"There is nothing to render: make it with render_mode=, one of {list(self._interface.renderers)}"
-            )
+            modes = list(self._interface.renderers)
+            raise ConfigurationError(f"There is nothing to render: make it with render_mode=, one of {modes}")
         if self._shown is None:
             raise ResetNeededError("There is nothing to render before the first reset")
         return self._interface.renderers[self.render_mode](self._shown)

@@ -74,7 +74,7 @@ def decode_observation(codec: Codec, answer: StepAnswer, endpoint: Endpoint, wha
         raise does_not_fit(endpoint, what, error) from error
 
 
-def does_not_fit(endpoint: Endpoint, what: str, error: SpaceError) -> ProtocolError:
+def does_not_fit(endpoint: Endpoint, what: str, error: Exception) -> ProtocolError:
     """The error for an observation that is not one of the server's own schema."""
     return ProtocolError(f"{endpoint}, {what}: the observation does not fit the server's own schema: {error}")
 

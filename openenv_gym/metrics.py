@@ -14,7 +14,7 @@ class Times(NamedTuple):
     Attributes:
         sent_at: When it had been sent, by ``time.perf_counter()``.
         received_at: When its answer had come.
-        server_us: Microseconds that the server says it took, the environment's included; NaN where it does not.
+        server_us: Microseconds that the server says it took, environment included; NaN where it does not.
         environment_us: Microseconds that it says the environment took.
     """
 
@@ -29,8 +29,8 @@ class Metrics:
 
     The parts are: ``environment``, inside the environment; ``server``, the rest of the time from a request's
     arrival to its answer's leaving, other slots' steps included; ``network``, the rest of the time from the
-    request's sending to the answer's arrival; and ``client``, the rest. All are in microseconds. Version 1 of the
-    protocol tells nothing of the server: it is a part of the network there, and NaN in its own place.
+    request's sending to the answer's arrival; and ``client``, the rest. All are in microseconds. Version 1 of
+    the protocol tells nothing of the server: it is a part of the network there, and NaN in its own place.
 
     Args:
         count: The number of slots.
@@ -62,7 +62,7 @@ class Metrics:
         self._sums[:, slots] += last[:, slots]
 
     def mean_us(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The mean of each part over all steps: arrays of float64 over the slots, NaN before the first step."""
+        """The mean of each part over all steps: arrays of float64 over the slots, NaN before the first."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return {part: self._sums[row] / self.steps for row, part in enumerate(self.PARTS)}
 

@@ -329,6 +329,13 @@ def payloads(wire: Any, count: int) -> list[Any]:
     raise SpaceError(f"{type(wire).__name__} is no column over {count} slots")
 
 
+def select(wire: Any, places: Sequence[int]) -> Any:
+    """The column of some of a column's slots."""
+    if isinstance(wire, dict):
+        return {name: select(part, places) for name, part in wire.items()}
+    return wire[list(places)] if isinstance(wire, np.ndarray) else [wire[place] for place in places]
+
+
 def _checked(codec: codecs.Codec, payload: Any) -> Any:
     element = codec.decode(payload)
     if not codec.space.contains(element):

@@ -145,9 +145,10 @@ class Connection:
         assert self._frames is not None
         opcode, payload = self._frames.receive(deadline)
         if (opcode is Opcode.BINARY) != self.is_v2:
+            version = 2 if self.is_v2 else 1
             raise ProtocolError(
-                f"{self.endpoint} sent a {opcode.name.lower()} frame, which version {2 if self.is_v2 else 1} of "
-                "the protocol does not have; the session is dropped"
+                f"{self.endpoint} sent a {opcode.name.lower()} frame, which version {version} of the protocol "
+                "does not have; the session is dropped"
             )
         return payload
 

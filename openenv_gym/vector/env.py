@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import batch_space, iterate
 
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
@@ -20,10 +20,20 @@ from openenv_gym.errors import (
 from openenv_gym.interface import excerpt, read_interface
 from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.models import Override
+from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.session import Session
-from openenv_gym.vector.infos import batch_infos
-from openenv_gym.vector.slots import Slot, collect, seeds_of
+from openenv_gym.vector.batch import Batch
+from openenv_gym.vector.fleet import Fleet, collect
+from openenv_gym.vector.lanes import LaneFleet
+from openenv_gym.vector.slots import SocketFleet
+from openenv_gym.wire import v2
+
+_AUTORESET: dict[AutoresetMode, v2.Autoreset] = {
+    AutoresetMode.NEXT_STEP: "next_step",
+    AutoresetMode.SAME_STEP: "same_step",
+    AutoresetMode.DISABLED: "disabled",
+}
 
 
 class Ready(NamedTuple):
@@ -49,9 +59,12 @@ class Ready(NamedTuple):
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     """Many sessions of an environment server, each in a slot, driven from one thread.
 
-    All actions are sent before the first answer is read, so the sessions step at the same time, on any
-    OpenEnv server. Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's
-    `SyncVectorEnv`, but for infos whose type differs from slot to slot, which lose nothing here.
+    Where the server speaks version 2 of the protocol, all slots share one socket for each of its processes, and
+    their actions travel in one frame; elsewhere each slot has a socket. In either case all actions are sent
+    before the first answer is read, so that the sessions step at the same time.
+
+    Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's `SyncVectorEnv`, but for infos
+    whose type differs from slot to slot, which lose nothing here.
 
     Args:
         base_url: The server's address, ``http://localhost:8000``.
@@ -69,6 +82,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         action_space: As in `RemoteEnv`, of one slot.
         observation_space: As in `RemoteEnv`, of one slot.
         render_mode: As in `RemoteEnv`.
+        report_times: As in `RemoteEnv`; the info holds an array over the slots for each part.
 
     Raises:
         ConfigurationError: No slots, or a render mode that there is not; and what `RemoteEnv` raises.
@@ -95,6 +109,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         action_space: Override = None,
         observation_space: Override = None,
         render_mode: str | None = None,
+        report_times: bool = False,
     ) -> None:
         super().__init__()
         if base_url is None:
@@ -115,32 +130,28 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             observation_space=observation_space,
             render_mode=render_mode,
         )
-        self._action_codec, observation_codec, self.schema_report, self._renderers = interface
+        self._interface = interface
+        self.schema_report = interface.report
         self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self.connect_timeout_s = connect_timeout_s
+        self.message_timeout_s = message_timeout_s
+        self.report_times = report_times
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.copy = copy
         self.render_mode = render_mode
         self.metadata = {
-            "render_modes": [mode for mode in RENDER_MODES if mode in self._renderers],
+            "render_modes": [mode for mode in RENDER_MODES if mode in interface.renderers],
             "autoreset_mode": self.autoreset_mode,
         }
-        self.single_action_space = self._action_codec.space
-        self.single_observation_space = observation_codec.space
+        self.single_action_space = interface.action.space
+        self.single_observation_space = interface.observation.space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._observations: Any = create_empty_array(self.single_observation_space, num_envs)
-        self._slots = [
-            Slot(
-                number,
-                Session(
-                    self.endpoint, connect_timeout_s=connect_timeout_s, message_timeout_s=message_timeout_s
-                ),
-                observation_codec,
-                self.autoreset_mode,
-                max_episode_steps,
-            )
-            for number in range(num_envs)
-        ]
+        self._batch = Batch(interface, num_envs)
+        self._fleet: Fleet | None = None
+        self._all = list(range(num_envs))
+        self._sending_s = 0.0
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode in each slot, or in those of ``options["reset_mask"]``.
@@ -162,21 +173,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         seeds = seeds_of(seed, self.num_envs)
         data = dict(options or {})
         mask = self._mask(data.pop("reset_mask", None))
-        chosen = [slot for slot in self._slots if mask[slot.number]]
-        if not all(mask) and any(slot.observation is None for slot in self._slots if slot not in chosen):
-            raise ResetNeededError("The first reset is one of all slots, without reset_mask")
+        if self._fleet is None:
+            if not mask.all():
+                raise ResetNeededError("The first reset is one of all slots, without reset_mask")
+            self._fleet = self._connect_fleet()
+        chosen = np.flatnonzero(mask).tolist()
         self._check_nothing_is_owed(chosen)
-        asked: list[Slot] = []
-        for slot in chosen:
-            slot_seed = seeds[slot.number]
-            slot.ask_reset(data if slot_seed is None else {**data, "seed": slot_seed})
-            asked.append(slot)
-            if slot.failure is not None:
-                break  # a server that one slot cannot reach is not tried for each of the others
-        collect(asked, len(asked), None)
-        infos = batch_infos({slot.number: slot.info for slot in chosen}, self.num_envs)
-        self._hand_out(chosen)
-        return self._batch_of_all(), infos
+        self._fleet.ask_reset(chosen, [seeds[slot] for slot in chosen], data)
+        collect(self._fleet)
+        observations, _, _, _, infos = self._batch.hand_out_all(copy=self.copy)
+        return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Takes one action in each slot.
@@ -198,11 +204,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             EndpointError: A slot's connection failed. The others took their steps; `recv` hands them out.
             RemoteError: A slot's server refused, or its environment raised. The same holds.
         """
-        self.send(actions)
-        collect(self._slots, self.num_envs, None)
-        infos = self._infos_of(self._slots, self.num_envs)
-        self._hand_out(self._slots)
-        return (self._batch_of_all(), *_results_of(self._slots), infos)
+        fleet = self._send(actions, self._all, together=True)
+        collect(fleet)
+        results = self._batch.hand_out_all(copy=self.copy)
+        self._note_times(fleet, results[4])
+        return results
 
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
         """Sends an action to each of some slots, and does not wait; `recv` gets what comes of it.
@@ -214,18 +220,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             UsageError: A slot is named twice, is not there, or has a step under way; and what `step` raises.
         """
-        self._check_not_closed()
-        chosen = self._slots if slots is None else self._chosen(slots)
-        self._check_nothing_is_owed(chosen)
-        payloads = [
-            self._payload(slot, action)
-            for slot, action in zip(chosen, self._each(actions, chosen), strict=True)
-        ]
-        for slot, payload in zip(chosen, payloads, strict=True):
-            if payload is None:
-                slot.ask_reset({})
-            else:
-                slot.ask_step(payload)
+        self._send(actions, self._all if slots is None else self._chosen(slots), together=False)
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
         """Waits for slots that were sent an action, and returns those that are ready.
@@ -241,20 +236,26 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             RemoteError: A slot's server refused, or its environment raised. The same holds.
         """
         self._check_not_closed()
-        expected = sum(slot.is_ready or slot.owes is not None for slot in self._slots)
-        if not 1 <= min_ready <= expected:
+        expected = int((self._batch.is_ready | self._batch.owes).sum())
+        if self._fleet is None or not 1 <= min_ready <= expected:
             raise UsageError(f"min_ready is {min_ready}, but {expected} slots have a step under way")
-        ready = collect(self._slots, min_ready, timeout_s)
-        size = len(ready)
-        observations: Any = concatenate(
-            self.single_observation_space,
-            [slot.observation for slot in ready],
-            create_empty_array(self.single_observation_space, size),  # type: ignore[arg-type]
-        )
-        infos = self._infos_of(ready, size)
-        self._hand_out(ready)
-        numbers = np.array([slot.number for slot in ready], np.int64)
-        return Ready(numbers, observations, *_results_of(ready), infos)
+        collect(self._fleet, min_ready, timeout_s)
+        slots = np.flatnonzero(self._batch.is_ready)
+        results = self._batch.hand_out(slots)
+        self._note_times(self._fleet, results[4], slots)
+        return Ready(slots, *results)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Where the time of the steps went, by slot.
+
+        Returns:
+            ``steps``, int64 of shape (num_envs,), and under ``environment``, ``server``, ``network`` and
+            ``client`` the mean microseconds of each, float64 of the same shape; `openenv_gym.metrics.Metrics`
+            says what they are. Between `send` and `recv`, the caller's own time counts as network.
+        """
+        metrics = self._batch.metrics
+        return {"steps": metrics.steps.copy(), **metrics.mean_us()}
 
     def render(self) -> tuple[Any, ...]:
         """The last observation of each slot as the render mode has it.
@@ -263,57 +264,148 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             ConfigurationError: The environment was made without a render mode.
             ResetNeededError: No episode was begun.
         """
+        renderers = self._interface.renderers
         if self.render_mode is None:
             raise ConfigurationError(
-                f"There is nothing to render: make it with render_mode=, one of {list(self._renderers)}"
+                f"There is nothing to render: make it with render_mode=, one of {list(renderers)}"
             )
-        if any(slot.observation is None for slot in self._slots):
+        if not self._batch.has_episode.all():
             raise ResetNeededError("There is nothing to render before the first reset")
-        render = self._renderers[self.render_mode]
-        return tuple(render(slot.observation) for slot in self._slots)
+        observations = self._batch.column.batch(self._batch.memory, copy=True)
+        render = renderers[self.render_mode]
+        return tuple(render(observation) for observation in iterate(self.observation_space, observations))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """What each slot has under a name.
+
+        Args:
+            name: ``state``, which the server is asked for; ``action_space``, ``observation_space``,
+                ``render_mode``, ``metadata`` or ``spec``.
+
+        Raises:
+            AttributeError: Anything else: what an environment has on the server is not to be seen from here.
+            ResetNeededError: The state, where no session was opened.
+        """
+        if name == "state":
+            if self._fleet is None:
+                raise ResetNeededError("There is no state before the first reset")
+            self._check_nothing_is_owed(self._all)
+            return tuple(self._fleet.states())
+        if name in ("action_space", "observation_space"):
+            return (getattr(self, f"single_{name}"),) * self.num_envs
+        if name in ("render_mode", "metadata", "spec"):
+            return (getattr(self, name),) * self.num_envs
+        raise AttributeError(
+            f"The slots of {self} have state, spaces, render_mode, metadata and spec, no {name}"
+        )
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What a method gives in each slot: ``render``, or an attribute of `get_attr`.
+
+        Raises:
+            AttributeError: Anything else: other methods are not to be called from here.
+        """
+        return self.render() if name == "render" else self.get_attr(name)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends all sessions; `close` calls it."""
-        for slot in self._slots:
-            slot.session.close()
+        if self._fleet is not None:
+            self._fleet.close()
 
-    def _payload(self, slot: Slot, action: Any) -> dict[str, Any] | None:
-        """What to send for a slot's action; None where the slot is to be reset instead."""
-        if not slot.session.has_episode:
-            raise ResetNeededError(f"Slot {slot.number} has no episode under way; call reset before step")
-        if slot.has_ended and self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            return None
-        if slot.has_ended and self.autoreset_mode is AutoresetMode.DISABLED:
-            raise ResetNeededError(
-                f"The episode of slot {slot.number} has ended; reset it with options={{'reset_mask': …}}"
-            )
-        if not self.single_action_space.contains(action):
-            raise ActionOutsideSpaceError(
-                f"The action of slot {slot.number}, {excerpt(action)}, is not in {self.single_action_space}"
-            )
-        payload: dict[str, Any] = self._action_codec.encode(action)
-        return payload
+    def _connect(self) -> Connection:
+        return Connection(self.endpoint, connect_timeout_s=self.connect_timeout_s, offers_v2=True)
 
-    def _each(self, actions: Any, chosen: Sequence[Slot]) -> list[Any]:
-        space = (
-            self.action_space
-            if len(chosen) == self.num_envs
-            else batch_space(self.single_action_space, len(chosen))
+    def _connect_fleet(self) -> Fleet:
+        """Opens the sessions, over the version of the protocol that the server speaks."""
+        first = self._connect()
+        if first.is_v2:
+            return LaneFleet(
+                first,
+                self._connect,
+                self._interface,
+                self._batch,
+                autoreset=_AUTORESET[self.autoreset_mode],
+                max_episode_steps=self.max_episode_steps,
+                message_timeout_s=self.message_timeout_s,
+            )
+        sessions = [
+            Session(
+                self.endpoint,
+                connect_timeout_s=self.connect_timeout_s,
+                message_timeout_s=self.message_timeout_s,
+                connection=first if slot == 0 else None,
+            )
+            for slot in self._all
+        ]
+        return SocketFleet(
+            sessions,
+            self._interface,
+            self._batch,
+            autoreset_mode=self.autoreset_mode,
+            max_episode_steps=self.max_episode_steps,
         )
+
+    def _send(self, actions: Any, slots: list[int], *, together: bool) -> Fleet:
+        begin = perf_counter()
+        self._check_not_closed()
+        self._check_nothing_is_owed(slots)
+        self._check_episodes(slots)
+        self._check_actions(actions, slots)
+        assert self._fleet is not None
+        self._fleet.ask_step(slots, actions, together=together)
+        self._sending_s = perf_counter() - begin
+        return self._fleet
+
+    def _check_episodes(self, slots: Sequence[int]) -> None:
+        batch = self._batch
+        if not batch.has_episode.all():
+            missing = [slot for slot in slots if not batch.has_episode[slot]]
+            if missing:
+                raise ResetNeededError(f"Slot {missing[0]} has no episode under way; call reset before step")
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            ended = [slot for slot in slots if batch.terminated[slot] or batch.truncated[slot]]
+            if ended:
+                raise ResetNeededError(
+                    f"The episode of slot {ended[0]} has ended; reset it with options={{'reset_mask': …}}"
+                )
+
+    def _check_actions(self, actions: Any, slots: Sequence[int]) -> None:
+        space = self._batch.action_space(len(slots))
+        if space.contains(actions):
+            return
         try:
             each = list(iterate(space, actions))
         except (TypeError, ValueError, KeyError) as error:
             raise ActionOutsideSpaceError(f"{excerpt(actions)} is no batch of actions: {error}") from error
-        if len(each) != len(chosen):
-            raise ActionOutsideSpaceError(f"{len(chosen)} slots take {len(chosen)} actions, not {len(each)}")
-        return each
+        if len(each) != len(slots):
+            raise ActionOutsideSpaceError(f"{len(slots)} slots take {len(slots)} actions, not {len(each)}")
+        batch = self._batch
+        for slot, action in zip(slots, each, strict=True):
+            is_ignored = self.autoreset_mode is AutoresetMode.NEXT_STEP and (
+                batch.terminated[slot] or batch.truncated[slot]
+            )
+            if not is_ignored and not self.single_action_space.contains(action):
+                raise ActionOutsideSpaceError(
+                    f"The action of slot {slot}, {excerpt(action)}, is not in {self.single_action_space}"
+                )
 
-    def _chosen(self, slots: Sequence[int] | np.ndarray[Any, Any]) -> list[Slot]:
+    def _note_times(
+        self, fleet: Fleet, infos: dict[str, Any], slots: np.ndarray[Any, Any] | None = None
+    ) -> None:
+        now, metrics = perf_counter(), self._batch.metrics
+        for rows, times in fleet.times:
+            metrics.add(rows, self._sending_s + now - times.sent_at, times)
+        fleet.times.clear()
+        if self.report_times:
+            chosen = slice(None) if slots is None else slots
+            infos["times_us"] = {part: us[chosen] for part, us in metrics.last_us().items()}
+
+    def _chosen(self, slots: Sequence[int] | np.ndarray[Any, Any]) -> list[int]:
         numbers = [int(number) for number in slots]
         wrong = [number for number in numbers if not 0 <= number < self.num_envs]
         if wrong or len(set(numbers)) != len(numbers):
             raise UsageError(f"The slots are 0 to {self.num_envs - 1}, each once, not {numbers}")
-        return [self._slots[number] for number in numbers]
+        return numbers
 
     def _mask(self, mask: Any) -> np.ndarray[Any, Any]:
         if mask is None:
@@ -324,29 +416,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise UsageError("reset_mask has no True, so there is nothing to reset")
         return mask
 
-    def _infos_of(self, slots: Sequence[Slot], size: int) -> dict[str, Any]:
-        infos = {}
-        for place, slot in enumerate(slots):
-            info = slot.info
-            if slot.final is not None:
-                info = {"final_obs": slot.final[0], "final_info": slot.final[1], **info}
-            if info:
-                infos[place] = info
-        return batch_infos(infos, size)
-
-    def _batch_of_all(self) -> Any:
-        observations = [slot.observation for slot in self._slots]
-        self._observations = concatenate(self.single_observation_space, observations, self._observations)
-        return deepcopy(self._observations) if self.copy else self._observations
-
-    def _hand_out(self, slots: Sequence[Slot]) -> None:
-        for slot in slots:
-            slot.is_ready = False
-
-    def _check_nothing_is_owed(self, slots: Sequence[Slot]) -> None:
-        owing = [slot.number for slot in slots if slot.owes is not None]
-        if owing:
-            raise UsageError(f"The slots {owing} have a step under way; recv gets what comes of it")
+    def _check_nothing_is_owed(self, slots: Sequence[int]) -> None:
+        if self._batch.owes.any():
+            owing = [slot for slot in slots if self._batch.owes[slot]]
+            if owing:
+                raise UsageError(f"The slots {owing} have a step under way; recv gets what comes of it")
 
     def _check_not_closed(self) -> None:
         if self.closed:
@@ -356,9 +430,17 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return f"RemoteVectorEnv({self.endpoint.base_url!r}, num_envs={self.num_envs})"
 
 
-def _results_of(slots: Sequence[Slot]) -> tuple[Any, Any, Any]:
-    return (
-        np.array([slot.reward for slot in slots], np.float64),
-        np.array([slot.terminated for slot in slots], np.bool_),
-        np.array([slot.truncated for slot in slots], np.bool_),
-    )
+def seeds_of(seed: Any, count: int) -> list[int | None]:
+    """A seed for each slot: none, ``seed + i``, or the ones given.
+
+    Raises:
+        ValueError: As many seeds as slots were expected.
+    """
+    if seed is None:
+        return [None] * count
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + i for i in range(count)]
+    seeds = [None if part is None else int(part) for part in seed]
+    if len(seeds) != count:
+        raise ValueError(f"{count} slots take {count} seeds, not {len(seeds)}")
+    return seeds

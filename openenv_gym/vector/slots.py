@@ -1,177 +1,191 @@
-"""The slots of a vector environment, each a session on a socket of its own, driven from one thread."""
+"""Sessions over version 1 of the protocol: a socket a slot, all driven from one thread."""
 
 from __future__ import annotations
 
-import selectors
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from time import perf_counter
 from typing import Any
 
-import numpy as np
 from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import iterate
 
-from openenv_gym.errors import DeadlineExceededError, EndpointError, RemoteError
-from openenv_gym.interface import decode_observation
-from openenv_gym.spaces.codecs.base import Codec
+from openenv_gym.errors import ConfigurationError, EndpointError, RemoteError
+from openenv_gym.interface import Interface, decode_observation
+from openenv_gym.metrics import Times
 from openenv_gym.transport.session import Session
+from openenv_gym.vector.batch import Batch
+from openenv_gym.vector.fleet import Source
 
 
 class Slot:
-    """One session: what it last answered, and what it still owes.
+    """One session: its episode, and what it still owes.
+
+    Args:
+        number: The slot's number.
+        session: The session.
+        interface: The server's spaces and codecs.
+        batch: Where the results are written.
+        autoreset_mode: When it is reset after the end of an episode.
+        max_episode_steps: Truncates episodes after as many steps.
 
     Attributes:
-        observation: The last observation.
-        reward: Of the last step; 0.0 after a reset.
-        terminated: Of the last step.
-        truncated: Of the last step; also where ``max_episode_steps`` is reached.
-        info: Of the last step or reset.
-        final: Where an episode ended and the next one began in the same step: the last observation and info
-            of the one that ended.
-        owes: What was asked and is not answered yet ("step 3"), or None.
-        is_ready: Whether there is an answer that was not handed out yet.
-        failure: Why what it owes could not be asked; `receive` raises it.
+        owes: What was asked and is not answered yet ("slot 2, step 3"), or None.
     """
 
     def __init__(
         self,
         number: int,
         session: Session,
-        observation_codec: Codec,
+        interface: Interface,
+        batch: Batch,
         autoreset_mode: AutoresetMode,
         max_episode_steps: int | None,
     ) -> None:
         self.number = number
         self.session = session
-        self._codec = observation_codec
-        self._resets_in_the_same_step = autoreset_mode is AutoresetMode.SAME_STEP
+        self.owes: str | None = None
+        self._interface = interface
+        self._batch = batch
+        self._mode = autoreset_mode
         self._max_steps = max_episode_steps
         self._steps = 0
-        self.observation: Any = None
-        self.reward = 0.0
-        self.terminated = self.truncated = False
-        self.info: dict[str, Any] = {}
-        self.final: tuple[Any, dict[str, Any]] | None = None
-        self.owes: str | None = None
-        self.is_ready = False
-        self.failure: EndpointError | None = None
         self._is_resetting = False
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the episode is over."""
-        return self.terminated or self.truncated
+        self._failure: EndpointError | None = None
+        self._final: tuple[Any, dict[str, Any]] | None = None
+        self._sent_at = 0.0
 
     def ask_reset(self, data: dict[str, Any]) -> None:
         """Asks for a new episode."""
         self._ask(f"slot {self.number}, reset", self.session.send_reset, data)
         self._is_resetting, self._steps = True, 0
-        self.reward, self.terminated, self.truncated = 0.0, False, False
 
-    def ask_step(self, payload: dict[str, Any]) -> None:
-        """Sends an action."""
-        self._ask(f"slot {self.number}, step {self._steps + 1}", self.session.send_step, payload)
+    def ask_step(self, action: Any) -> None:
+        """Sends an action, or resets instead where the episode has ended and that is what comes next."""
+        if self._mode is AutoresetMode.NEXT_STEP and self._has_ended:
+            self.ask_reset({})
+            return
+        what = f"slot {self.number}, step {self._steps + 1}"
+        self._ask(what, self.session.send_step, self._interface.action.encode(action))
         self._is_resetting = False
 
+    def receive(self) -> Times | None:
+        """Reads the answer. The slot is ready then, unless it has to reset in the same step.
+
+        Returns:
+            What is known of the step, if it was one.
+        """
+        what, self.owes = self.owes, None
+        assert what is not None
+        if self._failure is not None:
+            raise self._failure
+        answer = self.session.receive(what)
+        times = Times(self._sent_at, perf_counter())
+        observation = decode_observation(self._interface.observation, answer, self.session.endpoint, what)
+        batch, number = self._batch, self.number
+        if not self._is_resetting:
+            self._steps += 1
+            batch.rewards[number] = 0.0 if answer.reward is None else float(answer.reward)
+            batch.terminated[number] = answer.terminated
+            batch.truncated[number] = answer.truncated or self._steps == self._max_steps
+            if self._mode is AutoresetMode.SAME_STEP and self._has_ended:
+                self.ask_reset({})
+                self._final = observation, answer.metadata
+                return times
+        elif self._final is None:
+            batch.rewards[number], batch.terminated[number], batch.truncated[number] = 0.0, False, False
+        batch.column.put(observation, batch.memory, number)
+        if answer.metadata:
+            batch.infos[number] = answer.metadata
+        if self._final is not None:
+            batch.note_final(number, *self._final)
+        batch.owes[number], batch.is_ready[number], batch.has_episode[number] = False, True, True
+        return None if self._is_resetting else times
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether what it owes could not even be asked; `receive` raises why."""
+        return self._failure is not None
+
+    @property
+    def _has_ended(self) -> bool:
+        return bool(self._batch.terminated[self.number] or self._batch.truncated[self.number])
+
     def _ask(self, what: str, send: Callable[[dict[str, Any], str], None], data: dict[str, Any]) -> None:
-        self.owes, self.final, self.is_ready, self.failure = what, None, False, None
+        self.owes, self._failure, self._final = what, None, None
         try:
             send(data, what)
         except EndpointError as error:
             # Raised when it is read, so that the other slots are asked and read all the same.
-            self.failure = error
-
-    def receive(self) -> None:
-        """Reads the answer. The slot is ready then, unless it has to reset in the same step."""
-        what, self.owes = self.owes, None
-        assert what is not None
-        if self.failure is not None:
-            raise self.failure
-        answer = self.session.receive(what)
-        self.observation = decode_observation(self._codec, answer, self.session.endpoint, what)
-        self.info = answer.metadata
-        if self._is_resetting:
-            self.is_ready = True
-            return
-        self._steps += 1
-        self.reward = 0.0 if answer.reward is None else float(answer.reward)
-        self.terminated = answer.terminated
-        self.truncated = answer.truncated or self._steps == self._max_steps
-        if self._resets_in_the_same_step and self.has_ended:
-            flags = self.reward, self.terminated, self.truncated
-            final = self.observation, self.info
-            self.ask_reset({})
-            self.reward, self.terminated, self.truncated = flags
-            self.final = final
-        else:
-            self.is_ready = True
+            self._failure = error
+        self._sent_at = perf_counter()
 
 
-def collect(slots: Sequence[Slot], min_ready: int, timeout_s: float | None) -> list[Slot]:
-    """Reads what the slots owe until so many are ready; more where more is there already.
-
-    What fails at one slot is raised when the others have been read. They stay ready for the next call.
+class SocketFleet:
+    """The slots, each with a socket of its own.
 
     Args:
-        slots: The slots to read.
-        min_ready: How many to wait for.
-        timeout_s: The time to wait for them, in seconds; None leaves it to the time for each message.
-
-    Raises:
-        DeadlineExceededError: Not enough in time. Those that are ready stay ready for the next call.
-        EndpointError: A slot's own failure, with the slot's number.
-        RemoteError: What a slot's server answered.
+        sessions: A session for each of them.
+        interface: The server's spaces and codecs.
+        batch: Where the results are written.
+        autoreset_mode: When a slot whose episode has ended is reset.
+        max_episode_steps: Truncates episodes after as many steps.
     """
-    if timeout_s is None and min_ready == sum(slot.is_ready or slot.owes is not None for slot in slots):
-        _read_all(slots)
-    else:
-        _read_first(slots, min_ready, timeout_s)
-    return [slot for slot in slots if slot.is_ready]
 
+    def __init__(
+        self,
+        sessions: Sequence[Session],
+        interface: Interface,
+        batch: Batch,
+        *,
+        autoreset_mode: AutoresetMode,
+        max_episode_steps: int | None,
+    ) -> None:
+        self.batch = batch
+        self.failures: list[Exception] = []
+        self.times: list[tuple[Any, Times]] = []
+        self.slots = [
+            Slot(number, session, interface, batch, autoreset_mode, max_episode_steps)
+            for number, session in enumerate(sessions)
+        ]
 
-def _read_all(slots: Sequence[Slot]) -> None:
-    failures: list[Exception] = []
-    while owing := [slot for slot in slots if slot.owes is not None]:
-        for slot in owing:
-            try:
-                slot.receive()
-            except (EndpointError, RemoteError) as error:
-                failures.append(error)
-    if failures:
-        raise failures[0]
+    def ask_reset(self, slots: list[int], seeds: Sequence[int | None], options: dict[str, Any]) -> None:
+        for number, seed in zip(slots, seeds, strict=True):
+            slot = self.slots[number]
+            self.batch.ask([number])
+            slot.ask_reset(options if seed is None else {**options, "seed": seed})
+            if slot.has_failed:
+                break  # a server that one slot cannot reach is not tried for each of the others
 
+    def ask_step(self, slots: list[int], actions: Any, *, together: bool) -> None:
+        self.batch.ask(slots)
+        each = iterate(self.batch.action_space(len(slots)), actions)
+        for number, action in zip(slots, each, strict=True):
+            self.slots[number].ask_step(action)
 
-def _read_first(slots: Sequence[Slot], min_ready: int, timeout_s: float | None) -> None:
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with selectors.DefaultSelector() as selector:
-        for slot in slots:
-            if slot.failure is not None and slot.owes is not None:
-                slot.receive()
-            if slot.owes is not None:
-                selector.register(slot.session.connection.raw_socket, selectors.EVENT_READ, slot)
-        while (ready := sum(slot.is_ready for slot in slots)) < min_ready:
-            events = selector.select(None if deadline is None else max(deadline - time.monotonic(), 0))
-            if not events:
-                raise DeadlineExceededError(
-                    f"{ready} of the {min_ready} slots that were asked for are ready after {timeout_s:g} s. "
-                    "The others are still under way; a later recv gets them"
-                )
-            for key, _ in events:
-                key.data.receive()
-                if key.data.is_ready:
-                    selector.unregister(key.fileobj)
+    def sources(self) -> list[Source]:
+        return [
+            Source(None if slot.has_failed else slot.session.connection, partial(self._read, slot))
+            for slot in self.slots
+            if slot.owes is not None
+        ]
 
+    def states(self) -> list[Any]:
+        return [slot.session.state() for slot in self.slots]
 
-def seeds_of(seed: Any, count: int) -> list[int | None]:
-    """A seed for each slot: none, ``seed + i``, or the ones given.
+    def render(self) -> list[Any]:
+        raise ConfigurationError("version 1 of the protocol has no render")
 
-    Raises:
-        ValueError: As many seeds as slots were expected.
-    """
-    if seed is None:
-        return [None] * count
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + i for i in range(count)]
-    seeds = [None if part is None else int(part) for part in seed]
-    if len(seeds) != count:
-        raise ValueError(f"{count} slots take {count} seeds, not {len(seeds)}")
-    return seeds
+    def close(self) -> None:
+        for slot in self.slots:
+            slot.session.close()
+
+    def _read(self, slot: Slot) -> None:
+        try:
+            times = slot.receive()
+        except (EndpointError, RemoteError) as error:
+            self.failures.append(error)
+            self.batch.fail([slot.number], is_lost=not slot.session.has_episode)
+        else:
+            if times is not None:
+                self.times.append((slot.number, times))

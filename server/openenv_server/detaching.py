@@ -1,7 +1,7 @@
 """uvicorn's WebSocket, from which a handler can take the socket itself.
 
-On the event loop a message takes two turns of the loop, and a step on another thread two wake-ups more. A lane
-has a thread of its own; with the socket in its hands it reads, steps and answers without any of them.
+On the event loop a message takes two turns of the loop, and a step on another thread two wake-ups more. A
+lane has a thread of its own; with the socket in its hands it reads, steps and answers without any of them.
 """
 
 from __future__ import annotations

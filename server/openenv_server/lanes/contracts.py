@@ -1,7 +1,7 @@
 """How the environments of a server are driven, and how their actions and observations become columns.
 
 There are two kinds. An author's environment has Pydantic models. One that was made from a Gymnasium
-environment has spaces, and goes without the models here: its columns are checked and made for all slots at once.
+environment has spaces, and goes without models here: its columns are checked and made for all slots at once.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class Lane:
             slot = self._slots.get(number)
             if slot is None:
                 done.append(_unknown(number))
-            elif type(argument) is Refusal:
+            elif type(argument) is Refusal and not slot.resets_next:
                 done.append(slot.refused(argument.message, argument.details))
             elif slot.is_busy:
                 done.append(slot.refused("A reset or a step is under way in this slot"))

@@ -74,6 +74,11 @@ class Slot:
         self._has_ended = False
         self._in_a_row = 0
 
+    @property
+    def resets_next(self) -> bool:
+        """Whether the next step, whatever its action is, starts an episode instead."""
+        return self._has_ended and self._resets_in_the_next_step
+
     def reset(self, data: dict[str, Any]) -> Outcome | SlotError:
         """Starts an episode; ``data`` is what the environment's reset takes."""
         return self._guarded(self._reset, data)
@@ -117,7 +122,7 @@ class Slot:
     def _step(self, action: Any) -> Outcome | SlotError:
         if self._steps < 0:
             return self.refused("No episode is under way: reset comes before step")
-        if self._has_ended and self._resets_in_the_next_step:
+        if self.resets_next:
             return self._reset({})
         begin = perf_counter()
         observation, reward, terminated, truncated, info = self._driver.step(action)

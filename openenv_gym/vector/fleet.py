@@ -1,0 +1,119 @@
+"""What drives the slots of a vector environment: the same interface for both versions of the protocol."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from openenv_gym.errors import DeadlineExceededError
+from openenv_gym.metrics import Times
+from openenv_gym.transport.connection import Connection
+from openenv_gym.vector.batch import Batch
+
+
+class Source(NamedTuple):
+    """Where an answer is owed.
+
+    Attributes:
+        connection: Where it comes from; None where nothing could be asked.
+        read: Reads it, or notes what hinders it.
+    """
+
+    connection: Connection | None
+    read: Callable[[], None]
+
+
+class Fleet(Protocol):
+    """The sessions of a vector environment.
+
+    What fails in one slot while it is asked or read is kept, so that the others are asked and read all the
+    same; `collect` raises it.
+
+    Attributes:
+        batch: Where the results are written.
+        failures: What failed since the last `collect`.
+        times: What is known of the requests that were read since the last `collect`, with their slots.
+    """
+
+    batch: Batch
+    failures: list[Exception]
+    times: list[tuple[Any, Times]]
+
+    def ask_reset(self, slots: list[int], seeds: Sequence[int | None], options: dict[str, Any]) -> None:
+        """Asks for an episode in some slots."""
+
+    def ask_step(self, slots: list[int], actions: Any, *, together: bool) -> None:
+        """Sends actions, a batch of as many.
+
+        Args:
+            slots: The slots.
+            actions: Their actions.
+            together: Whether all of them will be waited for, so that one answer is enough.
+        """
+
+    def sources(self) -> list[Source]:
+        """Where answers are owed."""
+
+    def states(self) -> list[Any]:
+        """Where each slot's session stands."""
+
+    def render(self) -> list[Any]:
+        """What the server renders of each slot."""
+
+    def close(self) -> None:
+        """Ends all sessions."""
+
+
+def collect(fleet: Fleet, min_ready: int | None = None, timeout_s: float | None = None) -> None:
+    """Reads answers until enough slots are ready.
+
+    Args:
+        fleet: The sessions.
+        min_ready: How many to wait for; None waits for all that owe something.
+        timeout_s: The time to wait for them, in seconds; None leaves it to the time for each message.
+
+    Raises:
+        DeadlineExceededError: Not enough in time. What is ready stays ready, and what is owed stays owed.
+        EndpointError: A slot's own failure, with the slot's number; the others have been read.
+        RemoteError: What the server answered of a slot; the same holds.
+    """
+    if min_ready is None:
+        while sources := fleet.sources():
+            for source in sources:
+                source.read()
+    else:
+        _read_first(fleet, min_ready, timeout_s)
+    if fleet.failures:
+        first, fleet.failures = fleet.failures[0], []
+        raise first
+
+
+def _read_first(fleet: Fleet, min_ready: int, timeout_s: float | None) -> None:
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while (ready := int(fleet.batch.is_ready.sum())) < min_ready and not fleet.failures:
+        sources = fleet.sources()
+        at_hand = [source for source in sources if _is_at_hand(source)] or _wait(sources, deadline)
+        if not at_hand:
+            raise DeadlineExceededError(
+                f"{ready} of the {min_ready} slots that were asked for are ready after {timeout_s:g} s. "
+                "The others are still under way; a later recv gets them"
+            )
+        for source in at_hand:
+            source.read()
+
+
+def _is_at_hand(source: Source) -> bool:
+    """Whether there is nothing to wait for: an answer, or a failure that reading tells of."""
+    return source.connection is None or not source.connection.is_open or source.connection.has_more
+
+
+def _wait(sources: Sequence[Source], deadline: float | None) -> list[Source]:
+    """The sources at which something has come; none if nothing has until the deadline."""
+    with selectors.DefaultSelector() as selector:
+        for source in sources:
+            assert source.connection is not None
+            selector.register(source.connection.raw_socket, selectors.EVENT_READ, source)
+        events = selector.select(None if deadline is None else max(deadline - time.monotonic(), 0))
+        return [key.data for key, _ in events]
