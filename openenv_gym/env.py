@@ -230,6 +230,10 @@ class RemoteEnv(gym.Env[Any, Any]):
         if self._session is not None:
             self._session.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the session, which is this object's own."""
+        return {**self.__dict__, "_session": None}
+
     def _check_not_closed(self) -> None:
         if self._is_closed:
             raise ClosedError(f"The environment at {self.endpoint} was closed; make a new one")

@@ -19,8 +19,10 @@ from openenv_gym.wire import v2
 # The most bytes of a message from a server: two thousand images of 210x160x3.
 MAX_MESSAGE_SIZE = 2**28
 
+# How long to wait for a server that is told to end a session, in seconds.
+LEAVE_TAKING_TIMEOUT_S = 1.0
+
 _NO_DELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
-_LEAVE_TAKING_TIMEOUT_S = 1.0
 
 
 class Connection:
@@ -147,12 +149,12 @@ class Connection:
         if (opcode is Opcode.BINARY) != self.is_v2:
             version = 2 if self.is_v2 else 1
             raise ProtocolError(
-                f"{self.endpoint} sent a {opcode.name.lower()} frame, which version {version} of the protocol "
-                "does not have; the session is dropped"
+                f"{self.endpoint} sent a {opcode.name.lower()} frame, which version {version} of the "
+                "protocol does not have; the session is dropped"
             )
         return payload
 
-    def close(self, farewell: str | bytes) -> None:
+    def close(self, farewell: str) -> None:
         """Ends the session and the connection. Safe to call again.
 
         The server hangs up when the session's place is free, and this waits for it, a second at most.
@@ -163,12 +165,19 @@ class Connection:
         if not self.is_open:
             self.drop()
             return
-        deadline = time.monotonic() + _LEAVE_TAKING_TIMEOUT_S
+        deadline = time.monotonic() + LEAVE_TAKING_TIMEOUT_S
         # Whatever fails here, the server is gone already, which is what closing is for.
         with contextlib.suppress(SessionLostError, DeadlineExceededError, OSError, ProtocolError):
-            self.send(farewell, timeout_s=_LEAVE_TAKING_TIMEOUT_S, what="close")
+            self.send(farewell, timeout_s=LEAVE_TAKING_TIMEOUT_S, what="close")
             while time.monotonic() < deadline:
                 self._receive(deadline)
+        self.drop()
+
+    def hang_up(self) -> None:
+        """Closes the connection, and says so."""
+        if self._frames is not None and self.is_open:
+            self._frames.raw.settimeout(LEAVE_TAKING_TIMEOUT_S)
+            self._frames.say_goodbye()
         self.drop()
 
     def drop(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from openenv_gym.errors import CapacityError, ProtocolError, RemoteError
-from openenv_gym.transport.connection import Connection
+from openenv_gym.errors import CapacityError, EndpointError, ProtocolError, RemoteError
+from openenv_gym.transport.connection import LEAVE_TAKING_TIMEOUT_S, Connection
 from openenv_gym.transport.refusals import remote_error
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
@@ -135,7 +137,23 @@ class Lane:
     def close(self) -> None:
         """Ends all sessions and the connection. Safe to call again."""
         slots, self.slots = self.slots, []
-        self.connection.close(v2.encode(v2.Close(id=self.next_id(), slots=slots)))
+        if self.connection.is_open and slots:
+            # Whatever fails here, the server is gone or busy; with the connection it ends the sessions too.
+            with contextlib.suppress(EndpointError, RemoteError):
+                self.connection.send(
+                    v2.encode(v2.Close(id=self.next_id(), slots=slots)),
+                    timeout_s=LEAVE_TAKING_TIMEOUT_S,
+                    what="close",
+                )
+                self._wait_for_the_end(time.monotonic() + LEAVE_TAKING_TIMEOUT_S)
+        self.connection.hang_up()
+
+    def _wait_for_the_end(self, deadline: float) -> None:
+        """Waits until the sessions' places are free; answers to other requests may come before."""
+        while (left_s := deadline - time.monotonic()) > 0:
+            payload = self.connection.receive(timeout_s=left_s, what="close")
+            if type(v2.decode_answer(payload)) is v2.Closed:
+                return
 
     def _not_opened(self, errors: Sequence[v2.SlotError], asked_for: int) -> RemoteError:
         first = self.error_of(errors[0], "open")

@@ -59,12 +59,12 @@ class Ready(NamedTuple):
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     """Many sessions of an environment server, each in a slot, driven from one thread.
 
-    Where the server speaks version 2 of the protocol, all slots share one socket for each of its processes, and
-    their actions travel in one frame; elsewhere each slot has a socket. In either case all actions are sent
-    before the first answer is read, so that the sessions step at the same time.
+    Where the server speaks version 2 of the protocol, all slots share one socket for each of its processes,
+    and their actions travel in one frame; elsewhere each slot has a socket. In either case all actions are
+    sent before the first answer is read, so that the sessions step at the same time.
 
-    Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's `SyncVectorEnv`, but for infos
-    whose type differs from slot to slot, which lose nothing here.
+    Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's `SyncVectorEnv`, but for
+    infos whose type differs from slot to slot, which lose nothing here.
 
     Args:
         base_url: The server's address, ``http://localhost:8000``.

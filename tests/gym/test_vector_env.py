@@ -13,6 +13,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
 from openenv_server import Environment, create_app
+from openenv_server.detaching import DetachableProtocol
 
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import (
@@ -30,7 +31,8 @@ from openenv_gym.errors import (
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.types import Action, Observation, State
 from openenv_gym.vector.infos import batch_infos
-from tests.support.servers import running
+from openenv_gym.vector.slots import Slot, SocketFleet
+from tests.support.servers import running, without_v2
 from tests.support.vectors import assert_equal, compare
 
 
@@ -63,10 +65,23 @@ class Napper(Environment[Nap, Slept, State]):
         return State()
 
 
-@pytest.fixture(scope="module")
-def napping() -> Iterator[str]:
-    with running(create_app(Napper, Nap, Slept, max_concurrent_envs=80)) as base_url:
+VERSIONS = ["v1", "v2", "v2 on the event loop"]
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def napping(request: pytest.FixtureRequest) -> Iterator[str]:
+    app = create_app(Napper, Nap, Slept, max_concurrent_envs=80)
+    ws = DetachableProtocol if request.param == "v2" else "websockets-sansio"
+    with running(without_v2(app) if request.param == "v1" else app, ws=ws) as base_url:
         yield base_url
+
+
+@pytest.fixture
+def v1_nappers() -> Iterator[RemoteVectorEnv]:
+    with running(without_v2(create_app(Napper, Nap, Slept, max_concurrent_envs=80))) as base_url:
+        envs = RemoteVectorEnv(base_url, 8)
+        yield envs
+        envs.close()
 
 
 @pytest.fixture
@@ -83,7 +98,6 @@ def test_it_is_gymnasiums_sync_vector_env(
 ) -> None:
     theirs = gym.make_vec(gym_id, 5, "sync", vector_kwargs={"autoreset_mode": mode})
     ours = gym.make_vec("openenv/remote", 5, base_url=serve_gym(gym_id), autoreset_mode=mode)
-    assert isinstance(ours, RemoteVectorEnv)
     try:
         assert compare(theirs, ours, steps=250) >= 5
     finally:
@@ -169,8 +183,16 @@ def test_one_that_fails_leaves_the_others_whole(nappers: RemoteVectorEnv) -> Non
     assert nappers.step(np.zeros(8))[0].tolist() == [2, 2, 2, 2, 2, 1, 2, 2]
 
 
-def test_a_slot_that_cannot_connect_leaves_the_others_whole(nappers: RemoteVectorEnv) -> None:
-    session = nappers._slots[3].session
+def slots_of(envs: RemoteVectorEnv) -> list[Slot]:
+    assert isinstance(envs._fleet, SocketFleet)
+    return envs._fleet.slots
+
+
+def test_a_slot_that_cannot_connect_leaves_the_others_whole(v1_nappers: RemoteVectorEnv) -> None:
+    nappers = v1_nappers
+    nappers.reset()
+    session = slots_of(nappers)[3].session
+    session.close()
     session.endpoint, right = Endpoint.parse("http://127.0.0.1:9"), session.endpoint
     for _ in range(2):
         with pytest.raises(EndpointUnreachableError, match=r"127\.0\.0\.1:9"):
@@ -179,9 +201,10 @@ def test_a_slot_that_cannot_connect_leaves_the_others_whole(nappers: RemoteVecto
     assert nappers.reset()[0].tolist() == [0] * 8
 
 
-def test_a_slot_that_is_cut_off_is_said_and_reset_anew(nappers: RemoteVectorEnv) -> None:
+def test_a_slot_that_is_cut_off_is_said_and_reset_anew(v1_nappers: RemoteVectorEnv) -> None:
+    nappers = v1_nappers
     nappers.reset()
-    nappers._slots[5].session.raw_socket.shutdown(socket.SHUT_RDWR)
+    slots_of(nappers)[5].session.connection.raw_socket.shutdown(socket.SHUT_RDWR)
     with pytest.raises(SessionLostError, match="slot 5, step 1"):
         nappers.step(np.zeros(8))
     with pytest.raises(ResetNeededError, match="Slot 5 has no episode"):
@@ -227,10 +250,19 @@ def test_copy_false_hands_out_the_batch_itself(serve_gym: Callable[[str], str]) 
 
 
 def test_more_slots_than_sessions_are_refused(serve_gym: Callable[[str], str]) -> None:
-    with running(create_app(Napper, Nap, Slept, max_concurrent_envs=3)) as base_url:
+    app = create_app(Napper, Nap, Slept, max_concurrent_envs=3)
+    with running(without_v2(app)) as base_url:
         envs = RemoteVectorEnv(base_url, 4)
         with pytest.raises(CapacityError, match="slot 3, reset: no session is free"):
             envs.reset()
+        envs.close()
+    with running(app) as base_url:
+        envs = RemoteVectorEnv(base_url, 4)
+        with pytest.raises(CapacityError, match="has 3 of the 4 sessions that were asked for"):
+            envs.reset()
+        envs.close()
+        envs = RemoteVectorEnv(base_url, 3)
+        envs.reset()
         envs.close()
 
 

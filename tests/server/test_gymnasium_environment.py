@@ -12,7 +12,8 @@ from openenv_server import create_app, gymnasium_factory
 
 from openenv_gym import RemoteEnv
 from openenv_gym.errors import ActionRefusedError
-from tests.support.servers import running
+from tests.support.servers import running, without_v2
+from tests.support.vectors import assert_equal
 
 
 class Everything(gym.Env[Any, Any]):
@@ -40,10 +41,30 @@ class Everything(gym.Env[Any, Any]):
         return self.observation_space.sample(), np.float32(0.1), np.bool_(True), True, info
 
 
-def test_nested_spaces_flags_info_and_options() -> None:
+IN_VERSION_1 = {
+    "array": [0, 1, 2],
+    "number": 0.5,
+    "other": {"1": [True, None]},
+    "kind": "<class 'int'>",
+    "terminated": True,
+}
+IN_VERSION_2 = {
+    "array": np.arange(3),
+    "number": np.float32(0.5),
+    "other": {"1": [True, None]},
+    "kind": "<class 'int'>",
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "expected_info"),
+    [(without_v2, IN_VERSION_1), (lambda app: app, IN_VERSION_2)],
+    ids=["v1", "v2"],
+)
+def test_nested_spaces_flags_info_and_options(version: Any, expected_info: dict[str, Any]) -> None:
     factory, models = gymnasium_factory(Everything)
     local = Everything()
-    with running(create_app(factory, models.action, models.observation)) as url:
+    with running(version(create_app(factory, models.action, models.observation))) as url:
         env = RemoteEnv(url)
         assert env.observation_space == local.observation_space
         assert env.action_space == local.action_space
@@ -58,13 +79,7 @@ def test_nested_spaces_flags_info_and_options() -> None:
         assert observation in env.observation_space
         assert reward == float(np.float32(0.1))
         assert (terminated, truncated) == (True, True)
-        assert info == {
-            "array": [0, 1, 2],
-            "number": 0.5,
-            "other": {"1": [True, None]},
-            "kind": "<class 'int'>",
-            "terminated": True,
-        }
+        assert_equal(expected_info, info)
         env.close()
 
 

@@ -6,15 +6,28 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from openenv_server.detaching import DetachableProtocol
+
+
+def without_v2(app: FastAPI) -> Any:
+    """The application as a server that knows version 1 of the protocol only."""
+
+    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            scope = {**scope, "subprotocols": []}
+        await app(scope, receive, send)
+
+    return deaf
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
+def running(app: Any, *, ws: Any = DetachableProtocol) -> Iterator[str]:
     """Serves an application from a thread of the test's own process; gives its base URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio")
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws=ws, ws_max_size=2**26)
     listening = config.bind_socket()
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
