@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ def serve(
     max_sessions: Annotated[
         int | None, typer.Option(min=1, help="[$MAX_CONCURRENT_ENVS] Sessions at a time. Default: 64")
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with sessions of its own.")] = 1,
 ) -> None:
     """Serves an environment until Ctrl-C.
 
@@ -43,19 +45,27 @@ def serve(
         openenv serve --gym CartPole-v1 --max-sessions 16
 
         openenv serve --gym FrozenLake-v1 --gym-kwarg is_slippery=false
+
+        openenv serve --gym CartPole-v1 --workers 4
     """
-    from openenv_server.serving import serve as serve_app
+    from openenv_server.loading import name_of
     from openenv_server.settings import Settings
+    from openenv_server.workers import serve_app
 
     from openenv_gym.known import leave_note, remove_note
 
     settings = Settings()
     if gym is None:
-        name, app = _from_folder(path or Path(), gym_kwarg, max_sessions)
+        if gym_kwarg:
+            raise ConfigurationError("--gym-kwarg goes with --gym")
+        folder = (path or Path()).resolve()
+        name = name_of(folder)
+        make_app = partial(_from_folder, folder, max_sessions)
     elif path is not None:
         raise ConfigurationError(f"Serve the folder {path} or --gym {gym}, not both at once")
     else:
-        name, app = gym.rpartition("/")[2], _from_gymnasium(gym, gym_kwarg or [], max_sessions)
+        name = gym.rpartition("/")[2]
+        make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
 
     note: list[Path] = []
 
@@ -68,7 +78,8 @@ def serve(
             remove_note(path)
 
     serve_app(
-        app,
+        make_app,
+        workers=workers,
         host=host or settings.host,
         port=settings.port if port is None else port,
         on_started=started,
@@ -76,17 +87,15 @@ def serve(
     )
 
 
-def _from_folder(folder: Path, gym_kwargs: list[str] | None, max_sessions: int | None) -> tuple[str, FastAPI]:
+def _from_folder(folder: Path, max_sessions: int | None) -> FastAPI:
     import os
 
     from openenv_server.loading import load_folder
 
-    if gym_kwargs:
-        raise ConfigurationError("--gym-kwarg goes with --gym")
     if max_sessions is not None:
         # The folder's own code calls create_app, which reads it there.
         os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
-    return load_folder(folder.resolve())
+    return load_folder(folder)
 
 
 def _from_gymnasium(env_id: str, gym_kwargs: list[str], max_sessions: int | None) -> FastAPI:

@@ -26,6 +26,7 @@ class ProcessProvider:
         gym: the id of a Gymnasium environment.
         gym_kwargs: Keywords for that one; JSON values.
         max_sessions: Sessions at a time; the server's default where left out.
+        workers: Processes that serve, each with as many sessions.
         ready_timeout_s: The time for the server to come up, in seconds.
 
     Example:
@@ -40,6 +41,7 @@ class ProcessProvider:
         gym: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
         max_sessions: int | None = None,
+        workers: int = 1,
         ready_timeout_s: float = 60.0,
     ) -> None:
         if (path is None) == (gym is None):
@@ -50,6 +52,8 @@ class ProcessProvider:
             self._command += ["--gym-kwarg", f"{name}={json.dumps(value)}"]
         if max_sessions is not None:
             self._command += ["--max-sessions", str(max_sessions)]
+        if workers > 1:
+            self._command += ["--workers", str(workers)]
         self.ready_timeout_s = ready_timeout_s
         self._process: subprocess.Popen[str] | None = None
         self._log: deque[str] = deque(maxlen=_LOG_LINES)

@@ -19,8 +19,17 @@ MANIFEST = "openenv.yaml"
 _DEFAULT_APP = "server.app:app"
 
 
-def load_folder(folder: Path) -> tuple[str, FastAPI]:
-    """The name and the application of an environment's folder, as its ``openenv.yaml`` says.
+def name_of(folder: Path) -> str:
+    """The name of an environment's folder, as its ``openenv.yaml`` says.
+
+    Raises:
+        ConfigurationError: There is no environment in the folder.
+    """
+    return str(_read_manifest(folder).get("name") or folder.name)
+
+
+def load_folder(folder: Path) -> FastAPI:
+    """The application of an environment's folder, as its ``openenv.yaml`` says.
 
     The application may import its neighbours as the image does (``from models import …``) or as a package
     does (``from ..models import …``); both work.
@@ -32,7 +41,6 @@ def load_folder(folder: Path) -> tuple[str, FastAPI]:
         ConfigurationError: There is no environment in the folder, or it cannot be imported.
     """
     manifest = _read_manifest(folder)
-    name = str(manifest.get("name") or folder.name)
     module_name, _, attribute = str(manifest.get("app") or _DEFAULT_APP).partition(":")
     sys.path.insert(0, str(folder))
     try:
@@ -47,7 +55,7 @@ def load_folder(folder: Path) -> tuple[str, FastAPI]:
             f"{folder / MANIFEST}: {module_name} has no application named {attribute or 'app'!r}; "
             "it is what create_app returns"
         )
-    return name, app
+    return app
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from openenv_server.detaching import DetachableProtocol
 from openenv_server.routes.websocket import MAX_MESSAGE_SIZE
 
-_GRACE_S = 5
+# How long open connections may take when the server stops, in seconds.
+STOP_TIMEOUT_S = 5
 
 
 class _Server(uvicorn.Server):
@@ -50,17 +51,38 @@ def serve(
         on_started: Called with the base URL once the server listens.
         on_stopped: Called when it begins to stop.
     """
+    listening = bind(host, port)
+    base_url = base_url_of(host, listening)
+    run(app, listening, headers=[], on_started=lambda: on_started(base_url), on_stopped=on_stopped)
+
+
+def run(
+    app: FastAPI,
+    listening: socket.socket,
+    *,
+    headers: list[tuple[str, str]],
+    on_started: Callable[[], None],
+    on_stopped: Callable[[], None],
+) -> None:
+    """Serves on a socket that listens already; ``headers`` go with each answer."""
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level="warning",
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
         ws_max_size=MAX_MESSAGE_SIZE,
         ws=DetachableProtocol,
         ws_per_message_deflate=False,
+        headers=headers,
     )
-    listening = config.bind_socket()
-    shown_host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
-    base_url = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{listening.getsockname()[1]}"
-    _Server(config, lambda: on_started(base_url), on_stopped).run(sockets=[listening])
+    _Server(config, on_started, on_stopped).run(sockets=[listening])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Ends the process, with a message, where it cannot."""
+    return uvicorn.Config("", host=host, port=port, log_level="warning").bind_socket()
+
+
+def base_url_of(host: str, listening: socket.socket) -> str:
+    """The address by which a server that listens there is reached from this machine."""
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}"

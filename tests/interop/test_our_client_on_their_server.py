@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,20 +17,9 @@ from gymnasium.utils.env_checker import check_env
 from openenv_gym import GenericEnvClient, RemoteEnv
 from openenv_gym.errors import ActionRefusedError, CapacityError
 from openenv_gym.spaces import UnicodeText
+from tests.support.peer import wait_until_healthy
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
-
-
-def wait_until_healthy(base_url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, "the peer's server ended"
-        assert time.monotonic() < deadline, "the peer's server did not come up"
-        try:
-            with urllib.request.urlopen(f"{base_url}/health", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

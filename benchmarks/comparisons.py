@@ -1,0 +1,231 @@
+"""What is compared with what, and how it has to come out."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks import contenders as c
+from openenv_gym import RemoteVectorEnv
+
+FRAMES = "benchmarks.environments:Frames-v0"
+NAP_50_MS = "benchmarks.environments:Nap50ms-v0"
+NAP_1_S = "benchmarks.environments:Nap1s-v0"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        work: What is done.
+        ours: Who of ours does it, and how long a step takes them, in milliseconds.
+        ours_ms: The median over the rounds.
+        against: Who it is compared with.
+        against_ms: The median over the rounds.
+        ratio: How it comes out: the median over the rounds.
+        ratios: The least and the greatest of the rounds.
+        wanted: How it has to come out, as text.
+        is_reached: Whether it does.
+    """
+
+    work: str
+    ours: str
+    ours_ms: float
+    against: str
+    against_ms: float
+    ratio: float
+    ratios: tuple[float, float]
+    wanted: str
+    is_reached: bool
+
+
+def compare(
+    work: str,
+    ours: tuple[str, c.Contender, int],
+    others: Mapping[str, tuple[c.Contender, int, float]],
+    rounds: int,
+) -> Iterator[Line]:
+    """Lets contenders work in turns; the ratio is how many times faster ours is.
+
+    Args:
+        work: What is done.
+        ours: Our contender's name, itself, and its steps a round.
+        others: The others, their steps a round, and the least ratio.
+        rounds: How often each takes its turn.
+    """
+    name, contender, steps = ours
+    ours_s: list[float] = []
+    theirs_s: dict[str, list[float]] = {other: [] for other in others}
+    for _ in range(rounds):
+        ours_s.append(contender.run(steps) / steps)
+        for other, (rival, rival_steps, _) in others.items():
+            theirs_s[other].append(rival.run(rival_steps) / rival_steps)
+    for other, (_, _, least) in others.items():
+        ratios = [theirs / our for theirs, our in zip(theirs_s[other], ours_s, strict=True)]
+        ratio = statistics.median(ratios)
+        yield Line(
+            work,
+            name,
+            statistics.median(ours_s) * 1e3,
+            other,
+            statistics.median(theirs_s[other]) * 1e3,
+            ratio,
+            (min(ratios), max(ratios)),
+            f"at least {least:g}x",
+            ratio >= least,
+        )
+
+
+def single(rounds: int) -> Iterator[Line]:
+    """CartPole-v1, one session, against the published package and against a bare echo."""
+    work = "CartPole-v1, 1 session"
+    with ExitStack() as stack:
+        ours = stack.enter_context(c.remote_single(stack.enter_context(c.serving("CartPole-v1"))))
+        theirs = stack.enter_context(c.peer_client(stack.enter_context(c.peer_server("cartpole")), 1))
+        echo = stack.enter_context(c.echo_server(ANSWER_BYTES))
+        yield from compare(
+            work, ("RemoteEnv.step", ours, 500), {"published client": (theirs, 200, 4)}, rounds
+        )
+        medians: list[tuple[float, float]] = []
+        for _ in range(rounds):
+            ours.round_trips_s.clear()
+            echo.round_trips_s.clear()
+            ours.run(1000)
+            echo.run(1000)
+            medians.append((statistics.median(ours.round_trips_s), statistics.median(echo.round_trips_s)))
+        yield at_most(work, "RemoteEnv.step, p50", "a bare echo, p50", medians, 1.5)
+
+
+# What the server answers to one step of CartPole in version 2 of the protocol.
+ANSWER_BYTES = 210
+
+
+def at_most(work: str, ours: str, against: str, pairs: list[tuple[float, float]], most: float) -> Line:
+    """A line whose ratio is how much longer ours takes."""
+    ratios = [our / other for our, other in pairs]
+    ratio = statistics.median(ratios)
+    return Line(
+        work,
+        ours,
+        statistics.median(our for our, _ in pairs) * 1e3,
+        against,
+        statistics.median(other for _, other in pairs) * 1e3,
+        ratio,
+        (min(ratios), max(ratios)),
+        f"at most {most:g}x its time",
+        ratio <= most,
+    )
+
+
+def many(rounds: int) -> Iterator[Line]:
+    """CartPole-v1, 64 sessions, against the local vector environments and the published package."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(c.remote_vector(stack.enter_context(c.serving("CartPole-v1")), 64))
+        theirs = stack.enter_context(c.peer_client(stack.enter_context(c.peer_server("cartpole")), 64))
+        in_processes = stack.enter_context(c.local_vector("CartPole-v1", 64, "async"))
+        in_a_row = stack.enter_context(c.local_vector("CartPole-v1", 64, "sync"))
+        yield from compare(
+            "CartPole-v1, 64 sessions",
+            ("RemoteVectorEnv.step", ours, 200),
+            {
+                "published client, gather": (theirs, 10, 20),
+                "local AsyncVectorEnv": (in_processes, 50, 8),
+                "local SyncVectorEnv": (in_a_row, 200, 0.7),
+            },
+            rounds,
+        )
+
+
+def frames(rounds: int) -> Iterator[Line]:
+    """Frames of 210x160x3 bytes, 16 sessions."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(c.remote_vector(stack.enter_context(c.serving(FRAMES)), 16, copy=False))
+        theirs = stack.enter_context(c.peer_client(stack.enter_context(c.peer_server("frames")), 16))
+        local = stack.enter_context(
+            c.local_vector(FRAMES, 16, "async", vector_kwargs={"shared_memory": True, "copy": False})
+        )
+        yield from compare(
+            "210x160x3 uint8, 16 sessions",
+            ("RemoteVectorEnv.step", ours, 200),
+            {
+                "local AsyncVectorEnv, shared memory": (local, 200, 1.5),
+                "published client, gather": (theirs, 2, 1000),
+            },
+            rounds,
+        )
+
+
+def published_server(rounds: int) -> Iterator[Line]:
+    """64 sessions on an unmodified server of the published package."""
+    with ExitStack() as stack:
+        base_url = stack.enter_context(c.peer_server("cartpole"))
+        theirs = stack.enter_context(c.peer_client(base_url, 64))
+        ours = stack.enter_context(c.remote_vector(stack.enter_context(c.peer_server("cartpole")), 64))
+        yield from compare(
+            "CartPole-v1, 64 sessions on a published server",
+            ("RemoteVectorEnv.step", ours, 20),
+            {"published client, gather": (theirs, 20, 1.5)},
+            rounds,
+        )
+
+
+def naps(rounds: int) -> Iterator[Line]:
+    """64 environments that sleep 50 ms in each step."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(c.remote_vector(stack.enter_context(c.serving(NAP_50_MS)), 64))
+        sleep = c.Sleeps(0.05)
+        pairs = [(ours.run(10) / 10, sleep.run(10) / 10) for _ in range(rounds)]
+        yield at_most("64 environments that sleep 50 ms", "a vector step", "one sleep", pairs, 1.3)
+
+
+def crowd(rounds: int) -> Iterator[Line]:
+    """2,048 environments that sleep a second in each step, on two processes."""
+    count, workers = 2048, 2
+    with c.serving(NAP_1_S, max_sessions=count, workers=workers) as base_url:
+        envs = RemoteVectorEnv(base_url, count)
+        try:
+            envs.reset(seed=0)
+            actions = np.zeros(count, np.int64)
+            seconds: list[float] = []
+            failed = 0
+            for _ in range(rounds):
+                begin = time.perf_counter()
+                envs.send(actions)
+                missing = count
+                while missing:
+                    ready = envs.recv(min_ready=1)
+                    took = time.perf_counter() - begin
+                    seconds.extend([took] * len(ready.slots))
+                    failed += int((ready.rewards != 1.0).sum())
+                    missing -= len(ready.slots)
+        finally:
+            envs.close()
+    p99 = float(np.percentile(seconds, 99))
+    yield Line(
+        f"{count} sessions that sleep 1 s, {workers} processes; {len(seconds) - failed} of "
+        f"{rounds * count} steps succeed",
+        "a step, p99",
+        p99 * 1e3,
+        "one sleep",
+        1000.0,
+        p99,
+        (min(seconds), max(seconds)),
+        "at most 1.5x its time, all succeed",
+        p99 <= 1.5 and not failed and len(seconds) == rounds * count,
+    )
+
+
+COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
+    "single": single,
+    "many": many,
+    "frames": frames,
+    "published-server": published_server,
+    "naps": naps,
+    "crowd": crowd,
+}

@@ -1,0 +1,230 @@
+"""Those that are compared: each takes a number of steps and says how long they took."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import websocket
+
+from openenv_gym import RemoteEnv
+from openenv_gym.providers.process import ProcessProvider
+from tests.support.peer import peer_python, wait_until_healthy
+
+_PEER = Path(__file__).parent / "peer"
+
+
+class Contender(Protocol):
+    """Somebody who can take steps."""
+
+    def run(self, steps: int) -> float:
+        """Takes as many steps, and returns the seconds that they took."""
+
+
+class VectorSteps:
+    """Steps of a vector environment, with the same actions each time."""
+
+    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        self.envs = envs
+        envs.reset(seed=0)
+        self._actions = envs.action_space.sample()
+        self.run(5)  # the server has measured its environments then
+
+    def run(self, steps: int) -> float:
+        step, actions = self.envs.step, self._actions
+        begin = time.perf_counter()
+        for _ in range(steps):
+            step(actions)
+        return time.perf_counter() - begin
+
+
+class SingleSteps:
+    """Steps of one `RemoteEnv`; resets are not counted, as the peer's environment resets itself."""
+
+    def __init__(self, env: RemoteEnv) -> None:
+        self._env = env
+        env.reset(seed=0)
+        self.round_trips_s: list[float] = []
+        self.run(10)
+
+    def run(self, steps: int) -> float:
+        took = 0.0
+        for number in range(steps):
+            begin = time.perf_counter()
+            _, _, terminated, truncated, _ = self._env.step(number % 2)
+            step_took = time.perf_counter() - begin
+            took += step_took
+            self.round_trips_s.append(step_took)
+            if terminated or truncated:
+                self._env.reset()
+        return took
+
+
+class Echoes:
+    """Messages to a bare WebSocket server, and back."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self._socket = websocket.create_connection(
+            url, sockopt=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)], skip_utf8_validation=True
+        )
+        self._payload = bytes(size)
+        self.round_trips_s: list[float] = []
+
+    def run(self, steps: int) -> float:
+        send, receive, payload = self._socket.send_binary, self._socket.recv, self._payload
+        took = 0.0
+        for _ in range(steps):
+            begin = time.perf_counter()
+            send(payload)
+            receive()
+            round_trip = time.perf_counter() - begin
+            took += round_trip
+            self.round_trips_s.append(round_trip)
+        return took
+
+
+class PeerSteps:
+    """Steps of the published client, in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert self._read() == "ready"
+        self.run(5)
+
+    def run(self, steps: int) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line, "the peer's client ended"
+        return line
+
+
+class Sleeps:
+    """Nothing but sleep."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def run(self, steps: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(steps):
+            time.sleep(self._seconds)
+        return time.perf_counter() - begin
+
+
+@contextlib.contextmanager
+def serving(gym_id: str, *, max_sessions: int = 1100, workers: int = 1) -> Iterator[str]:
+    """Our server of a Gymnasium environment; gives its base URL."""
+    provider = ProcessProvider(gym=gym_id, max_sessions=max_sessions, workers=workers)
+    with provider as server:
+        yield server.base_url
+
+
+@contextlib.contextmanager
+def remote_vector(base_url: str, count: int, **keywords: Any) -> Iterator[VectorSteps]:
+    """Our vector environment."""
+    envs = gym.make_vec("openenv/remote", count, base_url=base_url, **keywords)
+    try:
+        yield VectorSteps(envs)
+    finally:
+        envs.close()
+
+
+@contextlib.contextmanager
+def local_vector(gym_id: str, count: int, kind: str, **keywords: Any) -> Iterator[VectorSteps]:
+    """Gymnasium's own vector environment, ``sync`` or ``async``."""
+    envs = gym.make_vec(gym_id, count, kind, **keywords)
+    try:
+        yield VectorSteps(envs)
+    finally:
+        envs.close()
+
+
+@contextlib.contextmanager
+def remote_single(base_url: str) -> Iterator[SingleSteps]:
+    """Our environment of one session."""
+    env = RemoteEnv(base_url)
+    try:
+        yield SingleSteps(env)
+    finally:
+        env.close()
+
+
+@contextlib.contextmanager
+def peer_server(kind: str) -> Iterator[str]:
+    """The published package's server; gives its base URL."""
+    port = _free_port()
+    command = [str(peer_python("gymnasium")), str(_PEER / "server.py"), kind, str(port)]
+    process = subprocess.Popen(command)
+    try:
+        base_url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(base_url, process)
+        yield base_url
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def peer_client(base_url: str, sessions: int) -> Iterator[PeerSteps]:
+    """The published package's client."""
+    command = [str(peer_python("gymnasium")), str(_PEER / "client.py"), base_url, str(sessions)]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield PeerSteps(process)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def echo_server(size: int) -> Iterator[Echoes]:
+    """A WebSocket server that sends back what comes, in a process of its own, and its client."""
+    port = _free_port()
+    command = [sys.executable, "-m", "benchmarks.echo", str(port)]
+    process = subprocess.Popen(command)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                client = Echoes(f"ws://127.0.0.1:{port}/", size)
+                break
+            except OSError:
+                assert process.poll() is None, "the echo server ended"
+                assert time.monotonic() < deadline, "the echo server did not come up"
+                time.sleep(0.1)
+        client.run(50)
+        yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def percentile_us(seconds: list[float], percent: float) -> float:
+    """A percentile of durations, in microseconds."""
+    return float(np.percentile(seconds, percent)) * 1e6
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

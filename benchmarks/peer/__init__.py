@@ -1,0 +1,1 @@
+"""What runs in the published package's own virtual environment."""

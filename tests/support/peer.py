@@ -1,0 +1,53 @@
+"""The published package, as a peer in a virtual environment of its own, kept between runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import platformdirs
+
+VERSION = "0.10.0"
+
+
+def peer_python(*extras: str) -> Path:
+    """The interpreter of an environment that has the published `openenv` and nothing of ours.
+
+    Args:
+        extras: Further packages; each set of them has an environment of its own.
+    """
+    tag = "-".join([f"openenv-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}", *extras])
+    venv = Path(platformdirs.user_cache_dir("openenv-gym", appauthor=False)) / "peers" / tag
+    python = venv / "bin" / "python"
+    ready = venv / "is-complete"
+    if not ready.exists():
+        uv = shutil.which("uv")
+        assert uv is not None, "uv makes the peer's environment: pip install uv"
+        shutil.rmtree(venv, ignore_errors=True)
+        # The user's own settings may say where packages come from.
+        env = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
+        for arguments in (
+            ["venv", "-q", "-p", sys.executable, str(venv)],
+            ["pip", "install", "-q", "-p", str(python), f"openenv=={VERSION}", *extras],
+        ):
+            subprocess.run([uv, *arguments], check=True, env=env)
+        ready.touch()
+    return python
+
+
+def wait_until_healthy(base_url: str, process: subprocess.Popen[bytes]) -> None:
+    """Waits for a server that was started; a minute at most."""
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, "the peer's server ended"
+        assert time.monotonic() < deadline, "the peer's server did not come up"
+        try:
+            with urllib.request.urlopen(f"{base_url}/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
