@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ def serve(
     elif path is not None:
         raise ConfigurationError(f"Serve the folder {path} or --gym {gym}, not both at once")
     else:
-        name = gym.rpartition("/")[2]
+        name = re.split("[/:]", gym)[-1]  # without the namespace, and without the module that registers it
         make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
 
     note: list[Path] = []

@@ -92,7 +92,7 @@ class Connection:
         """Sends a message; `receive` gets its answer. Takes and raises what `receive` does."""
         with self._dropped_after_a_failure(timeout_s, what):
             assert self._frames is not None
-            self._frames.raw.settimeout(timeout_s)
+            self._frames.set_timeout(timeout_s)
             # A server that refuses a session says why and hangs up. Sending then fails, but the refusal can
             # still be read: so a failure here is left for `receive` to find.
             with contextlib.suppress(ConnectionError):
@@ -117,7 +117,9 @@ class Connection:
             ProtocolError: The answer is a frame of another kind than the protocol's version has.
         """
         with self._dropped_after_a_failure(timeout_s, what):
-            return self._receive(time.monotonic() + timeout_s)
+            assert self._frames is not None
+            self._frames.set_timeout(timeout_s)
+            return self._receive()
 
     @contextlib.contextmanager
     def _dropped_after_a_failure(self, timeout_s: float, what: str) -> Iterator[None]:
@@ -143,9 +145,9 @@ class Connection:
             self.drop()
             raise
 
-    def _receive(self, deadline: float) -> Payload:
+    def _receive(self) -> Payload:
         assert self._frames is not None
-        opcode, payload = self._frames.receive(deadline)
+        opcode, payload = self._frames.receive()
         if (opcode is Opcode.BINARY) != self.is_v2:
             version = 2 if self.is_v2 else 1
             raise ProtocolError(
@@ -170,13 +172,13 @@ class Connection:
         with contextlib.suppress(SessionLostError, DeadlineExceededError, OSError, ProtocolError):
             self.send(farewell, timeout_s=LEAVE_TAKING_TIMEOUT_S, what="close")
             while time.monotonic() < deadline:
-                self._receive(deadline)
+                self._receive()
         self.drop()
 
     def hang_up(self) -> None:
         """Closes the connection, and says so."""
         if self._frames is not None and self.is_open:
-            self._frames.raw.settimeout(LEAVE_TAKING_TIMEOUT_S)
+            self._frames.set_timeout(LEAVE_TAKING_TIMEOUT_S)
             self._frames.say_goodbye()
         self.drop()
 

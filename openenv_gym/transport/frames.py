@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
 from enum import IntEnum
 
 import numpy as np
+
+from openenv_gym.transport.patience import Patience
 
 Payload = bytes | memoryview
 
@@ -65,6 +68,9 @@ class FrameSocket:
         raw: The connected socket, with or without TLS.
         is_client: Whether this is the client's side, which masks what it sends.
         max_size: The most bytes that a message received may have.
+
+    Attributes:
+        may_stay_awake: Whether the next message is expected soon, so that it is worth waiting for it awake.
     """
 
     def __init__(self, raw: socket.socket, *, is_client: bool, max_size: int) -> None:
@@ -75,6 +81,11 @@ class FrameSocket:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._sending = threading.Lock()
+        self._timeout_s: float | None = None
+        self.may_stay_awake = is_client
+        raw.settimeout(None)
+        has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
+        self._patience = Patience(raw) if has_kernel_timeouts else None
 
     @property
     def has_more(self) -> bool:
@@ -84,6 +95,20 @@ class FrameSocket:
         """
         pending = getattr(self.raw, "pending", None)  # TLS keeps some as well
         return self._end > self._start or (pending is not None and pending() > 0)
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long sending and receiving may wait for the other side; None waits for ever."""
+        if seconds == self._timeout_s:
+            return
+        self._timeout_s = seconds
+        if self._patience is None:
+            self.raw.settimeout(seconds)
+            return
+        # The kernel's own timeouts: with Python's, each call of the system is preceded by another that waits.
+        whole, part = divmod(seconds or 0.0, 1)
+        timeval = struct.pack("@ll", int(whole), int(part * 1e6) or (1 if seconds and not whole else 0))
+        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
 
     def send(self, payload: Payload, opcode: Opcode = Opcode.BINARY) -> None:
         """Sends a message.
@@ -104,17 +129,17 @@ class FrameSocket:
             head += key
             payload = _xor(payload, key)
         with self._sending:
-            if size < _LARGE:
-                self.raw.sendall(head + payload)
-            else:
-                self.raw.sendall(head)
-                self.raw.sendall(payload)
+            try:
+                if size < _LARGE:
+                    self.raw.sendall(head + payload)
+                else:
+                    self.raw.sendall(head)
+                    self.raw.sendall(payload)
+            except BlockingIOError as error:
+                raise TimeoutError("timed out") from error
 
-    def receive(self, deadline: float | None = None) -> tuple[Opcode, Payload]:
-        """The next text or binary message. Pings are answered on the way.
-
-        Args:
-            deadline: When to give up, by ``time.monotonic()``; None leaves it to the socket's own timeout.
+    def receive(self) -> tuple[Opcode, Payload]:
+        """The next text or binary message. Pings are answered on the way, and do not move the timeout.
 
         Raises:
             TimeoutError: Nothing came in time.
@@ -123,7 +148,7 @@ class FrameSocket:
             OSError: The socket is broken.
         """
         try:
-            return self._receive(deadline)
+            return self._receive()
         except BadFrameError as error:
             self.say_goodbye(error.code, str(error))
             raise
@@ -141,11 +166,12 @@ class FrameSocket:
             self.raw.shutdown(socket.SHUT_RDWR)
         self.raw.close()
 
-    def _receive(self, deadline: float | None) -> tuple[Opcode, Payload]:
+    def _receive(self) -> tuple[Opcode, Payload]:
+        self._deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         kind: Opcode | None = None
         parts: list[Payload] = []
         while True:
-            opcode, is_last, payload = self._frame(deadline, sum(map(len, parts)))
+            opcode, is_last, payload = self._frame(sum(map(len, parts)))
             if opcode >= Opcode.CLOSE:
                 self._control(opcode, payload)
                 continue
@@ -169,24 +195,24 @@ class FrameSocket:
             self.say_goodbye()
             raise PeerClosedError(code, bytes(payload[2:]).decode(errors="replace"))
 
-    def _frame(self, deadline: float | None, size_before: int) -> tuple[Opcode, bool, Payload]:
-        self._fill(2, deadline)
+    def _frame(self, size_before: int) -> tuple[Opcode, bool, Payload]:
+        self._fill(2)
         first, second = self._buffer[self._start], self._buffer[self._start + 1]
         size, head = second & 0x7F, 2
         is_masked = second & 0x80
         if size == 126:
             head = 4
-            self._fill(head, deadline)
+            self._fill(head)
             (size,) = struct.unpack_from("!H", self._buffer, self._start + 2)
         elif size == 127:
             head = 10
-            self._fill(head, deadline)
+            self._fill(head)
             (size,) = struct.unpack_from("!Q", self._buffer, self._start + 2)
         self._check(first, is_masked, size, size_before)
         if is_masked:
             head += 4
-            self._fill(head, deadline)
-        payload = self._payload(head, size, deadline)
+            self._fill(head)
+        payload = self._payload(head, size)
         if is_masked:
             payload = _xor(payload[4:], bytes(payload[:4]))
         return Opcode(first & 0x0F), bool(first & 0x80), payload
@@ -205,12 +231,12 @@ class FrameSocket:
                 CloseCode.TOO_BIG,
             )
 
-    def _payload(self, head: int, size: int, deadline: float | None) -> Payload:
+    def _payload(self, head: int, size: int) -> Payload:
         """The payload after a head that is in the buffer; with the masking key in front, if there is one."""
         key = 4 if not self._is_client else 0
         begin = self._start + head - key
         if head + size <= _BUFFER_SIZE:
-            self._fill(head + size, deadline)
+            self._fill(head + size)
             begin = self._start + head - key
             self._start += head + size
             return bytes(self._view[begin : self._start])
@@ -219,10 +245,10 @@ class FrameSocket:
         memory[:have] = self._view[begin : self._end]
         self._start = self._end = 0
         while have < len(memory):
-            have += self._read(memory[have:], deadline)
+            have += self._read(memory[have:])
         return memory
 
-    def _fill(self, count: int, deadline: float | None) -> None:
+    def _fill(self, count: int) -> None:
         """Reads until so many bytes are in the buffer."""
         if self._end - self._start >= count:
             return
@@ -233,14 +259,20 @@ class FrameSocket:
             self._buffer[:rest] = self._buffer[self._start : self._end]
             self._start, self._end = 0, rest
         while self._end - self._start < count:
-            self._end += self._read(self._view[self._end :], deadline)
+            self._end += self._read(self._view[self._end :])
 
-    def _read(self, memory: memoryview, deadline: float | None) -> int:
-        if deadline is not None:
-            self.raw.settimeout(max(deadline - time.monotonic(), 1e-3))
-        count = self.raw.recv_into(memory)
+    def _read(self, memory: memoryview) -> int:
+        try:
+            if self._patience is not None and self.may_stay_awake and self._start == self._end:
+                count = self._patience.receive_into(memory)
+            else:
+                count = self.raw.recv_into(memory)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
         if count == 0:
             raise PeerClosedError(CloseCode.NO_CODE, "")
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeoutError("timed out")
         return count
 
 

@@ -42,6 +42,7 @@ class Lane:
         self._contract = contract
         self._loop = loop
         self._slots: dict[int, Slot] = {}
+        self._is_idle = False  # whether all that was asked for last has been answered
         self._handlers: dict[type, Callable[[Any], None]] = {
             v2.Step: self._step,
             v2.Reset: self._reset,
@@ -64,7 +65,7 @@ class Lane:
             self._end(list(self._slots.values()))
 
     def _answer_next(self) -> None:
-        payload = self._port.receive()
+        payload = self._port.receive(is_expected=self._is_idle)
         self._arrived = perf_counter()
         try:
             request = v2.decode_request(payload)
@@ -122,6 +123,7 @@ class Lane:
             else:
                 slot.is_busy = True
                 slot.session.submit(_job(slot, work, argument, pending))
+        self._is_idle = len(fast) == len(numbers)
         done.extend([work(slot, argument) for slot, argument in fast])
         pending.add(done)
 

@@ -18,8 +18,8 @@ class NotBinaryError(ConnectionError):
 class Port(Protocol):
     """A WebSocket as a lane's thread uses it. Both methods block; either raises `OSError` at its end."""
 
-    def receive(self) -> Payload:
-        """The next binary message."""
+    def receive(self, *, is_expected: bool) -> Payload:
+        """The next binary message; ``is_expected`` says that nothing else is under way until it comes."""
 
     def send(self, payload: bytes) -> None:
         """Sends a binary message; any thread may."""
@@ -32,7 +32,8 @@ class SocketPort:
         self._frames = frames
         self.send = frames.send
 
-    def receive(self) -> Payload:
+    def receive(self, *, is_expected: bool) -> Payload:
+        self._frames.may_stay_awake = is_expected
         opcode, payload = self._frames.receive()
         if opcode is not Opcode.BINARY:
             raise NotBinaryError("a text frame came on a socket of version 2")
@@ -46,7 +47,7 @@ class AsgiPort:
         self._socket = socket
         self._loop = loop
 
-    def receive(self) -> Payload:
+    def receive(self, *, is_expected: bool) -> Payload:
         message = self._wait_for(self._socket.receive())
         if message["type"] == "websocket.disconnect":
             raise ConnectionResetError("the client left")
