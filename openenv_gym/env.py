@@ -15,7 +15,7 @@ from openenv_gym.errors import (
     ResetNeededError,
 )
 from openenv_gym.interface import excerpt, read_interface
-from openenv_gym.metrics import Metrics
+from openenv_gym.metrics import PARTS, SlotMetrics, parts_us
 from openenv_gym.remote import RemoteSession, connect
 from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.models import Override
@@ -108,7 +108,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.connect_timeout_s = connect_timeout_s
         self.message_timeout_s = message_timeout_s
         self._session: RemoteSession | None = None
-        self._times = Metrics(1)
+        self._metrics = SlotMetrics()
         self._steps = 0
         self._is_closed = False
         self._warned_of_seed = False
@@ -191,9 +191,10 @@ class RemoteEnv(gym.Env[Any, Any]):
             action, f"step {self._steps + 1}"
         )
         self._steps, self._shown = self._steps + 1, observation
-        self._times.add(0, perf_counter() - begin, times)
+        took_s = perf_counter() - begin
+        self._metrics.add(took_s, times)
         if self.report_times:
-            info["times_us"] = {part: float(us[0]) for part, us in self._times.last_us().items()}
+            info["times_us"] = dict(zip(PARTS, parts_us(took_s, times), strict=True))
         return observation, reward, terminated, truncated, info
 
     @property
@@ -204,8 +205,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             ``steps``, an int, and under ``environment``, ``server``, ``network`` and ``client`` the mean
             microseconds of each; `openenv_gym.metrics.Metrics` says what they are.
         """
-        means = {part: float(us[0]) for part, us in self._times.mean_us().items()}
-        return {"steps": int(self._times.steps[0]), **means}
+        return {"steps": self._metrics.steps, **self._metrics.mean_us()}
 
     def render(self) -> Any:
         """The last observation as the render mode has it; nothing is asked of the server.

@@ -15,13 +15,52 @@ class Times(NamedTuple):
         sent_at: When it had been sent, by ``time.perf_counter()``.
         received_at: When its answer had come.
         server_us: Microseconds that the server says it took, environment included; NaN where it does not.
-        environment_us: Microseconds that it says the environment took.
+        environment_us: Microseconds that it says the environment took; an array where it is several slots'.
     """
 
     sent_at: float
     received_at: float
     server_us: float = math.nan
-    environment_us: float = math.nan
+    environment_us: Any = math.nan
+
+
+PARTS = ("environment", "server", "network", "client")
+
+
+class SlotMetrics:
+    """The parts of one session's steps, summed up; `Metrics` says what they are."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._environment = self._server = self._network = self._client = 0.0
+
+    def add(self, whole_s: float, times: Times) -> None:
+        """Takes in a step that took ``whole_s`` seconds from the call to its return."""
+        environment, server, network, client = parts_us(whole_s, times)
+        self.steps += 1
+        self._environment += environment
+        self._server += server
+        self._network += network
+        self._client += client
+
+    def mean_us(self) -> dict[str, float]:
+        """The mean of each part over all steps, NaN before the first."""
+        sums = (self._environment, self._server, self._network, self._client)
+        return {
+            part: us / self.steps if self.steps else math.nan for part, us in zip(PARTS, sums, strict=True)
+        }
+
+
+def parts_us(whole_s: float, times: Times) -> tuple[float, float, float, float]:
+    """The microseconds of each of `PARTS`."""
+    wait_us = (times.received_at - times.sent_at) * 1e6
+    server_us = times.server_us
+    return (
+        times.environment_us,
+        server_us - times.environment_us,
+        wait_us if math.isnan(server_us) else wait_us - server_us,
+        whole_s * 1e6 - wait_us,
+    )
 
 
 class Metrics:
@@ -36,12 +75,10 @@ class Metrics:
         count: The number of slots.
     """
 
-    PARTS = ("environment", "server", "network", "client")
-
     def __init__(self, count: int) -> None:
         self.steps = np.zeros(count, np.int64)
-        self._sums = np.zeros((len(self.PARTS), count))
-        self._last = np.full((len(self.PARTS), count), np.nan)
+        self._sums = np.zeros((len(PARTS), count))
+        self._last = np.full((len(PARTS), count), np.nan)
 
     def add(self, slots: Any, whole_s: float, times: Times) -> None:
         """Takes in a step of some slots.
@@ -51,21 +88,16 @@ class Metrics:
             whole_s: Seconds from the call to its return.
             times: What is known of it; ``environment_us`` may be an array over the slots.
         """
-        wait_us = (times.received_at - times.sent_at) * 1e6
-        known_us = 0.0 if math.isnan(times.server_us) else times.server_us
         last = self._last
-        last[0, slots] = times.environment_us
-        last[1, slots] = times.server_us - times.environment_us
-        last[2, slots] = wait_us - known_us
-        last[3, slots] = whole_s * 1e6 - wait_us
+        last[0, slots], last[1, slots], last[2, slots], last[3, slots] = parts_us(whole_s, times)
         self.steps[slots] += 1
         self._sums[:, slots] += last[:, slots]
 
     def mean_us(self) -> dict[str, np.ndarray[Any, Any]]:
         """The mean of each part over all steps: arrays of float64 over the slots, NaN before the first."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return {part: self._sums[row] / self.steps for row, part in enumerate(self.PARTS)}
+            return {part: self._sums[row] / self.steps for row, part in enumerate(PARTS)}
 
     def last_us(self) -> dict[str, np.ndarray[Any, Any]]:
         """Each part of the last step: arrays of float64 over the slots."""
-        return {part: self._last[row].copy() for row, part in enumerate(self.PARTS)}
+        return {part: self._last[row].copy() for row, part in enumerate(PARTS)}

@@ -119,8 +119,8 @@ class LaneSession:
             return Taken(
                 observation,
                 float(result.rewards[0]),
-                bool(result.terminated[0]),
-                bool(result.truncated[0]),
+                result.terminated is not None and bool(result.terminated[0]),
+                result.truncated is not None and bool(result.truncated[0]),
                 result.infos[0][1] if result.infos else {},
                 Times(lane.sent_at, lane.received_at, result.server_us, float(result.environment_us[0])),
             )

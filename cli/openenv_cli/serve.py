@@ -105,7 +105,10 @@ def _from_gymnasium(env_id: str, gym_kwargs: list[str], max_sessions: int | None
 
     keywords = dict(_keyword(pair) for pair in gym_kwargs)
     try:
-        factory, models = gymnasium_factory(lambda: gymnasium.make(env_id, **keywords))
+        factory, models = gymnasium_factory(
+            # The checker is for an environment's author; here it would look at every step.
+            lambda: gymnasium.make(env_id, disable_env_checker=True, **keywords)
+        )
     except (gymnasium.error.Error, TypeError, ImportError) as error:
         raise ConfigurationError(f"Gymnasium cannot make {env_id}: {error}") from error
     return create_app(

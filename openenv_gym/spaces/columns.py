@@ -44,6 +44,9 @@ class Column(Protocol):
     def row(self, wire: Any, place: int) -> Any:
         """One element of a column, in fresh memory. Raises `SpaceError` where it does not fit."""
 
+    def surely_holds(self, batch: Any, count: int) -> bool:
+        """Whether a batch is quickly seen to hold elements of the space. If not, it may all the same."""
+
     def from_batch(self, batch: Any, count: int) -> Any:
         """The column of a batch."""
 
@@ -101,6 +104,9 @@ class ObjectColumn:
             raise SpaceError(f"{type(wire).__name__} is no column of {self.codec.space}")
         return self.codec.decode(wire[place])
 
+    def surely_holds(self, batch: Any, count: int) -> bool:
+        return False
+
     def from_batch(self, batch: Any, count: int) -> list[Any]:
         return [
             self.codec.encode(element) for element in iterate(batch_space(self.codec.space, count), batch)
@@ -154,6 +160,14 @@ class ArrayColumn(CodedColumn):
         self._check_array(wire, len(wire) if wire.ndim else 0)
         return wire[place] if self._is_number else np.array(wire[place])
 
+    def surely_holds(self, batch: Any, count: int) -> bool:
+        return (
+            type(batch) is np.ndarray
+            and batch.dtype == self.dtype
+            and batch.shape == (count, *self.shape)
+            and self._is_within_bounds(batch)
+        )
+
     def from_batch(self, batch: Any, count: int) -> Any:
         return np.ascontiguousarray(batch, self.dtype)
 
@@ -170,10 +184,13 @@ class ArrayColumn(CodedColumn):
         if not isinstance(wire, np.ndarray):
             return super().elements(wire, count)
         self._check_array(wire, count)
-        if not ((wire >= self._low) & (wire <= self._high)).all():
+        if not self._is_within_bounds(wire):
             raise SpaceError(f"Not all are elements of {self.codec.space}")
         # A copy, as the frame's memory is read-only, and an environment may write into its action.
         return list(wire.copy())
+
+    def _is_within_bounds(self, batch: np.ndarray[Any, Any]) -> bool:
+        return bool(((batch >= self._low) & (batch <= self._high)).all())
 
     def _check_array(self, wire: np.ndarray[Any, Any], count: int) -> None:
         shape = (count, *self.shape)
@@ -218,6 +235,9 @@ class DictColumn:
         if isinstance(wire, dict):
             return {name: column.row(self._part(wire, name), place) for name, column in self._columns.items()}
         return self.codec.decode(_payload(wire, place, self.codec))
+
+    def surely_holds(self, batch: Any, count: int) -> bool:
+        return False
 
     def from_batch(self, batch: Any, count: int) -> Any:
         return {name: column.from_batch(batch[name], count) for name, column in self._columns.items()}
@@ -283,6 +303,7 @@ class FieldColumn:
         self.put = column.put
         self.batch = column.batch
         self.take = column.take
+        self.surely_holds = column.surely_holds
 
     def write(self, wire: Any, batch: Any, rows: Rows) -> None:
         if isinstance(wire, dict) and self._name in wire:

@@ -6,11 +6,10 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 
 import websocket
 
-from openenv_gym.errors import DeadlineExceededError, ProtocolError, SessionLostError
+from openenv_gym.errors import DeadlineExceededError, EndpointError, ProtocolError, SessionLostError
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
 from openenv_gym.transport.http import not_openenv, unreachable
@@ -90,16 +89,19 @@ class Connection:
 
     def send(self, message: str | bytes, *, timeout_s: float, what: str) -> None:
         """Sends a message; `receive` gets its answer. Takes and raises what `receive` does."""
-        with self._dropped_after_a_failure(timeout_s, what):
-            assert self._frames is not None
-            self._frames.set_timeout(timeout_s)
+        frames = self._usable()
+        try:
+            frames.set_timeout(timeout_s)
+            if isinstance(message, bytes):
+                frames.send(message)
+            else:
+                frames.send(message.encode(), Opcode.TEXT)
+        except ConnectionError:
             # A server that refuses a session says why and hangs up. Sending then fails, but the refusal can
-            # still be read: so a failure here is left for `receive` to find.
-            with contextlib.suppress(ConnectionError):
-                if isinstance(message, bytes):
-                    self._frames.send(message)
-                else:
-                    self._frames.send(message.encode(), Opcode.TEXT)
+            # still be read: so this failure is left for `receive` to find.
+            return
+        except OSError as error:
+            raise self._dropped(error, timeout_s, what) from error
 
     def receive(self, *, timeout_s: float, what: str) -> Payload:
         """Waits for the answer to the message that was sent.
@@ -116,45 +118,39 @@ class Connection:
             SessionLostError: The connection broke.
             ProtocolError: The answer is a frame of another kind than the protocol's version has.
         """
-        with self._dropped_after_a_failure(timeout_s, what):
-            assert self._frames is not None
-            self._frames.set_timeout(timeout_s)
-            return self._receive()
+        frames = self._usable()
+        try:
+            frames.set_timeout(timeout_s)
+            opcode, payload = frames.receive()
+        except OSError as error:
+            raise self._dropped(error, timeout_s, what) from error
+        if (opcode is Opcode.BINARY) != self.is_v2:
+            self.drop()
+            raise ProtocolError(
+                f"{self.endpoint} sent a {opcode.name.lower()} frame, which version {2 if self.is_v2 else 1} "
+                "of the protocol does not have; the session is dropped"
+            )
+        return payload
 
-    @contextlib.contextmanager
-    def _dropped_after_a_failure(self, timeout_s: float, what: str) -> Iterator[None]:
-        if not self.is_open:
+    def _usable(self) -> FrameSocket:
+        if self._frames is None or self._process != os.getpid():
             raise SessionLostError(
                 f"The connection to {self.endpoint} is closed; call reset for a new session"
             )
-        try:
-            yield
-        except TimeoutError as error:
-            self.drop()
-            raise DeadlineExceededError(
+        return self._frames
+
+    def _dropped(self, error: OSError, timeout_s: float, what: str) -> EndpointError:
+        """Lets go of the socket after a failure; the error to raise for it."""
+        self.drop()
+        if isinstance(error, TimeoutError):
+            return DeadlineExceededError(
                 f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, as a "
                 "late answer could be mistaken for the next one; call reset for a new session."
-            ) from error
-        except OSError as error:
-            self.drop()
-            raise SessionLostError(
-                f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone; "
-                "call reset for a new session."
-            ) from error
-        except ProtocolError:
-            self.drop()
-            raise
-
-    def _receive(self) -> Payload:
-        assert self._frames is not None
-        opcode, payload = self._frames.receive()
-        if (opcode is Opcode.BINARY) != self.is_v2:
-            version = 2 if self.is_v2 else 1
-            raise ProtocolError(
-                f"{self.endpoint} sent a {opcode.name.lower()} frame, which version {version} of the "
-                "protocol does not have; the session is dropped"
             )
-        return payload
+        return SessionLostError(
+            f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone; "
+            "call reset for a new session."
+        )
 
     def close(self, farewell: str) -> None:
         """Ends the session and the connection. Safe to call again.
@@ -169,10 +165,10 @@ class Connection:
             return
         deadline = time.monotonic() + LEAVE_TAKING_TIMEOUT_S
         # Whatever fails here, the server is gone already, which is what closing is for.
-        with contextlib.suppress(SessionLostError, DeadlineExceededError, OSError, ProtocolError):
+        with contextlib.suppress(EndpointError):
             self.send(farewell, timeout_s=LEAVE_TAKING_TIMEOUT_S, what="close")
-            while time.monotonic() < deadline:
-                self._receive()
+            while (left_s := deadline - time.monotonic()) > 0:
+                self.receive(timeout_s=left_s, what="close")
         self.drop()
 
     def hang_up(self) -> None:

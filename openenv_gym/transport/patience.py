@@ -1,9 +1,9 @@
 """How a socket waits for its next message: awake for a moment, then asleep.
 
-A thread that sleeps in the kernel takes 20 to 60 microseconds to wake, and more on a virtual machine: longer than a
-whole step of a fast environment. So where messages come in quick succession, the socket is looked at again and
-again for a moment before the thread goes to sleep. At most half of the cores do so at a time, none where there is
-only one, and a socket whose messages take longer stops doing it.
+A thread that sleeps in the kernel takes 20 to 60 microseconds to wake, and more on a virtual machine: longer
+than a whole step of a fast environment. So where messages come in quick succession, the socket is looked at
+again and again for a moment before the thread goes to sleep. At most half of the cores do so at a time, none
+where there is only one, and a socket whose messages take longer stops doing it.
 """
 
 from __future__ import annotations

@@ -168,8 +168,8 @@ class LaneFleet:
             try:
                 batch.column.write(result.observations, batch.memory, rows)
                 batch.rewards[rows] = result.rewards
-                batch.terminated[rows] = result.terminated
-                batch.truncated[rows] = result.truncated
+                batch.terminated[rows] = False if result.terminated is None else result.terminated
+                batch.truncated[rows] = False if result.truncated is None else result.truncated
                 self._take_infos(result)
             except (SpaceError, ValueError, TypeError, IndexError) as misfit:
                 self._note(
@@ -178,7 +178,8 @@ class LaneFleet:
                 return
             batch.owes[rows], batch.is_ready[rows], batch.has_episode[rows] = False, True, True
             if not self._is_resetting:
-                times = Times(lane.sent_at, lane.received_at, result.server_us, result.environment_us)
+                environment_us = np.asarray(result.environment_us, np.float64)
+                times = Times(lane.sent_at, lane.received_at, result.server_us, environment_us)
                 self.times.append((rows, times))
         for refused in result.errors:
             is_lost = self._is_resetting or refused.code == ErrorCode.UNKNOWN_SESSION

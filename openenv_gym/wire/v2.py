@@ -123,20 +123,20 @@ class Result(_Message, tag="result"):
 
     Attributes:
         observations: A column over the slots.
-        rewards: Array of float64 and shape (k,).
-        terminated: Array of bool and shape (k,).
-        truncated: Array of bool and shape (k,).
+        rewards: A column of floats.
+        terminated: A column of bools; left out where all are false.
+        truncated: A column of bools; left out where all are false.
         infos: ``[place, info]`` for each slot that has one.
         final: Where episodes ended and were reset in the same step.
-        environment_us: Array of float32 and shape (k,): microseconds inside the environment.
+        environment_us: A column of floats: microseconds inside the environment.
         server_us: Microseconds from the request's arrival to this answer's leaving.
         errors: The slots in which it failed.
     """
 
     observations: Any
     rewards: Any
-    terminated: Any
-    truncated: Any
+    terminated: Any = None
+    truncated: Any = None
     infos: list[tuple[int, dict[str, Any]]] = []
     final: Final | None = None
     environment_us: Any = None

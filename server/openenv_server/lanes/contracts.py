@@ -7,7 +7,7 @@ environment has spaces, and goes without models here: its columns are checked an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -36,14 +36,8 @@ class Refusal(NamedTuple):
     details: dict[str, Any]
 
 
-class Taken(NamedTuple):
-    """What an environment made of an action."""
-
-    observation: Any
-    reward: float
-    terminated: bool
-    truncated: bool
-    info: dict[str, Any]
+# What an environment made of an action: observation, reward, terminated, truncated, info.
+Taken = tuple[Any, Any, bool, bool, dict[str, Any]]
 
 
 class Driver(Protocol):
@@ -78,12 +72,15 @@ class Contract(Protocol):
             SpaceError: It is no column over so many slots.
         """
 
-    def observations(self, observations: list[Any]) -> Any:
+    def observations(self, observations: Sequence[Any]) -> Any:
         """The column of what drivers observed.
 
         Raises:
             SpaceError: They do not fit together.
         """
+
+    def info(self, info: dict[str, Any]) -> dict[str, Any]:
+        """What a driver's info is on the wire."""
 
 
 class ModelDriver:
@@ -101,8 +98,8 @@ class ModelDriver:
     def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         arguments, seed_ignored = self._calls.reset_arguments(data)
         result = self._reset(**arguments)
-        taken = _taken(self._awaited(result) if self._calls.reset_is_async else result)
-        return taken.observation, {**taken.info, "seed_ignored": True} if seed_ignored else taken.info
+        observation, _, _, _, info = _taken(self._awaited(result) if self._calls.reset_is_async else result)
+        return observation, {**info, "seed_ignored": True} if seed_ignored else info
 
     def step(self, action: Any) -> Taken:
         result = self._step(action)
@@ -128,8 +125,11 @@ class ModelContract:
     def actions(self, column: Any, count: int) -> list[Any]:
         return [self._action(payload) for payload in payloads(column, count)]
 
-    def observations(self, observations: list[Any]) -> Any:
-        return observations
+    def observations(self, observations: Sequence[Any]) -> Any:
+        return list(observations)
+
+    def info(self, info: dict[str, Any]) -> dict[str, Any]:
+        return info
 
     def _action(self, payload: Any) -> Any:
         try:
@@ -145,21 +145,10 @@ class GymnasiumDriver:
 
     def __init__(self, environment: GymnasiumEnvironment) -> None:
         self._environment = environment
-        self._take = environment.take
+        self.step = environment.take
 
     def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        observation, info = self._environment.begin(**data)
-        return observation, plain_info(info, keep_arrays=True) if info else info
-
-    def step(self, action: Any) -> Taken:
-        observation, reward, terminated, truncated, info = self._take(action)
-        return Taken(
-            observation,
-            reward,
-            bool(terminated),
-            bool(truncated),
-            plain_info(info, keep_arrays=True) if info else info,
-        )
+        return self._environment.begin(**data)
 
     def render(self) -> Any:
         return self._environment.render()
@@ -184,8 +173,11 @@ class GymnasiumContract:
             # One by one, to find those that are refused.
             return [self._action(payload) for payload in payloads(column, count)]
 
-    def observations(self, observations: list[Any]) -> Any:
+    def observations(self, observations: Sequence[Any]) -> Any:
         return self._observations.from_elements(observations)
+
+    def info(self, info: dict[str, Any]) -> dict[str, Any]:
+        return plain_info(info, keep_arrays=True)
 
     def _action(self, payload: Any) -> Any:
         try:
@@ -218,4 +210,4 @@ def _taken(observation: Any) -> Taken:
     payload, reward, done, truncated, metadata = observation_parts(observation)
     metadata = to_jsonable_python(metadata, fallback=plain) if metadata else {}
     terminated, truncated = end_of_episode(done, truncated, metadata)
-    return Taken(payload, 0.0 if reward is None else float(reward), terminated, truncated, metadata)
+    return payload, 0.0 if reward is None else float(reward), terminated, truncated, metadata

@@ -17,8 +17,11 @@ from openenv_gym.wire.codes import ErrorCode
 from openenv_server.lanes.contracts import Contract, Refusal
 from openenv_server.lanes.pending import Done, Pending
 from openenv_server.lanes.ports import NotBinaryError, Port
-from openenv_server.lanes.slot import Outcome, Slot
+from openenv_server.lanes.slot import Slot
 from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
+
+# Up to so many numbers are faster to send and to read one by one than as an array.
+_FEW = 8
 
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
@@ -107,8 +110,8 @@ class Lane:
     ) -> None:
         """Has the slow slots work on their own threads, and the fast ones here meanwhile."""
         arrived = self._arrived
-        pending = Pending(len(numbers), min_ready, lambda done: self._send_result(request_id, done, arrived))
-        fast: list[tuple[Slot, Any]] = []
+        here: list[tuple[Slot, Any]] = []
+        elsewhere: list[tuple[Slot, Any]] = []
         done: list[Done] = []
         for number, argument in zip(numbers, arguments, strict=True):
             slot = self._slots.get(number)
@@ -119,12 +122,15 @@ class Lane:
             elif slot.is_busy:
                 done.append(slot.refused("A reset or a step is under way in this slot"))
             elif slot.is_fast:
-                fast.append((slot, argument))
+                here.append((slot, argument))
             else:
                 slot.is_busy = True
-                slot.session.submit(_job(slot, work, argument, pending))
-        self._is_idle = len(fast) == len(numbers)
-        done.extend([work(slot, argument) for slot, argument in fast])
+                elsewhere.append((slot, argument))
+        self._is_idle = not elsewhere
+        pending = Pending(len(numbers), min_ready, lambda done: self._send_result(request_id, done, arrived))
+        for slot, argument in elsewhere:
+            slot.session.submit(_job(slot, work, argument, pending))
+        done.extend([work(slot, argument) for slot, argument in here])
         pending.add(done)
 
     def _send_result(self, request_id: int, done: Sequence[Done], arrived: float) -> None:
@@ -136,29 +142,33 @@ class Lane:
                 for one in done:
                     self._send_result(request_id, [one], arrived)
                 return
-            log.error("what slot %d gave cannot be sent", done[0].slot, exc_info=error)
-            failure = v2.SlotError(
-                done[0].slot, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {}
-            )
+            number = done[0][0]
+            log.error("what slot %d gave cannot be sent", number, exc_info=error)
+            failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
             payload = self._result(request_id, [failure], arrived)
         self._send(payload)
 
     def _result(self, request_id: int, done: Sequence[Done], arrived: float) -> bytes:
         errors = [one for one in done if type(one) is v2.SlotError]
-        outcomes = [one for one in done if type(one) is Outcome] if errors else done
-        columns = list(zip(*outcomes, strict=True)) if outcomes else [()] * len(Outcome._fields)
-        slots, observations, rewards, terminated, truncated, infos, finals, seconds = columns
+        outcomes = [one for one in done if type(one) is not v2.SlotError] if errors else done
+        if not outcomes:
+            return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))
+        slots, observations, rewards, terminated, truncated, infos, finals, seconds = zip(
+            *outcomes, strict=True
+        )
+        numbers = list if len(slots) <= _FEW else np.array
+        contract = self._contract
         return v2.encode(
             v2.Result(
                 id=request_id,
                 slots=list(slots),
-                observations=self._contract.observations(list(observations)) if slots else [],
-                rewards=np.array(rewards, np.float64),
-                terminated=np.array(terminated, np.bool_),
-                truncated=np.array(truncated, np.bool_),
-                infos=[(place, info) for place, info in enumerate(infos) if info],
+                observations=contract.observations(observations),
+                rewards=numbers([float(reward) for reward in rewards]),
+                terminated=numbers([bool(flag) for flag in terminated]) if any(terminated) else None,
+                truncated=numbers([bool(flag) for flag in truncated]) if any(truncated) else None,
+                infos=[(place, contract.info(info)) for place, info in enumerate(infos) if info],
                 final=self._final(finals) if any(finals) else None,
-                environment_us=np.array(seconds, np.float32) * np.float32(1e6),
+                environment_us=numbers([second * 1e6 for second in seconds]),
                 server_us=(perf_counter() - arrived) * 1e6,
                 errors=errors,
             )
@@ -169,7 +179,7 @@ class Lane:
         return v2.Final(
             places=[place for place, _, _ in ended],
             observations=self._contract.observations([observation for _, observation, _ in ended]),
-            infos=[info for _, _, info in ended],
+            infos=[self._contract.info(info) for _, _, info in ended],
         )
 
     # --- everything else ------------------------------------------------------------------------------

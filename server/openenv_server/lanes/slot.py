@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from copy import deepcopy
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.v2 import Autoreset, SlotError
@@ -23,23 +22,10 @@ _IN_A_ROW = 2
 log = logging.getLogger("openenv_server")
 
 
-class Outcome(NamedTuple):
-    """What came of a reset or a step in one slot.
-
-    Attributes:
-        final: Where the episode ended and the next one began in the same step: the last observation and info
-            of the one that ended.
-        environment_s: Seconds inside the environment.
-    """
-
-    slot: int
-    observation: Any
-    reward: float
-    terminated: bool
-    truncated: bool
-    info: dict[str, Any]
-    final: tuple[Any, dict[str, Any]] | None
-    environment_s: float
+# What came of a reset or a step in a slot: its number, observation, reward, terminated, truncated, info; how
+# the episode ended that was reset in the same step (its last observation and info), or None; and the seconds
+# inside the environment. A plain tuple, as one is made for every step of every slot.
+Outcome = tuple[int, Any, Any, bool, bool, dict[str, Any], tuple[Any, dict[str, Any]] | None, float]
 
 
 class Slot:
@@ -66,6 +52,7 @@ class Slot:
         self.session = session
         self.is_fast = self.is_busy = False
         self._driver = driver
+        self._reset, self._take = driver.reset, driver.step
         self._may_move = driver.may_move
         self._resets_in_the_same_step = autoreset == "same_step"
         self._resets_in_the_next_step = autoreset == "next_step"
@@ -81,11 +68,49 @@ class Slot:
 
     def reset(self, data: dict[str, Any]) -> Outcome | SlotError:
         """Starts an episode; ``data`` is what the environment's reset takes."""
-        return self._guarded(self._reset, data)
+        begin = perf_counter()
+        try:
+            observation, info = self._reset(data)
+        except UnknownKeywordsError as error:
+            return self.refused(str(error))
+        except BaseException as error:
+            return self.failed(error)
+        self._steps, self._has_ended = 0, False
+        return self.number, observation, 0.0, False, False, info, None, perf_counter() - begin
 
     def step(self, action: Any) -> Outcome | SlotError:
         """Takes one action."""
-        return self._guarded(self._step, action)
+        if self._steps < 0:
+            return self.refused("No episode is under way: reset comes before step")
+        if self._has_ended and self._resets_in_the_next_step:
+            return self.reset({})
+        begin = perf_counter()
+        try:
+            observation, reward, terminated, truncated, info = self._take(action)
+        except BaseException as error:
+            return self.failed(error)
+        took = perf_counter() - begin
+        if self._may_move and (took > _SLOW_S if self.is_fast else took < _FAST_S):
+            self._in_a_row += 1
+            if self._in_a_row == _IN_A_ROW:
+                self.is_fast, self._in_a_row = not self.is_fast, 0
+        elif self._in_a_row:
+            self._in_a_row = 0
+        self._steps += 1
+        if self._steps == self._max_steps:
+            truncated = True
+        if not (terminated or truncated):
+            return self.number, observation, reward, False, False, info, None, took
+        self._has_ended = True
+        if not self._resets_in_the_same_step:
+            return self.number, observation, reward, terminated, truncated, info, None, took
+        # A copy, as the environment may write its next observation into the same memory.
+        final = deepcopy(observation), info
+        first = self.reset({})
+        if isinstance(first, SlotError):
+            return first
+        _, observation, _, _, _, info, _, reset_took = first
+        return self.number, observation, reward, terminated, truncated, info, final, took + reset_took
 
     def render(self) -> Any:
         """A picture, drawn on the session's thread.
@@ -100,52 +125,6 @@ class Slot:
         return SlotError(self.number, ErrorCode.VALIDATION_ERROR, message, details or {})
 
     def failed(self, error: BaseException) -> SlotError:
-        """The error for something that the environment raised."""
+        """The error for what the environment raised; also for what would end the thread (SystemExit)."""
+        log.error("the environment raised in slot %d", self.number, exc_info=error)
         return SlotError(self.number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
-
-    def _guarded(self, work: Callable[[Any], Outcome | SlotError], argument: Any) -> Outcome | SlotError:
-        try:
-            return work(argument)
-        except UnknownKeywordsError as error:
-            return self.refused(str(error))
-        except BaseException as error:
-            # Also what would end the thread (SystemExit): it is the environment's own failure.
-            log.error("the environment raised in slot %d", self.number, exc_info=error)
-            return self.failed(error)
-
-    def _reset(self, data: dict[str, Any]) -> Outcome:
-        begin = perf_counter()
-        observation, info = self._driver.reset(data)
-        self._steps, self._has_ended = 0, False
-        return Outcome(self.number, observation, 0.0, False, False, info, None, perf_counter() - begin)
-
-    def _step(self, action: Any) -> Outcome | SlotError:
-        if self._steps < 0:
-            return self.refused("No episode is under way: reset comes before step")
-        if self.resets_next:
-            return self._reset({})
-        begin = perf_counter()
-        observation, reward, terminated, truncated, info = self._driver.step(action)
-        took = perf_counter() - begin
-        if self._may_move:
-            self._place(took)
-        self._steps += 1
-        if self._steps == self._max_steps:
-            truncated = True
-        final = None
-        if terminated or truncated:
-            self._has_ended = True
-            if self._resets_in_the_same_step:
-                # A copy, as the environment may write its next observation into the same memory.
-                final = deepcopy(observation), info
-                first = self._reset({})
-                observation, info, took = first.observation, first.info, took + first.environment_s
-        return Outcome(self.number, observation, reward, terminated, truncated, info, final, took)
-
-    def _place(self, took: float) -> None:
-        if (took > _SLOW_S) if self.is_fast else (took < _FAST_S):
-            self._in_a_row += 1
-            if self._in_a_row == _IN_A_ROW:
-                self.is_fast, self._in_a_row = not self.is_fast, 0
-        else:
-            self._in_a_row = 0
