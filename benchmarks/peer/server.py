@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import uvicorn
+from pydantic import Field
 
 from openenv.core.env_server import create_app
 from openenv.core.env_server.interfaces import Environment
@@ -17,7 +18,7 @@ from openenv.core.env_server.types import Action, Observation, State
 class Push(Action):
     """One of a few buttons."""
 
-    action: int
+    action: int = Field(ge=0, le=1)
 
 
 class Poles(Observation):

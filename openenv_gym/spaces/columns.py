@@ -6,6 +6,7 @@ slots, a map from names to columns, or a list with one JSON payload a slot, as t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from gymnasium.vector.utils import batch_space, iterate
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codecs
+from openenv_gym.wire.arrays import LARGE, Attachments
 
 Rows = Sequence[int] | np.ndarray[Any, Any] | slice
 
@@ -50,8 +52,8 @@ class Column(Protocol):
     def from_batch(self, batch: Any, count: int) -> Any:
         """The column of a batch."""
 
-    def from_elements(self, elements: Sequence[Any]) -> Any:
-        """The column of elements. Raises `SpaceError` where one has another shape."""
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
+        """The column of elements; what is large is attached. Raises `SpaceError` where a shape is another."""
 
     def elements(self, wire: Any, count: int) -> list[Any]:
         """The elements of a column, each in its space. Raises `SpaceError` where one is not."""
@@ -112,7 +114,7 @@ class ObjectColumn:
             self.codec.encode(element) for element in iterate(batch_space(self.codec.space, count), batch)
         ]
 
-    def from_elements(self, elements: Sequence[Any]) -> Any:
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
         return [self.codec.encode(element) for element in elements]
 
     def elements(self, wire: Any, count: int) -> list[Any]:
@@ -146,6 +148,7 @@ class ArrayColumn(CodedColumn):
         super().__init__(codec)
         self._low, self._high = _bounds(codec.space)
         self._is_number = isinstance(codec, codecs.IntegerCodec)
+        self._nbytes = self.dtype.itemsize * math.prod(self.shape)
 
     def write(self, wire: Any, batch: Any, rows: Rows) -> None:
         if isinstance(wire, np.ndarray):
@@ -171,7 +174,9 @@ class ArrayColumn(CodedColumn):
     def from_batch(self, batch: Any, count: int) -> Any:
         return np.ascontiguousarray(batch, self.dtype)
 
-    def from_elements(self, elements: Sequence[Any]) -> Any:
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
+        if self._nbytes * len(elements) >= LARGE:
+            return attachments.attach([self._row(element) for element in elements])
         try:
             column = np.array(elements, self.dtype)
         except (TypeError, ValueError, OverflowError) as error:
@@ -188,6 +193,15 @@ class ArrayColumn(CodedColumn):
             raise SpaceError(f"Not all are elements of {self.codec.space}")
         # A copy, as the frame's memory is read-only, and an environment may write into its action.
         return list(wire.copy())
+
+    def _row(self, element: Any) -> np.ndarray[Any, Any]:
+        try:
+            row = np.ascontiguousarray(element, self.dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SpaceError(f"Not an element of {self.codec.space}: {error}") from error
+        if row.shape != self.shape:
+            raise SpaceError(f"The shape {row.shape} is not the one of {self.codec.space}")
+        return row
 
     def _is_within_bounds(self, batch: np.ndarray[Any, Any]) -> bool:
         return bool(((batch >= self._low) & (batch <= self._high)).all())
@@ -242,9 +256,9 @@ class DictColumn:
     def from_batch(self, batch: Any, count: int) -> Any:
         return {name: column.from_batch(batch[name], count) for name, column in self._columns.items()}
 
-    def from_elements(self, elements: Sequence[Any]) -> Any:
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
         return {
-            name: column.from_elements([element[name] for element in elements])
+            name: column.from_elements([element[name] for element in elements], attachments)
             for name, column in self._columns.items()
         }
 
@@ -284,8 +298,8 @@ class TupleColumn(DictColumn):
     def from_batch(self, batch: Any, count: int) -> Any:
         return super().from_batch(_numbered(batch), count)
 
-    def from_elements(self, elements: Sequence[Any]) -> Any:
-        return super().from_elements([_numbered(element) for element in elements])
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
+        return super().from_elements([_numbered(element) for element in elements], attachments)
 
     def elements(self, wire: Any, count: int) -> list[Any]:
         elements = super().elements(wire, count)
@@ -322,8 +336,8 @@ class FieldColumn:
     def from_batch(self, batch: Any, count: int) -> Any:
         return {self._name: self._column.from_batch(batch, count)}
 
-    def from_elements(self, elements: Sequence[Any]) -> Any:
-        return {self._name: self._column.from_elements(elements)}
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
+        return {self._name: self._column.from_elements(elements, attachments)}
 
     def elements(self, wire: Any, count: int) -> list[Any]:
         if isinstance(wire, dict) and self._name in wire:

@@ -87,15 +87,15 @@ class Connection:
         """Whether there is something to read already, which `raw_socket` does not tell of."""
         return self._frames is not None and self._frames.has_more
 
-    def send(self, message: str | bytes, *, timeout_s: float, what: str) -> None:
-        """Sends a message; `receive` gets its answer. Takes and raises what `receive` does."""
+    def send(self, message: str | list[Payload], *, timeout_s: float, what: str) -> None:
+        """Sends a text, or the parts of a binary message; `receive` gets the answer. Raises what it does."""
         frames = self._usable()
         try:
             frames.set_timeout(timeout_s)
-            if isinstance(message, bytes):
-                frames.send(message)
+            if isinstance(message, str):
+                frames.send(message.encode(), opcode=Opcode.TEXT)
             else:
-                frames.send(message.encode(), Opcode.TEXT)
+                frames.send(*message)
         except ConnectionError:
             # A server that refuses a session says why and hangs up. Sending then fails, but the refusal can
             # still be read: so this failure is left for `receive` to find.

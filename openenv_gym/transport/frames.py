@@ -1,7 +1,7 @@
 """WebSocket messages over a connected socket (RFC 6455), after the handshake.
 
-A message is received with one call of the system where it is small, and straight into its own memory where
-it is large.
+A small message is received with one call of the system. A large one is received into memory that is kept, and is
+sent from where it is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Payload = bytes | memoryview
 
 _BUFFER_SIZE = 1 << 16
 _LARGE = 1 << 12
+_MOST_PARTS = 512  # of the 1024 that a call of the system takes
 
 
 class Opcode(IntEnum):
@@ -84,8 +85,9 @@ class FrameSocket:
         self._timeout_s: float | None = None
         self.may_stay_awake = is_client
         raw.settimeout(None)
-        has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
-        self._patience = Patience(raw) if has_kernel_timeouts else None
+        self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
+        self._patience = Patience(raw)
+        self._large = np.empty(0, np.uint8).data
 
     @property
     def has_more(self) -> bool:
@@ -101,7 +103,7 @@ class FrameSocket:
         if seconds == self._timeout_s:
             return
         self._timeout_s = seconds
-        if self._patience is None:
+        if not self._has_kernel_timeouts:
             self.raw.settimeout(seconds)
             return
         # The kernel's own timeouts: with Python's, each call of the system is preceded by another that waits.
@@ -110,13 +112,13 @@ class FrameSocket:
         self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
         self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
 
-    def send(self, payload: Payload, opcode: Opcode = Opcode.BINARY) -> None:
-        """Sends a message.
+    def send(self, *parts: Payload, opcode: Opcode = Opcode.BINARY) -> None:
+        """Sends a message, whose parts follow each other.
 
         Raises:
             OSError: The socket is broken, or its timeout over (`TimeoutError`).
         """
-        size = len(payload)
+        size = sum(map(len, parts))
         masked = 0x80 if self._is_client else 0
         if size < 126:
             head = struct.pack("!BB", 0x80 | opcode, masked | size)
@@ -127,19 +129,29 @@ class FrameSocket:
         if masked:
             key = os.urandom(4)
             head += key
-            payload = _xor(payload, key)
+            parts = (_xor(parts[0] if len(parts) == 1 else b"".join(parts), key),)
         with self._sending:
             try:
-                if size < _LARGE:
-                    self.raw.sendall(head + payload)
+                if size < _LARGE or not self._has_kernel_timeouts:
+                    self.raw.sendall(b"".join((head, *parts)))
                 else:
-                    self.raw.sendall(head)
-                    self.raw.sendall(payload)
+                    self._send_gathered([head, *parts])
             except BlockingIOError as error:
                 raise TimeoutError("timed out") from error
 
+    def _send_gathered(self, parts: list[Payload]) -> None:
+        """Sends parts without joining them."""
+        while parts:
+            sent = self.raw.sendmsg(parts[:_MOST_PARTS])
+            while parts and sent >= len(parts[0]):
+                sent -= len(parts.pop(0))
+            if sent:
+                parts[0] = memoryview(parts[0])[sent:]
+
     def receive(self) -> tuple[Opcode, Payload]:
         """The next text or binary message. Pings are answered on the way, and do not move the timeout.
+
+        A large message is in memory that the next one overwrites.
 
         Raises:
             TimeoutError: Nothing came in time.
@@ -156,7 +168,7 @@ class FrameSocket:
     def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """Sends a close frame, where the other side can still be told."""
         try:
-            self.send(struct.pack("!H", code) + reason.encode()[:120], Opcode.CLOSE)
+            self.send(struct.pack("!H", code) + reason.encode()[:120], opcode=Opcode.CLOSE)
         except OSError:
             return  # it has gone already
 
@@ -189,7 +201,7 @@ class FrameSocket:
 
     def _control(self, opcode: Opcode, payload: Payload) -> None:
         if opcode is Opcode.PING:
-            self.send(payload, Opcode.PONG)
+            self.send(payload, opcode=Opcode.PONG)
         elif opcode is Opcode.CLOSE:
             code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else CloseCode.NO_CODE
             self.say_goodbye()
@@ -240,7 +252,9 @@ class FrameSocket:
             begin = self._start + head - key
             self._start += head + size
             return bytes(self._view[begin : self._start])
-        memory = np.empty(key + size, np.uint8).data
+        if len(self._large) < key + size:
+            self._large = np.empty(key + size, np.uint8).data
+        memory = self._large[: key + size]
         have = self._end - begin
         memory[:have] = self._view[begin : self._end]
         self._start = self._end = 0
@@ -263,7 +277,7 @@ class FrameSocket:
 
     def _read(self, memory: memoryview) -> int:
         try:
-            if self._patience is not None and self.may_stay_awake and self._start == self._end:
+            if self._has_kernel_timeouts and self.may_stay_awake and self._start == self._end:
                 count = self._patience.receive_into(memory)
             else:
                 count = self.raw.recv_into(memory)

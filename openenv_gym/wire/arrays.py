@@ -1,31 +1,72 @@
-"""NumPy arrays in msgpack: extension type 1, dtype, shape and the raw bytes.
+"""NumPy arrays in msgpack, by two extension types.
 
-A byte each for the dtype's kind (ASCII ``b``, ``i``, ``u`` or ``f``, as NumPy has it), its size in bytes and
-the number of dimensions; four bytes a dimension, little-endian; then the items in C order, little-endian.
+Type 1 is an array: a head, then the items in C order, little-endian. The head is a byte each for the dtype's
+kind (ASCII ``b``, ``i``, ``u`` or ``f``, as NumPy has it), its size in bytes and the number of dimensions, then
+four bytes for each dimension, little-endian.
+
+Type 2 is an attached array, whose items travel behind the message so that nobody copies them on the way: the
+head, then eight bytes with the place of its first item among the attached bytes.
 """
 
 from __future__ import annotations
 
+import math
 import struct
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+Array = np.ndarray[Any, Any]
+
 EXTENSION = 1
+ATTACHED_EXTENSION = 2
+
+# Columns of at least so many bytes are attached.
+LARGE = 1 << 14
 
 _MOST_DIMENSIONS = 32
-_KINDS = frozenset("biuf")
 _SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
+_PLACE = struct.Struct("<Q")
 
 
-def is_array_of_numbers(value: np.ndarray[Any, Any] | np.generic) -> bool:
+class Attached(NamedTuple):
+    """An attached array, as its extension tells of it."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    place: int
+
+
+class Attachments:
+    """The items that travel behind one message.
+
+    Attributes:
+        parts: Their memory, in order.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[memoryview] = []
+        self._size = 0
+
+    def attach(self, rows: Sequence[Array]) -> msgspec.msgpack.Ext:
+        """Attaches contiguous arrays of one dtype and shape, as one array with a leading axis over them."""
+        first = rows[0]
+        place = self._size
+        self.parts.extend(row.reshape(-1).data.cast("B") for row in rows)
+        self._size += first.nbytes * len(rows)
+        head = _head(first.dtype.kind, first.itemsize, (len(rows), *first.shape))
+        return msgspec.msgpack.Ext(ATTACHED_EXTENSION, head + _PLACE.pack(place))
+
+
+def is_array_of_numbers(value: Array | np.generic) -> bool:
     """Whether `pack` takes it."""
-    return value.dtype.kind in _KINDS and value.dtype.itemsize <= 8
+    return value.dtype.kind in _SIZES and value.dtype.itemsize in _SIZES[value.dtype.kind]
 
 
-def pack(array: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
+def pack(array: Array) -> msgspec.msgpack.Ext:
     """An array of bools, integers or floats as a msgpack extension.
 
     Raises:
@@ -38,36 +79,54 @@ def pack(array: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
         )
     if dtype.byteorder == ">":
         array = array.astype(dtype.newbyteorder("<"))
-    head = _head(array.ndim).pack(dtype.kind.encode(), dtype.itemsize, array.ndim, *array.shape)
-    return msgspec.msgpack.Ext(EXTENSION, head + array.tobytes())
+    return msgspec.msgpack.Ext(EXTENSION, _head(dtype.kind, dtype.itemsize, array.shape) + array.tobytes())
 
 
-def unpack(data: memoryview) -> np.ndarray[Any, Any] | np.generic:
-    """The array of an extension's data, a view into them; a NumPy scalar where the shape is ().
+def unpack(code: int, data: memoryview) -> Array | np.generic | Attached:
+    """What an extension stands for: an array in fresh memory, a NumPy scalar where the shape is ().
 
     Raises:
-        ValueError: The data are not what `pack` makes.
+        ValueError: It is not what `pack` and `Attachments.attach` make.
     """
     try:
-        kind, size, dimensions = chr(data[0]), data[1], data[2]
-        if dimensions > _MOST_DIMENSIONS or size not in _SIZES.get(kind, ()):
-            raise ValueError(
-                f"no array has {dimensions} dimensions, the kind {kind!r} and items of {size} bytes"
-            )
-        head = _head(dimensions)
-        shape = head.unpack_from(data)[3:]
-        array = np.frombuffer(data, _dtype(kind, size), offset=head.size).reshape(shape)
+        dtype, shape, end = _read_head(data)
+        if code == ATTACHED_EXTENSION:
+            return Attached(dtype, shape, *_PLACE.unpack_from(data, end))
     except (IndexError, struct.error) as error:
         raise ValueError(f"an array's head is cut off: {error}") from error
-    scalar: np.ndarray[Any, Any] | np.generic = array if shape else array[()]
-    return scalar
+    if code != EXTENSION:
+        raise ValueError(f"there is no extension type {code}")
+    if len(data) - end != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} and {dtype} does not have {len(data) - end} bytes")
+    array = np.ndarray(shape, dtype, data, end)
+    return array.copy() if shape else dtype.type(array[()])
 
 
-@cache
-def _head(dimensions: int) -> struct.Struct:
-    return struct.Struct(f"<cBB{dimensions}I")
+def look_up(attached: Attached, items: memoryview) -> Array:
+    """An attached array: a view of the bytes behind the message.
+
+    Raises:
+        ValueError: They end before it does.
+    """
+    try:
+        return np.ndarray(attached.shape, attached.dtype, items, attached.place)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"the attached array {attached} is not there: {error}") from error
 
 
-@cache
+def _read_head(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    kind, size, dimensions = chr(data[0]), data[1], data[2]
+    if dimensions > _MOST_DIMENSIONS or size not in _SIZES.get(kind, ()):
+        raise ValueError(f"no array has {dimensions} dimensions, the kind {kind!r} and items of {size} bytes")
+    shape = struct.unpack_from(f"<{dimensions}I", data, 3)
+    return _dtype(kind, size), shape, 3 + 4 * dimensions
+
+
+@lru_cache(256)
+def _head(kind: str, size: int, shape: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<cBB{len(shape)}I", kind.encode(), size, len(shape), *shape)
+
+
+@lru_cache(16)
 def _dtype(kind: str, size: int) -> np.dtype[Any]:
     return np.dtype(f"<{kind}{size}")

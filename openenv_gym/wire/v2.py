@@ -7,6 +7,7 @@ the slots, a map from names to columns, or a list with one payload a slot.
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -14,12 +15,14 @@ import numpy as np
 
 from openenv_gym.errors import ProtocolError
 from openenv_gym.wire import arrays
+from openenv_gym.wire.arrays import Attachments
 
 SUBPROTOCOL = "openenv.v2"
 
 # Beside the accepted handshake: "1/2" is the second of two worker processes.
 WORKER_HEADER = "x-openenv-worker"
 
+Payload = bytes | memoryview
 Autoreset = Literal["next_step", "same_step", "disabled"]
 
 
@@ -180,44 +183,84 @@ class BadMessageError(ProtocolError):
         super().__init__(message)
 
 
-def encode(message: Request | Answer) -> bytes:
-    """A message as the payload of a binary frame.
+def encode(message: Request | Answer, attachments: Attachments | None = None) -> list[Payload]:
+    """A message as the parts of a binary frame's payload.
+
+    Args:
+        message: The message.
+        attachments: What its attached arrays were attached to.
 
     Raises:
         TypeError: Something in it cannot be sent.
         OverflowError: An integer in it has more than 64 bits.
     """
-    return _encoder.encode(message)
+    body = _encoder.encode(message)
+    size = len(body)
+    if attachments is None or not attachments.parts:
+        return [_SIZE.pack(size) + body]
+    padding = bytes(_attachments_begin(size) - _SIZE.size - size)
+    return [_SIZE.pack(size) + body + padding, *attachments.parts]
 
 
-def decode_request(payload: bytes | memoryview) -> Request:
-    """Reads a client's message. Its arrays are views into the payload.
+def decode_request(payload: Payload) -> Request:
+    """Reads a client's message. Attached arrays are views into the payload.
 
     Raises:
         BadMessageError: It is none.
     """
-    request: Request = _decode(_request_decoder, payload)
+    request: Request
+    request, items = _decode(_request_decoder, payload)
+    if items is not None and type(request) is Step:
+        request.actions = _attached(request.actions, items)
     return request
 
 
-def decode_answer(payload: bytes | memoryview) -> Answer:
-    """Reads a server's message. Its arrays are views into the payload.
+def decode_answer(payload: Payload) -> Answer:
+    """Reads a server's message. Attached arrays are views into the payload.
 
     Raises:
         BadMessageError: It is none.
     """
-    answer: Answer = _decode(_answer_decoder, payload)
+    answer: Answer
+    answer, items = _decode(_answer_decoder, payload)
+    if items is not None and type(answer) is Result:
+        answer.observations = _attached(answer.observations, items)
+        if answer.final is not None:
+            answer.final.observations = _attached(answer.final.observations, items)
     return answer
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Any], payload: bytes | memoryview) -> Any:
+def _decode(decoder: msgspec.msgpack.Decoder[Any], payload: Payload) -> tuple[Any, memoryview | None]:
+    """The message, and the bytes behind it, if there are any."""
     try:
-        return decoder.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        (size,) = _SIZE.unpack_from(payload)
+        whole = memoryview(payload)
+        message = decoder.decode(whole[_SIZE.size : _SIZE.size + size])
+    except (msgspec.MsgspecError, ValueError, RecursionError, struct.error) as error:
+        text = str(error)
         raise BadMessageError(
-            f"Not a message of version 2: {error}",
-            is_unknown_type="`$.type`" in str(error) or "field `type`" in str(error),
+            f"Not a message of version 2: {text}",
+            is_unknown_type="`$.type`" in text or "field `type`" in text,
         ) from error
+    begin = _attachments_begin(size)
+    return message, whole[begin:] if len(whole) > begin else None
+
+
+def _attachments_begin(size: int) -> int:
+    """Where attached bytes begin behind a body of a size: at the next multiple of eight."""
+    return -(-(_SIZE.size + size) // 8) * 8
+
+
+def _attached(column: Any, items: memoryview) -> Any:
+    """A column with its attached arrays in their places."""
+    if isinstance(column, dict):
+        return {name: _attached(part, items) for name, part in column.items()}
+    if type(column) is not arrays.Attached:
+        return column
+    try:
+        return arrays.look_up(column, items)
+    except ValueError as error:
+        raise BadMessageError(f"Not a message of version 2: {error}", is_unknown_type=False) from error
 
 
 def _encode_other(value: Any) -> Any:
@@ -228,12 +271,7 @@ def _encode_other(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be sent")
 
 
-def _decode_extension(code: int, data: memoryview) -> Any:
-    if code != arrays.EXTENSION:
-        raise ValueError(f"there is no extension type {code}")
-    return arrays.unpack(data)
-
-
+_SIZE = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
-_request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=_decode_extension)
-_answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=_decode_extension)
+_request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=arrays.unpack)
+_answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=arrays.unpack)

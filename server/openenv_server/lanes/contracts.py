@@ -18,6 +18,7 @@ from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
+from openenv_gym.wire.arrays import Attachments
 from openenv_server.calls import Calls, in_words, plain_errors
 from openenv_server.gymnasium_environment import (
     GymnasiumEnvironment,
@@ -72,8 +73,8 @@ class Contract(Protocol):
             SpaceError: It is no column over so many slots.
         """
 
-    def observations(self, observations: Sequence[Any]) -> Any:
-        """The column of what drivers observed.
+    def observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
+        """The column of what drivers observed; what is large is attached.
 
         Raises:
             SpaceError: They do not fit together.
@@ -125,7 +126,7 @@ class ModelContract:
     def actions(self, column: Any, count: int) -> list[Any]:
         return [self._action(payload) for payload in payloads(column, count)]
 
-    def observations(self, observations: Sequence[Any]) -> Any:
+    def observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
         return list(observations)
 
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -173,8 +174,8 @@ class GymnasiumContract:
             # One by one, to find those that are refused.
             return [self._action(payload) for payload in payloads(column, count)]
 
-    def observations(self, observations: Sequence[Any]) -> Any:
-        return self._observations.from_elements(observations)
+    def observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
+        return self._observations.from_elements(observations, attachments)
 
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
         return plain_info(info, keep_arrays=True)

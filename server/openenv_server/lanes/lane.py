@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from openenv_gym.errors import SpaceError
+from openenv_gym.transport.frames import Payload
 from openenv_gym.wire import v2
+from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.lanes.contracts import Contract, Refusal
 from openenv_server.lanes.pending import Done, Pending
@@ -148,7 +150,7 @@ class Lane:
             payload = self._result(request_id, [failure], arrived)
         self._send(payload)
 
-    def _result(self, request_id: int, done: Sequence[Done], arrived: float) -> bytes:
+    def _result(self, request_id: int, done: Sequence[Done], arrived: float) -> list[Payload]:
         errors = [one for one in done if type(one) is v2.SlotError]
         outcomes = [one for one in done if type(one) is not v2.SlotError] if errors else done
         if not outcomes:
@@ -157,28 +159,33 @@ class Lane:
             *outcomes, strict=True
         )
         numbers = list if len(slots) <= _FEW else np.array
-        contract = self._contract
+        contract, attachments = self._contract, Attachments()
         return v2.encode(
             v2.Result(
                 id=request_id,
                 slots=list(slots),
-                observations=contract.observations(observations),
+                observations=contract.observations(observations, attachments),
                 rewards=numbers([float(reward) for reward in rewards]),
                 terminated=numbers([bool(flag) for flag in terminated]) if any(terminated) else None,
                 truncated=numbers([bool(flag) for flag in truncated]) if any(truncated) else None,
                 infos=[(place, contract.info(info)) for place, info in enumerate(infos) if info],
-                final=self._final(finals) if any(finals) else None,
+                final=self._final(finals, attachments) if any(finals) else None,
                 environment_us=numbers([second * 1e6 for second in seconds]),
                 server_us=(perf_counter() - arrived) * 1e6,
                 errors=errors,
-            )
+            ),
+            attachments,
         )
 
-    def _final(self, finals: Sequence[tuple[Any, dict[str, Any]] | None]) -> v2.Final:
+    def _final(
+        self, finals: Sequence[tuple[Any, dict[str, Any]] | None], attachments: Attachments
+    ) -> v2.Final:
         ended = [(place, *final) for place, final in enumerate(finals) if final is not None]
         return v2.Final(
             places=[place for place, _, _ in ended],
-            observations=self._contract.observations([observation for _, observation, _ in ended]),
+            observations=self._contract.observations(
+                [observation for _, observation, _ in ended], attachments
+            ),
             infos=[self._contract.info(info) for _, _, info in ended],
         )
 
@@ -258,9 +265,9 @@ class Lane:
     def _fail(self, request_id: int | None, code: ErrorCode, message: str) -> None:
         self._send(v2.encode(v2.Failed(code=code, message=message, id=request_id)))
 
-    def _send(self, payload: bytes) -> None:
+    def _send(self, parts: list[Payload]) -> None:
         try:
-            self._port.send(payload)
+            self._port.send(*parts)
         except OSError as error:
             log.debug("a client left before its answer: %s", error)
 

@@ -21,7 +21,7 @@ class Port(Protocol):
     def receive(self, *, is_expected: bool) -> Payload:
         """The next binary message; ``is_expected`` says that nothing else is under way until it comes."""
 
-    def send(self, payload: bytes) -> None:
+    def send(self, *parts: Payload) -> None:
         """Sends a binary message; any thread may."""
 
 
@@ -30,7 +30,9 @@ class SocketPort:
 
     def __init__(self, frames: FrameSocket) -> None:
         self._frames = frames
-        self.send = frames.send
+
+    def send(self, *parts: Payload) -> None:
+        self._frames.send(*parts)
 
     def receive(self, *, is_expected: bool) -> Payload:
         self._frames.may_stay_awake = is_expected
@@ -56,9 +58,9 @@ class AsgiPort:
             raise NotBinaryError("a text frame came on a socket of version 2")
         return payload
 
-    def send(self, payload: bytes) -> None:
+    def send(self, *parts: Payload) -> None:
         try:
-            self._wait_for(self._socket.send_bytes(payload))
+            self._wait_for(self._socket.send_bytes(b"".join(parts)))
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionResetError("the client left") from error
 
