@@ -1,7 +1,7 @@
 """WebSocket messages over a connected socket (RFC 6455), after the handshake.
 
-A small message is received with one call of the system. A large one is received into memory that is kept, and is
-sent from where it is.
+A small message is received with one call of the system. A large one is received into memory that is kept, and
+is sent from where it is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """NumPy arrays in msgpack, by two extension types.
 
 Type 1 is an array: a head, then the items in C order, little-endian. The head is a byte each for the dtype's
-kind (ASCII ``b``, ``i``, ``u`` or ``f``, as NumPy has it), its size in bytes and the number of dimensions, then
-four bytes for each dimension, little-endian.
+kind (ASCII ``b``, ``i``, ``u`` or ``f``, as NumPy has it), its size in bytes and the number of dimensions,
+then four bytes for each dimension, little-endian.
 
 Type 2 is an attached array, whose items travel behind the message so that nobody copies them on the way: the
 head, then eight bytes with the place of its first item among the attached bytes.
