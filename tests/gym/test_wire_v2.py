@@ -1,0 +1,152 @@
+"""Version 2's messages: the published test vectors, and what is no message."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openenv_gym.wire import arrays, v2
+from openenv_gym.wire.arrays import Attachments
+
+VECTORS = Path(__file__).parents[2] / "docs" / "protocol-v2-vectors.json"
+KINDS = {kind.__struct_config__.tag: kind for kind in (*v2.Request.__args__, *v2.Answer.__args__)}
+
+
+def described(value: Any) -> Any:
+    """A message's part as JSON, arrays described."""
+    if isinstance(value, np.ndarray | np.generic):
+        return {"array": value.dtype.name, "shape": list(value.shape), "items": np.ravel(value).tolist()}
+    if isinstance(value, dict):
+        return {name: described(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [described(part) for part in value]
+    return value
+
+
+def built(value: Any, attachments: Attachments, *, attach: bool) -> Any:
+    """The part that a description stands for; the arrays marked so are attached."""
+    if isinstance(value, dict) and "array" in value:
+        array = np.array(value["items"], value["array"]).reshape(value["shape"])
+        return attachments.attach(list(array)) if attach else array if array.shape else array[()]
+    if isinstance(value, dict):
+        return {name: built(part, attachments, attach=attach) for name, part in value.items()}
+    if isinstance(value, list):
+        return [built(part, attachments, attach=attach) for part in value]
+    return value
+
+
+def as_json(message: Any) -> dict[str, Any]:
+    fields = {name: getattr(message, name) for name in message.__struct_fields__}
+    if isinstance(fields.get("final"), v2.Final):
+        fields["final"] = {name: getattr(message.final, name) for name in v2.Final.__struct_fields__}
+    return {"type": message.__struct_config__.tag, **described(fields)}
+
+
+@pytest.mark.parametrize("vector", json.loads(VECTORS.read_text()), ids=lambda vector: vector["name"])
+def test_vectors(vector: dict[str, Any]) -> None:
+    payload = bytes.fromhex(vector["frame"])
+    kind = KINDS[vector["message"]["type"]]
+    decode = v2.decode_request if kind in v2.Request.__args__ else v2.decode_answer
+    message = decode(payload)
+    decoded = as_json(message)
+    assert {name: decoded[name] for name in vector["message"]} == vector["message"]
+    attachments = Attachments()
+    fields = built(
+        {name: part for name, part in vector["message"].items() if name != "type"},
+        attachments,
+        attach=vector.get("attached", False),
+    )
+    if isinstance(fields.get("final"), dict):
+        fields["final"] = v2.Final(**fields["final"])
+    if "errors" in fields:
+        fields["errors"] = [v2.SlotError(*error) for error in fields["errors"]]
+    assert b"".join(v2.encode(kind(**fields), attachments)) == payload
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason", "is_unknown_type"),
+    [
+        (b"", "requires a buffer", False),
+        (b"\x05\x00\x00\x00\x80", "Object missing required field `type`", True),
+        (msgspec.msgpack.encode({"type": "dance"}), "'dance'", True),
+        (msgspec.msgpack.encode({"type": "close", "id": "x", "slots": []}), "Expected `int`", False),
+        (msgspec.msgpack.encode({"type": "close", "id": 1, "slots": [1.5]}), "Expected `int`", False),
+        (msgspec.msgpack.encode({"type": "step", "id": 1, "slots": []}), "`actions`", False),
+        (b"\xc1", "truncated|Invalid|malformed|MessagePack", False),
+    ],
+)
+def test_what_is_no_message_is_refused(payload: bytes, reason: str, is_unknown_type: bool) -> None:
+    framed = (
+        payload if payload[1:4] == bytes(3) or not payload else len(payload).to_bytes(4, "little") + payload
+    )
+    with pytest.raises(v2.BadMessageError, match=reason) as refused:
+        v2.decode_request(framed)
+    assert refused.value.is_unknown_type is is_unknown_type
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=2000, deadline=None)
+def test_no_bytes_do_anything_but_be_refused(payload: bytes) -> None:
+    for framed in (payload, len(payload).to_bytes(4, "little") + payload):
+        for decode in (v2.decode_request, v2.decode_answer):
+            try:
+                decode(framed)
+            except v2.BadMessageError:
+                continue
+
+
+@given(st.binary(max_size=40), st.sampled_from([1, 2, 3]))
+@settings(max_examples=2000, deadline=None)
+def test_no_extension_does_anything_but_be_refused(data: bytes, code: int) -> None:
+    message = {"type": "step", "id": 1, "slots": [0], "actions": msgspec.msgpack.Ext(code, data)}
+    body = msgspec.msgpack.encode(message)
+    try:
+        v2.decode_request(len(body).to_bytes(4, "little") + body + bytes(16))
+    except v2.BadMessageError:
+        return
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64"]
+)
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 3), (2, 3, 4)], ids=str)
+def test_arrays_come_back_equal_and_writable(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    payload = b"".join(v2.encode(v2.Step(id=1, slots=[], actions=array)))
+    request = v2.decode_request(payload)
+    assert isinstance(request, v2.Step)
+    assert request.actions.dtype == array.dtype
+    assert np.array_equal(request.actions, array)
+    assert not shape or request.actions.flags.writeable
+
+
+def test_attached_arrays_stand_where_they_say() -> None:
+    rows = [np.full((2, 3), fill, np.float32) for fill in (1.5, math.inf)]
+    more = [np.arange(5, dtype=np.int16)]
+    attachments = Attachments()
+    column = {"a": attachments.attach(rows), "b": attachments.attach(more)}
+    parts = v2.encode(v2.Step(id=1, slots=[0, 1], actions=column), attachments)
+    assert len(parts) == 4, "the rows are sent from where they are"
+    request = v2.decode_request(b"".join(parts))
+    assert isinstance(request, v2.Step)
+    assert np.array_equal(request.actions["a"], np.stack(rows))
+    assert np.array_equal(request.actions["b"], np.stack(more))
+    with pytest.raises(v2.BadMessageError, match="is not there"):
+        v2.decode_request(b"".join(parts)[:-1])
+
+
+def test_what_cannot_be_sent_is_said() -> None:
+    with pytest.raises(TypeError, match="object cannot be sent"):
+        v2.encode(v2.Step(id=1, slots=[], actions=[object()]))
+    with pytest.raises(TypeError, match="An array of complex128 cannot be sent"):
+        arrays.pack(np.zeros(2, complex))
+    with pytest.raises(OverflowError):
+        v2.encode(v2.Step(id=1, slots=[], actions=[2**70]))
