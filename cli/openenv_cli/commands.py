@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from openenv_cli.bench import bench
 from openenv_cli.demo import demo
 from openenv_cli.listing import list_servers
 from openenv_cli.serve import serve
@@ -21,5 +22,6 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("serve")(serve)
+app.command("bench")(bench)
 app.command("list")(list_servers)
 app.command("spaces")(show_spaces)

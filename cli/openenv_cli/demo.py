@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openenv_cli.plots import check_plot
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -39,7 +41,7 @@ def demo(
 
     console = Console(highlight=False)
     if plot is not None:
-        _check_plot(plot)
+        check_plot(plot, "demo")
     begin = time.perf_counter()
     with console.status("Starting a server…"), ProcessProvider(gym=GYM_ID) as server:
         console.print(f"[bold]1. A server[/bold]    {GYM_ID} at {server.base_url}, process {server.pid}")
@@ -141,20 +143,6 @@ def _percentile(values: list[float], percent: float) -> float:
     import numpy as np
 
     return float(np.percentile(values, percent))
-
-
-def _check_plot(path: Path) -> None:
-    """Finds out before the work whether the plot can be saved."""
-    from importlib.util import find_spec
-
-    from openenv_gym.errors import ConfigurationError, MissingExtraError
-
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("openenv demo --plot", "plot")
-    if path.suffix.lower() != ".png":
-        raise ConfigurationError(f"--plot {path}: the file's name ends in .png")
-    if not path.absolute().parent.is_dir():
-        raise ConfigurationError(f"--plot {path}: the folder {path.absolute().parent} does not exist")
 
 
 def _save_plot(curve: LearningCurve, path: Path) -> None:

@@ -18,6 +18,7 @@ from openenv_gym.errors import (
     UsageError,
 )
 from openenv_gym.interface import excerpt, read_interface
+from openenv_gym.metrics import Metrics
 from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
@@ -258,6 +259,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         metrics = self._batch.metrics
         return {"steps": metrics.steps.copy(), **metrics.mean_us()}
+
+    def reset_metrics(self) -> None:
+        """Begins `metrics` anew."""
+        self._batch.metrics = Metrics(self.num_envs)
 
     def render(self) -> tuple[Any, ...]:
         """The last observation of each slot as the render mode has it.

@@ -35,7 +35,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 def test_help_shows_an_example_for_each_command() -> None:
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("demo", "serve", "list", "spaces"):
+    for command in ("demo", "serve", "bench", "list", "spaces"):
         assert command in overview.stdout
         assert f"openenv {command}" in run(command, "--help").stdout
 

@@ -1,0 +1,182 @@
+"""``openenv bench``: how long a step takes, and how many there are in a second."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openenv_cli.plots import check_plot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+_WARM_UP_STEPS = 10
+_LEAST_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The steps of one number of sessions.
+
+    Attributes:
+        sessions: The number of sessions, which step together.
+        p50_ms: The median time of a vector step, in milliseconds.
+        p99_ms: The 99th percentile.
+        steps_per_second: Steps of all sessions together.
+        parts_us: Where the time goes, a step of a session on average, in microseconds.
+    """
+
+    sessions: int
+    p50_ms: float
+    p99_ms: float
+    steps_per_second: float
+    parts_us: dict[str, float]
+
+
+def bench(
+    url: Annotated[str | None, typer.Argument(help="A server that is up.")] = None,
+    gym: Annotated[str | None, typer.Option(help="Serve this Gymnasium environment for it.")] = None,
+    sessions: Annotated[
+        str, typer.Option(metavar="N,N,…", help="Numbers of sessions to measure.")
+    ] = "1,8,64,256",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Measure each for so long.")] = 3.0,
+    workers: Annotated[int, typer.Option(min=1, help="With --gym: the server's processes.")] = 1,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save the figures as a plot.")] = None,
+) -> None:
+    """Measures a server's latency and throughput, from one session to many.
+
+    All sessions step together, with random actions. The parts of a step are those of `env.unwrapped.metrics`.
+
+    Examples:
+        openenv bench --gym CartPole-v1
+
+        openenv bench http://localhost:8000 --sessions 1,4,16
+
+        openenv bench --gym CartPole-v1 --workers 2 --plot bench.png
+    """
+    from rich.console import Console
+
+    from openenv_gym.errors import CapacityError, ConfigurationError
+    from openenv_gym.providers.process import ProcessProvider
+
+    if (url is None) == (gym is None):
+        raise ConfigurationError(
+            "Name a server, openenv bench http://localhost:8000, or an environment to serve for it, "
+            "openenv bench --gym CartPole-v1"
+        )
+    counts = _numbers(sessions)
+    if plot is not None:
+        check_plot(plot, "bench")
+    console = Console(highlight=False)
+    measured: list[Measured] = []
+    with ExitStack() as stack:
+        status = stack.enter_context(console.status("Starting a server…"))
+        if gym is not None:
+            server = ProcessProvider(gym=gym, max_sessions=max(counts), workers=workers)
+            url = stack.enter_context(server).base_url
+        assert url is not None
+        refused = ""
+        for count in counts:
+            status.update(f"{count} session{'s' if count > 1 else ''} for {seconds:g} s…")
+            try:
+                measured.append(measure(url, count, seconds))
+            except CapacityError as error:
+                refused = str(error)
+                break
+    if measured:
+        console.print(_table(measured, gym or url))
+    if refused:
+        console.print(f"{count} sessions were not to be had: {refused}")
+    if plot is not None and measured:
+        _save_plot(measured, gym or url, plot)
+        console.print(f"The plot is in {plot}")
+
+
+def measure(base_url: str, sessions: int, seconds: float) -> Measured:
+    """Steps so many sessions for so long.
+
+    Raises:
+        CapacityError: The server has not as many.
+    """
+    import numpy as np
+
+    from openenv_gym import RemoteVectorEnv
+
+    envs = RemoteVectorEnv(base_url, sessions, copy=False)
+    try:
+        envs.reset(seed=0)
+        envs.action_space.seed(0)
+        for _ in range(_WARM_UP_STEPS):
+            envs.step(envs.action_space.sample())
+        envs.reset_metrics()
+        took: list[float] = []
+        while sum(took) < seconds or len(took) < _LEAST_STEPS:
+            actions = envs.action_space.sample()
+            begin = time.perf_counter()
+            envs.step(actions)
+            took.append(time.perf_counter() - begin)
+        metrics = envs.metrics
+    finally:
+        envs.close()
+    return Measured(
+        sessions,
+        float(np.percentile(took, 50)) * 1e3,
+        float(np.percentile(took, 99)) * 1e3,
+        sessions * len(took) / sum(took),
+        {part: float(np.mean(us)) for part, us in metrics.items() if part != "steps"},
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    from openenv_gym.errors import ConfigurationError
+
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise ConfigurationError(f"--sessions {text}: write numbers, as in 1,8,64")
+    return sorted(set(numbers))
+
+
+def _table(measured: Sequence[Measured], name: Any) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{name}: steps of all sessions together")
+    table.add_column("sessions", justify="right")
+    for column in ("p50 ms", "p99 ms", "steps/s", "environment µs", "server µs", "network µs", "client µs"):
+        table.add_column(column, justify="right")
+    for row in measured:
+        table.add_row(
+            str(row.sessions),
+            f"{row.p50_ms:.3f}",
+            f"{row.p99_ms:.3f}",
+            f"{row.steps_per_second:,.0f}",
+            *(f"{us:,.0f}" for us in row.parts_us.values()),
+        )
+    return table
+
+
+def _save_plot(measured: Sequence[Measured], name: Any, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    latency, throughput = figure.subplots(1, 2)
+    sessions = [row.sessions for row in measured]
+    latency.plot(sessions, [row.p50_ms for row in measured], marker="o", label="p50")
+    latency.plot(sessions, [row.p99_ms for row in measured], marker="o", label="p99")
+    latency.set(title=f"{name}: a step of all sessions", ylabel="milliseconds", yscale="log")
+    latency.legend()
+    throughput.plot(sessions, [row.steps_per_second for row in measured], marker="o")
+    throughput.set(title="throughput", ylabel="steps of sessions a second", ylim=(0, None))
+    for axes in (latency, throughput):
+        axes.set(xlabel="sessions", xscale="log")
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
