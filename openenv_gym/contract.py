@@ -23,6 +23,10 @@ OBSERVATION_ONLY_ON_THE_WIRE = frozenset({"done", "reward", "metadata"})
 # Without it, an observation's one image is rendered as "rgb_array", and its texts as "ansi".
 RENDER_KEYWORD = "x-openenv-render"
 
+# An observation's schema carries this where the server itself renders (version 2 of the protocol), with the
+# render mode as its value.
+SERVER_RENDERS_KEYWORD = "x-openenv-server-renders"
+
 
 def end_of_episode(done: bool, truncated: bool | None, metadata: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether the episode was terminated and whether it was truncated, from what an environment says.

@@ -42,8 +42,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         action_space: A space that you know better than the schema does: the whole, or a dict from the path
             of a field to its space. It is checked against the schema.
         observation_space: The same for observations.
-        render_mode: What `render` gives: "rgb_array" where the observation has one image, "ansi" where it
-            has text, or None.
+        render_mode: What `render` gives: "rgb_array" where the server renders images, or the observation has
+            one; "ansi" the same with text; or None.
         report_times: Whether each step's ``info["times_us"]`` says where its time went; see `metrics`.
 
     Attributes:
@@ -101,7 +101,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.schema_report = interface.report
         self.action_space = interface.action.space
         self.observation_space = interface.observation.space
-        self.metadata = {**type(self).metadata, "render_modes": list(interface.renderers)}
+        self.metadata = {**type(self).metadata, "render_modes": interface.render_modes}
         self.render_mode = render_mode
         self.report_times = report_times
         self._shown: Any = None
@@ -208,7 +208,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         return {"steps": self._metrics.steps, **self._metrics.mean_us()}
 
     def render(self) -> Any:
-        """The last observation as the render mode has it; nothing is asked of the server.
+        """What the server renders; where it does not, the last observation as the render mode has it.
 
         Returns:
             For "rgb_array" uint8 of shape (H, W, 3) in fresh memory; for "ansi" a str.
@@ -218,10 +218,12 @@ class RemoteEnv(gym.Env[Any, Any]):
             ResetNeededError: No episode was begun.
         """
         if self.render_mode is None:
-            modes = list(self._interface.renderers)
+            modes = self._interface.render_modes
             raise ConfigurationError(f"There is nothing to render: make it with render_mode=, one of {modes}")
-        if self._shown is None:
+        if self._shown is None or self._session is None:
             raise ResetNeededError("There is nothing to render before the first reset")
+        if self.render_mode == self._interface.server_renders:
+            return self._session.render()
         return self._interface.renderers[self.render_mode](self._shown)
 
     def close(self) -> None:

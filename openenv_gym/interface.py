@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from openenv_gym.contract import SERVER_RENDERS_KEYWORD
 from openenv_gym.errors import ConfigurationError, ProtocolError, SpaceError
-from openenv_gym.rendering import renderers
+from openenv_gym.rendering import RENDER_MODES, renderers
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.spaces.codecs.base import Codec
 from openenv_gym.spaces.models import Override
@@ -17,12 +18,26 @@ from openenv_gym.wire.v1 import StepAnswer
 
 
 class Interface(NamedTuple):
-    """The codecs of actions and observations, what became of each part of the schemas, and what renders."""
+    """What is known of a server's environment.
+
+    Attributes:
+        action: The codec of actions.
+        observation: The codec of observations.
+        report: What became of each part of the schemas.
+        renderers: What renders an observation, by render mode.
+        server_renders: The render mode of the server's own pictures; None where it makes none.
+    """
 
     action: Codec
     observation: Codec
     report: dict[str, list[Finding]]
     renderers: Mapping[str, Callable[[Any], Any]]
+    server_renders: str | None
+
+    @property
+    def render_modes(self) -> list[str]:
+        """The render modes that there are."""
+        return [mode for mode in RENDER_MODES if mode in self.renderers or mode == self.server_renders]
 
 
 def read_interface(
@@ -52,14 +67,19 @@ def read_interface(
         observation_schema, unwrap=unwrap, space=observation_space, example=example
     )
     renders = renderers(observation.space, observation_report)
-    if render_mode is not None and render_mode not in renders:
-        raise ConfigurationError(
-            f"{endpoint} cannot be rendered as {render_mode!r}: its observation, "
-            f"{excerpt(observation.space)}, allows {list(renders) or 'no render mode'}"
-        )
-    return Interface(
-        action, observation, {"action": action_report, "observation": observation_report}, renders
+    interface = Interface(
+        action,
+        observation,
+        {"action": action_report, "observation": observation_report},
+        renders,
+        observation_schema.get(SERVER_RENDERS_KEYWORD),
     )
+    if render_mode is not None and render_mode not in interface.render_modes:
+        raise ConfigurationError(
+            f"{endpoint} cannot be rendered as {render_mode!r}: it renders nothing so itself, and its "
+            f"observation, {excerpt(observation.space)}, allows {list(renders) or 'no render mode'}"
+        )
+    return interface
 
 
 def decode_observation(codec: Codec, answer: StepAnswer, endpoint: Endpoint, what: str) -> Any:

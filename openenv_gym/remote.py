@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-from openenv_gym.errors import ProtocolError, ResetNeededError, SpaceError
+from openenv_gym.errors import ConfigurationError, ProtocolError, ResetNeededError, SpaceError
 from openenv_gym.interface import Interface, decode_observation, does_not_fit
 from openenv_gym.metrics import Times
 from openenv_gym.spaces.columns import column_of
@@ -27,6 +27,14 @@ class Taken(NamedTuple):
     truncated: bool
     info: dict[str, Any]
     times: Times
+
+
+def no_render(endpoint: Endpoint) -> ConfigurationError:
+    """The error for a server that renders, but cannot be asked to."""
+    return ConfigurationError(
+        f"{endpoint} renders, but something on the way lets only version 1 of the protocol through, which "
+        "has no render; a proxy has to pass on Sec-WebSocket-Protocol"
+    )
 
 
 class RemoteSession(Protocol):
@@ -150,7 +158,7 @@ class JsonSession:
         return self._receive(what)
 
     def render(self) -> Any:
-        raise NotImplementedError("version 1 of the protocol has no render")
+        raise no_render(self._session.endpoint)
 
     def close(self) -> None:
         self._session.close()

@@ -151,7 +151,7 @@ def _table(measured: Sequence[Measured], name: Any) -> Table:
 
     table = Table(title=f"{name}: steps of all sessions together")
     table.add_column("sessions", justify="right")
-    for column in ("p50 ms", "p99 ms", "steps/s", "environment µs", "server µs", "network µs", "client µs"):
+    for column in ("p50 ms", "p99 ms", "steps/s", "env µs", "server µs", "network µs", "client µs"):
         table.add_column(column, justify="right")
     for row in measured:
         table.add_row(

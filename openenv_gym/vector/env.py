@@ -19,7 +19,6 @@ from openenv_gym.errors import (
 )
 from openenv_gym.interface import excerpt, read_interface
 from openenv_gym.metrics import Metrics
-from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.connection import Connection
@@ -143,7 +142,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.copy = copy
         self.render_mode = render_mode
         self.metadata = {
-            "render_modes": [mode for mode in RENDER_MODES if mode in interface.renderers],
+            "render_modes": interface.render_modes,
             "autoreset_mode": self.autoreset_mode,
         }
         self.single_action_space = interface.action.space
@@ -265,21 +264,23 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._batch.metrics = Metrics(self.num_envs)
 
     def render(self) -> tuple[Any, ...]:
-        """The last observation of each slot as the render mode has it.
+        """What the server renders of each slot; where it does not, its last observation.
 
         Raises:
             ConfigurationError: The environment was made without a render mode.
+            UsageError: The server renders, and a slot has a step under way.
             ResetNeededError: No episode was begun.
         """
-        renderers = self._interface.renderers
         if self.render_mode is None:
-            raise ConfigurationError(
-                f"There is nothing to render: make it with render_mode=, one of {list(renderers)}"
-            )
-        if not self._batch.has_episode.all():
+            modes = self._interface.render_modes
+            raise ConfigurationError(f"There is nothing to render: make it with render_mode=, one of {modes}")
+        if self._fleet is None or not self._batch.has_episode.all():
             raise ResetNeededError("There is nothing to render before the first reset")
+        if self.render_mode == self._interface.server_renders:
+            self._check_nothing_is_owed(self._all)
+            return tuple(self._fleet.render())
         observations = self._batch.column.batch(self._batch.memory, copy=True)
-        render = renderers[self.render_mode]
+        render = self._interface.renderers[self.render_mode]
         return tuple(render(observation) for observation in iterate(self.observation_space, observations))
 
     def get_attr(self, name: str) -> tuple[Any, ...]:

@@ -10,9 +10,10 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
-from openenv_gym.errors import ConfigurationError, EndpointError, RemoteError
+from openenv_gym.errors import EndpointError, RemoteError
 from openenv_gym.interface import Interface, decode_observation
 from openenv_gym.metrics import Times
+from openenv_gym.remote import no_render
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Source
@@ -174,7 +175,7 @@ class SocketFleet:
         return [slot.session.state() for slot in self.slots]
 
     def render(self) -> list[Any]:
-        raise ConfigurationError("version 1 of the protocol has no render")
+        raise no_render(self.slots[0].session.endpoint)
 
     def close(self) -> None:
         for slot in self.slots:

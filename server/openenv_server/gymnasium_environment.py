@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from openenv_gym.contract import SERVER_RENDERS_KEYWORD
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
@@ -60,13 +61,25 @@ class GymnasiumModels(NamedTuple):
     observation: type[Observation]
 
 
-def models_from_spaces(action_space: gym.Space[Any], observation_space: gym.Space[Any]) -> GymnasiumModels:
-    """Models of one field each, ``action`` and ``observation``, that hold elements of the spaces."""
+def models_from_spaces(
+    action_space: gym.Space[Any], observation_space: gym.Space[Any], render_mode: str | None = None
+) -> GymnasiumModels:
+    """Models of one field each, ``action`` and ``observation``, that hold elements of the spaces.
+
+    Args:
+        action_space: The space of the actions.
+        observation_space: The space of the observations.
+        render_mode: What the environment was made to render, which its trainers are told.
+    """
     action_field: Any = Annotated[Any, SpaceField(action_space)]
     observation_field: Any = Annotated[Any, SpaceField(observation_space)]
+    observation = create_model(
+        "GymnasiumObservation", __base__=Observation, observation=(observation_field, ...)
+    )
+    if render_mode is not None:
+        observation.model_config["json_schema_extra"] = {SERVER_RENDERS_KEYWORD: render_mode}
     return GymnasiumModels(
-        create_model("GymnasiumAction", __base__=Action, action=(action_field, ...)),
-        create_model("GymnasiumObservation", __base__=Observation, observation=(observation_field, ...)),
+        create_model("GymnasiumAction", __base__=Action, action=(action_field, ...)), observation
     )
 
 
@@ -90,7 +103,9 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
     def __init__(self, make_env: MakeEnv, models: GymnasiumModels | None = None) -> None:
         super().__init__()
         self._env = make_env()
-        self._models = models or models_from_spaces(self._env.action_space, self._env.observation_space)
+        self._models = models or models_from_spaces(
+            self._env.action_space, self._env.observation_space, self._env.render_mode
+        )
         self._episode_id: str | None = None
         self._step_count = 0
 
@@ -158,7 +173,7 @@ def gymnasium_factory(make_env: MakeEnv) -> tuple[Callable[[], GymnasiumEnvironm
         >>> app = create_app(factory, models.action, models.observation)
     """
     probe = make_env()
-    models = models_from_spaces(probe.action_space, probe.observation_space)
+    models = models_from_spaces(probe.action_space, probe.observation_space, probe.render_mode)
     probe.close()
 
     def make() -> GymnasiumEnvironment:

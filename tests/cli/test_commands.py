@@ -12,11 +12,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import pytest
 
+import openenv_gym
 from openenv_gym import known
 from openenv_gym.providers.process import ProcessProvider
+from tests.support.vectors import compare
 
 OPENENV = [sys.executable, "-m", "openenv_cli"]
 
@@ -205,3 +209,66 @@ def test_ctrl_c_ends_the_demo_at_once_and_leaves_no_server(delay_s: float, tmp_p
     assert demo.returncode == 130
     assert "Traceback" not in errors
     assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_bench_measures_and_stops_where_the_server_is_full(
+    serve_gym: Callable[[str], str], tmp_path: Path
+) -> None:
+    plot = tmp_path / "bench.png"
+    done = run(
+        "bench", serve_gym("CartPole-v1"), "--sessions", "2,1,4000", "--seconds", "0.2", "--plot", str(plot)
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"│ +1 │.*\n│ +2 │", done.stdout)
+    assert "4000 sessions were not to be had" in done.stdout
+    assert plot.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "Name a server"),
+        (["http://127.0.0.1:9", "--gym", "CartPole-v1"], "Name a server"),
+        (["http://127.0.0.1:9", "--sessions", "few"], "write numbers, as in 1,8,64"),
+    ],
+)
+def test_bench_says_what_is_wrong(arguments: list[str], reason: str) -> None:
+    failed = run("bench", *arguments)
+    assert failed.returncode == 2
+    assert reason in failed.stderr
+
+
+def step_often(envs: Any) -> None:
+    for _ in range(100):
+        envs.step(envs.action_space.sample())
+
+
+def test_workers_share_an_address_and_a_vector_environment_meets_them_all() -> None:
+    from openenv_gym.errors import SessionLostError
+
+    with ProcessProvider(gym="CartPole-v1", max_sessions=4, workers=2) as server:
+        envs = gym.make_vec("openenv/remote", 8, base_url=server.base_url)
+        local = gym.make_vec("CartPole-v1", 8, "sync")
+        assert compare(local, envs, steps=100) > 4
+        fleet: Any = envs.unwrapped._fleet  # type: ignore[attr-defined]
+        assert len(fleet._lanes) == 2
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        workers = [
+            int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
+        ]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        with pytest.raises(SessionLostError):
+            step_often(envs)
+        deadline = time.monotonic() + 60
+        while True:  # the worker that was killed is replaced
+            try:
+                envs.reset(seed=1)
+                break
+            except openenv_gym.OpenEnvError:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        envs.step(envs.action_space.sample())
+        envs.close()
+    for worker in workers:
+        assert not Path(f"/proc/{worker}").exists()

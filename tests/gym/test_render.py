@@ -1,4 +1,4 @@
-"""``render()`` shows what the last observation has: an image, or text."""
+"""``render()`` shows what the server renders, or what the last observation has: an image, or text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Annotated, Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RenderCollection
-from openenv_server import Action, Environment, Observation, State, create_app
+from openenv_server import Action, Environment, Observation, State, create_app, gymnasium_factory
 from pydantic import BaseModel, Field
 
 import openenv_gym  # noqa: F401 - registers the ids
 from openenv_gym.contract import RENDER_KEYWORD
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.rendering import renderers
 from openenv_gym.spaces import compile_observation
 from openenv_gym.types import Array
-from tests.support.servers import running
+from tests.support.servers import running, without_v2
 
 Frame = Annotated[np.ndarray, Array(np.uint8, (4, 6, 3))]
 
@@ -165,3 +167,49 @@ def test_the_marked_image_is_the_one_that_is_shown() -> None:
     codec, report = compile_observation(OneIsMarked.model_json_schema())
     element = {"left": np.zeros((4, 6, 3), np.uint8), "right": np.full((4, 6, 3), 5, np.uint8)}
     assert renderers(codec.space, report)["rgb_array"](element)[0, 0].tolist() == [5, 5, 5]
+
+
+@pytest.fixture(scope="module")
+def drawing() -> Iterator[str]:
+    with ProcessProvider(gym="FrozenLake-v1", gym_kwargs={"render_mode": "ansi"}) as server:
+        yield server.base_url
+
+
+def test_a_server_that_renders_is_asked(drawing: str) -> None:
+    local = gym.make("FrozenLake-v1", render_mode="ansi")
+    env = make(drawing, render_mode="ansi")
+    assert env.metadata["render_modes"] == ["ansi"]
+    with pytest.raises(ResetNeeded):
+        env.unwrapped.render()
+    local.reset(seed=3)
+    env.reset(seed=3)
+    for action in (1, 2, 2, 1):
+        assert env.render() == local.render()
+        local.step(action)
+        env.step(action)
+    env.close()
+
+
+def test_the_slots_of_a_server_that_renders(drawing: str) -> None:
+    local = gym.make_vec("FrozenLake-v1", 3, "sync", render_mode="ansi")
+    envs = gym.make_vec("openenv/remote", 3, base_url=drawing, render_mode="ansi")
+    local.reset(seed=3)
+    envs.reset(seed=3)
+    local.step(np.array([1, 2, 3]))
+    envs.step(np.array([1, 2, 3]))
+    assert envs.render() == local.render() == envs.call("render")
+    assert [state["step_count"] for state in envs.get_attr("state")] == [1, 1, 1]
+    assert envs.get_attr("action_space") == local.get_attr("action_space")
+    with pytest.raises(AttributeError, match="no np_random"):
+        envs.get_attr("np_random")
+    envs.close()
+
+
+def test_what_the_server_renders_is_not_to_be_had_over_version_1() -> None:
+    factory, models = gymnasium_factory(lambda: gym.make("FrozenLake-v1", render_mode="ansi"))
+    with running(without_v2(create_app(factory, models.action, models.observation))) as base_url:
+        env = make(base_url, render_mode="ansi")
+        env.reset()
+        with pytest.raises(ConfigurationError, match="Sec-WebSocket-Protocol"):
+            env.render()
+        env.close()
