@@ -118,6 +118,8 @@ class Lane:
             self.connection.drop()
             raise ProtocolError(f"{self.connection.endpoint}, {what}: {error}") from error
         if type(answer) is v2.Failed:
+            if answer.code == ErrorCode.SESSION_ERROR:
+                self.connection.drop()
             raise remote_error(
                 f"{self.connection.endpoint}, {what}", answer.code, answer.message, answer.details
             )

@@ -157,7 +157,8 @@ class LaneFleet:
         except EndpointError as error:
             self._note(error, share, is_lost=True)
         except RemoteError as error:
-            self._note(error, [slot for slot in share if self.batch.owes[slot]], is_lost=self._is_resetting)
+            asked = [slot for slot in share if self.batch.owes[slot]] if lane.is_open else share
+            self._note(error, asked, is_lost=self._is_resetting or not lane.is_open)
         else:
             self._take(lane, result)
 

@@ -18,7 +18,7 @@ from openenv_server import Environment, create_app, gymnasium_factory
 from openenv_server.detaching import DetachableProtocol
 
 from openenv_gym import RemoteVectorEnv
-from openenv_gym.errors import RemoteEnvironmentError, RemoteError
+from openenv_gym.errors import RemoteEnvironmentError, RemoteError, ResetNeededError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode
@@ -330,3 +330,21 @@ def test_pings_are_answered(counting: str) -> None:
     raw.sendall(ping)
     assert raw.recv(100) == bytes([0x80 | Opcode.PONG, 4]) + b"ping"
     raw.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("ws", [DetachableProtocol, "websockets-sansio"], ids=["socket", "event loop"])
+def test_silence_ends_the_sessions_but_not_those_that_are_at_work(ws: Any) -> None:
+    factory, models = gymnasium_factory(Threads)
+    app = create_app(factory, models.action, models.observation, session_timeout_s=0.3)
+    with running(app, ws=ws) as base_url:
+        envs = RemoteVectorEnv(base_url, 2)
+        envs.reset()
+        envs.step(np.full(2, 0.9))
+        time.sleep(0.6)
+        with pytest.raises(RemoteError, match="Nothing came for too long"):
+            envs.step(np.zeros(2))
+        with pytest.raises(ResetNeededError):
+            envs.step(np.zeros(2))
+        envs.reset()
+        envs.step(np.zeros(2))
+        envs.close()

@@ -61,7 +61,14 @@ class Lane:
         """Answers requests until the client leaves; then closes all its sessions."""
         try:
             while True:
-                self._answer_next()
+                try:
+                    self._answer_next()
+                except TimeoutError:
+                    if not any(slot.is_busy for slot in self._slots.values()):
+                        self._fail(
+                            None, ErrorCode.SESSION_ERROR, "Nothing came for too long: the sessions end"
+                        )
+                        return
         except NotBinaryError as error:
             self._fail(None, ErrorCode.INVALID_JSON, f"{error}; it has binary frames only")
         except OSError as error:

@@ -19,7 +19,11 @@ class Port(Protocol):
     """A WebSocket as a lane's thread uses it. Both methods block; either raises `OSError` at its end."""
 
     def receive(self, *, is_expected: bool) -> Payload:
-        """The next binary message; ``is_expected`` says that nothing else is under way until it comes."""
+        """The next binary message; ``is_expected`` says that nothing else is under way until it comes.
+
+        Raises:
+            TimeoutError: Nothing came for as long as a session may be silent.
+        """
 
     def send(self, *parts: Payload) -> None:
         """Sends a binary message; any thread may."""
@@ -28,8 +32,9 @@ class Port(Protocol):
 class SocketPort:
     """The socket itself, in blocking calls: no event loop stands between it and the lane."""
 
-    def __init__(self, frames: FrameSocket) -> None:
+    def __init__(self, frames: FrameSocket, timeout_s: float | None) -> None:
         self._frames = frames
+        frames.set_timeout(timeout_s)
 
     def send(self, *parts: Payload) -> None:
         self._frames.send(*parts)
@@ -45,12 +50,13 @@ class SocketPort:
 class AsgiPort:
     """A WebSocket of the event loop: for TLS, and for servers that do not give the socket away."""
 
-    def __init__(self, socket: WebSocket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, socket: WebSocket, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
         self._socket = socket
         self._loop = loop
+        self._timeout_s = timeout_s
 
     def receive(self, *, is_expected: bool) -> Payload:
-        message = self._wait_for(self._socket.receive())
+        message = self._wait_for(asyncio.wait_for(self._socket.receive(), self._timeout_s))
         if message["type"] == "websocket.disconnect":
             raise ConnectionResetError("the client left")
         payload: bytes | None = message.get("bytes")

@@ -41,7 +41,7 @@ def websocket_routes(
     @router.websocket("/ws")
     async def session_socket(socket: WebSocket) -> None:
         if v2.SUBPROTOCOL in socket.scope["subprotocols"]:
-            await _serve_lane(socket, sessions, contract)
+            await _serve_lane(socket, sessions, contract, session_timeout_s)
             return
         await socket.accept()
         try:
@@ -76,13 +76,17 @@ def websocket_routes(
     return router
 
 
-async def _serve_lane(socket: WebSocket, sessions: Sessions, contract: Contract) -> None:
+async def _serve_lane(
+    socket: WebSocket, sessions: Sessions, contract: Contract, session_timeout_s: float | None
+) -> None:
     """Serves version 2, from a thread of its own."""
     await socket.accept(subprotocol=v2.SUBPROTOCOL)
     loop = asyncio.get_running_loop()
     raw = await take_socket(socket)
     frames = None if raw is None else FrameSocket(raw, is_client=False, max_size=MAX_MESSAGE_SIZE)
-    port: Port = AsgiPort(socket, loop) if frames is None else SocketPort(frames)
+    port: Port = (
+        AsgiPort(socket, loop, session_timeout_s) if frames is None else SocketPort(frames, session_timeout_s)
+    )
     lane = Lane(port, sessions, contract, loop)
     ended = asyncio.Event()
 
