@@ -34,6 +34,12 @@ class Column(Protocol):
     def write(self, wire: Any, batch: Any, rows: Rows) -> None:
         """Writes a column into some rows of a batch's memory. Raises `SpaceError` where it does not fit."""
 
+    def adopt(self, wire: Any, batch: Any) -> Any:
+        """A batch's memory with a column of all its rows; views of a message are taken instead of copied.
+
+        Nothing of what is returned is a view of an earlier message.
+        """
+
     def put(self, element: Any, batch: Any, row: int) -> None:
         """Writes one element into a batch's memory."""
 
@@ -91,6 +97,10 @@ class ObjectColumn:
         _check_payloads(wire, len(_numbers(rows, len(batch))), self.codec)
         for row, payload in zip(_numbers(rows, len(batch)), wire, strict=True):
             self.put(self.codec.decode(payload), batch, row)
+
+    def adopt(self, wire: Any, batch: Any) -> Any:
+        self.write(wire, batch, slice(None))
+        return batch
 
     def put(self, element: Any, batch: Any, row: int) -> None:
         batch[row] = element
@@ -156,6 +166,12 @@ class ArrayColumn(CodedColumn):
             batch[rows] = wire
         else:
             super().write(wire, batch, rows)
+
+    def adopt(self, wire: Any, batch: Any) -> Any:
+        if isinstance(wire, np.ndarray) and not wire.flags.owndata and wire.flags.aligned:
+            self._check_array(wire, len(batch))
+            return wire
+        return super().adopt(wire, batch if batch.flags.owndata else batch.copy())
 
     def row(self, wire: Any, place: int) -> Any:
         if not isinstance(wire, np.ndarray):
@@ -234,6 +250,15 @@ class DictColumn:
         _check_payloads(wire, len(numbers), self.codec)
         for row, payload in zip(numbers, wire, strict=True):
             self.put(self.codec.decode(payload), batch, row)
+
+    def adopt(self, wire: Any, batch: Any) -> Any:
+        if isinstance(wire, dict):
+            return {
+                name: column.adopt(self._part(wire, name), batch[name])
+                for name, column in self._columns.items()
+            }
+        self.write(wire, batch, slice(None))
+        return batch
 
     def put(self, element: Any, batch: Any, row: int) -> None:
         for name, column in self._columns.items():
@@ -327,6 +352,12 @@ class FieldColumn:
         _check_payloads(wire, len(numbers), self.codec)
         for row, payload in zip(numbers, wire, strict=True):
             self.put(self.codec.decode(payload), batch, row)
+
+    def adopt(self, wire: Any, batch: Any) -> Any:
+        if isinstance(wire, dict) and self._name in wire:
+            return self._column.adopt(wire[self._name], batch)
+        self.write(wire, batch, slice(None))
+        return batch
 
     def row(self, wire: Any, place: int) -> Any:
         if isinstance(wire, dict) and self._name in wire:

@@ -152,6 +152,10 @@ class Connection:
             "call reset for a new session."
         )
 
+    def exchange_memory(self, other: memoryview) -> memoryview:
+        """Gives away the memory with the last large message, and takes other memory for the next ones."""
+        return self._usable().exchange_memory(other)
+
     def close(self, farewell: str) -> None:
         """Ends the session and the connection. Safe to call again.
 

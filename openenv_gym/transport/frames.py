@@ -165,6 +165,11 @@ class FrameSocket:
             self.say_goodbye(error.code, str(error))
             raise
 
+    def exchange_memory(self, other: memoryview) -> memoryview:
+        """Gives away the memory with the last large message, and takes other memory for the next ones."""
+        given, self._large = self._large, other
+        return given
+
     def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """Sends a close frame, where the other side can still be told."""
         try:

@@ -74,7 +74,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             by the caller.
         max_episode_steps: Truncates episodes after as many steps.
         copy: Whether observations are returned in fresh memory. False returns the batch arrays themselves,
-            which the next call overwrites.
+            which the next calls overwrite.
         connect_timeout_s: The time to connect, in seconds.
         message_timeout_s: The time for each answer, in seconds.
         unwrap: As in `RemoteEnv`, like all that follow.

@@ -59,6 +59,8 @@ class LaneFleet:
         self._max_episode_steps = max_episode_steps
         self._message_timeout_s = message_timeout_s
         self._is_resetting = False
+        # What the batch's memory may be views of: the connection receives into other memory meanwhile.
+        self._held = memoryview(b"")
         connections = _one_a_worker(first, connect, batch.count)
         self._shares = [share.tolist() for share in np.array_split(np.arange(batch.count), len(connections))]
         self._asked = [""] * len(connections)
@@ -167,7 +169,11 @@ class LaneFleet:
         if slots:
             rows = batch.rows(slots)
             try:
-                batch.column.write(result.observations, batch.memory, rows)
+                if isinstance(rows, slice):
+                    batch.memory = batch.column.adopt(result.observations, batch.memory)
+                    self._held = lane.connection.exchange_memory(self._held)
+                else:
+                    batch.column.write(result.observations, batch.memory, rows)
                 batch.rewards[rows] = result.rewards
                 batch.terminated[rows] = False if result.terminated is None else result.terminated
                 batch.truncated[rows] = False if result.truncated is None else result.truncated
