@@ -7,6 +7,7 @@ slots, a map from names to columns, or a list with one JSON payload a slot, as t
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Protocol
@@ -84,23 +85,56 @@ def column_of(codec: codecs.Codec) -> Column:
             return ObjectColumn(codec)
 
 
-class ObjectColumn:
-    """Elements of any space, one payload each; their batch is a tuple."""
+class _PayloadColumn(ABC):
+    """What all columns have in common: each takes a list of payloads."""
 
     def __init__(self, codec: codecs.Codec) -> None:
         self.codec = codec
 
-    def empty(self, count: int) -> list[Any]:
-        return [None] * count
+    @abstractmethod
+    def empty(self, count: int) -> Any: ...
+
+    @abstractmethod
+    def put(self, element: Any, batch: Any, row: int) -> None: ...
 
     def write(self, wire: Any, batch: Any, rows: Rows) -> None:
-        _check_payloads(wire, len(_numbers(rows, len(batch))), self.codec)
-        for row, payload in zip(_numbers(rows, len(batch)), wire, strict=True):
+        numbers = _numbers(rows, _length(batch))
+        for row, payload in zip(numbers, self._payloads(wire, len(numbers)), strict=True):
             self.put(self.codec.decode(payload), batch, row)
 
     def adopt(self, wire: Any, batch: Any) -> Any:
-        self.write(wire, batch, slice(None))
-        return batch
+        fresh = self.empty(_length(batch))
+        self.write(wire, fresh, slice(None))
+        return fresh
+
+    def row(self, wire: Any, place: int) -> Any:
+        if not isinstance(wire, list) or place >= len(wire):
+            raise SpaceError(f"{type(wire).__name__} is no column of {self.codec.space}")
+        return self.codec.decode(wire[place])
+
+    def elements(self, wire: Any, count: int) -> list[Any]:
+        return [self._checked(payload) for payload in self._payloads(wire, count)]
+
+    def surely_holds(self, batch: Any, count: int) -> bool:
+        return False
+
+    def _payloads(self, wire: Any, count: int) -> list[Any]:
+        if not isinstance(wire, list) or len(wire) != count:
+            raise SpaceError(f"{type(wire).__name__} is no column of {count} of {self.codec.space}")
+        return wire
+
+    def _checked(self, payload: Any) -> Any:
+        element = self.codec.decode(payload)
+        if not self.codec.space.contains(element):
+            raise SpaceError(f"{str(payload)[:200]} is not in {self.codec.space}")
+        return element
+
+
+class ObjectColumn(_PayloadColumn):
+    """Elements of any space, one payload each; their batch is a tuple."""
+
+    def empty(self, count: int) -> Any:
+        return [None] * count
 
     def put(self, element: Any, batch: Any, row: int) -> None:
         batch[row] = element
@@ -111,25 +145,13 @@ class ObjectColumn:
     def take(self, memory: Any, rows: np.ndarray[Any, Any]) -> Any:
         return deepcopy(tuple(memory[row] for row in rows))
 
-    def row(self, wire: Any, place: int) -> Any:
-        if not isinstance(wire, list):
-            raise SpaceError(f"{type(wire).__name__} is no column of {self.codec.space}")
-        return self.codec.decode(wire[place])
-
-    def surely_holds(self, batch: Any, count: int) -> bool:
-        return False
-
-    def from_batch(self, batch: Any, count: int) -> list[Any]:
+    def from_batch(self, batch: Any, count: int) -> Any:
         return [
             self.codec.encode(element) for element in iterate(batch_space(self.codec.space, count), batch)
         ]
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
         return [self.codec.encode(element) for element in elements]
-
-    def elements(self, wire: Any, count: int) -> list[Any]:
-        _check_payloads(wire, count, self.codec)
-        return [_checked(self.codec, payload) for payload in wire]
 
 
 class CodedColumn(ObjectColumn):
@@ -168,10 +190,14 @@ class ArrayColumn(CodedColumn):
             super().write(wire, batch, rows)
 
     def adopt(self, wire: Any, batch: Any) -> Any:
-        if isinstance(wire, np.ndarray) and not wire.flags.owndata and wire.flags.aligned:
-            self._check_array(wire, len(batch))
-            return wire
-        return super().adopt(wire, batch if batch.flags.owndata else batch.copy())
+        if not isinstance(wire, np.ndarray):
+            return super().adopt(wire, batch)
+        self._check_array(wire, len(batch))
+        is_view = not wire.flags.owndata
+        if batch.flags.owndata and not (is_view and wire.flags.aligned):
+            batch[:] = wire
+            return batch
+        return wire if wire.flags.aligned else wire.copy()
 
     def row(self, wire: Any, place: int) -> Any:
         if not isinstance(wire, np.ndarray):
@@ -231,11 +257,11 @@ class ArrayColumn(CodedColumn):
             )
 
 
-class DictColumn:
+class DictColumn(_PayloadColumn):
     """Elements with named parts: a map of columns, or payloads."""
 
     def __init__(self, codec: codecs.Codec, columns: Mapping[str, Column]) -> None:
-        self.codec = codec
+        super().__init__(codec)
         self._columns = dict(columns)
 
     def empty(self, count: int) -> Any:
@@ -245,20 +271,15 @@ class DictColumn:
         if isinstance(wire, dict):
             for name, column in self._columns.items():
                 column.write(self._part(wire, name), batch[name], rows)
-            return
-        numbers = _numbers(rows, _length(batch))
-        _check_payloads(wire, len(numbers), self.codec)
-        for row, payload in zip(numbers, wire, strict=True):
-            self.put(self.codec.decode(payload), batch, row)
+        else:
+            super().write(wire, batch, rows)
 
     def adopt(self, wire: Any, batch: Any) -> Any:
-        if isinstance(wire, dict):
-            return {
-                name: column.adopt(self._part(wire, name), batch[name])
-                for name, column in self._columns.items()
-            }
-        self.write(wire, batch, slice(None))
-        return batch
+        if not isinstance(wire, dict):
+            return super().adopt(wire, batch)
+        return {
+            name: column.adopt(self._part(wire, name), batch[name]) for name, column in self._columns.items()
+        }
 
     def put(self, element: Any, batch: Any, row: int) -> None:
         for name, column in self._columns.items():
@@ -273,10 +294,7 @@ class DictColumn:
     def row(self, wire: Any, place: int) -> Any:
         if isinstance(wire, dict):
             return {name: column.row(self._part(wire, name), place) for name, column in self._columns.items()}
-        return self.codec.decode(_payload(wire, place, self.codec))
-
-    def surely_holds(self, batch: Any, count: int) -> bool:
-        return False
+        return super().row(wire, place)
 
     def from_batch(self, batch: Any, count: int) -> Any:
         return {name: column.from_batch(batch[name], count) for name, column in self._columns.items()}
@@ -291,8 +309,7 @@ class DictColumn:
         if isinstance(wire, dict):
             parts = [column.elements(self._part(wire, name), count) for name, column in self._columns.items()]
             return [dict(zip(self._columns, row, strict=True)) for row in zip(*parts, strict=True)]
-        _check_payloads(wire, count, self.codec)
-        return [_checked(self.codec, payload) for payload in wire]
+        return super().elements(wire, count)
 
     def _part(self, wire: dict[str, Any], name: str) -> Any:
         try:
@@ -331,38 +348,40 @@ class TupleColumn(DictColumn):
         return [tuple(part.values()) for part in elements] if isinstance(wire, dict) else elements
 
 
-class FieldColumn:
+class FieldColumn(_PayloadColumn):
     """The only field of a model, as that field's own column."""
 
     def __init__(self, codec: codecs.FieldCodec, column: Column) -> None:
-        self.codec = codec
+        super().__init__(codec)
         self._column = column
         self._name = codec.name
-        self.empty = column.empty
-        self.put = column.put
         self.batch = column.batch
         self.take = column.take
-        self.surely_holds = column.surely_holds
+
+    def empty(self, count: int) -> Any:
+        return self._column.empty(count)
+
+    def put(self, element: Any, batch: Any, row: int) -> None:
+        self._column.put(element, batch, row)
+
+    def surely_holds(self, batch: Any, count: int) -> bool:
+        return self._column.surely_holds(batch, count)
 
     def write(self, wire: Any, batch: Any, rows: Rows) -> None:
-        if isinstance(wire, dict) and self._name in wire:
+        if self._is_column(wire):
             self._column.write(wire[self._name], batch, rows)
-            return
-        numbers = _numbers(rows, _length(batch))
-        _check_payloads(wire, len(numbers), self.codec)
-        for row, payload in zip(numbers, wire, strict=True):
-            self.put(self.codec.decode(payload), batch, row)
+        else:
+            super().write(wire, batch, rows)
 
     def adopt(self, wire: Any, batch: Any) -> Any:
-        if isinstance(wire, dict) and self._name in wire:
+        if self._is_column(wire):
             return self._column.adopt(wire[self._name], batch)
-        self.write(wire, batch, slice(None))
-        return batch
+        return super().adopt(wire, batch)
 
     def row(self, wire: Any, place: int) -> Any:
-        if isinstance(wire, dict) and self._name in wire:
-            return self._column.row(wire[self._name], place)
-        return self.codec.decode(_payload(wire, place, self.codec))
+        return (
+            self._column.row(wire[self._name], place) if self._is_column(wire) else super().row(wire, place)
+        )
 
     def from_batch(self, batch: Any, count: int) -> Any:
         return {self._name: self._column.from_batch(batch, count)}
@@ -371,10 +390,12 @@ class FieldColumn:
         return {self._name: self._column.from_elements(elements, attachments)}
 
     def elements(self, wire: Any, count: int) -> list[Any]:
-        if isinstance(wire, dict) and self._name in wire:
+        if self._is_column(wire):
             return self._column.elements(wire[self._name], count)
-        _check_payloads(wire, count, self.codec)
-        return [_checked(self.codec, payload) for payload in wire]
+        return super().elements(wire, count)
+
+    def _is_column(self, wire: Any) -> bool:
+        return isinstance(wire, dict) and self._name in wire
 
 
 def payloads(wire: Any, count: int) -> list[Any]:
@@ -400,24 +421,6 @@ def select(wire: Any, places: Sequence[int]) -> Any:
     if isinstance(wire, dict):
         return {name: select(part, places) for name, part in wire.items()}
     return wire[list(places)] if isinstance(wire, np.ndarray) else [wire[place] for place in places]
-
-
-def _checked(codec: codecs.Codec, payload: Any) -> Any:
-    element = codec.decode(payload)
-    if not codec.space.contains(element):
-        raise SpaceError(f"{str(payload)[:200]} is not in {codec.space}")
-    return element
-
-
-def _check_payloads(wire: Any, count: int, codec: codecs.Codec) -> None:
-    if not isinstance(wire, list) or len(wire) != count:
-        raise SpaceError(f"{type(wire).__name__} is no column of {count} of {codec.space}")
-
-
-def _payload(wire: Any, place: int, codec: codecs.Codec) -> Any:
-    if not isinstance(wire, list) or place >= len(wire):
-        raise SpaceError(f"{type(wire).__name__} is no column of {codec.space}")
-    return wire[place]
 
 
 def _numbers(rows: Rows, count: int) -> Sequence[int] | np.ndarray[Any, Any]:

@@ -169,7 +169,7 @@ class LaneFleet:
         if slots:
             rows = batch.rows(slots)
             try:
-                if isinstance(rows, slice):
+                if isinstance(rows, slice) and not isinstance(result.observations, list):
                     batch.memory = batch.column.adopt(result.observations, batch.memory)
                     self._held = lane.connection.exchange_memory(self._held)
                 else:
