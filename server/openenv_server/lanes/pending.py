@@ -25,14 +25,30 @@ class Pending:
         self._min_ready = min_ready if min_ready > 0 else count
         self._answer = answer
         self._done: list[Done] = []
+        self._is_answering = False
         self._lock = threading.Lock()
 
     def add(self, done: Sequence[Done]) -> None:
-        """Takes what is done; any thread may call it. The one that completes an answer sends it."""
+        """Takes what is done; any thread may call it.
+
+        The one that completes an answer sends it, and what others add meanwhile: where a thousand slots
+        become ready at once, that is a few answers instead of a thousand.
+        """
         with self._lock:
             self._done.extend(done)
             self._missing -= len(done)
-            if not self._done or (self._missing and len(self._done) < self._min_ready):
+            if self._is_answering:
                 return
+            self._is_answering = True
+        while ready := self._take():
+            self._answer(ready)
+
+    def _take(self) -> list[Done]:
+        """What is to be sent now; nothing where too little is done."""
+        with self._lock:
+            if self._missing and len(self._done) < self._min_ready:
+                self._is_answering = False
+                return []
             ready, self._done = self._done, []
-        self._answer(ready)
+            self._is_answering = bool(ready)
+            return ready
