@@ -51,8 +51,8 @@ class SlotMetrics:
         }
 
 
-def parts_us(whole_s: float, times: Times) -> tuple[float, float, float, float]:
-    """The microseconds of each of `PARTS`."""
+def parts_us(whole_s: Any, times: Times) -> tuple[Any, Any, Any, Any]:
+    """The microseconds of each of `PARTS`; arrays where they are several slots'."""
     wait_us = (times.received_at - times.sent_at) * 1e6
     server_us = times.server_us
     return (
@@ -80,12 +80,12 @@ class Metrics:
         self._sums = np.zeros((len(PARTS), count))
         self._last = np.full((len(PARTS), count), np.nan)
 
-    def add(self, slots: Any, whole_s: float, times: Times) -> None:
+    def add(self, slots: Any, whole_s: Any, times: Times) -> None:
         """Takes in a step of some slots.
 
         Args:
             slots: Their numbers, or one.
-            whole_s: Seconds from the call to its return.
+            whole_s: Seconds from the call to its return; may be an array over the slots.
             times: What is known of it; ``environment_us`` may be an array over the slots.
         """
         last = self._last

@@ -153,7 +153,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._actions = column_of(interface.action)
         self._fleet: Fleet | None = None
         self._all = list(range(num_envs))
-        self._sending_s = 0.0
+        self._began_at = np.zeros(num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode in each slot, or in those of ``options["reset_mask"]``.
@@ -360,8 +360,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._check_episodes(slots)
         self._check_actions(actions, slots)
         assert self._fleet is not None
+        self._began_at[self._batch.rows(slots)] = begin
         self._fleet.ask_step(slots, actions, together=together)
-        self._sending_s = perf_counter() - begin
         return self._fleet
 
     def _check_episodes(self, slots: Sequence[int]) -> None:
@@ -404,7 +404,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> None:
         now, metrics = perf_counter(), self._batch.metrics
         for rows, times in fleet.times:
-            metrics.add(rows, self._sending_s + now - times.sent_at, times)
+            metrics.add(rows, now - self._began_at[rows], times)
         fleet.times.clear()
         if self.report_times:
             chosen = slice(None) if slots is None else slots

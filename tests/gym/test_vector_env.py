@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import gymnasium as gym
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
-from openenv_server import Environment, create_app
+from openenv_server import Environment, create_app, gymnasium_factory
 from openenv_server.detaching import DetachableProtocol
 
-from openenv_gym import RemoteVectorEnv
+from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
     CapacityError,
@@ -91,26 +92,79 @@ def nappers(napping: str) -> Iterator[RemoteVectorEnv]:
     envs.close()
 
 
+@pytest.fixture(params=["v1", "v2"])
+def serve(request: pytest.FixtureRequest, serve_gym: Callable[[str], str]) -> Iterator[Callable[[str], str]]:
+    """Serves a Gymnasium id in either version of the protocol."""
+    with ExitStack() as stack:
+
+        def serve_v1(gym_id: str) -> str:
+            factory, models = gymnasium_factory(lambda: gym.make(gym_id))
+            return stack.enter_context(running(without_v2(create_app(factory, *models))))
+
+        yield serve_gym if request.param == "v2" else serve_v1
+
+
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize("gym_id", ["CartPole-v1", "FrozenLake-v1", "Blackjack-v1", "Pendulum-v1"])
 def test_it_is_gymnasiums_sync_vector_env(
-    gym_id: str, mode: AutoresetMode, serve_gym: Callable[[str], str]
+    gym_id: str, mode: AutoresetMode, serve: Callable[[str], str]
 ) -> None:
     theirs = gym.make_vec(gym_id, 5, "sync", vector_kwargs={"autoreset_mode": mode})
-    ours = gym.make_vec("openenv/remote", 5, base_url=serve_gym(gym_id), autoreset_mode=mode)
+    ours = gym.make_vec("openenv/remote", 5, base_url=serve(gym_id), autoreset_mode=mode)
     try:
         assert compare(theirs, ours, steps=250) >= 5
     finally:
         ours.close()
 
 
-def test_max_episode_steps_truncates(serve_gym: Callable[[str], str]) -> None:
-    theirs = gym.make_vec("CartPole-v1", 3, "sync", max_episode_steps=9)
-    ours = gym.make_vec("openenv/remote", 3, base_url=serve_gym("CartPole-v1"), max_episode_steps=9)
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_max_episode_steps_truncates(mode: AutoresetMode, serve: Callable[[str], str]) -> None:
+    keywords: dict[str, Any] = {"max_episode_steps": 9}
+    theirs = gym.make_vec("CartPole-v1", 3, "sync", vector_kwargs={"autoreset_mode": mode}, **keywords)
+    ours = gym.make_vec("openenv/remote", 3, base_url=serve("CartPole-v1"), autoreset_mode=mode, **keywords)
     try:
         assert compare(theirs, ours, steps=60) > 3
     finally:
         ours.close()
+
+
+def test_where_the_time_goes(serve: Callable[[str], str], request: pytest.FixtureRequest) -> None:
+    base_url = serve("CartPole-v1")
+    says = "v2" in request.node.name
+    envs = RemoteVectorEnv(base_url, 3, report_times=True)
+    envs.reset(seed=1)
+    begin = time.perf_counter()
+    infos = [envs.step(np.array([0, 1, 0]))[4]["times_us"] for _ in range(5)]
+    took_us = (time.perf_counter() - begin) * 1e6
+    metrics = envs.metrics
+    assert metrics["steps"].tolist() == [5, 5, 5]
+    for part in ("environment", "server", "network", "client"):
+        each = np.array([info[part] for info in infos])
+        np.testing.assert_allclose(each.mean(axis=0), metrics[part])
+        is_known = says or part in ("network", "client")
+        assert (each > 0).all() if is_known else np.isnan(each).all()
+    slowest = np.nansum([metrics[part] for part in infos[0]], axis=0).max() * 5
+    assert slowest <= took_us
+    envs.reset_metrics()
+    assert envs.metrics["steps"].tolist() == [0, 0, 0]
+    envs.close()
+    env = RemoteEnv(base_url, report_times=True)
+    env.reset(seed=1)
+    info = env.step(0)[4]
+    assert env.metrics == {"steps": 1, **info["times_us"]} if says else env.metrics["steps"] == 1
+    env.close()
+
+
+def test_an_answer_that_does_not_come_in_time_drops_the_slots_that_wait_for_it(napping: str) -> None:
+    envs = RemoteVectorEnv(napping, 2, message_timeout_s=0.3)
+    envs.reset()
+    with pytest.raises(DeadlineExceededError, match="did not answer"):
+        envs.step(np.full(2, 0.8))
+    with pytest.raises(ResetNeededError):
+        envs.step(np.zeros(2))
+    envs.reset()
+    assert envs.step(np.zeros(2))[0].tolist() == [1, 1]
+    envs.close()
 
 
 @pytest.mark.parametrize("wrapper", [RecordEpisodeStatistics, NormalizeObservation])
