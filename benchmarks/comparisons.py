@@ -30,8 +30,8 @@ class Line:
         against_ms: The median over the rounds.
         ratio: How it comes out: the median over the rounds.
         ratios: The least and the greatest of the rounds.
-        wanted: How it has to come out, as text.
-        is_reached: Whether it does.
+        wanted: How it has to come out.
+        at_most: Whether the ratio is to be smaller than that, and not greater.
     """
 
     work: str
@@ -41,8 +41,14 @@ class Line:
     against_ms: float
     ratio: float
     ratios: tuple[float, float]
-    wanted: str
-    is_reached: bool
+    wanted: float
+    at_most: bool = False
+
+    def comes_out(self, leeway: float = 1.0) -> bool:
+        """Whether the ratio is as wanted, or worse by ``leeway`` times at most."""
+        if self.at_most:
+            return self.ratio <= self.wanted * leeway
+        return self.ratio >= self.wanted / leeway
 
 
 def compare(
@@ -77,8 +83,7 @@ def compare(
             statistics.median(theirs_s[other]) * 1e3,
             ratio,
             (min(ratios), max(ratios)),
-            f"at least {least:g}x",
-            ratio >= least,
+            least,
         )
 
 
@@ -118,8 +123,8 @@ def at_most(work: str, ours: str, against: str, pairs: list[tuple[float, float]]
         statistics.median(other for _, other in pairs) * 1e3,
         ratio,
         (min(ratios), max(ratios)),
-        f"at most {most:g}x its time",
-        ratio <= most,
+        most,
+        at_most=True,
     )
 
 
@@ -193,7 +198,6 @@ def crowd(rounds: int) -> Iterator[Line]:
             envs.reset(seed=0)
             actions = np.zeros(count, np.int64)
             seconds: list[float] = []
-            failed = 0
             for _ in range(rounds):
                 begin = time.perf_counter()
                 envs.send(actions)
@@ -202,22 +206,21 @@ def crowd(rounds: int) -> Iterator[Line]:
                     ready = envs.recv(min_ready=1)
                     took = time.perf_counter() - begin
                     seconds.extend([took] * len(ready.slots))
-                    failed += int((ready.rewards != 1.0).sum())
+                    assert (ready.rewards == 1.0).all()
                     missing -= len(ready.slots)
         finally:
             envs.close()
     p99 = float(np.percentile(seconds, 99))
     yield Line(
-        f"{count} sessions that sleep 1 s, {workers} processes; {len(seconds) - failed} of "
-        f"{rounds * count} steps succeed",
+        f"{count} sessions that sleep 1 s, {workers} processes: {len(seconds)} of {rounds * count} done",
         "a step, p99",
         p99 * 1e3,
         "one sleep",
         1000.0,
         p99,
         (min(seconds), max(seconds)),
-        "at most 1.5x its time, all succeed",
-        p99 <= 1.5 and not failed and len(seconds) == rounds * count,
+        1.5,
+        at_most=True,
     )
 
 

@@ -46,6 +46,6 @@ class Nap(gym.Env[np.int64, np.int64]):
         return np.int64(1), 1.0, False, False, {}
 
 
-gym.register("Frames-v0", Frames)
-gym.register("Nap50ms-v0", Nap, kwargs={"seconds": 0.05})
-gym.register("Nap1s-v0", Nap, kwargs={"seconds": 1.0})
+gym.register("Frames-v0", "benchmarks.environments:Frames")
+gym.register("Nap50ms-v0", "benchmarks.environments:Nap", kwargs={"seconds": 0.05})
+gym.register("Nap1s-v0", "benchmarks.environments:Nap", kwargs={"seconds": 1.0})
