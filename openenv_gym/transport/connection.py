@@ -124,6 +124,10 @@ class Connection:
             opcode, payload = frames.receive()
         except OSError as error:
             raise self._dropped(error, timeout_s, what) from error
+        except BaseException:
+            # Ctrl-C, say: what was waited for may still come, and would be taken for the next answer.
+            self.drop()
+            raise
         if (opcode is Opcode.BINARY) != self.is_v2:
             self.drop()
             raise ProtocolError(

@@ -179,6 +179,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             if not mask.all():
                 raise ResetNeededError("The first reset is one of all slots, without reset_mask")
             self._fleet = self._connect_fleet()
+        self._fleet.give_up_lost()
         chosen = np.flatnonzero(mask).tolist()
         self._check_nothing_is_owed(chosen)
         self._fleet.ask_reset(chosen, [seeds[slot] for slot in chosen], data)
@@ -319,6 +320,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Ends all sessions; `close` calls it."""
         if self._fleet is not None:
             self._fleet.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the sessions, which are this object's own."""
+        return {**self.__dict__, "_fleet": None, "_batch": Batch(self._interface, self.num_envs)}
 
     def _connect(self) -> Connection:
         return Connection(self.endpoint, connect_timeout_s=self.connect_timeout_s, offers_v2=True)

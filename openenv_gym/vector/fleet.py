@@ -56,6 +56,9 @@ class Fleet(Protocol):
     def sources(self) -> list[Source]:
         """Where answers are owed."""
 
+    def give_up_lost(self) -> None:
+        """Expects nothing more from connections that are closed."""
+
     def states(self) -> list[Any]:
         """Where each slot's session stands."""
 

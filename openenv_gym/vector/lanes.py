@@ -106,6 +106,11 @@ class LaneFleet:
             if owes[share[0] : share[-1] + 1].any()
         ]
 
+    def give_up_lost(self) -> None:
+        for lane, share in zip(self._lanes, self._shares, strict=True):
+            if not lane.is_open:
+                self.batch.fail(share, is_lost=True)
+
     def states(self) -> list[Any]:
         return self._values(v2.GetState, "state")
 

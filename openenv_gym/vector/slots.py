@@ -171,6 +171,12 @@ class SocketFleet:
             if slot.owes is not None
         ]
 
+    def give_up_lost(self) -> None:
+        for slot in self.slots:
+            if not slot.session.is_open:
+                slot.owes = None
+                self.batch.fail([slot.number], is_lost=True)
+
     def states(self) -> list[Any]:
         return [slot.session.state() for slot in self.slots]
 

@@ -7,6 +7,7 @@ lane has a thread of its own; with the socket in its hands it reads, steps and a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -36,7 +37,8 @@ class DetachableProtocol(WebSocketsSansIOProtocol):
         if self._taken is None:
             super().shutdown()
         else:
-            self._taken.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # whoever has it may have closed it
+                self._taken.shutdown(socket.SHUT_RDWR)
 
     async def _detach(self) -> socket.socket | None:
         """The socket, blocking; None where a message has come to the event loop already."""

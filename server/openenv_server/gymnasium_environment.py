@@ -135,7 +135,7 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
         self, seed: int | None = None, episode_id: str | None = None, **options: Any
     ) -> tuple[Any, dict[str, Any]]:
         """`reset` without models: what Gymnasium's own returns."""
-        self._episode_id, self._step_count = episode_id, 0
+        self._episode_id, self._step_count = episode_id or str(uuid4()), 0
         return self._env.reset(seed=seed, options=options or None)
 
     def take(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -150,8 +150,6 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
     @property
     def state(self) -> State:
         """The episode's name and its steps."""
-        if self._episode_id is None:
-            self._episode_id = str(uuid4())
         return State(episode_id=self._episode_id, step_count=self._step_count)
 
     def get_metadata(self) -> EnvironmentMetadata:

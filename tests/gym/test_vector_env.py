@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -318,6 +322,36 @@ def test_more_slots_than_sessions_are_refused(serve_gym: Callable[[str], str]) -
         envs = RemoteVectorEnv(base_url, 3)
         envs.reset()
         envs.close()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda envs: pickle.loads(pickle.dumps(envs))])
+def test_a_copy_has_the_configuration_and_no_sessions(copied: Any, nappers: RemoteVectorEnv) -> None:
+    nappers.reset()
+    other = copied(nappers)
+    with pytest.raises(ResetNeededError):
+        other.step(np.zeros(8))
+    assert other.reset()[0].tolist() == [0] * 8
+    nappers.step(np.zeros(8))
+    assert other.step(np.zeros(8))[0].tolist() == [1] * 8
+    other.close()
+    assert nappers.step(np.zeros(8))[0].tolist() == [2] * 8
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_ctrl_c_in_a_step_drops_the_session(many: bool, napping: str, request: pytest.FixtureRequest) -> None:
+    env: Any = RemoteVectorEnv(napping, 2) if many else RemoteEnv(napping)
+    env.reset()
+    long = np.full(2, 1.0) if many else np.array(1.0)
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        env.step(long)
+    with pytest.raises((ResetNeededError, SessionLostError, UsageError)):
+        env.step(long * 0)
+    if many and "v1" in request.node.name:  # the slots that were not read are whole; their steps are owed
+        env.recv(min_ready=1)
+    env.reset()
+    env.step(long * 0)
+    env.close()
 
 
 def test_it_ends(napping: str) -> None:

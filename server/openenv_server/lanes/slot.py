@@ -74,6 +74,7 @@ class Slot:
         except UnknownKeywordsError as error:
             return self.refused(str(error))
         except BaseException as error:
+            self._steps = -1
             return self.failed(error)
         self._steps, self._has_ended = 0, False
         return self.number, observation, 0.0, False, False, info, None, perf_counter() - begin
