@@ -107,6 +107,7 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
             self._env.action_space, self._env.observation_space, self._env.render_mode
         )
         self._episode_id: str | None = None
+        self._has_begun = False
         self._step_count = 0
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> Observation:
@@ -135,7 +136,7 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
         self, seed: int | None = None, episode_id: str | None = None, **options: Any
     ) -> tuple[Any, dict[str, Any]]:
         """`reset` without models: what Gymnasium's own returns."""
-        self._episode_id, self._step_count = episode_id or str(uuid4()), 0
+        self._episode_id, self._has_begun, self._step_count = episode_id, True, 0
         return self._env.reset(seed=seed, options=options or None)
 
     def take(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -149,7 +150,9 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
 
     @property
     def state(self) -> State:
-        """The episode's name and its steps."""
+        """The episode's name and its steps. An episode without a name gets one when it is first asked for."""
+        if self._has_begun and self._episode_id is None:
+            self._episode_id = str(uuid4())
         return State(episode_id=self._episode_id, step_count=self._step_count)
 
     def get_metadata(self) -> EnvironmentMetadata:
