@@ -119,11 +119,17 @@ class Lane:
     ) -> None:
         """Has the slow slots work on their own threads, and the fast ones here meanwhile."""
         arrived = self._arrived
+        slots = [self._slots.get(number) for number in numbers]
+        fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
+        if len(fast) == len(numbers) and Refusal not in set(map(type, arguments)):
+            self._is_idle = True
+            done = [work(slot, argument) for slot, argument in zip(fast, arguments, strict=True)]
+            self._send_result(request_id, done, arrived)
+            return
         here: list[tuple[Slot, Any]] = []
         elsewhere: list[tuple[Slot, Any]] = []
-        done: list[Done] = []
-        for number, argument in zip(numbers, arguments, strict=True):
-            slot = self._slots.get(number)
+        done = []
+        for number, slot, argument in zip(numbers, slots, arguments, strict=True):
             if slot is None:
                 done.append(_unknown(number))
             elif type(argument) is Refusal and not slot.resets_next:
@@ -165,19 +171,20 @@ class Lane:
         slots, observations, rewards, terminated, truncated, infos, finals, seconds = zip(
             *outcomes, strict=True
         )
-        numbers = list if len(slots) <= _FEW else np.array
         contract, attachments = self._contract, Attachments()
         return v2.encode(
             v2.Result(
                 id=request_id,
                 slots=list(slots),
                 observations=contract.observations(observations, attachments),
-                rewards=numbers([float(reward) for reward in rewards]),
-                terminated=numbers([bool(flag) for flag in terminated]) if any(terminated) else None,
-                truncated=numbers([bool(flag) for flag in truncated]) if any(truncated) else None,
-                infos=[(place, contract.info(info)) for place, info in enumerate(infos) if info],
+                rewards=_column(rewards, np.float64),
+                terminated=_column(terminated, np.bool_) if any(terminated) else None,
+                truncated=_column(truncated, np.bool_) if any(truncated) else None,
+                infos=[(place, contract.info(info)) for place, info in enumerate(infos) if info]
+                if any(infos)
+                else [],
                 final=self._final(finals, attachments) if any(finals) else None,
-                environment_us=numbers([second * 1e6 for second in seconds]),
+                environment_us=_column(seconds, np.float64, 1e6),
                 server_us=(perf_counter() - arrived) * 1e6,
                 errors=errors,
             ),
@@ -288,6 +295,14 @@ def _job(
         pending.add([done])
 
     return job
+
+
+def _column(values: Sequence[Any], dtype: type[np.generic], factor: float = 1) -> Any:
+    """Numbers of many slots as an array, and of a few as a list."""
+    array = np.array(values, dtype)
+    if factor != 1:
+        array *= factor
+    return array.tolist() if len(values) <= _FEW else array
 
 
 def _unknown(number: int) -> v2.SlotError:
