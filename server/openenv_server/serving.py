@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Callable
 
@@ -74,6 +75,9 @@ def run(
         ws_per_message_deflate=False,
         headers=headers,
     )
+    # What is there now stays for good: the garbage collector need not look at it in the middle of a step.
+    gc.collect()
+    gc.freeze()
     _Server(config, on_started, on_stopped).run(sockets=[listening])
 
 
