@@ -25,7 +25,7 @@ def main() -> int:
         "--leeway",
         type=float,
         default=1.0,
-        help="how much worse may be for the exit code 0; 2 is half as good",
+        help="how much worse may be for the exit code 0; 3 is a third as good",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     arguments = parser.parse_args()

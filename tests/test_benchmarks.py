@@ -16,7 +16,7 @@ NAMES = ["single", "many", "frames", "naps"]
 @pytest.mark.slow
 @pytest.mark.interop
 @pytest.mark.timeout(600)
-def test_the_comparisons_come_out_half_as_good_as_wanted_at_least(tmp_path: Path) -> None:
+def test_the_comparisons_come_out_a_third_as_good_as_wanted_at_least(tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
     command = [
         sys.executable,
@@ -26,7 +26,7 @@ def test_the_comparisons_come_out_half_as_good_as_wanted_at_least(tmp_path: Path
         "--rounds",
         "3",
         "--leeway",
-        "2",
+        "3",
         "--json",
         str(report),
     ]

@@ -56,7 +56,7 @@ def demo(
     _print_curve(console, curve)
     console.print(
         f"               success {curve.before:.0%} before, [bold]{curve.after:.0%} after[/bold]; "
-        f"{curve.steps_per_second:,.0f} steps/s over {SESSIONS} sockets"
+        f"{curve.steps_per_second:,.0f} steps/s in {SESSIONS} sessions"
     )
     if plot is not None:
         _save_plot(curve, plot)
@@ -119,9 +119,7 @@ def _train(console: Console, base_url: str) -> LearningCurve:
 
     from openenv_cli.q_learning import train
 
-    envs = gym.vector.SyncVectorEnv(
-        [lambda: gym.make("openenv/remote", base_url=base_url) for _ in range(SESSIONS)]
-    )
+    envs = gym.make_vec("openenv/remote", SESSIONS, base_url=base_url)
     columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     try:
         with Progress(

@@ -70,6 +70,8 @@ class Connection:
         self._frames: FrameSocket | None = FrameSocket(
             handshake.sock, is_client=True, max_size=MAX_MESSAGE_SIZE
         )
+        # The processes of a server that has several want the cores for their environments.
+        self._frames.may_stay_awake = self.worker[1] == 1
 
     @property
     def is_open(self) -> bool:

@@ -264,7 +264,7 @@ class FrameSocket:
         memory[:have] = self._view[begin : self._end]
         self._start = self._end = 0
         while have < len(memory):
-            have += self._read(memory[have:])
+            have += self._read(memory[have:], len(memory) - have)
         return memory
 
     def _fill(self, count: int) -> None:
@@ -280,10 +280,10 @@ class FrameSocket:
         while self._end - self._start < count:
             self._end += self._read(self._view[self._end :])
 
-    def _read(self, memory: memoryview) -> int:
+    def _read(self, memory: memoryview, at_least: int = 1) -> int:
         try:
             if self._has_kernel_timeouts and self.may_stay_awake and self._start == self._end:
-                count = self._patience.receive_into(memory)
+                count = self._patience.receive_into(memory, at_least)
             else:
                 count = self.raw.recv_into(memory)
         except BlockingIOError as error:

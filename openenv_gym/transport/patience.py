@@ -19,6 +19,15 @@ _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 _awake = threading.Semaphore(_cores // 2)
 
 
+def share_cores(processes: int) -> None:
+    """Leaves this process its share of the cores, where several do the same work beside each other.
+
+    Call it before the first socket waits.
+    """
+    global _awake
+    _awake = threading.Semaphore(_cores // 2 // processes)
+
+
 class Patience:
     """How one socket waits.
 
@@ -30,12 +39,12 @@ class Patience:
         self._raw = raw
         self._comes_soon = True
 
-    def receive_into(self, memory: memoryview) -> int:
-        """As ``socket.recv_into``."""
+    def receive_into(self, memory: memoryview, at_least: int = 1) -> int:
+        """As ``socket.recv_into``; while awake, it takes what comes until there is ``at_least`` so much."""
         begin = perf_counter()
         if self._comes_soon and _awake.acquire(blocking=False):
             try:
-                count = self._look(memory, begin + MOST_S)
+                count = self._look(memory, at_least, begin + MOST_S)
             finally:
                 _awake.release()
             if count is not None:
@@ -46,11 +55,16 @@ class Patience:
         self._comes_soon = perf_counter() - begin < MOST_S
         return count
 
-    def _look(self, memory: memoryview, end: float) -> int | None:
-        receive_into, flag = self._raw.recv_into, socket.MSG_DONTWAIT
+    def _look(self, memory: memoryview, at_least: int, end: float) -> int | None:
+        """The bytes received, 0 if there are no more to come; None if nothing came in time."""
+        receive_into, flag, have = self._raw.recv_into, socket.MSG_DONTWAIT, 0
         while True:
             try:
-                return receive_into(memory, 0, flag)
+                count = receive_into(memory[have:], 0, flag)
             except BlockingIOError:
                 if perf_counter() > end:
-                    return None
+                    return have or None
+                continue
+            have += count
+            if have >= at_least or count == 0 or perf_counter() > end:
+                return have

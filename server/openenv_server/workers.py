@@ -17,6 +17,7 @@ from types import FrameType
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError, OpenEnvError
+from openenv_gym.transport.patience import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
 from openenv_server.serving import STOP_TIMEOUT_S, base_url_of, bind, run, serve
 
@@ -135,6 +136,7 @@ def _work(
     except OpenEnvError as error:
         parent.send(str(error))
         return
+    share_cores(count)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     run(
         app,

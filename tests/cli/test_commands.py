@@ -51,7 +51,7 @@ def test_the_demo_holds_and_saves_its_plot(tmp_path: Path) -> None:
     done = run("demo", "--plot", str(plot))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1,000 steps equal the local environment, bit for bit" in done.stdout
-    assert "steps/s over 8 sockets" in done.stdout
+    assert "steps/s in 8 sessions" in done.stdout
     assert "\x1b[" not in done.stdout, "colour in a pipe"
     assert plot.read_bytes().startswith(b"\x89PNG")
 
@@ -197,16 +197,21 @@ def test_spaces_of_what_is_no_server() -> None:
     assert "has no openenv.yaml" in run("spaces", "/").stderr
 
 
-@pytest.mark.parametrize("delay_s", [2.0, 5.0])
-def test_ctrl_c_ends_the_demo_at_once_and_leaves_no_server(delay_s: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("until", ["it imports", "1. A server", "2. Equality"])
+def test_ctrl_c_ends_the_demo_at_once_and_leaves_no_server(until: str, tmp_path: Path) -> None:
     env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     demo = subprocess.Popen(
         [*OPENENV, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
     )
-    time.sleep(delay_s)
+    assert demo.stdout is not None
+    if until == "it imports":
+        time.sleep(0.5)
+    else:
+        assert any(line.startswith(until) for line in demo.stdout)
     demo.send_signal(signal.SIGINT)
     _, errors = demo.communicate(timeout=20)
-    assert demo.returncode == 130
+    # Python ends itself by the signal where it came amid some imports; a shell says 130 to both.
+    assert demo.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in errors
     assert list(tmp_path.rglob("*.json")) == []
 

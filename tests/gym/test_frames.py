@@ -53,6 +53,31 @@ def test_messages_of_every_size_go_both_ways(size: int, sides: tuple[FrameSocket
         assert not receiver.has_more
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.0005, 0.003])
+def test_a_large_message_that_comes_in_pieces(pause_s: float, sides: tuple[FrameSocket, FrameSocket]) -> None:
+    client, server = sides
+    payload = os.urandom(500_000)
+    raw = b"\x82\x7f" + struct.pack("!Q", len(payload)) + payload
+
+    def dribble() -> None:
+        for begin in range(0, len(raw), 40_000):
+            server.raw.sendall(raw[begin : begin + 40_000])
+            time.sleep(pause_s)
+
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    assert bytes(client.receive()[1]) == payload
+    thread.join()
+
+
+def test_a_large_message_that_breaks_off(sides: tuple[FrameSocket, FrameSocket]) -> None:
+    client, server = sides
+    server.raw.sendall(b"\x82\x7f" + struct.pack("!Q", 500_000) + bytes(200_000))
+    server.close()
+    with pytest.raises(ConnectionError):
+        client.receive()
+
+
 def test_what_follows_at_once_is_kept_for_the_next(sides: tuple[FrameSocket, FrameSocket]) -> None:
     client, server = sides
     messages = [os.urandom(size) for size in (3, 90, 60_000, 5, 70_000, 1)]
