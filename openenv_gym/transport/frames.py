@@ -43,6 +43,7 @@ class CloseCode(IntEnum):
     NORMAL = 1000
     PROTOCOL_ERROR = 1002
     NO_CODE = 1005
+    ABNORMAL = 1006
     TOO_BIG = 1009
 
 
@@ -72,6 +73,7 @@ class FrameSocket:
 
     Attributes:
         may_stay_awake: Whether the next message is expected soon, so that it is worth waiting for it awake.
+        has_answered_ping: Set when a pong comes.
     """
 
     def __init__(self, raw: socket.socket, *, is_client: bool, max_size: int) -> None:
@@ -84,6 +86,7 @@ class FrameSocket:
         self._sending = threading.Lock()
         self._timeout_s: float | None = None
         self.may_stay_awake = is_client
+        self.has_answered_ping = False
         raw.settimeout(None)
         self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
         self._patience = Patience(raw)
@@ -207,6 +210,8 @@ class FrameSocket:
     def _control(self, opcode: Opcode, payload: Payload) -> None:
         if opcode is Opcode.PING:
             self.send(payload, opcode=Opcode.PONG)
+        elif opcode is Opcode.PONG:
+            self.has_answered_ping = True
         elif opcode is Opcode.CLOSE:
             code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else CloseCode.NO_CODE
             self.say_goodbye()
@@ -289,7 +294,7 @@ class FrameSocket:
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
         if count == 0:
-            raise PeerClosedError(CloseCode.NO_CODE, "")
+            raise PeerClosedError(CloseCode.ABNORMAL, "")
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeoutError("timed out")
         return count

@@ -77,6 +77,18 @@ class Step(_Message, tag="step"):
     min_ready: int = 0
 
 
+class Resume(_Message, tag="resume"):
+    """Goes on with the sessions of a socket that broke. The first request on a new one.
+
+    Attributes:
+        token: What `Opened` gave.
+        missing: ``[id, slots]`` for each reset or step that is not answered yet in these slots.
+    """
+
+    token: str
+    missing: list[tuple[int, list[int]]] = []
+
+
 class GetState(_Message, tag="state"):
     """Asks where sessions stand."""
 
@@ -102,9 +114,27 @@ class SlotError(NamedTuple):
 
 
 class Opened(_Message, tag="opened"):
-    """Sessions that were made."""
+    """Sessions that were made.
+
+    Attributes:
+        errors: The slots that have none.
+        token: With it, another socket goes on with the sessions of this one.
+        grace_s: How long they are kept for it after this one broke, in seconds.
+    """
 
     errors: list[SlotError] = []
+    token: str = ""
+    grace_s: float = 0.0
+
+
+class Resumed(_Message, tag="resumed"):
+    """The sessions go on, on this socket; ``slots`` are those that are there.
+
+    Attributes:
+        unknown: The resets and steps that never came, to be sent again. The others' answers follow.
+    """
+
+    unknown: list[int] = []
 
 
 class Final(msgspec.Struct):
@@ -171,8 +201,8 @@ class Failed(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
     id: int | None = None
 
 
-Request = Open | Reset | Step | GetState | Render | Close
-Answer = Opened | Result | Values | Closed | Failed
+Request = Open | Resume | Reset | Step | GetState | Render | Close
+Answer = Opened | Resumed | Result | Values | Closed | Failed
 
 
 class BadMessageError(ProtocolError):

@@ -14,6 +14,7 @@ from openenv_gym.types import State
 from openenv_server.calls import class_behind
 from openenv_server.environment import describe
 from openenv_server.lanes.contracts import contract_of
+from openenv_server.lanes.registry import Lanes
 from openenv_server.routes.http import http_routes
 from openenv_server.routes.websocket import websocket_routes
 from openenv_server.sessions import Sessions, decide_capacity
@@ -29,6 +30,8 @@ def create_app(
     max_concurrent_envs: int | None = None,
     *,
     session_timeout_s: float | None = None,
+    step_timeout_s: float | None = None,
+    resume_grace_s: float | None = None,
     state_cls: type[BaseModel] = State,
 ) -> FastAPI:
     """The server of one environment.
@@ -42,7 +45,11 @@ def create_app(
         max_concurrent_envs: Sessions at a time. Left out: ``MAX_CONCURRENT_ENVS``; else 1 where the
             class itself sets ``SUPPORTS_CONCURRENT_SESSIONS = False``, and 64 where it does not.
         session_timeout_s: Seconds without a message after which a session is closed. Left out:
-            ``SESSION_TIMEOUT``; else never.
+            ``SESSION_TIMEOUT``; else an hour. A session inside a step is never closed for that.
+        step_timeout_s: Seconds that a reset or a step may take; then its session is closed. Left out:
+            ``STEP_TIMEOUT``; else for ever.
+        resume_grace_s: Seconds for which the sessions of a broken connection are kept for a client that
+            comes back. Left out: ``RESUME_GRACE``; else 60.
         state_cls: The Pydantic model of the state.
 
     Returns:
@@ -59,6 +66,8 @@ def create_app(
         max_concurrent_envs,
         env_name=env_name,
         session_timeout_s=session_timeout_s,
+        step_timeout_s=step_timeout_s,
+        resume_grace_s=resume_grace_s,
         state_cls=state_cls,
     )
     app = FastAPI(title=server.name, description=server.description, version="1.0.0")
@@ -81,6 +90,8 @@ class EnvironmentServer:
         *,
         env_name: str | None = None,
         session_timeout_s: float | None = None,
+        step_timeout_s: float | None = None,
+        resume_grace_s: float | None = None,
         state_cls: type[BaseModel] = State,
     ) -> None:
         _check_factory(env)
@@ -95,12 +106,15 @@ class EnvironmentServer:
         kind = class_behind(env)
         self.name = env_name or (kind.__name__ if kind else "environment")
         self.description = describe(kind).description if kind else f"The environment {self.name}"
-        self.sessions = Sessions(env, decide_capacity(env, max_concurrent_envs))
+        if step_timeout_s is None:
+            step_timeout_s = settings.step_timeout
+        if resume_grace_s is None:
+            resume_grace_s = settings.resume_grace
+        self.sessions = Sessions(env, decide_capacity(env, max_concurrent_envs), step_timeout_s)
+        lanes = Lanes(self.sessions, contract_of(kind, action_cls, observation_cls), resume_grace_s)
         self._routers = (
             http_routes(self.sessions, action_cls, observation_cls, state_cls, env_name),
-            websocket_routes(
-                self.sessions, action_cls, contract_of(kind, action_cls, observation_cls), session_timeout_s
-            ),
+            websocket_routes(self.sessions, action_cls, lanes, session_timeout_s),
         )
 
     def register_routes(self, app: FastAPI) -> None:

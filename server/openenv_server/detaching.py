@@ -18,13 +18,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 EXTENSION = "openenv.detach"
 
-Detach = Callable[[], Awaitable[socket.socket | None]]
+Detach = Callable[[Callable[[], None]], Awaitable[socket.socket | None]]
 
 
 class DetachableProtocol(WebSocketsSansIOProtocol):
     """For ``uvicorn.Config(ws=DetachableProtocol)``; all else is as in ``ws="websockets-sansio"``."""
 
     _taken: socket.socket | None = None
+    _tell_stopping: Callable[[], None]
 
     async def run_asgi(self) -> None:
         """Offers the socket to the handler, but for TLS, which lives in the event loop."""
@@ -37,11 +38,13 @@ class DetachableProtocol(WebSocketsSansIOProtocol):
         if self._taken is None:
             super().shutdown()
         else:
+            self._tell_stopping()
             with contextlib.suppress(OSError):  # whoever has it may have closed it
                 self._taken.shutdown(socket.SHUT_RDWR)
 
-    async def _detach(self) -> socket.socket | None:
+    async def _detach(self, on_stopping: Callable[[], None]) -> socket.socket | None:
         """The socket, blocking; None where a message has come to the event loop already."""
+        self._tell_stopping = on_stopping
         self.stop_keepalive()
         self.transport.pause_reading()
         while self.transport.get_write_buffer_size():
@@ -56,7 +59,12 @@ class DetachableProtocol(WebSocketsSansIOProtocol):
         return self._taken
 
 
-async def take_socket(websocket: WebSocket) -> socket.socket | None:
-    """The socket of an accepted WebSocket, for good; None where the server does not give it away."""
+async def take_socket(websocket: WebSocket, on_stopping: Callable[[], None]) -> socket.socket | None:
+    """The socket of an accepted WebSocket, for good; None where the server does not give it away.
+
+    Args:
+        websocket: The accepted WebSocket.
+        on_stopping: Called when the server stops, before it ends the connection.
+    """
     detach: Detach | None = websocket.scope.get("extensions", {}).get(EXTENSION)
-    return None if detach is None else await detach()
+    return None if detach is None else await detach(on_stopping)

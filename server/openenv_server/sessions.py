@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from openenv_gym.errors import ConfigurationError
@@ -30,6 +31,14 @@ class CapacityReachedError(Exception):
         )
 
 
+class StepTimeoutError(Exception):
+    """A reset or a step took too long; its thread is left to itself."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"The reset or the step took more than {limit_s:g} s, and its session is closed")
+
+
 class FactoryFailedError(Exception):
     """The environment could not be made."""
 
@@ -46,10 +55,17 @@ class Session:
     Attributes:
         calls: How the environment is called, once `open` has made it.
         submit: Runs something on the thread that tells of its outcome itself.
+        is_abandoned: Whether its thread is in a step that takes too long, and nobody waits for it any more.
+
+    Args:
+        factory: Makes the environment.
+        step_timeout_s: The most seconds that `reset` and `step` may take; None for ever.
     """
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: Factory, step_timeout_s: float | None = None) -> None:
         self._factory = factory
+        self._step_timeout_s = step_timeout_s
+        self.is_abandoned = False
         self._thread = WorkerThread()
         self._environment: Any = None
         self.calls: Calls
@@ -76,21 +92,25 @@ class Session:
         self.calls = Calls(type(self._environment))
 
     async def reset(self, data: dict[str, Any]) -> str:
-        """Starts an episode; returns the result as JSON text."""
+        """Starts an episode; returns the result as JSON text.
+
+        Raises:
+            StepTimeoutError: It took too long. The session is of no use any more.
+        """
         arguments, seed_ignored = self.calls.reset_arguments(data)
         method = getattr(self._environment, self.calls.reset_name)
         extra = {"seed_ignored": True} if seed_ignored else None
         if self.calls.reset_is_async:
-            return observation_json(await method(**arguments), extra)
-        return await self.run(lambda: observation_json(method(**arguments), extra))
+            return observation_json(await self._in_time(method(**arguments)), extra)
+        return await self._in_time(self.run(lambda: observation_json(method(**arguments), extra)))
 
     async def step(self, action: Any, extras: dict[str, Any] | None = None) -> str:
-        """Takes one action; returns the result as JSON text."""
+        """Takes one action; returns the result as JSON text. Raises what `reset` does."""
         arguments = self.calls.step_arguments(extras) if extras else {}
         method = getattr(self._environment, self.calls.step_name)
         if self.calls.step_is_async:
-            return observation_json(await method(action, **arguments))
-        return await self.run(lambda: observation_json(method(action, **arguments)))
+            return observation_json(await self._in_time(method(action, **arguments)))
+        return await self._in_time(self.run(lambda: observation_json(method(action, **arguments))))
 
     async def state(self) -> str:
         """Where the session stands, as JSON text."""
@@ -104,6 +124,18 @@ class Session:
     async def run(self, work: Callable[[], T]) -> T:
         """Runs something on the session's thread."""
         return await self._thread.run(work)
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        limit_s = self._step_timeout_s
+        if limit_s is None:
+            return await work
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                return await work
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # the environment's own
+            raise StepTimeoutError(limit_s) from error
 
     async def close(self) -> None:
         """Closes the environment, and lets the thread go."""
@@ -123,12 +155,20 @@ class Sessions:
     Args:
         factory: Makes an environment.
         capacity: How many there may be at a time.
+        step_timeout_s: The most seconds that a reset or a step may take; None for ever.
+
+    Attributes:
+        active: The sessions that there are.
+        abandoned_threads: The threads that are in a step which took too long, and nobody waits for.
     """
 
-    def __init__(self, factory: Factory, capacity: int) -> None:
+    def __init__(self, factory: Factory, capacity: int, step_timeout_s: float | None = None) -> None:
         self.factory = factory
         self.capacity = capacity
+        self.step_timeout_s = step_timeout_s
         self.active = 0
+        self.abandoned_threads = 0
+        self._loop: asyncio.AbstractEventLoop
 
     async def open(self) -> Session:
         """A new session.
@@ -140,7 +180,8 @@ class Sessions:
         if self.active >= self.capacity:
             raise CapacityReachedError(self.active, self.capacity)
         self.active += 1
-        session = Session(self.factory)
+        self._loop = asyncio.get_running_loop()
+        session = Session(self.factory, self.step_timeout_s)
         try:
             await session.open()
         except BaseException:
@@ -153,10 +194,34 @@ class Sessions:
 
     async def close(self, session: Session) -> None:
         """Ends a session; its place is free once its environment is closed."""
+        if session.is_abandoned:
+            return
         try:
             await session.close()
         finally:
             self.active -= 1
+
+    def abandon(self, session: Session) -> None:
+        """Ends a session whose thread is in a step that takes too long. Its place is free at once.
+
+        Called on the event loop. `settle` is to be called on that thread, should it return one day.
+        """
+        session.is_abandoned = True
+        self.active -= 1
+        self.abandoned_threads += 1
+
+    def settle(self, session: Session) -> None:
+        """Closes an abandoned session, called by the thread that has come back."""
+
+        async def close() -> None:
+            await session.close()
+            self.abandoned_threads -= 1
+
+        closing = close()
+        try:
+            asyncio.run_coroutine_threadsafe(closing, self._loop)
+        except RuntimeError:
+            closing.close()  # the server has stopped, and with it all that there is to settle
 
 
 def concurrency_of(kind: type | None) -> bool | None:

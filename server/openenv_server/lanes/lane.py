@@ -1,84 +1,149 @@
-"""A lane: reads the requests of one socket and has them done."""
+"""A lane: reads the requests of one client and has them done, over one socket after another."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import math
+import threading
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any, TypeVar
-
-import numpy as np
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.transport.frames import Payload
 from openenv_gym.wire import v2
-from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
-from openenv_server.lanes.contracts import Contract, Refusal
-from openenv_server.lanes.pending import Done, Pending
-from openenv_server.lanes.ports import NotBinaryError, Port
+from openenv_server.lanes.answers import result_frames
+from openenv_server.lanes.contracts import Refusal
+from openenv_server.lanes.history import Done, History
+from openenv_server.lanes.overdue import Overdue, Stopped
+from openenv_server.lanes.pending import Pending, Round, Work
+from openenv_server.lanes.ports import ClientLeftError, NotBinaryError, Port
+from openenv_server.lanes.registry import Lanes
 from openenv_server.lanes.slot import Slot
-from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
-
-# Up to so many numbers are faster to send and to read one by one than as an array.
-_FEW = 8
+from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session
 
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
 
 
+class _HandedOverError(Exception):
+    """The socket belongs to another lane now, or the lane to another thread: this one has nothing to do."""
+
+
 class Lane:
-    """Serves one socket, from a thread of its own.
+    """Serves one client, from a thread of its own.
+
+    When its socket breaks, the sessions are kept for a while; a new socket that has the lane's token goes on
+    where the old one was.
 
     Args:
         port: The socket.
-        sessions: The server's sessions.
-        contract: How its environments are driven.
+        lanes: The server's lanes.
         loop: The server's event loop, on which sessions are opened and closed.
     """
 
-    def __init__(
-        self, port: Port, sessions: Sessions, contract: Contract, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, port: Port, lanes: Lanes, loop: asyncio.AbstractEventLoop) -> None:
         self._port = port
-        self._sessions = sessions
-        self._contract = contract
+        self._lanes = lanes
+        self._sessions = lanes.sessions
+        self._contract = lanes.contract
         self._loop = loop
         self._slots: dict[int, Slot] = {}
+        self._history = History()
+        self._round: Round | None = None
+        self._overdue = Overdue(lanes.sessions.step_timeout_s or math.inf)
+        self._sending = threading.RLock()
+        self._returned: SimpleQueue[tuple[Port, v2.Resume] | None] = SimpleQueue()
         self._is_idle = False  # whether all that was asked for last has been answered
+        self._may_return = False  # whether the client knows its token
+        self._token = lanes.add(self)
         self._handlers: dict[type, Callable[[Any], None]] = {
             v2.Step: self._step,
             v2.Reset: self._reset,
             v2.Open: self._open,
+            v2.Resume: self._hand_over,
             v2.GetState: self._state,
             v2.Render: self._render,
             v2.Close: self._close,
         }
 
-    def serve(self) -> None:
+    def start(self) -> None:
+        """Begins to serve."""
+        threading.Thread(target=self._serve, name="openenv-lane", daemon=True).start()
+
+    def take_port(self, port: Port, request: v2.Resume) -> None:
+        """Goes on over a new socket; any thread may call it."""
+        self._returned.put((port, request))
+        self._port.close()  # the client has given it up, even if nothing has told this side yet
+
+    def stop_waiting(self) -> None:
+        """Ends the grace period; any thread may call it."""
+        self._returned.put(None)
+
+    def _serve(self) -> None:
         """Answers requests until the client leaves; then closes all its sessions."""
+        try:
+            while self._serve_port() and self._wait_for_return():
+                pass
+        except _HandedOverError:
+            return
+        except Exception:
+            log.exception("a lane failed")
+        self._lanes.remove(self._token)
+        self._port.close()
+        self._end(list(self._slots.values()))
+
+    def _serve_port(self) -> bool:
+        """Answers what comes from one socket; returns whether the client may come back on another."""
         try:
             while True:
                 try:
                     self._answer_next()
                 except TimeoutError:
                     if not any(slot.is_busy for slot in self._slots.values()):
-                        self._fail(
-                            None, ErrorCode.SESSION_ERROR, "Nothing came for too long: the sessions end"
-                        )
-                        return
+                        message = "Nothing came for too long: the sessions end"
+                        self._fail(None, ErrorCode.SESSION_ERROR, message)
+                        return False
         except NotBinaryError as error:
             self._fail(None, ErrorCode.INVALID_JSON, f"{error}; it has binary frames only")
-        except OSError as error:
+        except ClientLeftError as error:
             log.debug("a client left: %s", error)
-        finally:
-            self._end(list(self._slots.values()))
+        except OSError as error:
+            log.debug("a socket broke: %s", error)
+            return self._may_return
+        return False
+
+    def _wait_for_return(self) -> bool:
+        """Keeps the sessions for the grace period; returns whether the client has come back."""
+        self._port.close()
+        try:
+            returned = self._returned.get(timeout=self._lanes.resume_grace_s)
+        except Empty:
+            self._lanes.remove(self._token)
+            returned = None if self._returned.empty() else self._returned.get()  # at the last moment
+        while not self._returned.empty():
+            if returned is not None:
+                returned[0].close()
+            returned = self._returned.get()
+        if returned is None:
+            return False
+        port, request = returned
+        with self._sending:
+            self._port = port
+            unknown = self._history.unknown(request.missing)
+            self._send(v2.encode(v2.Resumed(id=request.id, slots=list(self._slots), unknown=unknown)))
+            self._history.repeat(request.missing)
+        return True
 
     def _answer_next(self) -> None:
         payload = self._port.receive(is_expected=self._is_idle)
-        self._arrived = perf_counter()
+        arrived = perf_counter()
+        self._arrived = arrived
         try:
             request = v2.decode_request(payload)
         except v2.BadMessageError as error:
@@ -110,25 +175,23 @@ class Lane:
         self._run(request.id, request.slots, Slot.step, actions, request.min_ready)
 
     def _run(
-        self,
-        request_id: int,
-        numbers: Sequence[int],
-        work: Callable[[Slot, Any], Done],
-        arguments: Sequence[Any],
-        min_ready: int,
+        self, request_id: int, numbers: Sequence[int], work: Work, arguments: Sequence[Any], min_ready: int
     ) -> None:
         """Has the slow slots work on their own threads, and the fast ones here meanwhile."""
-        arrived = self._arrived
+        self._may_return = True
+        answer = partial(self._send_result, request_id, self._arrived)
         slots = [self._slots.get(number) for number in numbers]
         fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
         if len(fast) == len(numbers) and Refusal not in set(map(type, arguments)):
             self._is_idle = True
-            done = [work(slot, argument) for slot, argument in zip(fast, arguments, strict=True)]
-            self._send_result(request_id, done, arrived)
+            current = self._round = Round(fast, arguments, work, answer)
+            self._history.keep(request_id, numbers, current)
+            if not current.run():
+                self._leave(current)
             return
         here: list[tuple[Slot, Any]] = []
         elsewhere: list[tuple[Slot, Any]] = []
-        done = []
+        done: list[Done] = []
         for number, slot, argument in zip(numbers, slots, arguments, strict=True):
             if slot is None:
                 done.append(_unknown(number))
@@ -139,69 +202,79 @@ class Lane:
             elif slot.is_fast:
                 here.append((slot, argument))
             else:
-                slot.is_busy = True
                 elsewhere.append((slot, argument))
         self._is_idle = not elsewhere
-        pending = Pending(len(numbers), min_ready, lambda done: self._send_result(request_id, done, arrived))
+        pending = Pending(len(numbers), min_ready, answer)
+        self._history.keep(request_id, numbers, pending)
         for slot, argument in elsewhere:
-            slot.session.submit(_job(slot, work, argument, pending))
-        done.extend([work(slot, argument) for slot, argument in here])
+            self._overdue.begin(slot, pending)
+            slot.session.submit(partial(self._work_elsewhere, slot, work, argument, pending))
         pending.add(done)
-
-    def _send_result(self, request_id: int, done: Sequence[Done], arrived: float) -> None:
-        try:
-            payload = self._result(request_id, done, arrived)
-        except (SpaceError, TypeError, ValueError, OverflowError) as error:
-            if len(done) > 1:
-                # One slot's result cannot be sent. Alone, it is the one that fails.
-                for one in done:
-                    self._send_result(request_id, [one], arrived)
-                return
-            number = done[0][0]
-            log.error("what slot %d gave cannot be sent", number, exc_info=error)
-            failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
-            payload = self._result(request_id, [failure], arrived)
-        self._send(payload)
-
-    def _result(self, request_id: int, done: Sequence[Done], arrived: float) -> list[Payload]:
-        errors = [one for one in done if type(one) is v2.SlotError]
-        outcomes = [one for one in done if type(one) is not v2.SlotError] if errors else done
-        if not outcomes:
-            return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))
-        slots, observations, rewards, terminated, truncated, infos, finals, seconds = zip(
-            *outcomes, strict=True
+        current = self._round = Round(
+            [slot for slot, _ in here], [argument for _, argument in here], work, pending.add
         )
-        contract, attachments = self._contract, Attachments()
-        return v2.encode(
-            v2.Result(
-                id=request_id,
-                slots=list(slots),
-                observations=contract.observations(observations, attachments),
-                rewards=_column(rewards, np.float64),
-                terminated=_column(terminated, np.bool_) if any(terminated) else None,
-                truncated=_column(truncated, np.bool_) if any(truncated) else None,
-                infos=[(place, contract.info(info)) for place, info in enumerate(infos) if info]
-                if any(infos)
-                else [],
-                final=self._final(finals, attachments) if any(finals) else None,
-                environment_us=_column(seconds, np.float64, 1e6),
-                server_us=(perf_counter() - arrived) * 1e6,
-                errors=errors,
-            ),
-            attachments,
-        )
+        if not current.run():
+            self._leave(current)
 
-    def _final(
-        self, finals: Sequence[tuple[Any, dict[str, Any]] | None], attachments: Attachments
-    ) -> v2.Final:
-        ended = [(place, *final) for place, final in enumerate(finals) if final is not None]
-        return v2.Final(
-            places=[place for place, _, _ in ended],
-            observations=self._contract.observations(
-                [observation for _, observation, _ in ended], attachments
-            ),
-            infos=[self._contract.info(info) for _, _, info in ended],
+    def _work_elsewhere(self, slot: Slot, work: Work, argument: Any, pending: Pending) -> None:
+        """What a slow slot does on its session's thread."""
+        done = work(slot, argument)
+        if self._overdue.end(slot):
+            pending.add([done])
+
+    def _send_result(self, request_id: int, arrived: float, done: Sequence[Done]) -> None:
+        for frame in result_frames(self._contract, request_id, done, arrived):
+            self._send(frame)
+
+    # --- what takes too long --------------------------------------------------------------------------
+
+    def give_up_overdue(self) -> None:
+        """Gives up on slots whose reset or step takes too long. Called on the event loop, again and again."""
+        for slot, pending in self._overdue.give_up():
+            error = self._abandon(slot)
+            slot.session.submit(partial(self._sessions.settle, slot.session))
+            self._aside(pending.add, [error])
+        stopped = self._overdue.stop(self._round)
+        if stopped is not None:
+            self._round = None
+            failed = [] if stopped.stuck is None else [self._abandon(stopped.stuck)]
+            self._aside(self._go_on_after, stopped, failed)
+
+    def _abandon(self, slot: Slot) -> v2.SlotError:
+        """Lets go of a slot whose thread does not return; the error that its client gets."""
+        limit_s = self._overdue.limit_s
+        log.error(
+            "slot %d took more than %g s: its session ends, its thread is abandoned", slot.number, limit_s
         )
+        self._slots.pop(slot.number, None)
+        self._sessions.abandon(slot.session)
+        message = f"The reset or the step took more than {limit_s:g} s, and its session is closed"
+        return v2.SlotError(slot.number, ErrorCode.TIMEOUT, message, {"timeout_s": limit_s})
+
+    def _go_on_after(self, stopped: Stopped, failed: list[v2.SlotError]) -> None:
+        """Goes on in a new thread after a round was stopped, and with it the lane's own thread."""
+        old = stopped.round
+        position = old.slots.index(stopped.stuck) if stopped.stuck is not None else len(old.done)
+        done = [*old.done[:position], *failed]
+        pending = Pending(len(old.slots), 0, old.answer)
+        self._history.replace(old, pending)
+        for slot, argument in list(zip(old.slots, old.arguments, strict=True))[len(done) :]:
+            slot.is_fast = False
+            self._overdue.begin(slot, pending)
+            slot.session.submit(partial(self._work_elsewhere, slot, old.work, argument, pending))
+        pending.add(done)
+        self._serve()
+
+    def _leave(self, stopped: Round) -> None:
+        """What is left for a thread whose round was stopped: its last slot may have been given up on."""
+        session = stopped.slots[len(stopped.done) - 1].session
+        if session.is_abandoned:
+            self._sessions.settle(session)
+        raise _HandedOverError
+
+    def _aside(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Runs something in a thread, as the event loop must not wait."""
+        threading.Thread(target=work, args=arguments, name="openenv-lane", daemon=True).start()
 
     # --- everything else ------------------------------------------------------------------------------
 
@@ -224,7 +297,20 @@ class Lane:
                 errors.append(_not_opened(number, session))
         failed = {error.slot for error in errors}
         made = [number for number in request.slots if number not in failed]
-        self._send(v2.encode(v2.Opened(id=request.id, slots=made, errors=errors)))
+        grace_s = self._lanes.resume_grace_s
+        opened_slots = v2.Opened(id=request.id, slots=made, errors=errors, token=self._token, grace_s=grace_s)
+        self._send(v2.encode(opened_slots))
+
+    def _hand_over(self, request: v2.Resume) -> None:
+        if self._slots or not self._lanes.hand_over(self._port, request):
+            message = (
+                "There are no such sessions: the server was started anew, or "
+                f"{self._lanes.resume_grace_s:g} s have passed"
+            )
+            self._fail(request.id, ErrorCode.UNKNOWN_SESSION, message)
+            return
+        self._lanes.remove(self._token)
+        raise _HandedOverError
 
     def _state(self, request: v2.GetState) -> None:
         def read(slot: Slot) -> Coroutine[Any, Any, Any]:
@@ -280,29 +366,12 @@ class Lane:
         self._send(v2.encode(v2.Failed(code=code, message=message, id=request_id)))
 
     def _send(self, parts: list[Payload]) -> None:
-        try:
-            self._port.send(*parts)
-        except OSError as error:
-            log.debug("a client left before its answer: %s", error)
-
-
-def _job(
-    slot: Slot, work: Callable[[Slot, Any], Done], argument: Any, pending: Pending
-) -> Callable[[], None]:
-    def job() -> None:
-        done = work(slot, argument)
-        slot.is_busy = False
-        pending.add([done])
-
-    return job
-
-
-def _column(values: Sequence[Any], dtype: type[np.generic], factor: float = 1) -> Any:
-    """Numbers of many slots as an array, and of a few as a list."""
-    array = np.array(values, dtype)
-    if factor != 1:
-        array *= factor
-    return array.tolist() if len(values) <= _FEW else array
+        with self._sending:
+            try:
+                self._port.send(*parts)
+            except OSError as error:
+                # The answer is kept for a client that comes back.
+                log.debug("a client left before its answer: %s", error)
 
 
 def _unknown(number: int) -> v2.SlotError:

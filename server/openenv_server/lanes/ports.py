@@ -3,62 +3,137 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
+from openenv_gym.transport.frames import (
+    BadFrameError,
+    CloseCode,
+    FrameSocket,
+    Opcode,
+    Payload,
+    PeerClosedError,
+)
+
+# How often a silent client is asked whether it is still there, in seconds; it has as long to answer.
+PING_INTERVAL_S = 20.0
 
 
 class NotBinaryError(ConnectionError):
     """A text frame came, which version 2 of the protocol does not have."""
 
 
+class ClientLeftError(ConnectionError):
+    """The client has closed the socket, and will not come back."""
+
+
 class Port(Protocol):
-    """A WebSocket as a lane's thread uses it. Both methods block; either raises `OSError` at its end."""
+    """A WebSocket as a lane's thread uses it. Its methods block."""
 
     def receive(self, *, is_expected: bool) -> Payload:
         """The next binary message; ``is_expected`` says that nothing else is under way until it comes.
 
         Raises:
             TimeoutError: Nothing came for as long as a session may be silent.
+            ClientLeftError: The client said goodbye, or does not speak the protocol.
+            OSError: The socket is broken.
         """
 
     def send(self, *parts: Payload) -> None:
-        """Sends a binary message; any thread may."""
+        """Sends a binary message; any thread may. Raises `OSError` where the socket is broken."""
+
+    def close(self) -> None:
+        """Lets the socket go; a `receive` under way ends with an error. Safe to call again, by any thread."""
 
 
 class SocketPort:
-    """The socket itself, in blocking calls: no event loop stands between it and the lane."""
+    """The socket itself, in blocking calls: no event loop stands between it and the lane.
 
-    def __init__(self, frames: FrameSocket, timeout_s: float | None) -> None:
+    Args:
+        frames: The socket.
+        loop: The event loop.
+        ended: Set on the loop when the socket is let go.
+        timeout_s: How long the client may be silent, in seconds; None for ever.
+    """
+
+    def __init__(
+        self,
+        frames: FrameSocket,
+        loop: asyncio.AbstractEventLoop,
+        ended: asyncio.Event,
+        timeout_s: float | None,
+    ) -> None:
         self._frames = frames
-        frames.set_timeout(timeout_s)
+        self._loop = loop
+        self._ended = ended
+        self._timeout_s = timeout_s
+        frames.set_timeout(PING_INTERVAL_S if timeout_s is None else min(PING_INTERVAL_S, timeout_s))
 
     def send(self, *parts: Payload) -> None:
         self._frames.send(*parts)
 
     def receive(self, *, is_expected: bool) -> Payload:
         self._frames.may_stay_awake = is_expected
-        opcode, payload = self._frames.receive()
+        try:
+            opcode, payload = self._frames.receive()
+        except TimeoutError:
+            opcode, payload = self._ask_until_it_speaks()
+        except PeerClosedError as error:
+            raise _left(error) from error
+        except BadFrameError as error:
+            raise ClientLeftError(str(error)) from error
         if opcode is not Opcode.BINARY:
             raise NotBinaryError("a text frame came on a socket of version 2")
         return payload
 
+    def close(self) -> None:
+        self._frames.close()
+        with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _ask_until_it_speaks(self) -> tuple[Opcode, Payload]:
+        """Pings a silent client: one that was stopped or unplugged does not answer, one that thinks does."""
+        frames = self._frames
+        silent_since = time.monotonic() - PING_INTERVAL_S
+        while self._timeout_s is None or time.monotonic() < silent_since + self._timeout_s:
+            frames.has_answered_ping = False
+            frames.send(b"", opcode=Opcode.PING)
+            try:
+                return frames.receive()
+            except TimeoutError:
+                if not frames.has_answered_ping:
+                    raise ConnectionResetError("the client answers no ping") from None
+            except PeerClosedError as error:
+                raise _left(error) from error
+        raise TimeoutError("the client was silent for too long")
+
 
 class AsgiPort:
-    """A WebSocket of the event loop: for TLS, and for servers that do not give the socket away."""
+    """A WebSocket of the event loop: for TLS, and for servers that do not give the socket away.
 
-    def __init__(self, socket: WebSocket, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
+    Takes what `SocketPort` does. The server's own pings find clients that are gone.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        loop: asyncio.AbstractEventLoop,
+        ended: asyncio.Event,
+        timeout_s: float | None,
+    ) -> None:
         self._socket = socket
         self._loop = loop
+        self._ended = ended
         self._timeout_s = timeout_s
 
     def receive(self, *, is_expected: bool) -> Payload:
-        message = self._wait_for(asyncio.wait_for(self._socket.receive(), self._timeout_s))
+        message = self._wait_for(self._receive())
         if message["type"] == "websocket.disconnect":
-            raise ConnectionResetError("the client left")
+            raise _left(PeerClosedError(message.get("code") or CloseCode.NO_CODE, ""))
         payload: bytes | None = message.get("bytes")
         if payload is None:
             raise NotBinaryError("a text frame came on a socket of version 2")
@@ -70,5 +145,31 @@ class AsgiPort:
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionResetError("the client left") from error
 
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def _receive(self) -> Any:
+        """The next message, or the end, whether it is the client's or this side's."""
+        receiving = asyncio.ensure_future(self._socket.receive())
+        ending = asyncio.ensure_future(self._ended.wait())
+        done, _ = await asyncio.wait(
+            {receiving, ending}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        ending.cancel()
+        if receiving in done:
+            return receiving.result()
+        receiving.cancel()
+        if ending in done:
+            raise ConnectionResetError("the socket was let go")
+        raise TimeoutError("the client was silent for too long")
+
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _left(error: PeerClosedError) -> ConnectionError:
+    """What a socket's end means: a goodbye is for good; after anything else, the client may come back."""
+    if error.code in (CloseCode.NORMAL, CloseCode.NO_CODE):
+        return ClientLeftError(str(error))
+    return error

@@ -12,7 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import UnknownKeywordsError, metadata_of
-from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
+from openenv_server.sessions import (
+    CapacityReachedError,
+    FactoryFailedError,
+    Session,
+    Sessions,
+    StepTimeoutError,
+)
 
 log = logging.getLogger("openenv_server")
 
@@ -135,6 +141,10 @@ async def one_session(sessions: Sessions) -> AsyncIterator[Session]:
     session = await sessions.open()
     try:
         yield session
+    except StepTimeoutError:
+        sessions.abandon(session)
+        session.submit(lambda: sessions.settle(session))
+        raise
     finally:
         await sessions.close(session)
 
@@ -151,6 +161,8 @@ def failure(error: Exception) -> JSONResponse:
             status, code, message = 503, ErrorCode.CAPACITY_REACHED, str(error)
         case FactoryFailedError():
             status, code, message = 500, ErrorCode.FACTORY_ERROR, str(error)
+        case StepTimeoutError():
+            status, code, message = 504, ErrorCode.TIMEOUT, str(error)
         case UnknownKeywordsError():
             status, code, message = 422, ErrorCode.VALIDATION_ERROR, str(error)
         case _:

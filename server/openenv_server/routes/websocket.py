@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import threading
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
@@ -15,10 +13,16 @@ from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import UnknownKeywordsError, in_words, plain_errors
 from openenv_server.detaching import take_socket
-from openenv_server.lanes.contracts import Contract
 from openenv_server.lanes.lane import Lane
 from openenv_server.lanes.ports import AsgiPort, Port, SocketPort
-from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
+from openenv_server.lanes.registry import Lanes
+from openenv_server.sessions import (
+    CapacityReachedError,
+    FactoryFailedError,
+    Session,
+    Sessions,
+    StepTimeoutError,
+)
 
 log = logging.getLogger("openenv_server")
 
@@ -30,10 +34,7 @@ _INTERNAL_ERROR = 1011
 
 
 def websocket_routes(
-    sessions: Sessions,
-    action_model: type[BaseModel],
-    contract: Contract,
-    session_timeout_s: float | None,
+    sessions: Sessions, action_model: type[BaseModel], lanes: Lanes, session_timeout_s: float
 ) -> APIRouter:
     """The route ``/ws``."""
     router = APIRouter()
@@ -41,7 +42,7 @@ def websocket_routes(
     @router.websocket("/ws")
     async def session_socket(socket: WebSocket) -> None:
         if v2.SUBPROTOCOL in socket.scope["subprotocols"]:
-            await _serve_lane(socket, sessions, contract, session_timeout_s)
+            await _serve_lane(socket, lanes, session_timeout_s)
             return
         await socket.accept()
         try:
@@ -63,7 +64,7 @@ def websocket_routes(
             await _refuse(socket, answer, _INTERNAL_ERROR)
             return
         try:
-            says_goodbye = await _serve(socket, session, action_model, session_timeout_s)
+            says_goodbye = await _serve(socket, sessions, session, action_model, session_timeout_s)
         except WebSocketDisconnect:
             says_goodbye = False
             log.debug("a client left")
@@ -76,30 +77,19 @@ def websocket_routes(
     return router
 
 
-async def _serve_lane(
-    socket: WebSocket, sessions: Sessions, contract: Contract, session_timeout_s: float | None
-) -> None:
+async def _serve_lane(socket: WebSocket, lanes: Lanes, session_timeout_s: float) -> None:
     """Serves version 2, from a thread of its own."""
     await socket.accept(subprotocol=v2.SUBPROTOCOL)
-    loop = asyncio.get_running_loop()
-    raw = await take_socket(socket)
-    frames = None if raw is None else FrameSocket(raw, is_client=False, max_size=MAX_MESSAGE_SIZE)
-    port: Port = (
-        AsgiPort(socket, loop, session_timeout_s) if frames is None else SocketPort(frames, session_timeout_s)
-    )
-    lane = Lane(port, sessions, contract, loop)
-    ended = asyncio.Event()
-
-    def serve() -> None:
-        try:
-            lane.serve()
-        finally:
-            if frames is not None:
-                frames.close()
-            with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more
-                loop.call_soon_threadsafe(ended.set)
-
-    threading.Thread(target=serve, name="openenv-lane", daemon=True).start()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    raw = await take_socket(socket, on_stopping=lanes.close)
+    port: Port
+    if raw is None:
+        port = AsgiPort(socket, loop, ended, session_timeout_s)
+    else:
+        frames = FrameSocket(raw, is_client=False, max_size=MAX_MESSAGE_SIZE)
+        port = SocketPort(frames, loop, ended, session_timeout_s)
+    lanes.watch()
+    Lane(port, lanes, loop).start()
     await ended.wait()
 
 
@@ -119,7 +109,11 @@ async def _hang_up(socket: WebSocket) -> None:
 
 
 async def _serve(
-    socket: WebSocket, session: Session, action_model: type[BaseModel], session_timeout_s: float | None
+    socket: WebSocket,
+    sessions: Sessions,
+    session: Session,
+    action_model: type[BaseModel],
+    session_timeout_s: float,
 ) -> bool:
     """Answers requests until the client says close, leaves, or falls silent for too long.
 
@@ -148,11 +142,22 @@ async def _serve(
             continue
         if request.type == "close":
             return True
-        await socket.send_text(await answer(session, request, action_model))
+        try:
+            text = await answer(session, request, action_model)
+        except StepTimeoutError as error:
+            sessions.abandon(session)
+            session.submit(lambda: sessions.settle(session))
+            await _refuse(socket, v1.encode_error(str(error), ErrorCode.TIMEOUT), _INTERNAL_ERROR)
+            return False
+        await socket.send_text(text)
 
 
 async def answer(session: Session, request: v1.Request, action_model: type[BaseModel]) -> str:
-    """The answer to one request; an environment that raises is answered with an error, and lives on."""
+    """The answer to one request; an environment that raises is answered with an error, and lives on.
+
+    Raises:
+        StepTimeoutError: It took too long. The session is of no use any more.
+    """
     action: BaseModel | None = None
     if request.type == "step":
         try:
@@ -175,6 +180,8 @@ async def answer(session: Session, request: v1.Request, action_model: type[BaseM
                 )
     except UnknownKeywordsError as error:
         return v1.encode_error(str(error), ErrorCode.VALIDATION_ERROR)
+    except StepTimeoutError:
+        raise
     except Exception as error:
         log.error("the environment raised in %s", request.type, exc_info=error)
         return v1.encode_error(f"{type(error).__name__}: {error}", ErrorCode.EXECUTION_ERROR)

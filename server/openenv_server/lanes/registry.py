@@ -1,0 +1,79 @@
+"""All lanes of a server: what they share, and how a client finds its own again."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from openenv_gym.wire import v2
+from openenv_server.lanes.contracts import Contract
+from openenv_server.lanes.ports import Port
+from openenv_server.sessions import Sessions
+
+if TYPE_CHECKING:
+    from openenv_server.lanes.lane import Lane
+
+
+@dataclass
+class Lanes:
+    """The lanes of a server.
+
+    Attributes:
+        sessions: The server's sessions.
+        contract: How its environments are driven.
+        resume_grace_s: How long the sessions of a broken socket are kept, in seconds.
+    """
+
+    sessions: Sessions
+    contract: Contract
+    resume_grace_s: float
+    _lanes: dict[str, Lane] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _watch: asyncio.Task[None] | None = None
+
+    def add(self, lane: Lane) -> str:
+        """Takes a lane in; returns the token by which its client finds it again."""
+        token = secrets.token_urlsafe(24)
+        with self._lock:
+            self._lanes[token] = lane
+        return token
+
+    def remove(self, token: str) -> None:
+        """Forgets a lane: nobody finds it any more."""
+        with self._lock:
+            self._lanes.pop(token, None)
+
+    def hand_over(self, port: Port, request: v2.Resume) -> bool:
+        """Gives a client's new socket to its lane; False where there is none."""
+        with self._lock:
+            lane = self._lanes.get(request.token)
+            if lane is None:
+                return False
+            lane.take_port(port, request)
+            return True
+
+    def close(self) -> None:
+        """Keeps no sessions of broken sockets any more, as the server stops."""
+        self.resume_grace_s = 0.0
+        with self._lock:
+            for lane in self._lanes.values():
+                lane.stop_waiting()
+
+    def watch(self) -> None:
+        """Looks after resets and steps that take too long, from the event loop that runs now."""
+        limit_s = self.sessions.step_timeout_s
+        if limit_s is None or self._watch is not None:
+            return
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(min(limit_s / 4, 1.0))
+                with self._lock:
+                    lanes = list(self._lanes.values())
+                for lane in lanes:
+                    lane.give_up_overdue()
+
+        self._watch = asyncio.get_running_loop().create_task(look())
