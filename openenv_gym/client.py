@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from openenv_gym.errors import ClosedError, MissingExtraError
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.session import Session
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.types import StepResult
 from openenv_gym.wire.v1 import StepAnswer
 
@@ -68,7 +69,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     ) -> None:
         self.endpoint = Endpoint.parse(base_url)
         self._session = Session(
-            self.endpoint, connect_timeout_s=connect_timeout_s, message_timeout_s=message_timeout_s
+            self.endpoint, Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s)
         )
         self._is_closed = False
         # Inside `async with`: the thread that does the waiting.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from time import perf_counter
 from typing import Any
 
@@ -15,11 +16,14 @@ from openenv_gym.errors import (
     ResetNeededError,
 )
 from openenv_gym.interface import excerpt, read_interface
+from openenv_gym.losses import LOSSES, OnSessionLost, checked
 from openenv_gym.metrics import PARTS, SlotMetrics, parts_us
-from openenv_gym.remote import RemoteSession, connect
+from openenv_gym.remote import RemoteSession, Taken, connect
 from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.models import Override
+from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.timeouts import Timeouts
 
 
 class RemoteEnv(gym.Env[Any, Any]):
@@ -34,7 +38,12 @@ class RemoteEnv(gym.Env[Any, Any]):
     Args:
         base_url: The server's address, ``http://localhost:8000``.
         connect_timeout_s: The time to connect, in seconds.
-        message_timeout_s: The time for each answer, in seconds.
+        reset_timeout_s: The time for the answer to a reset, in seconds.
+        step_timeout_s: The time for the answer to a step, in seconds.
+        capacity_timeout_s: How long `reset` waits for its turn where the server has no free session, in
+            seconds.
+        on_session_lost: What a step does when its session is gone for good: "raise" an error, or "truncate"
+            the episode, with the last observation, reward 0 and the reason in ``info["session_lost"]``.
         unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
         omit_defaults: Leave out action fields that need not be sent; the server uses their defaults.
         infer_shapes: Give arrays whose length the schema does not say the shape that an episode's first
@@ -71,8 +80,11 @@ class RemoteEnv(gym.Env[Any, Any]):
         self,
         base_url: str | None = None,
         *,
-        connect_timeout_s: float = 10.0,
-        message_timeout_s: float = 60.0,
+        connect_timeout_s: float = Timeouts().connect_s,
+        reset_timeout_s: float = Timeouts().reset_s,
+        step_timeout_s: float = Timeouts().step_s,
+        capacity_timeout_s: float = 0.0,
+        on_session_lost: OnSessionLost = "raise",
         unwrap: bool = True,
         omit_defaults: bool = False,
         infer_shapes: bool = False,
@@ -86,10 +98,12 @@ class RemoteEnv(gym.Env[Any, Any]):
                 'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000")'
             )
         self.endpoint = Endpoint.parse(base_url)
+        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s)
+        self.capacity_timeout_s = capacity_timeout_s
+        self.on_session_lost = checked(on_session_lost)
         interface = read_interface(
             self.endpoint,
-            connect_timeout_s=connect_timeout_s,
-            message_timeout_s=message_timeout_s,
+            timeouts=self.timeouts,
             unwrap=unwrap,
             omit_defaults=omit_defaults,
             infer_shapes=infer_shapes,
@@ -105,8 +119,6 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.render_mode = render_mode
         self.report_times = report_times
         self._shown: Any = None
-        self.connect_timeout_s = connect_timeout_s
-        self.message_timeout_s = message_timeout_s
         self._session: RemoteSession | None = None
         self._metrics = SlotMetrics()
         self._steps = 0
@@ -140,14 +152,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             # Gymnasium takes Python's integers only, and users pass NumPy's.
             seed = data["seed"] = int(seed)
         super().reset(seed=seed)
-        if self._session is None or not self._session.is_open:
-            self._session = connect(
-                self.endpoint,
-                self._interface,
-                connect_timeout_s=self.connect_timeout_s,
-                message_timeout_s=self.message_timeout_s,
-            )
-        observation, _, _, _, info, _ = self._session.reset(data)
+        observation, _, _, _, info, _ = in_turn(lambda: self._begin(data), self.capacity_timeout_s)
         self._steps, self._shown = 0, observation
         if info.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
@@ -175,8 +180,10 @@ class RemoteEnv(gym.Env[Any, Any]):
             ActionOutsideSpaceError: The action is not in the space. Nothing was sent.
             ActionRefusedError: The server's action model refuses it. The session is still there.
             RemoteEnvironmentError: The environment raised. The session is still there.
-            SessionLostError: The connection broke. The step is not tried again.
-            DeadlineExceededError: No answer in time. The step is not tried again.
+            SessionLostError: The connection broke, and the session could not be resumed. This and the two
+                that follow are not raised where ``on_session_lost`` is "truncate".
+            StepTimeoutError: The step took longer than the server lets it.
+            DeadlineExceededError: No answer in time.
         """
         begin = perf_counter()
         self._check_not_closed()
@@ -187,9 +194,14 @@ class RemoteEnv(gym.Env[Any, Any]):
             )
         if self._session is None:
             raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
-        observation, reward, terminated, truncated, info, times = self._session.step(
-            action, f"step {self._steps + 1}"
-        )
+        try:
+            observation, reward, terminated, truncated, info, times = self._session.step(
+                action, f"step {self._steps + 1}"
+            )
+        except LOSSES as loss:
+            if self.on_session_lost == "raise":
+                raise
+            return deepcopy(self._shown), 0.0, False, True, {"session_lost": str(loss)}
         self._steps, self._shown = self._steps + 1, observation
         took_s = perf_counter() - begin
         self._metrics.add(took_s, times)
@@ -235,6 +247,11 @@ class RemoteEnv(gym.Env[Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the session, which is this object's own."""
         return {**self.__dict__, "_session": None}
+
+    def _begin(self, data: dict[str, Any]) -> Taken:
+        if self._session is None or not self._session.is_open:
+            self._session = connect(self.endpoint, self._interface, self.timeouts)
+        return self._session.reset(data)
 
     def _check_not_closed(self) -> None:
         if self._is_closed:

@@ -19,6 +19,7 @@
     │   └── ProtocolError             a message that the protocol does not allow
     └── RemoteError                   the server answered with an error; it has a code
         ├── CapacityError             the server has no free session
+        ├── StepTimeoutError          the server gave up on a reset or a step (also a TimeoutError)
         ├── ActionRefusedError        the server's action model refuses the message (also a ValueError)
         └── RemoteEnvironmentError    the environment itself raised
 
@@ -137,7 +138,25 @@ def _rebuild_remote_error(
 
 
 class CapacityError(RemoteError):
-    """The server has no free session."""
+    """The server has not as many free sessions as were asked for.
+
+    Attributes:
+        asked_for: How many were.
+        available: How many there were; None where the server does not say.
+    """
+
+    @property
+    def asked_for(self) -> int:
+        return int(self.details.get("asked_for", 1))
+
+    @property
+    def available(self) -> int | None:
+        available = self.details.get("available")
+        return None if available is None else int(available)
+
+
+class StepTimeoutError(RemoteError, TimeoutError):
+    """A reset or a step took longer than the server lets it. The session is closed."""
 
 
 class ActionRefusedError(RemoteError, ValueError):

@@ -14,6 +14,7 @@ from openenv_gym.spaces.models import Override
 from openenv_gym.spaces.rules import Finding
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import first_observation, get_schemas
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire.v1 import StepAnswer
 
 
@@ -43,8 +44,7 @@ class Interface(NamedTuple):
 def read_interface(
     endpoint: Endpoint,
     *,
-    connect_timeout_s: float,
-    message_timeout_s: float,
+    timeouts: Timeouts,
     unwrap: bool,
     omit_defaults: bool,
     infer_shapes: bool,
@@ -58,8 +58,8 @@ def read_interface(
         ConfigurationError: The observation cannot be rendered as ``render_mode``.
         SchemaError: No spaces can be made from the schemas; and what `get_schemas` raises.
     """
-    action_schema, observation_schema = get_schemas(endpoint, timeout_s=connect_timeout_s)
-    example = first_observation(endpoint, timeout_s=message_timeout_s) if infer_shapes else None
+    action_schema, observation_schema = get_schemas(endpoint, timeout_s=timeouts.connect_s)
+    example = first_observation(endpoint, timeout_s=timeouts.reset_s) if infer_shapes else None
     action, action_report = compile_action(
         action_schema, unwrap=unwrap, omit_defaults=omit_defaults, space=action_space
     )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-from openenv_gym.errors import ConfigurationError, ProtocolError, ResetNeededError, SpaceError
+from openenv_gym.errors import (
+    ConfigurationError,
+    ProtocolError,
+    ResetNeededError,
+    SessionLostError,
+    SpaceError,
+)
 from openenv_gym.interface import Interface, decode_observation, does_not_fit
 from openenv_gym.metrics import Times
 from openenv_gym.spaces.columns import column_of
@@ -13,7 +20,11 @@ from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
 from openenv_gym.transport.session import Session
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1, v2
+
+# How often a reset is tried whose connection breaks and cannot be resumed, each time in a new session.
+RESET_TRIES = 3
 
 _SLOT = [0]
 
@@ -57,50 +68,65 @@ class RemoteSession(Protocol):
         """Ends the session and the connection."""
 
 
-def connect(
-    endpoint: Endpoint, interface: Interface, *, connect_timeout_s: float, message_timeout_s: float
-) -> RemoteSession:
+def connect(endpoint: Endpoint, interface: Interface, timeouts: Timeouts) -> RemoteSession:
     """Opens a session: over version 2 of the protocol where the server speaks it, and version 1 elsewhere.
 
     Raises:
         CapacityError: The server has no free session.
     """
-    connection = Connection(endpoint, connect_timeout_s=connect_timeout_s, offers_v2=True)
-    if connection.is_v2:
-        return LaneSession(Lane(connection, message_timeout_s=message_timeout_s), interface)
-    session = Session(
-        endpoint,
-        connect_timeout_s=connect_timeout_s,
-        message_timeout_s=message_timeout_s,
-        connection=connection,
-    )
-    return JsonSession(session, interface)
+
+    def connection() -> Connection:
+        return Connection(endpoint, connect_timeout_s=timeouts.connect_s, offers_v2=True)
+
+    first = connection()
+    if first.is_v2:
+        return LaneSession(first, connection, interface, timeouts)
+    return JsonSession(Session(endpoint, timeouts, first), interface)
 
 
 class LaneSession:
     """A session over version 2: the only slot of a lane."""
 
-    def __init__(self, lane: Lane, interface: Interface) -> None:
-        self._lane = lane
+    def __init__(
+        self,
+        first: Connection,
+        connection: Callable[[], Connection],
+        interface: Interface,
+        timeouts: Timeouts,
+    ) -> None:
+        self._lane = Lane(first, connection, timeouts)
+        self._connection = connection
+        self._timeouts = timeouts
         self._encode = interface.action.encode
         self._column = column_of(interface.observation)
         self._has_episode = False
-        lane.open(_SLOT)
+        self._lane.open(_SLOT)
 
     @property
     def is_open(self) -> bool:
-        return self._lane.is_open
+        return self._lane.is_open and bool(self._lane.slots)
 
     def reset(self, data: dict[str, Any]) -> Taken:
-        options = {key: value for key, value in data.items() if key != "seed"}
-        request = v2.Reset(id=self._lane.next_id(), slots=_SLOT, seeds=[data.get("seed")], options=options)
         self._has_episode = False
-        taken = self._ask(request, "reset")
+        options = {key: value for key, value in data.items() if key != "seed"}
+        for tries_left in reversed(range(RESET_TRIES)):
+            lane = self._lane
+            request = v2.Reset(id=lane.next_id(), slots=_SLOT, seeds=[data.get("seed")], options=options)
+            try:
+                taken = self._ask(request, "reset", is_reset=True)
+            except SessionLostError:
+                # No episode is lost where one is to begin anyway.
+                if not tries_left:
+                    raise
+                self._lane = Lane(self._connection(), self._connection, self._timeouts)
+                self._lane.open(_SLOT)
+            else:
+                break
         self._has_episode = True
         return taken
 
     def step(self, action: Any, what: str) -> Taken:
-        if not (self._has_episode and self._lane.is_open):
+        if not (self._has_episode and self.is_open):
             raise ResetNeededError(
                 f"No episode is under way at {self._lane.connection.endpoint}; call reset before step"
             )
@@ -113,12 +139,12 @@ class LaneSession:
     def close(self) -> None:
         self._lane.close()
 
-    def _ask(self, request: v2.Request, what: str) -> Taken:
+    def _ask(self, request: v2.Request, what: str, *, is_reset: bool = False) -> Taken:
         lane = self._lane
         lane.send(request, what)
-        result = lane.result(what)
+        result = lane.result(what, is_reset=is_reset)
         if result.errors:
-            raise lane.error_of(result.errors[0], what)
+            raise lane.slot_error(result.errors[0], what)
         try:
             observation = self._column.row(result.observations, 0)
         except SpaceError as error:
@@ -165,7 +191,7 @@ class JsonSession:
 
     def _receive(self, what: str) -> Taken:
         sent_at = perf_counter()
-        answer: v1.StepAnswer = self._session.receive(what)
+        answer: v1.StepAnswer = self._session.receive(what, is_reset=what == "reset")
         times = Times(sent_at, perf_counter())
         observation = decode_observation(self._interface.observation, answer, self._session.endpoint, what)
         reward = 0.0 if answer.reward is None else float(answer.reward)

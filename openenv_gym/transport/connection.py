@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
+import threading
 import time
 
 import websocket
 
 from openenv_gym.errors import DeadlineExceededError, EndpointError, ProtocolError, SessionLostError
+from openenv_gym.transport import keepalive
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
 from openenv_gym.transport.http import not_openenv, unreachable
@@ -35,6 +38,8 @@ class Connection:
     Attributes:
         is_v2: Whether the server has taken the offer. Messages are binary frames then, and else text.
         worker: Which of the server's processes this is, and how many there are: (1, 2).
+        is_owed: Whether an answer is awaited.
+        uses: How often something was received.
 
     Raises:
         EndpointUnreachableError: Nothing answers there.
@@ -66,12 +71,16 @@ class Connection:
         headers = handshake.getheaders() or {}
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = _worker(headers.get(v2.WORKER_HEADER))
+        self.is_owed = False
+        self.uses = 0
+        self._receiving = threading.Lock()
         assert handshake.sock is not None
         self._frames: FrameSocket | None = FrameSocket(
             handshake.sock, is_client=True, max_size=MAX_MESSAGE_SIZE
         )
         # The processes of a server that has several want the cores for their environments.
         self._frames.may_stay_awake = self.worker[1] == 1
+        keepalive.keeper.add(self)
 
     @property
     def is_open(self) -> bool:
@@ -92,6 +101,8 @@ class Connection:
     def send(self, message: str | list[Payload], *, timeout_s: float, what: str) -> None:
         """Sends a text, or the parts of a binary message; `receive` gets the answer. Raises what it does."""
         frames = self._usable()
+        with self._receiving:
+            self.is_owed = True
         try:
             frames.set_timeout(timeout_s)
             if isinstance(message, str):
@@ -121,14 +132,16 @@ class Connection:
             ProtocolError: The answer is a frame of another kind than the protocol's version has.
         """
         frames = self._usable()
+        self.uses += 1
         try:
-            frames.set_timeout(timeout_s)
-            opcode, payload = frames.receive()
+            with self._receiving:
+                frames.set_timeout(timeout_s)
+                opcode, payload = frames.receive()
         except OSError as error:
             raise self._dropped(error, timeout_s, what) from error
         except BaseException:
             # Ctrl-C, say: what was waited for may still come, and would be taken for the next answer.
-            self.drop()
+            self.hang_up()
             raise
         if (opcode is Opcode.BINARY) != self.is_v2:
             self.drop()
@@ -147,12 +160,14 @@ class Connection:
 
     def _dropped(self, error: OSError, timeout_s: float, what: str) -> EndpointError:
         """Lets go of the socket after a failure; the error to raise for it."""
-        self.drop()
-        if isinstance(error, TimeoutError):
+        # The kernel says ETIMEDOUT of a machine that is gone; that is no answer that is late.
+        if isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT:
+            self.hang_up()
             return DeadlineExceededError(
                 f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, as a "
                 "late answer could be mistaken for the next one; call reset for a new session."
             )
+        self.drop()
         return SessionLostError(
             f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone; "
             "call reset for a new session."
@@ -181,8 +196,20 @@ class Connection:
                 self.receive(timeout_s=left_s, what="close")
         self.drop()
 
+    def answer_pings(self) -> None:
+        """Answers the pings of a server while nobody receives. Any thread may call it."""
+        frames = self._frames
+        if frames is None or not self._receiving.acquire(blocking=False):
+            return
+        try:
+            frames.answer_pings(may_read=not self.is_owed)
+        except OSError:
+            return  # whoever uses the connection next finds that it is broken
+        finally:
+            self._receiving.release()
+
     def hang_up(self) -> None:
-        """Closes the connection, and says so."""
+        """Closes the connection, and says so: the server need not keep its sessions."""
         if self._frames is not None and self.is_open:
             self._frames.set_timeout(LEAVE_TAKING_TIMEOUT_S)
             self._frames.say_goodbye()
@@ -194,6 +221,10 @@ class Connection:
             raw = self._frames.raw
             self._frames = None
             raw.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_frames", None) is not None:  # where the handshake failed, there is none
+            self.hang_up()
 
 
 def _worker(header: str | None) -> tuple[int, int]:

@@ -88,6 +88,7 @@ class FrameSocket:
         self.may_stay_awake = is_client
         self.has_answered_ping = False
         raw.settimeout(None)
+        _find_dead_peers(raw)
         self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
         self._patience = Patience(raw)
         self._large = np.empty(0, np.uint8).data
@@ -167,6 +168,31 @@ class FrameSocket:
         except BadFrameError as error:
             self.say_goodbye(error.code, str(error))
             raise
+
+    def answer_pings(self, *, may_read: bool) -> None:
+        """Answers pings that came while nobody received, without waiting.
+
+        Other messages stay where they are. A TLS socket does not show what comes next, so that it has to be
+        read to see; whoever waits for the socket to become readable would wait in vain then.
+
+        Args:
+            may_read: Whether nobody waits for the socket.
+
+        Raises:
+            OSError: The socket is broken.
+        """
+        if self._end > self._start:
+            return  # a message, or a part of one, has come already
+        if isinstance(self.raw, ssl.SSLSocket):
+            if may_read:
+                self._read_now(self.raw)
+            return
+        with contextlib.suppress(BlockingIOError):  # nothing came
+            while len(ahead := self.raw.recv(127, socket.MSG_PEEK | socket.MSG_DONTWAIT)) >= 2:
+                if ahead[0] & 0x0F not in (Opcode.PING, Opcode.PONG) or len(ahead) < 2 + ahead[1]:
+                    return
+                frame = self.raw.recv(2 + ahead[1])
+                self._control(Opcode(frame[0] & 0x0F), frame[2:])
 
     def exchange_memory(self, other: memoryview) -> memoryview:
         """Gives away the memory with the last large message, and takes other memory for the next ones."""
@@ -272,6 +298,25 @@ class FrameSocket:
             have += self._read(memory[have:], len(memory) - have)
         return memory
 
+    def _read_now(self, raw: ssl.SSLSocket) -> None:
+        """Reads what has come into the buffer, and answers the pings that stand first there."""
+        self._start = self._end = 0
+        with self._sending:
+            raw.settimeout(0.0)
+            try:
+                self._end = raw.recv_into(self._view)
+            except ssl.SSLWantReadError:
+                return  # nothing came
+            finally:
+                raw.settimeout(self._timeout_s)
+        while self._end - self._start >= 2:
+            opcode, size = self._buffer[self._start] & 0x0F, self._buffer[self._start + 1]
+            begin = self._start + 2
+            if opcode not in (Opcode.PING, Opcode.PONG) or begin + size > self._end:
+                return
+            self._start = begin + size
+            self._control(Opcode(opcode), bytes(self._view[begin : self._start]))
+
     def _fill(self, count: int) -> None:
         """Reads until so many bytes are in the buffer."""
         if self._end - self._start >= count:
@@ -298,6 +343,14 @@ class FrameSocket:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeoutError("timed out")
         return count
+
+
+def _find_dead_peers(raw: socket.socket) -> None:
+    """Has the kernel break an idle socket whose other side is cut off, after half a minute."""
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _xor(data: Payload, key: bytes) -> Payload:

@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
-from openenv_gym.errors import CapacityError, EndpointError, ProtocolError, RemoteError
+from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, RemoteError, SessionLostError
 from openenv_gym.transport.connection import LEAVE_TAKING_TIMEOUT_S, Connection
-from openenv_gym.transport.refusals import remote_error
+from openenv_gym.transport.refusals import capacity_error, remote_error
+from openenv_gym.transport.returning import come_back
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
+
+
+class _Unanswered:
+    """A request that is not answered yet, as far as it is kept to be sent again.
+
+    Attributes:
+        payload: The request.
+        missing: The slots that are not answered.
+    """
+
+    __slots__ = ("missing", "payload")
+
+    def __init__(self, payload: list[v2.Payload], missing: Sequence[int]) -> None:
+        self.payload = payload
+        self.missing = missing
 
 
 class Lane:
     """Sends requests and reads answers, of which one request may have several.
 
+    When the connection breaks, another one is opened, the sessions are resumed there, and what was not
+    answered is asked for again: the server has it done, or does it now, but never twice.
+
     Args:
         connection: The connection; its server speaks version 2.
-        message_timeout_s: The time for each answer, in seconds.
+        connect: Opens another to the same server.
+        timeouts: How long to wait.
 
     Attributes:
         slots: The numbers of the sessions that were opened.
-        sent_at: When the last request had been sent, by ``time.perf_counter()``.
+        sent_at: When the last request was sent, by ``time.perf_counter()``.
         received_at: When the last answer had come.
+        resumed: How often the sessions were resumed.
     """
 
-    def __init__(self, connection: Connection, *, message_timeout_s: float) -> None:
+    def __init__(self, connection: Connection, connect: Callable[[], Connection], timeouts: Timeouts) -> None:
         self.connection = connection
-        self.message_timeout_s = message_timeout_s
-        self.slots: list[int] = []
+        self.timeouts = timeouts
+        self.slots: set[int] = set()
         self.sent_at = self.received_at = 0.0
+        self.resumed = 0
+        self._connect = connect
+        self._token = ""
+        self._grace_s = 0.0
+        self._unanswered: dict[int, _Unanswered] = {}
         self._requests = 0
 
     @property
@@ -64,7 +90,8 @@ class Lane:
         answer = self.ask(request, "open")
         if not isinstance(answer, v2.Opened):
             raise self._wrong_answer(answer, "open")
-        self.slots.extend(answer.slots)
+        self.slots.update(answer.slots)
+        self._token, self._grace_s = answer.token, answer.grace_s
         if answer.errors:
             self.close()
             raise self._not_opened(answer.errors, len(slots))
@@ -79,38 +106,75 @@ class Lane:
         if not isinstance(answer, v2.Values):
             raise self._wrong_answer(answer, what)
         if answer.errors:
-            raise self.error_of(answer.errors[0], what)
+            raise self.slot_error(answer.errors[0], what)
         return answer.values
 
     def ask(self, request: v2.Request, what: str) -> v2.Answer:
         """Sends a request that has one answer, and waits for it."""
         self.send(request, what)
-        return self.receive(what)
+        answer = self.receive(what)
+        self._unanswered.pop(request.id, None)
+        return answer
 
     def send(self, request: v2.Request, what: str) -> None:
         """Sends a request.
 
         Raises:
-            SessionLostError: The connection broke.
+            SessionLostError: The connection was given up.
+            DeadlineExceededError: The server does not take it in time.
             ProtocolError: There is something in the request that cannot be sent.
         """
         try:
             payload = v2.encode(request)
         except (TypeError, OverflowError) as error:
             raise ProtocolError(f"{what} cannot be sent: {error}") from error
-        self.connection.send(payload, timeout_s=self.message_timeout_s, what=what)
+        self._unanswered[request.id] = _Unanswered(payload, request.slots)
         self.sent_at = perf_counter()
+        self.connection.send(payload, timeout_s=self.timeouts.step_s, what=what)
 
-    def receive(self, what: str) -> v2.Answer:
-        """Waits for the next answer.
+    def result(self, what: str, *, is_reset: bool = False) -> v2.Result:
+        """Waits for the next answer to a reset or a step.
 
         Raises:
             DeadlineExceededError: None came in time.
-            SessionLostError: The connection broke.
+            SessionLostError: The connection broke, and the sessions could not be resumed.
             ProtocolError: The answer is none.
             RemoteError: The server did not do the request in any slot.
         """
-        payload = self.connection.receive(timeout_s=self.message_timeout_s, what=what)
+        while True:
+            answer = self.receive(what, self.timeouts.reset_s if is_reset else self.timeouts.step_s)
+            if type(answer) is not v2.Result:
+                raise self._wrong_answer(answer, what)
+            if self._is_news(answer):
+                return answer
+
+    def _is_news(self, result: v2.Result) -> bool:
+        """Whether it is the first answer of its slots: after resuming, one may come a second time."""
+        unanswered = self._unanswered.get(result.id)
+        if unanswered is None:
+            return False
+        count = len(result.slots) + len(result.errors)
+        if count == len(unanswered.missing):
+            del self._unanswered[result.id]
+            self.connection.is_owed = bool(self._unanswered)
+            return True
+        answered = {*result.slots, *(error.slot for error in result.errors)}
+        missing = [slot for slot in unanswered.missing if slot not in answered]
+        if len(missing) == len(unanswered.missing):
+            return False
+        unanswered.missing = missing
+        return True
+
+    def receive(self, what: str, timeout_s: float | None = None) -> v2.Answer:
+        """Waits for the next answer, in the time for a step if none is given. Raises what `result` does."""
+        if timeout_s is None:
+            timeout_s = self.timeouts.step_s
+        while True:
+            try:
+                payload = self.connection.receive(timeout_s=timeout_s, what=what)
+                break
+            except SessionLostError as error:
+                self._come_back(error)
         self.received_at = perf_counter()
         try:
             answer = v2.decode_answer(payload)
@@ -118,55 +182,66 @@ class Lane:
             self.connection.drop()
             raise ProtocolError(f"{self.connection.endpoint}, {what}: {error}") from error
         if type(answer) is v2.Failed:
+            self._unanswered.pop(answer.id or 0, None)
+            where = f"{self.connection.endpoint}, {what}"
             if answer.code == ErrorCode.SESSION_ERROR:
                 self.connection.drop()
-            raise remote_error(
-                f"{self.connection.endpoint}, {what}", answer.code, answer.message, answer.details
-            )
+                raise SessionLostError(f"{where}: {answer.message}. Call reset for a new session.")
+            raise remote_error(where, answer.code, answer.message, answer.details)
         return answer
 
-    def result(self, what: str) -> v2.Result:
-        """Waits for the next answer to a reset or a step; raises what `receive` does."""
-        answer = self.receive(what)
-        if type(answer) is not v2.Result:
-            raise self._wrong_answer(answer, what)
-        return answer
+    def _come_back(self, cause: SessionLostError) -> None:
+        """Goes on over another connection after this one broke."""
+        if not self._token:
+            raise cause
+        runs = [(number, list(asked.missing)) for number, asked in self._unanswered.items()]
+        request = v2.Resume(id=self.next_id(), slots=sorted(self.slots), token=self._token, missing=runs)
+        self.connection, resumed = come_back(
+            self.connection,
+            self._connect,
+            request,
+            grace_s=self._grace_s,
+            timeout_s=self.timeouts.connect_s,
+            cause=cause,
+        )
+        self.resumed += 1
+        for number in resumed.unknown:
+            if number in self._unanswered:
+                payload = self._unanswered[number].payload
+                self.connection.send(payload, timeout_s=self.timeouts.step_s, what="resume")
 
-    def error_of(self, error: v2.SlotError, what: str) -> RemoteError:
-        """What the server says of one slot, as an error to raise."""
-        return remote_error(f"{self.connection.endpoint}, {what}", error.code, error.message, error.details)
+    def slot_error(self, error: v2.SlotError, what: str) -> OpenEnvError:
+        """What the server says of one slot, as an error to raise. Some say that its session is gone."""
+        where = f"{self.connection.endpoint}, {what}"
+        if error.code in (ErrorCode.TIMEOUT, ErrorCode.UNKNOWN_SESSION):
+            self.slots.discard(error.slot)
+        if error.code == ErrorCode.UNKNOWN_SESSION:
+            return SessionLostError(f"{where}: {error.message}. Call reset for a new session.")
+        return remote_error(where, error.code, error.message, error.details)
 
     def close(self) -> None:
         """Ends all sessions and the connection. Safe to call again."""
-        slots, self.slots = self.slots, []
+        slots, self.slots = sorted(self.slots), set()
         if self.connection.is_open and slots:
+            self.timeouts = Timeouts(*[LEAVE_TAKING_TIMEOUT_S] * 3)
+            self._grace_s = min(self._grace_s, LEAVE_TAKING_TIMEOUT_S)
             # Whatever fails here, the server is gone or busy; with the connection it ends the sessions too.
             with contextlib.suppress(EndpointError, RemoteError):
-                self.connection.send(
-                    v2.encode(v2.Close(id=self.next_id(), slots=slots)),
-                    timeout_s=LEAVE_TAKING_TIMEOUT_S,
-                    what="close",
-                )
-                self._wait_for_the_end(time.monotonic() + LEAVE_TAKING_TIMEOUT_S)
+                self.send(v2.Close(id=self.next_id(), slots=slots), "close")
+                # Answers to other requests may come before.
+                while type(self.receive("close")) is not v2.Closed:
+                    pass
         self.connection.hang_up()
 
-    def _wait_for_the_end(self, deadline: float) -> None:
-        """Waits until the sessions' places are free; answers to other requests may come before."""
-        while (left_s := deadline - time.monotonic()) > 0:
-            payload = self.connection.receive(timeout_s=left_s, what="close")
-            if type(v2.decode_answer(payload)) is v2.Closed:
-                return
-
-    def _not_opened(self, errors: Sequence[v2.SlotError], asked_for: int) -> RemoteError:
-        first = self.error_of(errors[0], "open")
-        if errors[0].code != ErrorCode.CAPACITY_REACHED or asked_for == 1:
-            return first
-        return CapacityError(
-            f"{self.connection.endpoint} has {asked_for - len(errors)} of the {asked_for} sessions that were "
-            f"asked for. {errors[0].message}",
-            code=errors[0].code,
-            details=errors[0].details,
+    def _not_opened(self, errors: Sequence[v2.SlotError], asked_for: int) -> OpenEnvError:
+        first = errors[0]
+        if first.code != ErrorCode.CAPACITY_REACHED or asked_for == 1:
+            return self.slot_error(first, "open")
+        available = asked_for - len(errors)
+        finding = (
+            f"{self.connection.endpoint} has {available} of the {asked_for} sessions that were asked for"
         )
+        return capacity_error(finding, first.message, asked_for, first.details, available)
 
     def _wrong_answer(self, answer: v2.Answer, what: str) -> ProtocolError:
         self.connection.drop()

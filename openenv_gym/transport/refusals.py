@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from openenv_gym.errors import ActionRefusedError, CapacityError, RemoteEnvironmentError, RemoteError
+from openenv_gym.errors import (
+    ActionRefusedError,
+    CapacityError,
+    RemoteEnvironmentError,
+    RemoteError,
+    StepTimeoutError,
+)
 from openenv_gym.wire.codes import ErrorCode
 
 
@@ -12,8 +18,10 @@ def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -
     """The error for an answer with a code; ``where`` names the server and the request."""
     match code:
         case ErrorCode.CAPACITY_REACHED:
-            return CapacityError(
-                f"{where}: no session is free. {_sentence(message)}", code=code, details=details
+            return capacity_error(f"{where}: no session is free", message, 1, details)
+        case ErrorCode.TIMEOUT:
+            return StepTimeoutError(
+                f"{where}: {_sentence(message)} Call reset for a new session.", code=code, details=details
             )
         case ErrorCode.VALIDATION_ERROR:
             problems = details.get("errors")
@@ -36,6 +44,25 @@ def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -
                 details=details,
             )
     return RemoteError(f"{where}: {_sentence(message)} ({code})", code=code, details=details)
+
+
+def capacity_error(
+    finding: str, message: str, asked_for: int, details: dict[str, Any], available: int = 0
+) -> CapacityError:
+    """The error for sessions that are not to be had.
+
+    Args:
+        finding: What was found, and where.
+        message: What the server says.
+        asked_for: How many sessions were asked for.
+        details: The rest of the server's answer.
+        available: How many there were.
+    """
+    return CapacityError(
+        f"{finding}. {_sentence(message)} With capacity_timeout_s=, it waits for its turn.",
+        code=ErrorCode.CAPACITY_REACHED,
+        details={**details, "asked_for": asked_for, "available": available},
+    )
 
 
 def _sentence(text: str) -> str:

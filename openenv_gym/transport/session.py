@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from openenv_gym.errors import ProtocolError, RemoteError, ResetNeededError
+from openenv_gym.errors import OpenEnvError, ProtocolError, ResetNeededError, SessionLostError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.refusals import remote_error
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1
 from openenv_gym.wire.codes import ErrorCode
 
@@ -17,22 +18,13 @@ class Session:
 
     Args:
         endpoint: The server.
-        connect_timeout_s: The time to open the connection, in seconds.
-        message_timeout_s: The time for each answer, in seconds.
+        timeouts: How long to wait.
         connection: The connection to use, where it is open already.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        connect_timeout_s: float,
-        message_timeout_s: float,
-        connection: Connection | None = None,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts, connection: Connection | None = None) -> None:
         self.endpoint = endpoint
-        self.connect_timeout_s = connect_timeout_s
-        self.message_timeout_s = message_timeout_s
+        self.timeouts = timeouts
         self._connection = connection
         self._was_reset = False
 
@@ -50,12 +42,12 @@ class Session:
         """Opens the connection, where there is none."""
         if not self.is_open:
             self.close()
-            self._connection = Connection(self.endpoint, connect_timeout_s=self.connect_timeout_s)
+            self._connection = Connection(self.endpoint, connect_timeout_s=self.timeouts.connect_s)
 
     def reset(self, data: dict[str, Any], what: str = "reset") -> v1.StepAnswer:
         """Starts an episode, on a new connection where there is none."""
         self.send_reset(data, what)
-        return self.receive(what)
+        return self.receive(what, is_reset=True)
 
     def send_reset(self, data: dict[str, Any], what: str = "reset") -> None:
         """Asks for an episode, on a new connection where there is none; `receive` gets the answer."""
@@ -78,9 +70,9 @@ class Session:
             raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
         self._send(v1.encode_step(payload), what)
 
-    def receive(self, what: str) -> v1.StepAnswer:
+    def receive(self, what: str, *, is_reset: bool = False) -> v1.StepAnswer:
         """The answer to the reset or the step that was sent."""
-        answer = self._receive(what)
+        answer = self._receive(what, self.timeouts.reset_s if is_reset else self.timeouts.step_s)
         if not isinstance(answer, v1.StepAnswer):
             raise self._wrong_answer(answer, what)
         self._was_reset = True
@@ -96,7 +88,7 @@ class Session:
         """Where the session stands; a new session where there is none."""
         self.open()
         self._send(v1.STATE_REQUEST, "state")
-        answer = self._receive("state")
+        answer = self._receive("state", self.timeouts.step_s)
         if not isinstance(answer, v1.StateAnswer):
             raise self._wrong_answer(answer, "state")
         return answer.data
@@ -114,11 +106,12 @@ class Session:
 
     def _send(self, request: str, what: str) -> None:
         assert self._connection is not None
-        self._connection.send(request, timeout_s=self.message_timeout_s, what=what)
+        self._connection.send(request, timeout_s=self.timeouts.step_s, what=what)
 
-    def _receive(self, what: str) -> v1.Answer:
+    def _receive(self, what: str, timeout_s: float) -> v1.Answer:
         assert self._connection is not None
-        answer = v1.decode_answer(self._connection.receive(timeout_s=self.message_timeout_s, what=what))
+        answer = v1.decode_answer(self._connection.receive(timeout_s=timeout_s, what=what))
+        self._connection.is_owed = False
         if isinstance(answer, v1.ErrorAnswer):
             raise self._remote_error(answer, what)
         return answer
@@ -127,7 +120,11 @@ class Session:
         self.close()
         return ProtocolError(f"{self.endpoint} answered {what} with a {type(answer).__name__}")
 
-    def _remote_error(self, answer: v1.ErrorAnswer, what: str) -> RemoteError:
-        if answer.code in (ErrorCode.CAPACITY_REACHED, ErrorCode.FACTORY_ERROR, ErrorCode.SESSION_ERROR):
+    def _remote_error(self, answer: v1.ErrorAnswer, what: str) -> OpenEnvError:
+        where = f"{self.endpoint}, {what}"
+        if answer.code == ErrorCode.SESSION_ERROR:
             self.close()
-        return remote_error(f"{self.endpoint}, {what}", answer.code, answer.message, answer.details)
+            return SessionLostError(f"{where}: {answer.message}. Call reset for a new session.")
+        if answer.code in (ErrorCode.CAPACITY_REACHED, ErrorCode.FACTORY_ERROR, ErrorCode.TIMEOUT):
+            self.close()
+        return remote_error(where, answer.code, answer.message, answer.details)

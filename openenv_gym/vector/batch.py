@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, iterate
 
 from openenv_gym.interface import Interface
 from openenv_gym.metrics import Metrics
@@ -48,6 +48,7 @@ class Batch:
         self.infos: dict[int, dict[str, Any]] = {}
         self.metrics = Metrics(count)
         self._all = list(range(count))
+        self._one = batch_space(interface.observation.space, 1)
         self._action_space = interface.action.space
         self._action_spaces: dict[int, spaces.Space[Any]] = {}
 
@@ -84,6 +85,10 @@ class Batch:
             self.truncated[slots],
             batch_infos(infos, len(slots)),
         )
+
+    def last_observation(self, slot: int) -> Any:
+        """A slot's last observation, an element of the single observation space in fresh memory."""
+        return next(iter(iterate(self._one, self.column.take(self.memory, np.array([slot])))))
 
     def ask(self, slots: Sequence[int]) -> None:
         """Notes that a reset or a step is under way in some slots."""

@@ -12,29 +12,27 @@ from gymnasium.vector.utils import batch_space, iterate
 
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
+    CapacityError,
     ClosedError,
     ConfigurationError,
     ResetNeededError,
     UsageError,
 )
 from openenv_gym.interface import excerpt, read_interface
+from openenv_gym.losses import OnSessionLost, checked
 from openenv_gym.metrics import Metrics
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
+from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.refusals import capacity_error
 from openenv_gym.transport.session import Session
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
-from openenv_gym.vector.fleet import Fleet, collect
+from openenv_gym.vector.fleet import Fleet, Policy, collect
 from openenv_gym.vector.lanes import LaneFleet
 from openenv_gym.vector.slots import SocketFleet
-from openenv_gym.wire import v2
-
-_AUTORESET: dict[AutoresetMode, v2.Autoreset] = {
-    AutoresetMode.NEXT_STEP: "next_step",
-    AutoresetMode.SAME_STEP: "same_step",
-    AutoresetMode.DISABLED: "disabled",
-}
 
 
 class Ready(NamedTuple):
@@ -76,7 +74,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         copy: Whether observations are returned in fresh memory. False returns the batch arrays themselves,
             which the next calls overwrite.
         connect_timeout_s: The time to connect, in seconds.
-        message_timeout_s: The time for each answer, in seconds.
+        reset_timeout_s: The time for the answer to a reset, in seconds.
+        step_timeout_s: The time for the answer to a step, in seconds.
+        capacity_timeout_s: How long the first `reset` waits for its turn where the server has not as many
+            free sessions, in seconds.
+        on_session_lost: As in `RemoteEnv`, slot by slot: "truncate" ends the episodes whose sessions are
+            lost, and begins the next ones in new sessions; the other slots go on.
         unwrap: As in `RemoteEnv`, like all that follow.
         omit_defaults: As in `RemoteEnv`.
         infer_shapes: As in `RemoteEnv`.
@@ -102,8 +105,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         copy: bool = True,
-        connect_timeout_s: float = 10.0,
-        message_timeout_s: float = 60.0,
+        connect_timeout_s: float = Timeouts().connect_s,
+        reset_timeout_s: float = Timeouts().reset_s,
+        step_timeout_s: float = Timeouts().step_s,
+        capacity_timeout_s: float = 0.0,
+        on_session_lost: OnSessionLost = "raise",
         unwrap: bool = True,
         omit_defaults: bool = False,
         infer_shapes: bool = False,
@@ -120,10 +126,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
         self.endpoint = Endpoint.parse(base_url)
+        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s)
+        self.capacity_timeout_s = capacity_timeout_s
+        self.on_session_lost = checked(on_session_lost)
         interface = read_interface(
             self.endpoint,
-            connect_timeout_s=connect_timeout_s,
-            message_timeout_s=message_timeout_s,
+            timeouts=self.timeouts,
             unwrap=unwrap,
             omit_defaults=omit_defaults,
             infer_shapes=infer_shapes,
@@ -135,8 +143,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.schema_report = interface.report
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
-        self.connect_timeout_s = connect_timeout_s
-        self.message_timeout_s = message_timeout_s
         self.report_times = report_times
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.copy = copy
@@ -175,15 +181,17 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         seeds = seeds_of(seed, self.num_envs)
         data = dict(options or {})
         mask = self._mask(data.pop("reset_mask", None))
-        if self._fleet is None:
-            if not mask.all():
-                raise ResetNeededError("The first reset is one of all slots, without reset_mask")
-            self._fleet = self._connect_fleet()
-        self._fleet.give_up_lost()
         chosen = np.flatnonzero(mask).tolist()
-        self._check_nothing_is_owed(chosen)
-        self._fleet.ask_reset(chosen, [seeds[slot] for slot in chosen], data)
-        collect(self._fleet)
+        chosen_seeds = [seeds[slot] for slot in chosen]
+        if self._fleet is None:
+            if len(chosen) < self.num_envs:
+                raise ResetNeededError("The first reset is one of all slots, without reset_mask")
+            in_turn(lambda: self._begin(chosen_seeds, data), self.capacity_timeout_s)
+        else:
+            self._fleet.give_up_lost()
+            self._check_nothing_is_owed(chosen)
+            self._fleet.ask_reset(chosen, chosen_seeds, data)
+            collect(self._fleet)
         observations, _, _, _, infos = self._batch.hand_out_all(copy=self.copy)
         return observations, infos
 
@@ -325,38 +333,35 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Everything but the sessions, which are this object's own."""
         return {**self.__dict__, "_fleet": None, "_batch": Batch(self._interface, self.num_envs)}
 
+    def _begin(self, seeds: list[int | None], options: dict[str, Any]) -> None:
+        """Opens all sessions and resets them.
+
+        Raises:
+            CapacityError: The server has not as many free sessions. None was kept.
+        """
+        fleet = self._fleet = self._connect_fleet()
+        try:
+            fleet.ask_reset(self._all, seeds, options)
+            collect(fleet)
+        except CapacityError as error:
+            fleet.close()
+            self._fleet = None
+            available = self.num_envs - error.details.get("refused", 1)
+            finding = f"{self.endpoint} has {available} of the {self.num_envs} sessions that were asked for"
+            message = "The others are in use."
+            raise capacity_error(finding, message, self.num_envs, error.details, available) from error
+
     def _connect(self) -> Connection:
-        return Connection(self.endpoint, connect_timeout_s=self.connect_timeout_s, offers_v2=True)
+        return Connection(self.endpoint, connect_timeout_s=self.timeouts.connect_s, offers_v2=True)
 
     def _connect_fleet(self) -> Fleet:
-        """Opens the sessions, over the version of the protocol that the server speaks."""
+        """The fleet for the version of the protocol that the server speaks."""
+        policy = Policy(self.autoreset_mode, self.max_episode_steps, self.on_session_lost == "truncate")
         first = self._connect()
         if first.is_v2:
-            return LaneFleet(
-                first,
-                self._connect,
-                self._interface,
-                self._batch,
-                autoreset=_AUTORESET[self.autoreset_mode],
-                max_episode_steps=self.max_episode_steps,
-                message_timeout_s=self.message_timeout_s,
-            )
-        sessions = [
-            Session(
-                self.endpoint,
-                connect_timeout_s=self.connect_timeout_s,
-                message_timeout_s=self.message_timeout_s,
-                connection=first if slot == 0 else None,
-            )
-            for slot in self._all
-        ]
-        return SocketFleet(
-            sessions,
-            self._interface,
-            self._batch,
-            autoreset_mode=self.autoreset_mode,
-            max_episode_steps=self.max_episode_steps,
-        )
+            return LaneFleet(first, self._connect, self._interface, self._batch, policy, self.timeouts)
+        sessions = [Session(self.endpoint, self.timeouts, first if slot == 0 else None) for slot in self._all]
+        return SocketFleet(sessions, self._interface, self._batch, policy)
 
     def _send(self, actions: Any, slots: list[int], *, together: bool) -> Fleet:
         begin = perf_counter()

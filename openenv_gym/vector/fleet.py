@@ -7,10 +7,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from openenv_gym.errors import DeadlineExceededError
+from gymnasium.vector import AutoresetMode
+
+from openenv_gym.errors import CapacityError, DeadlineExceededError
 from openenv_gym.metrics import Times
 from openenv_gym.transport.connection import Connection
 from openenv_gym.vector.batch import Batch
+
+
+class Policy(NamedTuple):
+    """What a vector environment was told to do with its slots.
+
+    Attributes:
+        autoreset_mode: When a slot whose episode has ended is reset.
+        max_episode_steps: Truncates episodes after as many steps.
+        truncates: Whether an episode whose session is lost is truncated, instead of being an error.
+    """
+
+    autoreset_mode: AutoresetMode
+    max_episode_steps: int | None
+    truncates: bool
 
 
 class Source(NamedTuple):
@@ -72,6 +88,8 @@ class Fleet(Protocol):
 def collect(fleet: Fleet, min_ready: int | None = None, timeout_s: float | None = None) -> None:
     """Reads answers until enough slots are ready.
 
+    Where several slots failed, a lack of free sessions comes first: its details have the number ``refused``.
+
     Args:
         fleet: The sessions.
         min_ready: How many to wait for; None waits for all that owe something.
@@ -89,8 +107,11 @@ def collect(fleet: Fleet, min_ready: int | None = None, timeout_s: float | None 
     else:
         _read_first(fleet, min_ready, timeout_s)
     if fleet.failures:
-        first, fleet.failures = fleet.failures[0], []
-        raise first
+        failures, fleet.failures = fleet.failures, []
+        refused = [error for error in failures if isinstance(error, CapacityError)]
+        if refused:
+            refused[0].details["refused"] = len(refused)
+        raise (refused or failures)[0]
 
 
 def _read_first(fleet: Fleet, min_ready: int, timeout_s: float | None) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
-from openenv_gym.errors import EndpointError, RemoteError
+from openenv_gym.errors import EndpointError, OpenEnvError, RemoteError
 from openenv_gym.interface import Interface, decode_observation
+from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import no_render
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
-from openenv_gym.vector.fleet import Source
+from openenv_gym.vector.fleet import Policy, Source
 
 
 class Slot:
@@ -27,8 +28,7 @@ class Slot:
         session: The session.
         interface: The server's spaces and codecs.
         batch: Where the results are written.
-        autoreset_mode: When it is reset after the end of an episode.
-        max_episode_steps: Truncates episodes after as many steps.
+        policy: What happens at the end of an episode, and when the session is lost.
 
     Attributes:
         owes: What was asked and is not answered yet ("slot 2, step 3"), or None.
@@ -40,19 +40,19 @@ class Slot:
         session: Session,
         interface: Interface,
         batch: Batch,
-        autoreset_mode: AutoresetMode,
-        max_episode_steps: int | None,
+        policy: Policy,
     ) -> None:
         self.number = number
         self.session = session
         self.owes: str | None = None
         self._interface = interface
         self._batch = batch
-        self._mode = autoreset_mode
-        self._max_steps = max_episode_steps
+        self._mode = policy.autoreset_mode
+        self._max_steps = policy.max_episode_steps
+        self._truncates = policy.truncates
         self._steps = 0
         self._is_resetting = False
-        self._failure: EndpointError | None = None
+        self._failure: OpenEnvError | None = None
         self._final: tuple[Any, dict[str, Any]] | None = None
         self._sent_at = 0.0
 
@@ -78,9 +78,15 @@ class Slot:
         """
         what, self.owes = self.owes, None
         assert what is not None
-        if self._failure is not None:
-            raise self._failure
-        answer = self.session.receive(what)
+        try:
+            if self._failure is not None:
+                raise self._failure
+            answer = self.session.receive(what, is_reset=self._is_resetting)
+        except LOSSES as loss:
+            if self._is_resetting or not self._truncates:
+                raise
+            self._cut_short(str(loss))
+            return None
         times = Times(self._sent_at, perf_counter())
         observation = decode_observation(self._interface.observation, answer, self.session.endpoint, what)
         batch, number = self._batch, self.number
@@ -102,6 +108,18 @@ class Slot:
             batch.note_final(number, *self._final)
         batch.owes[number], batch.is_ready[number], batch.has_episode[number] = False, True, True
         return None if self._is_resetting else times
+
+    def _cut_short(self, reason: str) -> None:
+        """The session is lost: the episode ends here, and the next one has a new session."""
+        batch, number, info = self._batch, self.number, {"session_lost": reason}
+        batch.rewards[number], batch.terminated[number], batch.truncated[number] = 0.0, False, True
+        if self._mode is AutoresetMode.SAME_STEP:
+            last = batch.last_observation(number)
+            self.ask_reset({})
+            self._final = last, info
+            return
+        batch.infos[number] = info
+        batch.owes[number], batch.is_ready[number] = False, True
 
     @property
     def has_failed(self) -> bool:
@@ -129,25 +147,17 @@ class SocketFleet:
         sessions: A session for each of them.
         interface: The server's spaces and codecs.
         batch: Where the results are written.
-        autoreset_mode: When a slot whose episode has ended is reset.
-        max_episode_steps: Truncates episodes after as many steps.
+        policy: What happens at the end of an episode, and when a session is lost.
     """
 
     def __init__(
-        self,
-        sessions: Sequence[Session],
-        interface: Interface,
-        batch: Batch,
-        *,
-        autoreset_mode: AutoresetMode,
-        max_episode_steps: int | None,
+        self, sessions: Sequence[Session], interface: Interface, batch: Batch, policy: Policy
     ) -> None:
         self.batch = batch
         self.failures: list[Exception] = []
         self.times: list[tuple[Any, Times]] = []
         self.slots = [
-            Slot(number, session, interface, batch, autoreset_mode, max_episode_steps)
-            for number, session in enumerate(sessions)
+            Slot(number, session, interface, batch, policy) for number, session in enumerate(sessions)
         ]
 
     def ask_reset(self, slots: list[int], seeds: Sequence[int | None], options: dict[str, Any]) -> None:

@@ -160,7 +160,7 @@ def test_where_the_time_goes(serve: Callable[[str], str], request: pytest.Fixtur
 
 
 def test_an_answer_that_does_not_come_in_time_drops_the_slots_that_wait_for_it(napping: str) -> None:
-    envs = RemoteVectorEnv(napping, 2, message_timeout_s=0.3)
+    envs = RemoteVectorEnv(napping, 2, step_timeout_s=0.3)
     envs.reset()
     with pytest.raises(DeadlineExceededError, match="did not answer"):
         envs.step(np.full(2, 0.8))
@@ -311,13 +311,15 @@ def test_more_slots_than_sessions_are_refused(serve_gym: Callable[[str], str]) -
     app = create_app(Napper, Nap, Slept, max_concurrent_envs=3)
     with running(without_v2(app)) as base_url:
         envs = RemoteVectorEnv(base_url, 4)
-        with pytest.raises(CapacityError, match="slot 3, reset: no session is free"):
+        with pytest.raises(CapacityError, match="has 3 of the 4 sessions that were asked for") as refused:
             envs.reset()
+        assert (refused.value.asked_for, refused.value.available) == (4, 3)
         envs.close()
     with running(app) as base_url:
         envs = RemoteVectorEnv(base_url, 4)
-        with pytest.raises(CapacityError, match="has 3 of the 4 sessions that were asked for"):
+        with pytest.raises(CapacityError, match="has 3 of the 4 sessions that were asked for") as refused:
             envs.reset()
+        assert (refused.value.asked_for, refused.value.available) == (4, 3)
         envs.close()
         envs = RemoteVectorEnv(base_url, 3)
         envs.reset()

@@ -18,11 +18,12 @@ from openenv_server import Environment, create_app, gymnasium_factory
 from openenv_server.detaching import DetachableProtocol
 
 from openenv_gym import RemoteVectorEnv
-from openenv_gym.errors import RemoteEnvironmentError, RemoteError, ResetNeededError
+from openenv_gym.errors import RemoteEnvironmentError, RemoteError, ResetNeededError, SessionLostError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.types import State
 from openenv_gym.wire import v2
 from tests.support.environments import CountAction, Counter, CountObservation
@@ -44,11 +45,18 @@ def counting(request: pytest.FixtureRequest) -> Iterator[str]:
         yield base_url
 
 
+def new_lane(base_url: str) -> Lane:
+    def connect() -> Connection:
+        return Connection(Endpoint(base_url), connect_timeout_s=5, offers_v2=True)
+
+    connection = connect()
+    assert connection.is_v2
+    return Lane(connection, connect, Timeouts(5, 10, 10))
+
+
 @contextmanager
 def lane_to(base_url: str, slots: int = 2, **keywords: Any) -> Iterator[Lane]:
-    connection = Connection(Endpoint(base_url), connect_timeout_s=5, offers_v2=True)
-    assert connection.is_v2
-    lane = Lane(connection, message_timeout_s=10)
+    lane = new_lane(base_url)
     lane.open(range(slots), **keywords)
     try:
         yield lane
@@ -140,15 +148,15 @@ def test_slots_that_are_open_or_never_reset_are_refused(counting: str) -> None:
         answer = lane.ask(v2.Open(id=3, slots=[1, 2]), "open")
         assert isinstance(answer, v2.Opened)
         assert answer.slots == [2]
-        lane.slots.append(2)
+        lane.slots.add(2)
         assert "is open already" in answer.errors[0].message
         assert "reset comes before step" in add(lane, 1, slots=[2]).errors[0].message
 
 
 def test_a_dropped_connection_frees_its_places(counting: str) -> None:
-    connection = Connection(Endpoint(counting), connect_timeout_s=5, offers_v2=True)
-    Lane(connection, message_timeout_s=5).open(range(8))
-    connection.drop()
+    lane = new_lane(counting)
+    lane.open(range(8))
+    lane.connection.drop()
     deadline = time.monotonic() + 5
     while True:
         try:
@@ -304,7 +312,8 @@ def test_what_one_slot_breaks_leaves_the_others_whole(action: int, reason: str, 
 
 
 def test_a_message_that_is_too_big_is_refused_and_said(counting: str) -> None:
-    raw = Connection(Endpoint(counting), connect_timeout_s=5, offers_v2=True).raw_socket
+    connection = Connection(Endpoint(counting), connect_timeout_s=5, offers_v2=True)
+    raw = connection.raw_socket
     frames = FrameSocket(raw, is_client=True, max_size=1000)
     frames.set_timeout(5)
     raw.sendall(b"\x82\xff" + (2**40).to_bytes(8, "big") + b"mask")
@@ -314,8 +323,7 @@ def test_a_message_that_is_too_big_is_refused_and_said(counting: str) -> None:
 
 def test_the_server_stops_while_lanes_are_open() -> None:
     with running(COUNTING) as base_url:
-        connection = Connection(Endpoint(base_url), connect_timeout_s=5, offers_v2=True)
-        lane = Lane(connection, message_timeout_s=5)
+        lane = new_lane(base_url)
         lane.open([0])
         begin = time.monotonic()
     assert time.monotonic() - begin < 5
@@ -324,7 +332,8 @@ def test_the_server_stops_while_lanes_are_open() -> None:
 
 
 def test_pings_are_answered(counting: str) -> None:
-    raw = Connection(Endpoint(counting), connect_timeout_s=5, offers_v2=True).raw_socket
+    connection = Connection(Endpoint(counting), connect_timeout_s=5, offers_v2=True)
+    raw = connection.raw_socket
     raw.settimeout(5)
     ping = bytes([0x80 | Opcode.PING, 0x80 | 4]) + bytes(4) + b"ping"
     raw.sendall(ping)
@@ -341,7 +350,7 @@ def test_silence_ends_the_sessions_but_not_those_that_are_at_work(ws: Any) -> No
         envs.reset()
         envs.step(np.full(2, 0.9))
         time.sleep(0.6)
-        with pytest.raises(RemoteError, match="Nothing came for too long"):
+        with pytest.raises(SessionLostError, match="Nothing came for too long"):
             envs.step(np.zeros(2))
         with pytest.raises(ResetNeededError):
             envs.step(np.zeros(2))

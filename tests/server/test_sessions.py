@@ -14,7 +14,7 @@ import websocket
 from openenv_server import Environment, create_app
 
 from openenv_gym import GenericEnvClient
-from openenv_gym.errors import CapacityError, ConfigurationError, RemoteError
+from openenv_gym.errors import CapacityError, ConfigurationError, RemoteError, SessionLostError
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
@@ -77,7 +77,7 @@ def test_a_silent_session_is_closed() -> None:
     with running(app(session_timeout_s=0.2)) as url, GenericEnvClient(url) as client:
         client.reset()
         eventually(lambda: Counter.instances[0].closed == 1)
-        with pytest.raises(RemoteError, match=r"Nothing came for 0\.2 s"):
+        with pytest.raises(SessionLostError, match=r"Nothing came for 0\.2 s"):
             client.step({"amount": 1})
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -95,8 +97,9 @@ class Lane:
         except Exception:
             log.exception("a lane failed")
         self._lanes.remove(self._token)
+        with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
+            self._end(list(self._slots.values()))
         self._port.close()
-        self._end(list(self._slots.values()))
 
     def _serve_port(self) -> bool:
         """Answers what comes from one socket; returns whether the client may come back on another."""

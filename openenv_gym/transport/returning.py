@@ -1,0 +1,112 @@
+"""Coming back to a server after a socket broke."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from openenv_gym.errors import EndpointError, EndpointUnreachableError, ProtocolError, SessionLostError
+from openenv_gym.transport.connection import Connection
+from openenv_gym.wire import v2
+from openenv_gym.wire.codes import ErrorCode
+
+# How often to knock at a server of several processes, for each of them, until the right one opens.
+KNOCKS = 8
+
+# Where nothing listens for so long, the server's process has ended, and its sessions with it.
+_MOST_REFUSED_S = 1.0
+_LONGEST_PAUSE_S = 5.0
+
+log = logging.getLogger("openenv_gym")
+
+
+def come_back(
+    lost: Connection,
+    connect: Callable[[], Connection],
+    request: v2.Resume,
+    *,
+    grace_s: float,
+    timeout_s: float,
+    cause: SessionLostError,
+) -> tuple[Connection, v2.Resumed]:
+    """Opens another socket to the same server process, and resumes the sessions there.
+
+    It is tried again and again, with growing pauses, for as long as the server keeps the sessions.
+
+    Args:
+        lost: The connection that broke.
+        connect: Opens a connection.
+        request: The request to resume.
+        grace_s: How long the server keeps the sessions, in seconds.
+        timeout_s: The time for its answer, in seconds.
+        cause: How the connection broke.
+
+    Raises:
+        SessionLostError: The sessions are gone, or there was no way to them in time.
+    """
+    begin = time.monotonic()
+    refused_since: float | None = None
+    last: EndpointError = cause
+    for pause_s in _pauses():
+        time.sleep(pause_s)
+        now = time.monotonic()
+        if now - begin > grace_s:
+            raise _lost(lost, f"there was no way back to it within {grace_s:g} s ({last})") from cause
+        try:
+            connection = _connect_to(lost.worker, connect)
+            answer = _ask(connection, request, timeout_s)
+        except EndpointUnreachableError as error:
+            last = error
+            refused_since = refused_since or now
+            if now - refused_since > _MOST_REFUSED_S:
+                raise _lost(lost, "nothing listens there any more: its server has ended") from cause
+            continue
+        except EndpointError as error:
+            last, refused_since = error, None
+            continue
+        if isinstance(answer, v2.Resumed):
+            log.info("%s: the connection broke and was opened again after %.2f s", lost.endpoint, now - begin)
+            return connection, answer
+        connection.drop()
+        raise _lost(lost, answer.message) from cause
+    raise AssertionError("unreachable: the pauses do not end")
+
+
+def _connect_to(worker: tuple[int, int], connect: Callable[[], Connection]) -> Connection:
+    """A connection to one of the processes of a server; the kernel chooses which one a socket meets."""
+    for _ in range(KNOCKS * worker[1]):
+        connection = connect()
+        if connection.worker == worker:
+            return connection
+        connection.drop()
+    raise EndpointError(f"{connection.endpoint}: its process {worker[0]} did not answer")
+
+
+def _ask(connection: Connection, request: v2.Resume, timeout_s: float) -> v2.Resumed | v2.Failed:
+    if not connection.is_v2:
+        connection.drop()
+        return v2.Failed(code=ErrorCode.UNKNOWN_SESSION, message="the server speaks version 1 only now")
+    connection.send(v2.encode(request), timeout_s=timeout_s, what="resume")
+    answer = v2.decode_answer(connection.receive(timeout_s=timeout_s, what="resume"))
+    if isinstance(answer, v2.Resumed | v2.Failed):
+        return answer
+    connection.drop()
+    raise ProtocolError(f"{connection.endpoint} answered resume with {type(answer).__name__}")
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait before each try: none, then twice as many each time, more or less by chance."""
+    yield 0.0
+    pause_s = 0.05
+    while True:
+        yield pause_s * random.uniform(0.5, 1.5)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def _lost(lost: Connection, reason: str) -> SessionLostError:
+    return SessionLostError(
+        f"The connection to {lost.endpoint} broke, and its sessions are lost: {reason}. "
+        "Call reset for a new episode."
+    )
