@@ -22,7 +22,7 @@ import pytest
 import websocket
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
-from openenv_gym.errors import EndpointError, ResetNeededError, SessionLostError
+from openenv_gym.errors import EndpointUnreachableError, ResetNeededError, SessionLostError
 from tests.support.peer import peer_python, wait_until_healthy
 from tests.support.proxy import FaultProxy
 
@@ -94,7 +94,7 @@ class Losses:
         while True:
             try:
                 return work()
-            except EndpointError:
+            except (EndpointUnreachableError, SessionLostError):
                 self.count += 1
 
 
