@@ -25,6 +25,9 @@ from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Se
 # Up to so many numbers are faster to send and to read one by one than as an array.
 _FEW = 8
 
+# More in one message would keep the event loop from the other clients: a slot that is refused costs it 10 µs.
+_MOST_SLOTS = 2**14
+
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
 
@@ -84,6 +87,10 @@ class Lane:
         except v2.BadMessageError as error:
             code = ErrorCode.UNKNOWN_TYPE if error.is_unknown_type else ErrorCode.VALIDATION_ERROR
             self._fail(None, code, str(error))
+            return
+        if len(request.slots) > _MOST_SLOTS:
+            message = f"A message names {_MOST_SLOTS:,} slots at most, not {len(request.slots):,}"
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, message)
             return
         if len(set(request.slots)) != len(request.slots):
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, "A slot is named twice")
