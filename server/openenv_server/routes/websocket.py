@@ -95,12 +95,15 @@ async def _serve_lane(
             lane.serve()
         finally:
             if frames is not None:
+                frames.say_goodbye()
                 frames.close()
             with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more
                 loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=serve, name="openenv-lane", daemon=True).start()
     await ended.wait()
+    if frames is None:
+        await _hang_up(socket)
 
 
 async def _refuse(socket: WebSocket, answer: str, code: int) -> None:
@@ -115,7 +118,7 @@ async def _hang_up(socket: WebSocket) -> None:
     try:
         await socket.close()
     except (WebSocketDisconnect, RuntimeError):
-        log.debug("a client that said close had left already")
+        log.debug("a client had left already")
 
 
 async def _serve(
