@@ -64,6 +64,8 @@ class Connection:
             ) from error
         except websocket.WebSocketBadStatusException as error:
             raise not_openenv(endpoint, f"it answers {error.status_code} at /ws") from error
+        except websocket.WebSocketConnectionClosedException as error:
+            raise unreachable(endpoint, "the connection broke in the handshake") from error
         except websocket.WebSocketException as error:
             raise not_openenv(endpoint, f"no WebSocket at /ws ({error})") from error
         except OSError as error:

@@ -84,6 +84,7 @@ class FrameSocket:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._sending = threading.Lock()
+        self._has_said_goodbye = False
         self._timeout_s: float | None = None
         self.may_stay_awake = is_client
         self.has_answered_ping = False
@@ -200,7 +201,10 @@ class FrameSocket:
         return given
 
     def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """Sends a close frame, where the other side can still be told."""
+        """Sends a close frame, where the other side can still be told and was not told before."""
+        if self._has_said_goodbye:
+            return
+        self._has_said_goodbye = True
         try:
             self.send(struct.pack("!H", code) + reason.encode()[:120], opcode=Opcode.CLOSE)
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -49,7 +50,10 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
     request = urllib.request.Request(url, body, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
-            answer = json.loads(response.read(_MOST_BYTES))
+            text = response.read(_MOST_BYTES)
+            if response.length and len(text) < _MOST_BYTES:
+                raise http.client.IncompleteRead(text, response.length)
+        answer = json.loads(text)
     except urllib.error.HTTPError as error:
         raise not_openenv(endpoint, f"it answers {error.code} {error.reason} to {what}") from error
     except TimeoutError as error:
@@ -58,6 +62,8 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
         if isinstance(error.reason, TimeoutError):
             raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from error
         raise unreachable(endpoint, error.reason) from error
+    except http.client.IncompleteRead as error:
+        raise unreachable(endpoint, f"the connection broke in the answer to {what}") from error
     except ValueError as error:
         raise not_openenv(endpoint, f"its answer to {what} is not JSON") from error
     except OSError as error:

@@ -108,7 +108,13 @@ def class_behind(factory: Callable[[], Any]) -> type | None:
 
 def plain_errors(error: ValidationError) -> list[dict[str, Any]]:
     """Pydantic's list of what is wrong, as JSON values."""
-    errors: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
+    try:
+        text = error.json(include_url=False, include_context=False)
+    except ValueError:
+        # What was sent is not for JSON (bytes, say), and is left out.
+        text = error.json(include_url=False, include_context=False, include_input=False)
+    # The numbers that JSON has not become their names.
+    errors: list[dict[str, Any]] = json.loads(text, parse_constant=str)
     return errors
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from openenv_server import create_app
 
-from openenv_gym import RemoteEnv, errors
+from openenv_gym import GenericEnvClient, RemoteEnv, errors
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
@@ -56,22 +58,46 @@ def test_a_server_that_is_not_openenv() -> None:
         gym.make("openenv/remote", base_url=base_url)
 
 
-def test_a_server_that_does_not_speak_http() -> None:
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A server that gives the same answer to whatever comes first, and hangs up; its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(10)
-        import threading
 
-        def answer() -> None:
+        def serve() -> None:
             peer, _ = listening.accept()
             with peer:
                 peer.recv(1000)
-                peer.sendall(b"220 mail.example ready\r\n")
+                peer.sendall(answer)
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(errors.NotAnOpenEnvServerError, match="not HTTP"):
-            gym.make("openenv/remote", base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         thread.join(timeout=10)
+
+
+def test_a_server_that_does_not_speak_http() -> None:
+    with (
+        answering(b"220 mail.example ready\r\n") as base_url,
+        pytest.raises(errors.NotAnOpenEnvServerError, match="not HTTP"),
+    ):
+        gym.make("openenv/remote", base_url=base_url)
+
+
+def test_a_connection_that_breaks_in_an_answer() -> None:
+    with (
+        answering(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"action": {"ty') as base_url,
+        pytest.raises(errors.EndpointUnreachableError, match="broke in the answer to GET /schema"),
+    ):
+        gym.make("openenv/remote", base_url=base_url)
+
+
+def test_a_connection_that_breaks_in_the_handshake() -> None:
+    with (
+        answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgra") as base_url,
+        pytest.raises(errors.EndpointUnreachableError, match="broke in the handshake"),
+    ):
+        GenericEnvClient(base_url).reset()
 
 
 def test_a_server_that_does_not_answer() -> None:

@@ -21,7 +21,7 @@ from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import RemoteEnvironmentError, RemoteError, ResetNeededError, SessionLostError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.frames import FrameSocket, Opcode
+from openenv_gym.transport.frames import CloseCode, FrameSocket, Opcode, PeerClosedError
 from openenv_gym.transport.lane import Lane
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.types import State
@@ -101,6 +101,7 @@ def test_actions_may_come_as_columns(lane: Lane) -> None:
         (v2.Step(id=5, slots=[0, 1], actions=[{}]), "VALIDATION_ERROR", "no column over 2 slots"),
         (v2.Step(id=5, slots=[0, 1], actions="x"), "VALIDATION_ERROR", "str is no column"),
         (v2.Reset(id=5, slots=[0, 1], seeds=[1]), "VALIDATION_ERROR", "as many seeds"),
+        (v2.Open(id=5, slots=list(range(20_000))), "VALIDATION_ERROR", "16,384 slots at most"),
     ],
     ids=lambda value: "" if not isinstance(value, str) else value,
 )
@@ -123,9 +124,15 @@ def test_what_is_no_message_does_nothing(lane: Lane) -> None:
 
 def test_a_text_frame_ends_the_lane(counting: str) -> None:
     with lane_to(counting) as lane:
-        lane.connection.send('{"type": "reset"}', timeout_s=5, what="text")
-        with pytest.raises(RemoteError, match="binary frames only"):
-            lane.receive("text")
+        frames = FrameSocket(lane.connection.raw_socket, is_client=True, max_size=1000)
+        frames.set_timeout(5)
+        frames.send(b'{"type": "reset"}', opcode=Opcode.TEXT)
+        answer = v2.decode_answer(frames.receive()[1])
+        assert isinstance(answer, v2.Failed)
+        assert (answer.code, "binary frames only" in answer.message) == ("INVALID_JSON", True)
+        with pytest.raises(PeerClosedError) as closed:
+            frames.receive()
+        assert closed.value.code == CloseCode.NORMAL
     with lane_to(counting, 8):
         pass  # its places are free again
 
@@ -141,6 +148,14 @@ def test_each_slot_fails_for_itself(lane: Lane) -> None:
         0: "VALIDATION_ERROR",
         7: "UNKNOWN_SESSION",
     }
+
+
+def test_an_action_that_json_cannot_hold_is_refused_like_any_other(lane: Lane) -> None:
+    lane.send(v2.Step(id=6, slots=[0, 1], actions=[{"amount": b"\xff"}, {"amount": 1}]), "step")
+    result = lane.result("step")
+    (error,) = result.errors
+    assert result.slots == [1]
+    assert (error.slot, error.code, error.details["errors"][0]["loc"]) == (0, "VALIDATION_ERROR", ["amount"])
 
 
 def test_slots_that_are_open_or_never_reset_are_refused(counting: str) -> None:

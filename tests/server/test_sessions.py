@@ -265,6 +265,8 @@ def test_bad_messages_are_answered_with_a_code_and_the_session_goes_on() -> None
             assert (answer["type"], answer["data"]["code"]) == ("error", code), message
         socket.send('{"type":"step","data":{}}')
         assert json.loads(socket.recv())["data"]["errors"][0]["loc"] == ["amount"]
+        socket.send('{"type":"step","data":{"amount":Infinity}}')
+        assert json.loads(socket.recv(), parse_constant=pytest.fail)["data"]["errors"][0]["loc"] == ["amount"]
         socket.send('{"type":"reset","data":{"seed":1},"unknown":"is ignored"}')
         assert json.loads(socket.recv())["data"]["observation"]["total"] == 1
         socket.close()

@@ -29,6 +29,9 @@ from openenv_server.lanes.registry import Lanes
 from openenv_server.lanes.slot import Slot
 from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session
 
+# More in one message would keep the event loop from the other clients: a slot that is refused costs it 10 µs.
+_MOST_SLOTS = 2**14
+
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
 
@@ -99,7 +102,7 @@ class Lane:
         self._lanes.remove(self._token)
         with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
             self._end(list(self._slots.values()))
-        self._port.close()
+        self._port.hang_up()
 
     def _serve_port(self) -> bool:
         """Answers what comes from one socket; returns whether the client may come back on another."""
@@ -152,6 +155,10 @@ class Lane:
         except v2.BadMessageError as error:
             code = ErrorCode.UNKNOWN_TYPE if error.is_unknown_type else ErrorCode.VALIDATION_ERROR
             self._fail(None, code, str(error))
+            return
+        if len(request.slots) > _MOST_SLOTS:
+            message = f"A message names {_MOST_SLOTS:,} slots at most, not {len(request.slots):,}"
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, message)
             return
         if len(set(request.slots)) != len(request.slots):
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, "A slot is named twice")

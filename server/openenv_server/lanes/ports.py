@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -45,6 +46,9 @@ class Port(Protocol):
 
     def send(self, *parts: Payload) -> None:
         """Sends a binary message; any thread may. Raises `OSError` where the socket is broken."""
+
+    def hang_up(self) -> None:
+        """Tells the client that this is the end, and lets the socket go."""
 
     def close(self) -> None:
         """Lets the socket go; a `receive` under way ends with an error. Safe to call again, by any thread."""
@@ -89,6 +93,10 @@ class SocketPort:
         if opcode is not Opcode.BINARY:
             raise NotBinaryError("a text frame came on a socket of version 2")
         return payload
+
+    def hang_up(self) -> None:
+        self._frames.say_goodbye()
+        self.close()
 
     def close(self) -> None:
         self._frames.close()
@@ -144,6 +152,12 @@ class AsgiPort:
             self._wait_for(self._socket.send_bytes(b"".join(parts)))
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionResetError("the client left") from error
+
+    def hang_up(self) -> None:
+        # The client or the event loop may have gone before, and then there is nobody to tell.
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, CancelledError):
+            self._wait_for(self._socket.close())
+        self.close()
 
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more

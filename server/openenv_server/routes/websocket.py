@@ -105,7 +105,7 @@ async def _hang_up(socket: WebSocket) -> None:
     try:
         await socket.close()
     except (WebSocketDisconnect, RuntimeError):
-        log.debug("a client that said close had left already")
+        log.debug("a client had left already")
 
 
 async def _serve(

@@ -1,0 +1,156 @@
+"""Generated frames against a real server: it answers each, or closes the socket, and never hangs or dies.
+
+``OPENENV_TEST_FRAMES`` sets how many there are in all; the tests share them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from openenv_gym import GenericEnvClient, RemoteEnv
+from openenv_gym.errors import ActionRefusedError
+from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.lane import Lane
+from openenv_gym.wire import v2
+from tests.faults import wild
+from tests.faults.attacker import SLOTS, Attacker, JsonAttacker, LaneAttacker
+
+FRAMES = int(os.environ.get("OPENENV_TEST_FRAMES", "3000"))
+EACH = FRAMES // 4
+GOOD_CLIENT_EVERY = 1000
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(120 + FRAMES // 50)]
+
+# What the server logs where something of its own, and not an environment, has failed.
+OWN_FAILURES = ("Exception in", "never retrieved", "never awaited", "Fatal error", "Segmentation")
+
+# What there has to be some of, as attacks that all fail in the same way would show little.
+_REFUSED = {"VALIDATION_ERROR", "UNKNOWN_TYPE", "INVALID_JSON", "closed 1000", "closed 1002"}
+OUTCOMES = {
+    1: _REFUSED | {"observation", "state", "EXECUTION_ERROR", "closed 1003", "closed 1007"},
+    2: _REFUSED | {"Opened", "Result", "Values", "Closed", "UNKNOWN_SESSION"},
+}
+
+
+def gymnasium_actions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries({"action": st.integers(0, 1)})
+
+
+def authors_actions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    part = st.fixed_dictionaries({"name": st.just("x"), "weights": st.lists(st.floats(0, 1), max_size=3)})
+    return st.fixed_dictionaries(
+        {"button": st.sampled_from("ab"), "force": st.integers(0, 250)},
+        optional={
+            "part": st.none() | part,
+            "tags": st.dictionaries(st.sampled_from("ab"), values, max_size=2),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def gymnasium_server() -> Iterator[ProcessProvider]:
+    with ProcessProvider(gym="CartPole-v1") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def authors_server() -> Iterator[ProcessProvider]:
+    with ProcessProvider(str(Path(__file__).with_name("author"))) as server:
+        yield server
+
+
+def active_sessions(base_url: str) -> int:
+    with urllib.request.urlopen(f"{base_url}/health", timeout=5) as answer:
+        return int(json.load(answer)["active_sessions"])
+
+
+def assert_good_clients_work(base_url: str) -> None:
+    env = RemoteEnv(base_url)
+    env.reset(seed=1)
+    with GenericEnvClient(base_url) as client:
+        client.reset(seed=1)
+        assert client.state()["step_count"] == 0
+    env.close()
+
+
+def assert_all_sessions_end(base_url: str) -> None:
+    deadline = time.monotonic() + 5
+    while active := active_sessions(base_url):
+        assert time.monotonic() < deadline, f"{active} sessions are left behind"
+        time.sleep(0.02)
+
+
+def withstand(
+    server: ProcessProvider,
+    version: int,
+    actions: Callable[[st.SearchStrategy[Any]], st.SearchStrategy[Any]],
+) -> None:
+    attacker: Attacker
+    if version == 1:
+        attacker = JsonAttacker(server.base_url)
+        messages = wild.v1_messages(actions(wild.JSON_VALUES))
+    else:
+        attacker = LaneAttacker(server.base_url)
+        messages = wild.v2_messages(actions(wild.MSGPACK_VALUES), SLOTS)
+
+    @settings(
+        max_examples=EACH,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],  # smaller attacks would meet a server with another past
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(wild.attacks(messages))
+    def attack_once(attack: wild.Attack) -> None:
+        attacker.attack(attack)
+        log = server.logs()
+        assert not any(failure in log for failure in OWN_FAILURES), log
+        if attacker.sent % GOOD_CLIENT_EVERY == 0:
+            assert_good_clients_work(server.base_url)
+
+    attack_once()
+    attacker.close()
+    assert attacker.sent >= EACH
+    assert set(attacker.outcomes) >= OUTCOMES[version]
+    assert_all_sessions_end(server.base_url)
+    assert_good_clients_work(server.base_url)
+    print(f"{attacker.sent:,} frames on {attacker.sockets:,} sockets: {attacker.outcomes}")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_gymnasium_server_withstands_generated_frames(
+    gymnasium_server: ProcessProvider, version: int
+) -> None:
+    withstand(gymnasium_server, version, gymnasium_actions)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_authors_server_withstands_generated_frames(authors_server: ProcessProvider, version: int) -> None:
+    withstand(authors_server, version, authors_actions)
+
+
+@pytest.mark.parametrize("kind", [v2.Open, v2.Reset, v2.Step, v2.GetState, v2.Close])
+def test_a_message_about_very_many_slots_is_refused_at_once(
+    gymnasium_server: ProcessProvider, kind: type[v2.Request]
+) -> None:
+    connection = Connection(Endpoint.parse(gymnasium_server.base_url), connect_timeout_s=5, offers_v2=True)
+    lane = Lane(connection, message_timeout_s=5)
+    many = list(range(2**20))
+    fields: dict[str, Any] = {"actions": many} if kind is v2.Step else {}
+    with pytest.raises(ActionRefusedError, match="16,384 slots"):
+        lane.ask(kind(id=1, slots=many, **fields), "too much")
+    lane.open([0])
+    lane.close()

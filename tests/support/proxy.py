@@ -1,0 +1,246 @@
+"""A TCP proxy in front of a server, which does to connections what networks do to them."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Literal
+from urllib.parse import urlsplit
+
+Kind = Literal["cut", "half_close", "stall", "split", "delay"]
+
+_CHUNK = 1 << 16
+_LARGEST_PIECE = 16
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time at all
+
+
+class FaultProxy:
+    """Forwards to a server, with faults at random places of either direction.
+
+    - "cut": the connection is closed on both sides, with a FIN or with an RST.
+    - "half_close": one direction ends, with a FIN; what else comes is thrown away. The other goes on.
+    - "stall": nothing is forwarded on the connection, either way, for `stall_s`.
+    - "split": what has come is written in pieces of a few bytes.
+    - "delay": what has come waits for up to `delay_s`.
+
+    Each direction of each connection has dice of its own, so that a seed gives the same faults at the same
+    bytes whatever the threads do.
+
+    Args:
+        base_url: The server.
+        faults: For each kind, how many bytes there are between two of them, on average.
+        max_faults: How many there are at most of each kind.
+        seed: Of the dice.
+        stall_s: In seconds.
+        delay_s: In seconds.
+
+    Attributes:
+        base_url: The proxy's own address.
+        counts: How many faults there were of each kind, and under "connections" and "bytes" what was
+            forwarded.
+
+    Example:
+        >>> with FaultProxy(base_url, faults={"cut": 10_000}, seed=7) as proxy:
+        ...     env = RemoteEnv(proxy.base_url)
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        faults: Mapping[Kind, float],
+        max_faults: int | None = None,
+        seed: int = 0,
+        stall_s: float = 0.2,
+        delay_s: float = 0.002,
+    ) -> None:
+        server = urlsplit(base_url)
+        self._server = (server.hostname, server.port)
+        self.faults = dict(faults)
+        self.max_faults = max_faults
+        self.seed, self.stall_s, self.delay_s = seed, stall_s, delay_s
+        self.counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self.may_forward = threading.Event()
+        self.may_forward.set()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._is_closed = False
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._links: list[_Link] = []
+
+    def pause(self) -> None:
+        """Forwards nothing from now on, new connections included."""
+        self.may_forward.clear()
+
+    def resume(self) -> None:
+        """Forwards again, and first what has come meanwhile."""
+        self.may_forward.set()
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Adds to `counts`."""
+        with self._counting:
+            self.counts[what] += number
+
+    def claim(self, kind: Kind) -> bool:
+        """Counts a fault, if there may be one more of its kind."""
+        with self._counting:
+            if self.max_faults is not None and self.counts[kind] >= self.max_faults:
+                return False
+            self.counts[kind] += 1
+            return True
+
+    def __enter__(self) -> FaultProxy:
+        self._accepting.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_closed = True
+        with suppress(OSError):  # only to wake the thread, which may have ended
+            socket.create_connection(self._listening.getsockname()).close()
+        self._accepting.join(timeout=10)
+        self._listening.close()
+        self.resume()
+        for link in self._links:
+            link.close()
+        for link in self._links:
+            link.join()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listening.accept()
+            if self._is_closed:
+                client.close()
+                return
+            try:
+                server = socket.create_connection(self._server, timeout=10)
+            except OSError:
+                client.close()  # the client sees what it would see without a proxy: nothing answers
+                continue
+            self.count("connections")
+            self._links = [link for link in self._links if link.is_alive]
+            self._links.append(_Link(self, client, server, self.counts["connections"]))
+
+
+class _Link:
+    """One connection through the proxy: two sockets, and a thread for each direction."""
+
+    def __init__(self, proxy: FaultProxy, client: socket.socket, server: socket.socket, number: int) -> None:
+        self._proxy = proxy
+        self._sockets = (client, server)
+        self._stalled_until = 0.0
+        self._threads = []
+        for source, target, name in ((client, server, "up"), (server, client, "down")):
+            source.settimeout(None)
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            dice = random.Random(f"{proxy.seed}, connection {number}, {name}")
+            self._threads.append(
+                threading.Thread(target=self._pump, args=(source, target, _Places(proxy, dice)), daemon=True)
+            )
+        self._lock = threading.Lock()
+        self._running, self._is_cut = 2, False
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(timeout=10)
+            assert not thread.is_alive(), "a direction of the proxy did not end"
+
+    def close(self, *, with_reset: bool = False) -> None:
+        for end in self._sockets:
+            with suppress(OSError):  # it may be closed already
+                if with_reset:
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                # Wakes the thread that waits for it. To shut down the writing side sends a FIN.
+                end.shutdown(socket.SHUT_RD if with_reset else socket.SHUT_RDWR)
+            end.close()
+
+    def _pump(self, source: socket.socket, target: socket.socket, places: _Places) -> None:
+        try:
+            while data := source.recv(_CHUNK):
+                if not self._forward(data, target, places):
+                    break
+            target.shutdown(socket.SHUT_WR)
+            while source.recv(_CHUNK):
+                pass
+        except OSError:
+            self.close(with_reset=True)  # one side is gone, and the other sees it go in the same way
+        with self._lock:
+            self._running -= 1
+            is_last = self._running == 0
+        if is_last:
+            self.close()
+
+    def _forward(self, data: bytes, target: socket.socket, places: _Places) -> bool:
+        """Forwards what has come, with the faults that fall into it; whether the direction goes on."""
+        proxy = self._proxy
+        is_split = False
+        while data:
+            size, kind = places.until_next(len(data))
+            self._send(data[:size], target, places.dice if is_split else None)
+            data = data[size:]
+            with self._lock:
+                if kind is None or self._is_cut or not proxy.claim(kind):
+                    continue
+                self._is_cut = kind == "cut"
+            match kind:
+                case "cut":
+                    self.close(with_reset=places.dice.random() < 0.5)
+                    return False
+                case "half_close":
+                    return False
+                case "stall":
+                    self._stalled_until = time.monotonic() + proxy.stall_s
+                case "split":
+                    is_split = True
+                case "delay":
+                    time.sleep(places.dice.uniform(0, proxy.delay_s))
+        return True
+
+    def _send(self, data: bytes, target: socket.socket, dice: random.Random | None) -> None:
+        """Sends when there is no stall and no pause; in small pieces where there are dice for them."""
+        while data:
+            self._proxy.may_forward.wait()
+            time.sleep(max(self._stalled_until - time.monotonic(), 0))
+            size = len(data) if dice is None else dice.randint(1, _LARGEST_PIECE)
+            target.sendall(data[:size])
+            self._proxy.count("bytes", len(data[:size]))
+            data = data[size:]
+
+
+class _Places:
+    """Where the next faults of one direction are. The distances between them have no memory."""
+
+    def __init__(self, proxy: FaultProxy, dice: random.Random) -> None:
+        self.dice = dice
+        self._means = proxy.faults
+        self._left = {kind: self._draw(kind) for kind in self._means}
+
+    def until_next(self, most: int) -> tuple[int, Kind | None]:
+        """How many bytes of the next `most` there are before a fault, and which it is, if there is one."""
+        first = min(self._left, key=lambda kind: self._left[kind], default=None)
+        if first is None or self._left[first] >= most:
+            size, first = most, None
+        else:
+            size = self._left[first]
+        self._left = {kind: left - size for kind, left in self._left.items()}
+        if first is not None:
+            self._left[first] = self._draw(first)
+        return size, first
+
+    def _draw(self, kind: Kind) -> int:
+        return int(self.dice.expovariate(1 / self._means[kind])) + 1
