@@ -15,6 +15,9 @@ from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 
+# How often sessions are asked for whose connection breaks before the answer.
+_OPEN_TRIES = 3
+
 
 class _Unanswered:
     """A request that is not answered yet, as far as it is kept to be sent again.
@@ -83,11 +86,20 @@ class Lane:
         Raises:
             CapacityError: The server has not as many free sessions.
             RemoteError: The server could not make an environment.
+            SessionLostError: The connection broke, again and again.
         """
         request = v2.Open(
             id=self.next_id(), slots=list(slots), autoreset=autoreset, max_episode_steps=max_episode_steps
         )
-        answer = self.ask(request, "open")
+        for tries_left in reversed(range(_OPEN_TRIES)):
+            try:
+                answer = self.ask(request, "open")
+                break
+            except SessionLostError:
+                if self._token or not tries_left:
+                    raise
+                # The server closes what it may have opened, as nobody was told how to come back to it.
+                self.connection = self._connect()
         if not isinstance(answer, v2.Opened):
             raise self._wrong_answer(answer, "open")
         self.slots.update(answer.slots)

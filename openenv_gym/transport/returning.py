@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from openenv_gym.errors import EndpointError, EndpointUnreachableError, ProtocolError, SessionLostError
+from openenv_gym.errors import EndpointError, ProtocolError, SessionLostError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
@@ -57,14 +57,14 @@ def come_back(
         try:
             connection = _connect_to(lost.worker, connect)
             answer = _ask(connection, request, timeout_s)
-        except EndpointUnreachableError as error:
-            last = error
-            refused_since = refused_since or now
-            if now - refused_since > _MOST_REFUSED_S:
-                raise _lost(lost, "nothing listens there any more: its server has ended") from cause
-            continue
         except EndpointError as error:
-            last, refused_since = error, None
+            last = error
+            if not isinstance(error.__cause__, ConnectionRefusedError):
+                refused_since = None
+            elif refused_since is None:
+                refused_since = now
+            elif now - refused_since > _MOST_REFUSED_S:
+                raise _lost(lost, "nothing listens there any more: its server has ended") from cause
             continue
         if isinstance(answer, v2.Resumed):
             log.info("%s: the connection broke and was opened again after %.2f s", lost.endpoint, now - begin)

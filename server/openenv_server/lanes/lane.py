@@ -23,7 +23,7 @@ from openenv_server.lanes.answers import result_frames
 from openenv_server.lanes.contracts import Refusal
 from openenv_server.lanes.history import Done, History
 from openenv_server.lanes.overdue import Overdue, Stopped
-from openenv_server.lanes.pending import Pending, Round, Work
+from openenv_server.lanes.pending import Pending, Round, Sent, Work
 from openenv_server.lanes.ports import ClientLeftError, NotBinaryError, Port
 from openenv_server.lanes.registry import Lanes
 from openenv_server.lanes.slot import Slot
@@ -308,8 +308,10 @@ class Lane:
         failed = {error.slot for error in errors}
         made = [number for number in request.slots if number not in failed]
         grace_s = self._lanes.resume_grace_s
-        opened_slots = v2.Opened(id=request.id, slots=made, errors=errors, token=self._token, grace_s=grace_s)
-        self._send(v2.encode(opened_slots))
+        answer = v2.Opened(id=request.id, slots=made, errors=errors, token=self._token, grace_s=grace_s)
+        frame = v2.encode(answer)
+        self._history.keep(request.id, request.slots, Sent(partial(self._send, frame)))
+        self._send(frame)
 
     def _hand_over(self, request: v2.Resume) -> None:
         if self._slots or not self._lanes.hand_over(self._port, request):

@@ -111,6 +111,21 @@ class Round:
             self.answer(ready)
 
 
+class Sent:
+    """An answer that was sent whole.
+
+    Args:
+        send: Sends it again.
+    """
+
+    def __init__(self, send: Callable[[], None]) -> None:
+        self._send = send
+
+    def repeat(self, slots: Sequence[int]) -> None:
+        """Answers again, for all slots."""
+        self._send()
+
+
 def _of_slots(done: Sequence[Done], slots: Sequence[int]) -> list[Done]:
     chosen = set(slots)
     return [one for one in done if one[0] in chosen]
