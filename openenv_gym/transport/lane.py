@@ -186,7 +186,7 @@ class Lane:
                 payload = self.connection.receive(timeout_s=timeout_s, what=what)
                 break
             except SessionLostError as error:
-                self._come_back(error)
+                self._come_back(what, error)
         self.received_at = perf_counter()
         try:
             answer = v2.decode_answer(payload)
@@ -202,7 +202,7 @@ class Lane:
             raise remote_error(where, answer.code, answer.message, answer.details)
         return answer
 
-    def _come_back(self, cause: SessionLostError) -> None:
+    def _come_back(self, what: str, cause: SessionLostError) -> None:
         """Goes on over another connection after this one broke."""
         if not self._token:
             raise cause
@@ -214,6 +214,7 @@ class Lane:
             request,
             grace_s=self._grace_s,
             timeout_s=self.timeouts.connect_s,
+            what=what,
             cause=cause,
         )
         self.resumed += 1

@@ -16,7 +16,7 @@ from openenv_gym.wire.codes import ErrorCode
 KNOCKS = 8
 
 # Where nothing listens for so long, the server's process has ended, and its sessions with it.
-_MOST_REFUSED_S = 1.0
+_MOST_REFUSED_S = 0.6
 _LONGEST_PAUSE_S = 5.0
 
 log = logging.getLogger("openenv_gym")
@@ -29,6 +29,7 @@ def come_back(
     *,
     grace_s: float,
     timeout_s: float,
+    what: str,
     cause: SessionLostError,
 ) -> tuple[Connection, v2.Resumed]:
     """Opens another socket to the same server process, and resumes the sessions there.
@@ -41,7 +42,8 @@ def come_back(
         request: The request to resume.
         grace_s: How long the server keeps the sessions, in seconds.
         timeout_s: The time for its answer, in seconds.
-        cause: How the connection broke.
+        what: What was being done when the connection broke ("step 12").
+        cause: How it broke.
 
     Raises:
         SessionLostError: The sessions are gone, or there was no way to them in time.
@@ -53,7 +55,7 @@ def come_back(
         time.sleep(pause_s)
         now = time.monotonic()
         if now - begin > grace_s:
-            raise _lost(lost, f"there was no way back to it within {grace_s:g} s ({last})") from cause
+            raise _lost(lost, what, f"there was no way back to it within {grace_s:g} s ({last})") from cause
         try:
             connection = _connect_to(lost.worker, connect)
             answer = _ask(connection, request, timeout_s)
@@ -64,13 +66,13 @@ def come_back(
             elif refused_since is None:
                 refused_since = now
             elif now - refused_since > _MOST_REFUSED_S:
-                raise _lost(lost, "nothing listens there any more: its server has ended") from cause
+                raise _lost(lost, what, "nothing listens there any more: its server has ended") from cause
             continue
         if isinstance(answer, v2.Resumed):
             log.info("%s: the connection broke and was opened again after %.2f s", lost.endpoint, now - begin)
             return connection, answer
         connection.drop()
-        raise _lost(lost, answer.message) from cause
+        raise _lost(lost, what, answer.message) from cause
     raise AssertionError("unreachable: the pauses do not end")
 
 
@@ -105,8 +107,8 @@ def _pauses() -> Iterator[float]:
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
-def _lost(lost: Connection, reason: str) -> SessionLostError:
+def _lost(lost: Connection, what: str, reason: str) -> SessionLostError:
     return SessionLostError(
-        f"The connection to {lost.endpoint} broke, and its sessions are lost: {reason}. "
-        "Call reset for a new episode."
+        f"The connection to {lost.endpoint} broke during {what}, and its sessions are lost: {reason}. "
+        "Call reset for a new session."
     )

@@ -84,6 +84,11 @@ class FaultProxy:
         """Forwards again, and first what has come meanwhile."""
         self.may_forward.set()
 
+    def cut(self) -> None:
+        """Closes all connections on both sides."""
+        for link in list(self._links):
+            link.close()
+
     def count(self, what: str, number: int = 1) -> None:
         """Adds to `counts`."""
         with self._counting:
