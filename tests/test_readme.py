@@ -30,8 +30,14 @@ def test_the_trainers_blocks_run(serve_gym: Callable[[str], str], tmp_path: Path
     )
 
 
+def test_the_block_for_long_runs_runs(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
+    code = blocks()[-1].replace("http://localhost:8000", serve_gym("CartPole-v1"))
+    code = f"import gymnasium as gym, openenv_gym\n{code}\nprint(env.reset(seed=1)[0].shape); env.close()"
+    assert run(code, tmp_path) == "(4,)\n"
+
+
 def test_the_authors_block_is_served_and_driven(tmp_path: Path) -> None:
-    *_, counter, client = blocks()
+    *_, counter, client, _ = blocks()
     (tmp_path / "counter.py").write_text(counter)
     code = f"""
 import sys
