@@ -25,9 +25,14 @@ def without_v2(app: FastAPI) -> Any:
 
 
 @contextmanager
-def running(app: Any, *, ws: Any = DetachableProtocol) -> Iterator[str]:
-    """Serves an application from a thread of the test's own process; gives its base URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws=ws, ws_max_size=2**26)
+def running(app: Any, *, ws: Any = DetachableProtocol, **options: Any) -> Iterator[str]:
+    """Serves an application from a thread of the test's own process; gives its base URL.
+
+    ``options`` are uvicorn's.
+    """
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_level="error", ws=ws, ws_max_size=2**26, **options
+    )
     listening = config.bind_socket()
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -36,7 +41,8 @@ def running(app: Any, *, ws: Any = DetachableProtocol) -> Iterator[str]:
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        scheme = "https" if config.is_ssl else "http"
+        yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(timeout=10)

@@ -16,6 +16,7 @@ from openenv_gym.transport.frames import Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
+from openenv_server.incidents import own_failure, report
 from openenv_server.lanes.contracts import Contract, Refusal
 from openenv_server.lanes.pending import Done, Pending
 from openenv_server.lanes.ports import NotBinaryError, Port
@@ -37,15 +38,23 @@ class Lane:
         sessions: The server's sessions.
         contract: How its environments are driven.
         loop: The server's event loop, on which sessions are opened and closed.
+        max_slots: The most sessions that there may be on it.
     """
 
     def __init__(
-        self, port: Port, sessions: Sessions, contract: Contract, loop: asyncio.AbstractEventLoop
+        self,
+        port: Port,
+        sessions: Sessions,
+        contract: Contract,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_slots: int,
     ) -> None:
         self._port = port
         self._sessions = sessions
         self._contract = contract
         self._loop = loop
+        self._max_slots = max_slots
         self._slots: dict[int, Slot] = {}
         self._is_idle = False  # whether all that was asked for last has been answered
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -73,6 +82,9 @@ class Lane:
             self._fail(None, ErrorCode.INVALID_JSON, f"{error}; it has binary frames only")
         except OSError as error:
             log.debug("a client left: %s", error)
+        except Exception as error:
+            error_id = report(error, "a lane failed")
+            self._fail(None, ErrorCode.SESSION_ERROR, own_failure(error_id), error_id=error_id)
         finally:
             self._end(list(self._slots.values()))
 
@@ -158,8 +170,9 @@ class Lane:
                     self._send_result(request_id, [one], arrived)
                 return
             number = done[0][0]
-            log.error("what slot %d gave cannot be sent", number, exc_info=error)
-            failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
+            details = {"error_id": report(error, f"what slot {number} gave cannot be sent")}
+            message = f"{type(error).__name__}: {error}"
+            failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, message, details)
             payload = self._result(request_id, [failure], arrived)
         self._send(payload)
 
@@ -213,6 +226,9 @@ class Lane:
                 errors.append(self._slots[number].refused(f"Slot {number} is open already"))
             else:
                 new.append(number)
+        room = self._max_slots - len(self._slots)
+        errors.extend(_no_room(number, self._max_slots) for number in new[room:])
+        del new[room:]
         opened = self._wait_for_all([self._sessions.open() for _ in new])
         for number, session in zip(new, opened, strict=True):
             if isinstance(session, Session):
@@ -276,8 +292,8 @@ class Lane:
 
         return asyncio.run_coroutine_threadsafe(gather(), self._loop).result()
 
-    def _fail(self, request_id: int | None, code: ErrorCode, message: str) -> None:
-        self._send(v2.encode(v2.Failed(code=code, message=message, id=request_id)))
+    def _fail(self, request_id: int | None, code: ErrorCode, message: str, **details: str) -> None:
+        self._send(v2.encode(v2.Failed(code=code, message=message, details=details, id=request_id)))
 
     def _send(self, parts: list[Payload]) -> None:
         try:
@@ -311,13 +327,18 @@ def _unknown(number: int) -> v2.SlotError:
     )
 
 
+def _no_room(number: int, most: int) -> v2.SlotError:
+    message = f"A socket has {most} slot{'s' if most != 1 else ''} at most (MAX_SLOTS_PER_SOCKET)"
+    return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, message, {})
+
+
 def _not_opened(number: int, error: BaseException) -> v2.SlotError:
     match error:
         case CapacityReachedError():
             numbers = {"active_sessions": error.active, "max_sessions": error.capacity}
             return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, str(error), numbers)
         case FactoryFailedError():
-            details = {"factory_name": error.factory_name}
+            details = {"factory_name": error.factory_name, "error_id": error.error_id}
             return v2.SlotError(number, ErrorCode.FACTORY_ERROR, str(error), details)
-    log.error("a session could not be opened", exc_info=error)
-    return v2.SlotError(number, ErrorCode.SESSION_ERROR, f"{type(error).__name__}: {error}", {})
+    error_id = report(error, "a session could not be opened")
+    return v2.SlotError(number, ErrorCode.SESSION_ERROR, own_failure(error_id), {"error_id": error_id})

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
+from openenv_gym.transport.frames import CloseCode, FrameSocket, Opcode, Payload
 
 
 class NotBinaryError(ConnectionError):
@@ -50,10 +50,13 @@ class SocketPort:
 class AsgiPort:
     """A WebSocket of the event loop: for TLS, and for servers that do not give the socket away."""
 
-    def __init__(self, socket: WebSocket, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
+    def __init__(
+        self, socket: WebSocket, loop: asyncio.AbstractEventLoop, timeout_s: float | None, most_bytes: int
+    ) -> None:
         self._socket = socket
         self._loop = loop
         self._timeout_s = timeout_s
+        self._most_bytes = most_bytes
 
     def receive(self, *, is_expected: bool) -> Payload:
         message = self._wait_for(asyncio.wait_for(self._socket.receive(), self._timeout_s))
@@ -62,6 +65,10 @@ class AsgiPort:
         payload: bytes | None = message.get("bytes")
         if payload is None:
             raise NotBinaryError("a text frame came on a socket of version 2")
+        if len(payload) > self._most_bytes:
+            reason = f"a message of {len(payload):,} bytes is more than the {self._most_bytes:,} allowed"
+            self._wait_for(self._socket.close(CloseCode.TOO_BIG, reason))
+            raise ConnectionAbortedError(reason)
         return payload
 
     def send(self, *parts: Payload) -> None:

@@ -15,18 +15,18 @@ from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import UnknownKeywordsError, in_words, plain_errors
 from openenv_server.detaching import take_socket
+from openenv_server.incidents import report
 from openenv_server.lanes.contracts import Contract
 from openenv_server.lanes.lane import Lane
 from openenv_server.lanes.ports import AsgiPort, Port, SocketPort
 from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
+from openenv_server.settings import Settings
 
 log = logging.getLogger("openenv_server")
 
-# The most bytes of a message from a client: actions of a thousand slots, even where they are images.
-MAX_MESSAGE_SIZE = 2**26
-
 _TRY_AGAIN_LATER = 1013
 _INTERNAL_ERROR = 1011
+_TOO_BIG = 1009
 
 
 def websocket_routes(
@@ -34,6 +34,7 @@ def websocket_routes(
     action_model: type[BaseModel],
     contract: Contract,
     session_timeout_s: float | None,
+    settings: Settings,
 ) -> APIRouter:
     """The route ``/ws``."""
     router = APIRouter()
@@ -41,7 +42,7 @@ def websocket_routes(
     @router.websocket("/ws")
     async def session_socket(socket: WebSocket) -> None:
         if v2.SUBPROTOCOL in socket.scope["subprotocols"]:
-            await _serve_lane(socket, sessions, contract, session_timeout_s)
+            await _serve_lane(socket, sessions, contract, session_timeout_s, settings)
             return
         await socket.accept()
         try:
@@ -59,11 +60,18 @@ def websocket_routes(
             )
             return
         except FactoryFailedError as error:
-            answer = v1.encode_error(str(error), ErrorCode.FACTORY_ERROR, factory_name=error.factory_name)
+            answer = v1.encode_error(
+                str(error),
+                ErrorCode.FACTORY_ERROR,
+                factory_name=error.factory_name,
+                error_id=error.error_id,
+            )
             await _refuse(socket, answer, _INTERNAL_ERROR)
             return
         try:
-            says_goodbye = await _serve(socket, session, action_model, session_timeout_s)
+            says_goodbye = await _serve(
+                socket, session, action_model, session_timeout_s, settings.max_message_bytes
+            )
         except WebSocketDisconnect:
             says_goodbye = False
             log.debug("a client left")
@@ -77,17 +85,24 @@ def websocket_routes(
 
 
 async def _serve_lane(
-    socket: WebSocket, sessions: Sessions, contract: Contract, session_timeout_s: float | None
+    socket: WebSocket,
+    sessions: Sessions,
+    contract: Contract,
+    session_timeout_s: float | None,
+    settings: Settings,
 ) -> None:
     """Serves version 2, from a thread of its own."""
     await socket.accept(subprotocol=v2.SUBPROTOCOL)
     loop = asyncio.get_running_loop()
     raw = await take_socket(socket)
-    frames = None if raw is None else FrameSocket(raw, is_client=False, max_size=MAX_MESSAGE_SIZE)
+    most_bytes = settings.max_message_bytes
+    frames = None if raw is None else FrameSocket(raw, is_client=False, max_size=most_bytes)
     port: Port = (
-        AsgiPort(socket, loop, session_timeout_s) if frames is None else SocketPort(frames, session_timeout_s)
+        AsgiPort(socket, loop, session_timeout_s, most_bytes)
+        if frames is None
+        else SocketPort(frames, session_timeout_s)
     )
-    lane = Lane(port, sessions, contract, loop)
+    lane = Lane(port, sessions, contract, loop, max_slots=settings.max_slots_per_socket)
     ended = asyncio.Event()
 
     def serve() -> None:
@@ -119,7 +134,11 @@ async def _hang_up(socket: WebSocket) -> None:
 
 
 async def _serve(
-    socket: WebSocket, session: Session, action_model: type[BaseModel], session_timeout_s: float | None
+    socket: WebSocket,
+    session: Session,
+    action_model: type[BaseModel],
+    session_timeout_s: float | None,
+    most_bytes: int,
 ) -> bool:
     """Answers requests until the client says close, leaves, or falls silent for too long.
 
@@ -140,6 +159,10 @@ async def _serve(
         if text is None:
             message = "Version 1 of the protocol has text frames only; a binary frame ends the session"
             await _refuse(socket, v1.encode_error(message, ErrorCode.INVALID_JSON), 1003)
+            return False
+        if len(text) > most_bytes or (not text.isascii() and len(text.encode()) > most_bytes):
+            message = f"A message has {most_bytes:,} bytes at most (MAX_MESSAGE_BYTES); the session is closed"
+            await _refuse(socket, v1.encode_error(message, ErrorCode.SESSION_ERROR), _TOO_BIG)
             return False
         try:
             request = v1.decode_request(text)
@@ -176,5 +199,6 @@ async def answer(session: Session, request: v1.Request, action_model: type[BaseM
     except UnknownKeywordsError as error:
         return v1.encode_error(str(error), ErrorCode.VALIDATION_ERROR)
     except Exception as error:
-        log.error("the environment raised in %s", request.type, exc_info=error)
-        return v1.encode_error(f"{type(error).__name__}: {error}", ErrorCode.EXECUTION_ERROR)
+        error_id = report(error, f"the environment raised in {request.type}")
+        message = f"{type(error).__name__}: {error}"
+        return v1.encode_error(message, ErrorCode.EXECUTION_ERROR, error_id=error_id)
