@@ -172,6 +172,34 @@ def test_the_handshake_asks_for_the_key(
         assert caplog.text == "", "anybody could fill the log"
 
 
+@PROTOCOLS
+def test_where_a_server_cannot_say_why_the_handshake_is_refused_all_the_same(protocol: str | None) -> None:
+    served = app(OPENENV_API_KEY=KEY)
+
+    async def without_extensions(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            scope = {**scope, "extensions": {}}
+        await served(scope, receive, send)
+
+    with running(without_extensions) as base_url:
+        with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+            open_socket(base_url, protocol=protocol)
+        assert refused.value.status_code == 403
+        serves_others(base_url, api_key=KEY)
+
+
+def test_the_server_shows_its_key_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    served = app(OPENENV_API_KEY=KEY)
+    with running(served) as base_url:
+        assert ask(f"{base_url}/step", b'{"action": {"amount": 10}}', BEARER)[0] == 500
+        serves_others(base_url, api_key=KEY)
+        assert KEY.encode() not in ask(f"{base_url}/openapi.json", headers=BEARER)[1]
+    assert KEY not in repr(served.user_middleware)
+    assert "the environment raised" in caplog.text
+    assert KEY not in caplog.text
+
+
 def test_two_keys_are_none() -> None:
     with running(app(OPENENV_API_KEY=KEY)) as base_url:
         for keys, status in (([KEY], 200), (["wrong", KEY], 401), ([KEY, "wrong"], 401)):
