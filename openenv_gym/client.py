@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -52,6 +53,11 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         base_url: The server's address, ``http://localhost:8000``.
         connect_timeout_s: The time to connect, in seconds.
         message_timeout_s: The time for each answer, in seconds.
+        api_key: The key that the server asks for. Left out, it is that of the variable `OPENENV_API_KEY`; ""
+            shows none.
+        headers: Further headers for each request and each handshake. A pickle has neither key nor
+            headers.
+        ca_file: A PEM file with the certificate authorities to trust instead of the machine's.
 
     Raises:
         InvalidEndpointError: ``base_url`` is not a URL.
@@ -65,9 +71,16 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     """
 
     def __init__(
-        self, base_url: str, *, connect_timeout_s: float = 10.0, message_timeout_s: float = 60.0
+        self,
+        base_url: str,
+        *,
+        connect_timeout_s: float = 10.0,
+        message_timeout_s: float = 60.0,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | Path | None = None,
     ) -> None:
-        self.endpoint = Endpoint.parse(base_url)
+        self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
         self._session = Session(
             self.endpoint, Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s)
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -54,6 +56,12 @@ class RemoteEnv(gym.Env[Any, Any]):
         render_mode: What `render` gives: "rgb_array" where the server renders images, or the observation has
             one; "ansi" the same with text; or None.
         report_times: Whether each step's ``info["times_us"]`` says where its time went; see `metrics`.
+        api_key: The key that the server asks for. Left out, it is that of the variable `OPENENV_API_KEY`; ""
+            shows none. Prefer the variable: what `gym.make` is given stands in ``env.spec``,
+            which Gymnasium copies, prints and pickles.
+        headers: Further headers for each request and each handshake. A pickle has neither key nor
+            headers.
+        ca_file: A PEM file with the certificate authorities to trust instead of the machine's.
 
     Attributes:
         action_space: The space of the action model's fields, without ``metadata``.
@@ -66,6 +74,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         InvalidEndpointError: ``base_url`` is not a URL.
         EndpointUnreachableError: Nothing answers there.
         NotAnOpenEnvServerError: Something else answers there.
+        UnauthorizedError: The server asks for a key.
+        UntrustedServerError: The server's certificate is not trusted.
         SchemaError: No spaces can be made from the server's schemas.
 
     Example:
@@ -92,12 +102,15 @@ class RemoteEnv(gym.Env[Any, Any]):
         observation_space: Override = None,
         render_mode: str | None = None,
         report_times: bool = False,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | Path | None = None,
     ) -> None:
         if base_url is None:
             raise ConfigurationError(
                 'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000")'
             )
-        self.endpoint = Endpoint.parse(base_url)
+        self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s)
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)

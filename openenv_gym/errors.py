@@ -14,6 +14,9 @@
     ├── EndpointError                 the way to the server
     │   ├── EndpointUnreachableError  nothing answers there (also a ConnectionError)
     │   ├── NotAnOpenEnvServerError   something answers, but it is not an OpenEnv server
+    │   ├── UntrustedServerError      its certificate is not trusted, or for another host
+    │   ├── AccessRefusedError        it lets this client in not at all (403), or not now (429)
+    │   │   └── UnauthorizedError     it asks for a key that it was not shown (401)
     │   ├── SessionLostError          the connection broke, and the session with it (also a ConnectionError)
     │   ├── DeadlineExceededError     no answer in time (also a TimeoutError)
     │   └── ProtocolError             a message that the protocol does not allow
@@ -98,6 +101,18 @@ class EndpointUnreachableError(EndpointError, ConnectionError):
 
 class NotAnOpenEnvServerError(EndpointError):
     """Something answers at the endpoint, but it is not an OpenEnv server."""
+
+
+class UntrustedServerError(EndpointError):
+    """The server's certificate is not one that is trusted here, or it is for another host."""
+
+
+class AccessRefusedError(EndpointError):
+    """The server refuses this client, and says why."""
+
+
+class UnauthorizedError(AccessRefusedError):
+    """The server asks for a key, and was shown none, or another. No message has the key."""
 
 
 class SessionLostError(EndpointError, ConnectionError):

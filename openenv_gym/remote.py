@@ -19,6 +19,7 @@ from openenv_gym.spaces.columns import column_of
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1, v2
@@ -114,9 +115,9 @@ class LaneSession:
             request = v2.Reset(id=lane.next_id(), slots=_SLOT, seeds=[data.get("seed")], options=options)
             try:
                 taken = self._ask(request, "reset", is_reset=True)
-            except SessionLostError:
+            except SessionLostError as error:
                 # No episode is lost where one is to begin anyway.
-                if not tries_left:
+                if not tries_left or not may_be_asked_again(error):
                     raise
                 self._lane = Lane(self._connection(), self._connection, self._timeouts)
                 self._lane.open(_SLOT)

@@ -11,11 +11,12 @@ from openenv_gym.providers.process import ProcessProvider
 
 @pytest.fixture(scope="session", autouse=True)
 def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keeps the tests out of the user's own registry and notes, in this process and in its children."""
+    """Keeps the tests out of the user's own registry, notes and key, in this process and in its children."""
     folder = tmp_path_factory.mktemp("user")
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
             patch.setenv(variable, str(folder / variable))
+        patch.delenv("OPENENV_API_KEY", raising=False)
         for variable in [
             name for name in os.environ if name.startswith("OPENENV_") and name.endswith("_URL")
         ]:

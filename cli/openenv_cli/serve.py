@@ -38,6 +38,9 @@ def serve(
 
     In a pipe, it prints one line, the server's URL, when the server is up.
 
+    Set by variables alone: OPENENV_API_KEY, the key that clients have to show; ALLOWED_ORIGINS, web pages
+    that may use it; MAX_MESSAGE_BYTES, MAX_SLOTS_PER_SOCKET, MAX_SOCKETS_PER_ADDRESS; SESSION_TIMEOUT.
+
     Examples:
         openenv serve
 
@@ -50,12 +53,12 @@ def serve(
         openenv serve --gym CartPole-v1 --workers 4
     """
     from openenv_server.loading import name_of
-    from openenv_server.settings import Settings
+    from openenv_server.settings import read_settings
     from openenv_server.workers import serve_app
 
     from openenv_gym.known import leave_note, remove_note
 
-    settings = Settings()
+    settings = read_settings()
     if gym is None:
         if gym_kwarg:
             raise ConfigurationError("--gym-kwarg goes with --gym")

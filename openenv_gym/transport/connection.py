@@ -15,7 +15,7 @@ from openenv_gym.errors import DeadlineExceededError, EndpointError, ProtocolErr
 from openenv_gym.transport import keepalive
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
-from openenv_gym.transport.http import not_openenv, unreachable
+from openenv_gym.transport.http import not_openenv, refused, tls_options, unreachable
 from openenv_gym.wire import v2
 
 # The most bytes of a message from a server: two thousand images of 210x160x3.
@@ -45,6 +45,8 @@ class Connection:
         EndpointUnreachableError: Nothing answers there.
         DeadlineExceededError: The handshake took too long.
         NotAnOpenEnvServerError: Something answers, but has no WebSocket at ``/ws``.
+        AccessRefusedError: The server refuses the connection.
+        UntrustedServerError: The server's certificate is not trusted.
     """
 
     def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, offers_v2: bool = False) -> None:
@@ -55,15 +57,18 @@ class Connection:
                 endpoint.websocket_url,
                 timeout=connect_timeout_s,
                 sockopt=_NO_DELAY,
-                # As a plain header, since `subprotocols=` fails where the server takes none of them.
-                header=[f"Sec-WebSocket-Protocol: {v2.SUBPROTOCOL}"] if offers_v2 else [],
+                header=_headers(endpoint, offers_v2),
+                sslopt=tls_options(endpoint),
+                # An origin is a page's, and here is none. A redirect would show another server the headers.
+                suppress_origin=True,
+                redirect_limit=0,
             )
         except (websocket.WebSocketTimeoutException, TimeoutError) as error:
             raise DeadlineExceededError(
                 f"{endpoint} did not open a WebSocket within {connect_timeout_s:g} s"
             ) from error
         except websocket.WebSocketBadStatusException as error:
-            raise not_openenv(endpoint, f"it answers {error.status_code} at /ws") from error
+            raise refused(endpoint, error.status_code, error.resp_body, "the handshake at /ws") from error
         except websocket.WebSocketConnectionClosedException as error:
             raise unreachable(endpoint, "the connection broke in the handshake") from error
         except websocket.WebSocketException as error:
@@ -227,6 +232,12 @@ class Connection:
     def __del__(self) -> None:
         if getattr(self, "_frames", None) is not None:  # where the handshake failed, there is none
             self.hang_up()
+
+
+def _headers(endpoint: Endpoint, offers_v2: bool) -> list[str]:
+    # As a plain header, since `subprotocols=` fails where the server takes none of them.
+    offer = [("Sec-WebSocket-Protocol", v2.SUBPROTOCOL)] if offers_v2 else []
+    return [f"{name}: {value}" for name, value in (*offer, *endpoint.credentials.headers)]
 
 
 def _worker(header: str | None) -> tuple[int, int]:

@@ -52,7 +52,8 @@ class PeerClosedError(ConnectionError):
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
-        super().__init__(f"the other side closed it{f': {reason}' if reason else ''}")
+        limit = " (MAX_MESSAGE_BYTES on the server)" if code == CloseCode.TOO_BIG else ""
+        super().__init__(f"the other side closed it{f': {reason}' if reason else ''}{limit}")
 
 
 class BadFrameError(ConnectionError):

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any
 
-from openenv_gym.errors import DeadlineExceededError, EndpointUnreachableError, NotAnOpenEnvServerError
+from openenv_gym.errors import (
+    AccessRefusedError,
+    DeadlineExceededError,
+    EndpointError,
+    EndpointUnreachableError,
+    NotAnOpenEnvServerError,
+    UnauthorizedError,
+    UntrustedServerError,
+)
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.wire import bearer
 
 # Schemas are small. A server that sends more than this is not one of ours.
 _MOST_BYTES = 64 * 2**20
+# What a server says when it refuses is a sentence or two.
+_MOST_WORDS = 2**16
+_MOST_SHOWN = 500
 
 
 def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, Any]:
@@ -48,14 +61,24 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
     url, what = f"{endpoint}{path}", f"{method} {path}"
     headers = {"Accept": "application/json", "Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method=method)
+    for name, value in endpoint.credentials.headers:
+        # Where the server redirects to another one, that one is not shown them.
+        request.add_unredirected_header(name, value)
+    handlers = [urllib.request.HTTPSHandler(context=endpoint.credentials.tls)] if _has_tls(endpoint) else []
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+        with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as response:
             text = response.read(_MOST_BYTES)
             if response.length and len(text) < _MOST_BYTES:
                 raise http.client.IncompleteRead(text, response.length)
         answer = json.loads(text)
     except urllib.error.HTTPError as error:
-        raise not_openenv(endpoint, f"it answers {error.code} {error.reason} to {what}") from error
+        with error:
+            text = error.read(_MOST_WORDS)
+        if error.url != url:
+            what += (
+                f", redirected to {error.url}, which is shown no key and no headers: make that the base URL"
+            )
+        raise refused(endpoint, error.code, text, what) from error
     except TimeoutError as error:
         raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from error
     except urllib.error.URLError as error:
@@ -88,8 +111,47 @@ def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> tuple[dict[str, Any]
     return action, observation
 
 
-def unreachable(endpoint: Endpoint, reason: object) -> EndpointUnreachableError:
-    """The error for an endpoint where nothing answers."""
+def refused(endpoint: Endpoint, status: int, body: bytes | None, what: str) -> EndpointError:
+    """The error for a status other than success; ``body`` is what the server says."""
+    if status == 401:
+        shown = (
+            "does not take the key that it was shown. Check"
+            if endpoint.credentials.shows_key
+            else "asks for a key. Pass"
+        )
+        return UnauthorizedError(f"{endpoint} {shown} api_key=, or set {bearer.VARIABLE}. ({what})")
+    if status in (403, 429):
+        return AccessRefusedError(f"{endpoint} answers {status} to {what}: {_message(body)}")
+    return not_openenv(endpoint, f"it answers {status} to {what}")
+
+
+def _message(body: bytes | None) -> str:
+    """What a server says, where it is JSON with a message; else the begin of it."""
+    text = (body or b"").decode(errors="replace").strip()
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    message = answer.get("message") if isinstance(answer, dict) else text
+    return str(message)[:_MOST_SHOWN] or "it does not say why"
+
+
+def _has_tls(endpoint: Endpoint) -> bool:
+    return endpoint.base_url.startswith("https:")
+
+
+def tls_options(endpoint: Endpoint) -> dict[str, Any]:
+    """How the WebSocket's certificate is checked, which is how that of HTTP is."""
+    return {"context": endpoint.credentials.tls} if _has_tls(endpoint) else {}
+
+
+def unreachable(endpoint: Endpoint, reason: object) -> EndpointError:
+    """The error for an endpoint where nothing answers, or nothing that can be trusted."""
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return UntrustedServerError(
+            f"The certificate of {endpoint} is not trusted: {reason.verify_message}. If an authority of your "
+            "own made it, pass its PEM file as ca_file=; if it is for another host name, use that name."
+        )
     return EndpointUnreachableError(
         f"Nothing answers at {endpoint}: {reason}. Is the server running, and is the port right? "
         "`openenv list` shows the servers that are known, `openenv serve` starts one."

@@ -10,7 +10,7 @@ from typing import Any
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, RemoteError, SessionLostError
 from openenv_gym.transport.connection import LEAVE_TAKING_TIMEOUT_S, Connection
 from openenv_gym.transport.refusals import capacity_error, remote_error
-from openenv_gym.transport.returning import come_back
+from openenv_gym.transport.returning import come_back, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
@@ -95,8 +95,8 @@ class Lane:
             try:
                 answer = self.ask(request, "open")
                 break
-            except SessionLostError:
-                if self._token or not tries_left:
+            except SessionLostError as error:
+                if self._token or not tries_left or not may_be_asked_again(error):
                     raise
                 # The server closes what it may have opened, as nobody was told how to come back to it.
                 self.connection = self._connect()

@@ -37,9 +37,11 @@ def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -
                 details=details,
             )
         case ErrorCode.EXECUTION_ERROR:
+            error_id = details.get("error_id")
+            place = f" under error_id {error_id}" if isinstance(error_id, str) else ""
             return RemoteEnvironmentError(
                 f"{where}: the environment raised {_sentence(message)} The session is still "
-                "there; the server's log has the traceback.",
+                f"there; the server's log has the traceback{place}.",
                 code=code,
                 details=details,
             )

@@ -7,8 +7,9 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from openenv_gym.errors import EndpointError, ProtocolError, SessionLostError
+from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, SessionLostError
 from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.frames import CloseCode, PeerClosedError
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 
@@ -20,6 +21,20 @@ _MOST_REFUSED_S = 0.6
 _LONGEST_PAUSE_S = 5.0
 
 log = logging.getLogger("openenv_gym")
+
+
+def may_be_asked_again(error: OpenEnvError) -> bool:
+    """Whether a session was lost with its connection, so that a reset in a new one makes sense.
+
+    The server itself may have closed it, and would again.
+    """
+    return isinstance(error, SessionLostError) and error.__cause__ is not None and not _is_refusal(error)
+
+
+def _is_refusal(error: SessionLostError) -> bool:
+    """Whether the server closed the connection because of what it was sent."""
+    closed, its_codes = error.__cause__, (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG)
+    return isinstance(closed, PeerClosedError) and closed.code in its_codes
 
 
 def come_back(
@@ -48,6 +63,8 @@ def come_back(
     Raises:
         SessionLostError: The sessions are gone, or there was no way to them in time.
     """
+    if _is_refusal(cause):
+        raise cause
     begin = time.monotonic()
     refused_since: float | None = None
     last: EndpointError = cause

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -87,6 +88,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         observation_space: As in `RemoteEnv`, of one slot.
         render_mode: As in `RemoteEnv`.
         report_times: As in `RemoteEnv`; the info holds an array over the slots for each part.
+        api_key: As in `RemoteEnv`, like the two that follow.
+        headers: As in `RemoteEnv`.
+        ca_file: As in `RemoteEnv`.
 
     Raises:
         ConfigurationError: No slots, or a render mode that there is not; and what `RemoteEnv` raises.
@@ -117,6 +121,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         observation_space: Override = None,
         render_mode: str | None = None,
         report_times: bool = False,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | Path | None = None,
     ) -> None:
         super().__init__()
         if base_url is None:
@@ -125,7 +132,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             )
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
-        self.endpoint = Endpoint.parse(base_url)
+        self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s)
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)

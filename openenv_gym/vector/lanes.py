@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from openenv_gym.errors import EndpointError, RemoteError, SessionLostError, SpaceError
+from openenv_gym.errors import EndpointError, RemoteError, SpaceError
 from openenv_gym.interface import Interface, does_not_fit
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
@@ -17,7 +17,7 @@ from openenv_gym.remote import RESET_TRIES
 from openenv_gym.spaces.columns import column_of, select
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.lane import Lane
-from openenv_gym.transport.returning import KNOCKS
+from openenv_gym.transport.returning import KNOCKS, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Policy, Source
@@ -299,7 +299,7 @@ class LaneFleet:
         share = self._shares[index]
         begins = [slot for slot in share if slot in self._beginning]
         self._lose([slot for slot in share if slot not in self._beginning], error)
-        if begins and self._tries[index] > 1 and isinstance(error, SessionLostError):
+        if begins and self._tries[index] > 1 and may_be_asked_again(error):
             self._tries[index] -= 1
             self._begin(index, begins)
         elif begins:

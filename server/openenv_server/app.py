@@ -17,8 +17,9 @@ from openenv_server.lanes.contracts import contract_of
 from openenv_server.lanes.registry import Lanes
 from openenv_server.routes.http import http_routes
 from openenv_server.routes.websocket import websocket_routes
+from openenv_server.security.guard import Guard
 from openenv_server.sessions import Sessions, decide_capacity
-from openenv_server.settings import Settings
+from openenv_server.settings import read_settings
 from openenv_server.web.landing import landing_page
 
 
@@ -56,8 +57,8 @@ def create_app(
         The application; run it with uvicorn, or with ``openenv serve``.
 
     Raises:
-        ConfigurationError: An instance instead of a class, something that is not a model, or more sessions
-            than the environment allows.
+        ConfigurationError: An instance instead of a class, something that is not a model, more sessions
+            than the environment allows, or an environment variable that is not what it should be.
     """
     server = EnvironmentServer(
         env,
@@ -98,7 +99,7 @@ class EnvironmentServer:
         for argument, model in (("action_cls", action_cls), ("observation_cls", observation_cls)):
             if not (isinstance(model, type) and issubclass(model, BaseModel)):
                 raise ConfigurationError(f"{argument} is a Pydantic model's class, not {model!r}")
-        settings = Settings()
+        settings = self._settings = read_settings()
         if max_concurrent_envs is None:
             max_concurrent_envs = settings.max_concurrent_envs
         if session_timeout_s is None:
@@ -111,15 +112,17 @@ class EnvironmentServer:
         if resume_grace_s is None:
             resume_grace_s = settings.resume_grace
         self.sessions = Sessions(env, decide_capacity(env, max_concurrent_envs), step_timeout_s)
-        lanes = Lanes(self.sessions, contract_of(kind, action_cls, observation_cls), resume_grace_s)
+        contract = contract_of(kind, action_cls, observation_cls)
+        lanes = Lanes(self.sessions, contract, settings.max_slots_per_socket, resume_grace_s)
         self._routers = (
             http_routes(self.sessions, action_cls, observation_cls, state_cls, env_name),
-            websocket_routes(self.sessions, action_cls, lanes, session_timeout_s),
+            websocket_routes(self.sessions, action_cls, lanes, session_timeout_s, settings.max_message_bytes),
         )
 
     def register_routes(self, app: FastAPI) -> None:
-        """Adds all routes, and the landing page at ``/``."""
+        """Adds all routes, the landing page at ``/``, and the guard, which stands before all of `app`."""
         app.state.sessions = self.sessions
+        app.add_middleware(Guard, settings=self._settings)
         for router in self._routers:
             app.include_router(router)
         page = landing_page(self.name, self.description)

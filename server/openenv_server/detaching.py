@@ -33,6 +33,12 @@ class DetachableProtocol(WebSocketsSansIOProtocol):
             cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self._detach
         await super().run_asgi()
 
+    async def send(self, message: Any) -> None:
+        """Sends what the handler says; a handshake that it refuses with an answer of its own is over, too."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True  # uvicorn forgets to, and logs each refusal as an error
+
     def shutdown(self) -> None:
         """Ends the connection; whoever has the socket finds it closed."""
         if self._taken is None:

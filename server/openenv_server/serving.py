@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from openenv_server.detaching import DetachableProtocol
-from openenv_server.routes.websocket import MAX_MESSAGE_SIZE
+from openenv_server.settings import read_settings
 
 # How long open connections may take when the server stops, in seconds.
 STOP_TIMEOUT_S = 5
@@ -70,7 +70,7 @@ def run(
         app,
         log_level="warning",
         timeout_graceful_shutdown=STOP_TIMEOUT_S,
-        ws_max_size=MAX_MESSAGE_SIZE,
+        ws_max_size=read_settings().max_message_bytes,
         ws=DetachableProtocol,
         ws_per_message_deflate=False,
         headers=headers,

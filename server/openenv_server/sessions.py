@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import Calls, class_behind, own_attribute
+from openenv_server.incidents import report
 from openenv_server.serialization import observation_json, state_json
 from openenv_server.worker import WorkerThread
 
@@ -42,8 +43,9 @@ class StepTimeoutError(Exception):
 class FactoryFailedError(Exception):
     """The environment could not be made."""
 
-    def __init__(self, factory_name: str, cause: Exception) -> None:
+    def __init__(self, factory_name: str, cause: Exception, error_id: str) -> None:
         self.factory_name = factory_name
+        self.error_id = error_id
         super().__init__(f"{factory_name}() raised {type(cause).__name__}: {cause}")
 
 
@@ -87,8 +89,8 @@ class Session:
         except Exception as error:
             self._thread.stop()
             name = getattr(self._factory, "__name__", repr(self._factory))
-            log.exception("the environment factory %s failed", name)
-            raise FactoryFailedError(name, error) from error
+            error_id = report(error, f"the environment factory {name} failed")
+            raise FactoryFailedError(name, error, error_id) from error
         self.calls = Calls(type(self._environment))
 
     async def reset(self, data: dict[str, Any]) -> str:
@@ -181,8 +183,8 @@ class Sessions:
             raise CapacityReachedError(self.active, self.capacity)
         self.active += 1
         self._loop = asyncio.get_running_loop()
-        session = Session(self.factory, self.step_timeout_s)
         try:
+            session = Session(self.factory, self.step_timeout_s)
             await session.open()
         except BaseException:
             self.active -= 1

@@ -124,3 +124,23 @@ def test_a_typed_environment_that_raises_and_goes_on(peer_python: Path) -> None:
 def test_a_client_with_its_own_types(peer_python: Path) -> None:
     with running(create_app(Counter, CountAction, CountObservation)) as base_url:
         assert in_peer(peer_python, TYPED, base_url) == [11, 9.0, True, 1]
+
+
+WITH_KEY = """
+import json, sys
+from openenv.core import GenericEnvClient
+seen = []
+for headers in (None, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer sesame"}):
+    try:
+        with GenericEnvClient(base_url=sys.argv[1], headers=headers).sync() as client:
+            seen.append(client.reset(start=3).observation["total"])
+    except Exception as error:
+        seen.append("401" if "401" in str(error) else repr(error))
+print(json.dumps(seen))
+"""
+
+
+def test_their_client_shows_a_key_and_no_origin(peer_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENENV_API_KEY", "sesame")
+    with running(create_app(Counter, CountAction, CountObservation)) as base_url:
+        assert in_peer(peer_python, WITH_KEY, base_url) == ["401", "401", 3]

@@ -23,10 +23,10 @@ from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import CloseCode, FrameSocket, Opcode, PeerClosedError
 from openenv_gym.transport.lane import Lane
-from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.types import State
 from openenv_gym.wire import v2
 from tests.support.environments import CountAction, Counter, CountObservation
+from tests.support.lanes import new_lane
 from tests.support.servers import running
 
 
@@ -43,15 +43,6 @@ COUNTING = create_app(Sharing, CountAction, CountObservation, max_concurrent_env
 def counting(request: pytest.FixtureRequest) -> Iterator[str]:
     with running(COUNTING, ws=request.param) as base_url:
         yield base_url
-
-
-def new_lane(base_url: str) -> Lane:
-    def connect() -> Connection:
-        return Connection(Endpoint(base_url), connect_timeout_s=5, offers_v2=True)
-
-    connection = connect()
-    assert connection.is_v2
-    return Lane(connection, connect, Timeouts(5, 10, 10))
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def test_a_factory_that_raises_is_an_error_with_its_name() -> None:
         with pytest.raises(RemoteError, match=r"broken\(\) raised OSError: no display") as caught:
             client.reset()
         assert caught.value.code == "FACTORY_ERROR"
-        assert caught.value.details == {"factory_name": "broken"}
+        assert caught.value.details["factory_name"] == "broken"
 
 
 @pytest.mark.parametrize("given", [Counter(), object(), None])

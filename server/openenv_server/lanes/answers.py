@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -14,13 +13,12 @@ from openenv_gym.transport.frames import Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
+from openenv_server.incidents import report
 from openenv_server.lanes.contracts import Contract
 from openenv_server.lanes.history import Done
 
 # Up to so many numbers are faster to send and to read one by one than as an array.
 _FEW = 8
-
-log = logging.getLogger("openenv_server")
 
 
 def result_frames(
@@ -44,8 +42,9 @@ def result_frames(
                 yield from result_frames(contract, request_id, [one], arrived)
             return
         number = done[0][0]
-        log.error("what slot %d gave cannot be sent", number, exc_info=error)
-        failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
+        details = {"error_id": report(error, f"what slot {number} gave cannot be sent")}
+        message = f"{type(error).__name__}: {error}"
+        failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, message, details)
         yield _frame(contract, request_id, [failure], arrived)
 
 

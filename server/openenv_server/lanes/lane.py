@@ -19,6 +19,7 @@ from openenv_gym.errors import SpaceError
 from openenv_gym.transport.frames import Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
+from openenv_server.incidents import own_failure, report
 from openenv_server.lanes.answers import result_frames
 from openenv_server.lanes.contracts import Refusal
 from openenv_server.lanes.history import Done, History
@@ -58,6 +59,7 @@ class Lane:
         self._sessions = lanes.sessions
         self._contract = lanes.contract
         self._loop = loop
+        self._max_slots = lanes.max_slots
         self._slots: dict[int, Slot] = {}
         self._history = History()
         self._round: Round | None = None
@@ -97,8 +99,6 @@ class Lane:
                 pass
         except _HandedOverError:
             return
-        except Exception:
-            log.exception("a lane failed")
         self._lanes.remove(self._token)
         with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
             self._end(list(self._slots.values()))
@@ -122,6 +122,11 @@ class Lane:
         except OSError as error:
             log.debug("a socket broke: %s", error)
             return self._may_return
+        except _HandedOverError:
+            raise
+        except Exception as error:
+            error_id = report(error, "a lane failed")
+            self._fail(None, ErrorCode.SESSION_ERROR, own_failure(error_id), error_id=error_id)
         return False
 
     def _wait_for_return(self) -> bool:
@@ -296,6 +301,9 @@ class Lane:
                 errors.append(self._slots[number].refused(f"Slot {number} is open already"))
             else:
                 new.append(number)
+        room = self._max_slots - len(self._slots)
+        errors.extend(_no_room(number, self._max_slots) for number in new[room:])
+        del new[room:]
         opened = self._wait_for_all([self._sessions.open() for _ in new])
         for number, session in zip(new, opened, strict=True):
             if isinstance(session, Session):
@@ -374,8 +382,8 @@ class Lane:
 
         return asyncio.run_coroutine_threadsafe(gather(), self._loop).result()
 
-    def _fail(self, request_id: int | None, code: ErrorCode, message: str) -> None:
-        self._send(v2.encode(v2.Failed(code=code, message=message, id=request_id)))
+    def _fail(self, request_id: int | None, code: ErrorCode, message: str, **details: str) -> None:
+        self._send(v2.encode(v2.Failed(code=code, message=message, details=details, id=request_id)))
 
     def _send(self, parts: list[Payload]) -> None:
         with self._sending:
@@ -392,13 +400,18 @@ def _unknown(number: int) -> v2.SlotError:
     )
 
 
+def _no_room(number: int, most: int) -> v2.SlotError:
+    message = f"A socket has {most} slot{'s' if most != 1 else ''} at most (MAX_SLOTS_PER_SOCKET)"
+    return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, message, {})
+
+
 def _not_opened(number: int, error: BaseException) -> v2.SlotError:
     match error:
         case CapacityReachedError():
             numbers = {"active_sessions": error.active, "max_sessions": error.capacity}
             return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, str(error), numbers)
         case FactoryFailedError():
-            details = {"factory_name": error.factory_name}
+            details = {"factory_name": error.factory_name, "error_id": error.error_id}
             return v2.SlotError(number, ErrorCode.FACTORY_ERROR, str(error), details)
-    log.error("a session could not be opened", exc_info=error)
-    return v2.SlotError(number, ErrorCode.SESSION_ERROR, f"{type(error).__name__}: {error}", {})
+    error_id = report(error, "a session could not be opened")
+    return v2.SlotError(number, ErrorCode.SESSION_ERROR, own_failure(error_id), {"error_id": error_id})

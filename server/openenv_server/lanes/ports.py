@@ -123,7 +123,8 @@ class SocketPort:
 class AsgiPort:
     """A WebSocket of the event loop: for TLS, and for servers that do not give the socket away.
 
-    Takes what `SocketPort` does. The server's own pings find clients that are gone.
+    Takes what `SocketPort` does, and the most bytes of a message. The server's own pings find clients that
+    are gone.
     """
 
     def __init__(
@@ -132,11 +133,13 @@ class AsgiPort:
         loop: asyncio.AbstractEventLoop,
         ended: asyncio.Event,
         timeout_s: float | None,
+        most_bytes: int,
     ) -> None:
         self._socket = socket
         self._loop = loop
         self._ended = ended
         self._timeout_s = timeout_s
+        self._most_bytes = most_bytes
 
     def receive(self, *, is_expected: bool) -> Payload:
         message = self._wait_for(self._receive())
@@ -145,6 +148,10 @@ class AsgiPort:
         payload: bytes | None = message.get("bytes")
         if payload is None:
             raise NotBinaryError("a text frame came on a socket of version 2")
+        if len(payload) > self._most_bytes:
+            reason = f"a message of {len(payload):,} bytes is more than the {self._most_bytes:,} allowed"
+            self._wait_for(self._socket.close(CloseCode.TOO_BIG, reason))
+            raise ClientLeftError(reason)
         return payload
 
     def send(self, *parts: Payload) -> None:

@@ -24,11 +24,13 @@ class Lanes:
     Attributes:
         sessions: The server's sessions.
         contract: How its environments are driven.
+        max_slots: The most sessions on one socket.
         resume_grace_s: How long the sessions of a broken socket are kept, in seconds.
     """
 
     sessions: Sessions
     contract: Contract
+    max_slots: int
     resume_grace_s: float
     _lanes: dict[str, Lane] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

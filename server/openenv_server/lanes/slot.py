@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from copy import deepcopy
 from time import perf_counter
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.v2 import Autoreset, SlotError
 from openenv_server.calls import UnknownKeywordsError
+from openenv_server.incidents import report
 from openenv_server.lanes.contracts import Driver
 from openenv_server.sessions import Session
 
@@ -18,8 +18,6 @@ from openenv_server.sessions import Session
 _FAST_S = 0.5e-3
 _SLOW_S = 1e-3
 _IN_A_ROW = 2
-
-log = logging.getLogger("openenv_server")
 
 
 # What came of a reset or a step in a slot: its number, observation, reward, terminated, truncated, info; how
@@ -127,5 +125,6 @@ class Slot:
 
     def failed(self, error: BaseException) -> SlotError:
         """The error for what the environment raised; also for what would end the thread (SystemExit)."""
-        log.error("the environment raised in slot %d", self.number, exc_info=error)
-        return SlotError(self.number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
+        error_id = report(error, f"the environment raised in slot {self.number}")
+        message = f"{type(error).__name__}: {error}"
+        return SlotError(self.number, ErrorCode.EXECUTION_ERROR, message, {"error_id": error_id})

@@ -1,6 +1,5 @@
 """The HTTP routes. They are stateless: where one needs an environment, it makes one and closes it."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import UnknownKeywordsError, metadata_of
+from openenv_server.incidents import report
 from openenv_server.sessions import (
     CapacityReachedError,
     FactoryFailedError,
@@ -19,8 +19,6 @@ from openenv_server.sessions import (
     Sessions,
     StepTimeoutError,
 )
-
-log = logging.getLogger("openenv_server")
 
 
 class ResetRequest(BaseModel):
@@ -156,16 +154,18 @@ def json_text(text: str) -> Response:
 
 def failure(error: Exception) -> JSONResponse:
     """The response to a request that an environment did not do."""
+    details = {}
     match error:
         case CapacityReachedError():
             status, code, message = 503, ErrorCode.CAPACITY_REACHED, str(error)
         case FactoryFailedError():
             status, code, message = 500, ErrorCode.FACTORY_ERROR, str(error)
+            details = {"error_id": error.error_id}
         case StepTimeoutError():
             status, code, message = 504, ErrorCode.TIMEOUT, str(error)
         case UnknownKeywordsError():
             status, code, message = 422, ErrorCode.VALIDATION_ERROR, str(error)
         case _:
-            log.error("the environment raised", exc_info=error)
             status, code, message = 500, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}"
-    return JSONResponse({"message": message, "code": code.value}, status)
+            details = {"error_id": report(error, "the environment raised")}
+    return JSONResponse({"message": message, "code": code.value, **details}, status)

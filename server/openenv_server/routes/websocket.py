@@ -13,6 +13,7 @@ from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import UnknownKeywordsError, in_words, plain_errors
 from openenv_server.detaching import take_socket
+from openenv_server.incidents import report
 from openenv_server.lanes.lane import Lane
 from openenv_server.lanes.ports import AsgiPort, Port, SocketPort
 from openenv_server.lanes.registry import Lanes
@@ -26,15 +27,17 @@ from openenv_server.sessions import (
 
 log = logging.getLogger("openenv_server")
 
-# The most bytes of a message from a client: actions of a thousand slots, even where they are images.
-MAX_MESSAGE_SIZE = 2**26
-
 _TRY_AGAIN_LATER = 1013
 _INTERNAL_ERROR = 1011
+_TOO_BIG = 1009
 
 
 def websocket_routes(
-    sessions: Sessions, action_model: type[BaseModel], lanes: Lanes, session_timeout_s: float
+    sessions: Sessions,
+    action_model: type[BaseModel],
+    lanes: Lanes,
+    session_timeout_s: float,
+    most_bytes: int,
 ) -> APIRouter:
     """The route ``/ws``."""
     router = APIRouter()
@@ -42,7 +45,7 @@ def websocket_routes(
     @router.websocket("/ws")
     async def session_socket(socket: WebSocket) -> None:
         if v2.SUBPROTOCOL in socket.scope["subprotocols"]:
-            await _serve_lane(socket, lanes, session_timeout_s)
+            await _serve_lane(socket, lanes, session_timeout_s, most_bytes)
             return
         await socket.accept()
         try:
@@ -60,11 +63,18 @@ def websocket_routes(
             )
             return
         except FactoryFailedError as error:
-            answer = v1.encode_error(str(error), ErrorCode.FACTORY_ERROR, factory_name=error.factory_name)
+            answer = v1.encode_error(
+                str(error),
+                ErrorCode.FACTORY_ERROR,
+                factory_name=error.factory_name,
+                error_id=error.error_id,
+            )
             await _refuse(socket, answer, _INTERNAL_ERROR)
             return
         try:
-            says_goodbye = await _serve(socket, sessions, session, action_model, session_timeout_s)
+            says_goodbye = await _serve(
+                socket, sessions, session, action_model, session_timeout_s, most_bytes
+            )
         except WebSocketDisconnect:
             says_goodbye = False
             log.debug("a client left")
@@ -77,16 +87,16 @@ def websocket_routes(
     return router
 
 
-async def _serve_lane(socket: WebSocket, lanes: Lanes, session_timeout_s: float) -> None:
+async def _serve_lane(socket: WebSocket, lanes: Lanes, session_timeout_s: float, most_bytes: int) -> None:
     """Serves version 2, from a thread of its own."""
     await socket.accept(subprotocol=v2.SUBPROTOCOL)
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     raw = await take_socket(socket, on_stopping=lanes.close)
     port: Port
     if raw is None:
-        port = AsgiPort(socket, loop, ended, session_timeout_s)
+        port = AsgiPort(socket, loop, ended, session_timeout_s, most_bytes)
     else:
-        frames = FrameSocket(raw, is_client=False, max_size=MAX_MESSAGE_SIZE)
+        frames = FrameSocket(raw, is_client=False, max_size=most_bytes)
         port = SocketPort(frames, loop, ended, session_timeout_s)
     lanes.watch()
     Lane(port, lanes, loop).start()
@@ -114,6 +124,7 @@ async def _serve(
     session: Session,
     action_model: type[BaseModel],
     session_timeout_s: float,
+    most_bytes: int,
 ) -> bool:
     """Answers requests until the client says close, leaves, or falls silent for too long.
 
@@ -134,6 +145,10 @@ async def _serve(
         if text is None:
             message = "Version 1 of the protocol has text frames only; a binary frame ends the session"
             await _refuse(socket, v1.encode_error(message, ErrorCode.INVALID_JSON), 1003)
+            return False
+        if len(text) > most_bytes or (not text.isascii() and len(text.encode()) > most_bytes):
+            message = f"A message has {most_bytes:,} bytes at most (MAX_MESSAGE_BYTES); the session is closed"
+            await _refuse(socket, v1.encode_error(message, ErrorCode.SESSION_ERROR), _TOO_BIG)
             return False
         try:
             request = v1.decode_request(text)
@@ -183,5 +198,6 @@ async def answer(session: Session, request: v1.Request, action_model: type[BaseM
     except StepTimeoutError:
         raise
     except Exception as error:
-        log.error("the environment raised in %s", request.type, exc_info=error)
-        return v1.encode_error(f"{type(error).__name__}: {error}", ErrorCode.EXECUTION_ERROR)
+        error_id = report(error, f"the environment raised in {request.type}")
+        message = f"{type(error).__name__}: {error}"
+        return v1.encode_error(message, ErrorCode.EXECUTION_ERROR, error_id=error_id)

@@ -1,0 +1,105 @@
+"""What a client shows to a server, and which certificates it trusts."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from openenv_gym.errors import ConfigurationError
+from openenv_gym.wire import bearer
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a token of RFC 9110
+_VALUE = re.compile(r"[ -~]*")
+_AUTHORIZATION = "authorization"
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """The key, further headers, and the trusted certificates of one server.
+
+    What may be secret is in no repr. A deep copy has all of it. A pickle, which may go anywhere, has neither
+    key nor headers; what is made from it takes the key of the environment variable that is there.
+
+    Attributes:
+        headers: What goes with each request and each handshake, the key among it.
+        ca_file: The PEM file with the certificates to trust; None trusts those that the machine does.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    ca_file: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | Path | None = None,
+    ) -> Credentials:
+        """Reads what a user gives.
+
+        Args:
+            api_key: The key; "" for none. Left out, it is `OPENENV_API_KEY`, if that is set.
+            headers: Further headers.
+            ca_file: A PEM file with the certificates to trust instead of the machine's.
+
+        Raises:
+            ConfigurationError: One of them cannot be used. No message has a key or a header's value.
+        """
+        given = dict(headers or {})
+        for name, value in given.items():
+            if not (isinstance(name, str) and _NAME.fullmatch(name)):
+                raise ConfigurationError(f"headers= has the name {name!r}, which no header can have")
+            if not (isinstance(value, str) and _VALUE.fullmatch(value)):
+                raise ConfigurationError(f"The value of the header {name} is not one line of printable ASCII")
+        has_authorization = _AUTHORIZATION in {name.lower() for name in given}
+        if has_authorization and api_key:
+            raise ConfigurationError("headers= has an Authorization already; leave that or api_key= out")
+        source = "api_key="
+        if api_key is None and not has_authorization:
+            source, api_key = f"${bearer.VARIABLE}", os.environ.get(bearer.VARIABLE)
+        if api_key:
+            if not (isinstance(api_key, str) and bearer.is_key(api_key)):
+                raise ConfigurationError(f"{source} is no key: one has printable ASCII characters, no spaces")
+            given["Authorization"] = bearer.authorization(api_key)
+        credentials = cls(tuple(given.items()), None if ca_file is None else os.fspath(ca_file))
+        if ca_file is not None:
+            _ = credentials.tls  # now, and not in the middle of a training
+        return credentials
+
+    @property
+    def shows_key(self) -> bool:
+        """Whether there is a key, or another ``Authorization``."""
+        return any(name.lower() == _AUTHORIZATION for name, _ in self.headers)
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """How a server's certificate is checked, for https and wss alike.
+
+        Raises:
+            ConfigurationError: The file has no certificates.
+        """
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            raise ConfigurationError(
+                f"ca_file={self.ca_file!r} cannot be used ({error}); it is a PEM file with certificates"
+            ) from error
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Credentials:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _without_secrets, (self.ca_file,)
+
+    def __repr__(self) -> str:
+        return f"Credentials(…, ca_file={self.ca_file!r})"
+
+
+def _without_secrets(ca_file: str | None) -> Credentials:
+    return Credentials(Credentials.of().headers, ca_file)

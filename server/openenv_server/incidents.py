@@ -1,0 +1,28 @@
+"""Failures under an id, by which what a client is told can be found in the log."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+log = logging.getLogger("openenv_server")
+
+
+def report(error: BaseException, what: str) -> str:
+    """Logs a failure with its traceback, which no client gets to see.
+
+    Args:
+        error: What was raised.
+        what: What it was raised in, as the log says it.
+
+    Returns:
+        The id in the log, 8 hexadecimal digits, for the client.
+    """
+    error_id = secrets.token_hex(4)
+    log.error("%s [error_id %s]", what, error_id, exc_info=error)
+    return error_id
+
+
+def own_failure(error_id: str) -> str:
+    """What a client is told of a failure that is the server's own, and not its environment's."""
+    return f"The server itself failed. Its log says why, under error_id {error_id}"

@@ -1,0 +1,1 @@
+"""Who may speak with the server, and how much."""
