@@ -5,36 +5,31 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from openenv_gym import GenericEnvClient, RemoteEnv
 from openenv_gym.errors import ActionRefusedError
 from openenv_gym.providers.process import ProcessProvider
-from openenv_gym.transport.connection import Connection
-from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.lane import Lane
 from openenv_gym.wire import v2
 from tests.faults import wild
 from tests.faults.attacker import SLOTS, Attacker, JsonAttacker, LaneAttacker
+from tests.faults.health import (
+    assert_all_sessions_end,
+    assert_good_clients_work,
+    assert_no_failure_of_its_own,
+)
+from tests.support.lanes import new_lane
 
 FRAMES = int(os.environ.get("OPENENV_TEST_FRAMES", "3000"))
 EACH = FRAMES // 4
 GOOD_CLIENT_EVERY = 1000
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(120 + FRAMES // 50)]
-
-# What the server logs where something of its own, and not an environment, has failed.
-OWN_FAILURES = ("Exception in", "never retrieved", "never awaited", "Fatal error", "Segmentation")
 
 # What there has to be some of, as attacks that all fail in the same way would show little.
 _REFUSED = {"VALIDATION_ERROR", "UNKNOWN_TYPE", "INVALID_JSON", "closed 1000", "closed 1002"}
@@ -57,39 +52,6 @@ def authors_actions(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
             "tags": st.dictionaries(st.sampled_from("ab"), values, max_size=2),
         },
     )
-
-
-@pytest.fixture(scope="module")
-def gymnasium_server() -> Iterator[ProcessProvider]:
-    with ProcessProvider(gym="CartPole-v1") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def authors_server() -> Iterator[ProcessProvider]:
-    with ProcessProvider(str(Path(__file__).with_name("author"))) as server:
-        yield server
-
-
-def active_sessions(base_url: str) -> int:
-    with urllib.request.urlopen(f"{base_url}/health", timeout=5) as answer:
-        return int(json.load(answer)["active_sessions"])
-
-
-def assert_good_clients_work(base_url: str) -> None:
-    env = RemoteEnv(base_url)
-    env.reset(seed=1)
-    with GenericEnvClient(base_url) as client:
-        client.reset(seed=1)
-        assert client.state()["step_count"] == 0
-    env.close()
-
-
-def assert_all_sessions_end(base_url: str) -> None:
-    deadline = time.monotonic() + 5
-    while active := active_sessions(base_url):
-        assert time.monotonic() < deadline, f"{active} sessions are left behind"
-        time.sleep(0.02)
 
 
 def withstand(
@@ -116,8 +78,7 @@ def withstand(
     @given(wild.attacks(messages))
     def attack_once(attack: wild.Attack) -> None:
         attacker.attack(attack)
-        log = server.logs()
-        assert not any(failure in log for failure in OWN_FAILURES), log
+        assert_no_failure_of_its_own(server)
         if attacker.sent % GOOD_CLIENT_EVERY == 0:
             assert_good_clients_work(server.base_url)
 
@@ -146,8 +107,7 @@ def test_an_authors_server_withstands_generated_frames(authors_server: ProcessPr
 def test_a_message_about_very_many_slots_is_refused_at_once(
     gymnasium_server: ProcessProvider, kind: type[v2.Request]
 ) -> None:
-    connection = Connection(Endpoint.parse(gymnasium_server.base_url), connect_timeout_s=5, offers_v2=True)
-    lane = Lane(connection, message_timeout_s=5)
+    lane = new_lane(gymnasium_server.base_url)
     many = list(range(2**20))
     fields: dict[str, Any] = {"actions": many} if kind is v2.Step else {}
     with pytest.raises(ActionRefusedError, match="16,384 slots"):

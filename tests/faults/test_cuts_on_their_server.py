@@ -139,7 +139,7 @@ def test_the_server_counts_a_step_before_a_reset(their_server: str) -> None:
 
 def test_each_loss_of_a_remote_env_is_reported(proxy: FaultProxy) -> None:
     losses = Losses()
-    env = losses.until_done(lambda: RemoteEnv(proxy.base_url, message_timeout_s=10))
+    env = losses.until_done(lambda: RemoteEnv(proxy.base_url, step_timeout_s=10))
     steps = drive(proxy, losses, lambda: env.reset()[0], lambda word: env.step(np.array(word))[0])
     env.close()
     assert losses.count == proxy.counts["cut"] == CUTS
@@ -163,7 +163,7 @@ def test_each_loss_of_a_vector_environment_is_reported(proxy: FaultProxy) -> Non
     """A cut takes one slot, or several at a time; what the others observe stays right."""
     losses = Losses()
     slots = 4
-    envs = losses.until_done(lambda: RemoteVectorEnv(proxy.base_url, slots, message_timeout_s=10))
+    envs = losses.until_done(lambda: RemoteVectorEnv(proxy.base_url, slots, step_timeout_s=10))
     steps = lost_steps = 0
     while proxy.counts["cut"] < CUTS:
         first, _ = losses.until_done(envs.reset)

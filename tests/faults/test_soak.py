@@ -22,7 +22,9 @@ from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
 from openenv_gym.transport.session import Session
+from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1, v2
+from tests.faults.health import forgetful
 
 CONNECTS = int(os.environ.get("OPENENV_TEST_CONNECTS", "300"))
 STEPS = int(os.environ.get("OPENENV_TEST_SOAK_STEPS", "20000"))
@@ -48,7 +50,7 @@ class Needs(NamedTuple):
 
 @pytest.fixture
 def server() -> Iterator[ProcessProvider]:
-    with ProcessProvider(gym="CartPole-v1") as running:
+    with forgetful(ProcessProvider(gym="CartPole-v1")) as running:
         yield running
 
 
@@ -91,13 +93,13 @@ def connect(endpoint: Endpoint, number: int) -> None:
     connection = Connection(endpoint, connect_timeout_s=10, offers_v2=number % 2 == 0)
     leave = number // 2 % 3
     if connection.is_v2:
-        lane = Lane(connection, message_timeout_s=10)
+        lane = Lane(connection, lambda: Connection(endpoint, connect_timeout_s=10), Timeouts())
         lane.open([0, 1])
         lane.ask(v2.Reset(id=9, slots=[0, 1]), "reset")
         close = lane.close
         step = v2.encode(v2.Step(id=10, slots=[0, 1], actions=[{"action": 0}, {"action": 1}]))
     else:
-        session = Session(endpoint, connect_timeout_s=10, message_timeout_s=10, connection=connection)
+        session = Session(endpoint, Timeouts(), connection)
         session.reset({"seed": number})
         close = session.close
         step = v1.encode_step({"action": 1})

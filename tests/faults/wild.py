@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -125,7 +126,7 @@ MSGPACK_VALUES: Values = st.one_of(
 
 @st.composite
 def _mutated(draw: st.DrawFn, messages: Values, junk: Values) -> Any:
-    """A message with one to three things put, replaced or taken away, at any depth."""
+    """A message with up to three things put, replaced or taken away, at any depth."""
     message = draw(messages)
     for _ in range(draw(st.integers(0, 3))):
         message = _change(draw, message, junk)
@@ -265,14 +266,13 @@ def _in_frames(draw: st.DrawFn, messages: st.SearchStrategy[tuple[Opcode, bytes]
     if draw(st.integers(0, 9)) > 0:
         return Attack(frame(0x80 | opcode, payload), message)
     places = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=5)))
-    parts = [payload[a:b] for a, b in zip([0, *places], [*places, len(payload)], strict=True)]
+    parts = [payload[a:b] for a, b in pairwise([0, *places, len(payload)])]
     data = b""
     for number, part in enumerate(parts):
-        data += frame(
-            (opcode if number == 0 else Opcode.CONTINUATION) | (0x80 if number == len(parts) - 1 else 0), part
-        )
-        if draw(st.booleans()):
-            data = frame(0x80 | Opcode.PING, draw(st.binary(max_size=125))) + data
+        is_last = number == len(parts) - 1
+        data += frame((Opcode.CONTINUATION if number else opcode) | (0x80 if is_last else 0), part)
+        if not is_last and draw(st.booleans()):
+            data += frame(0x80 | Opcode.PING, draw(st.binary(max_size=125)))
     return Attack(data, message)
 
 

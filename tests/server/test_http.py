@@ -73,7 +73,25 @@ def test_reset_step_and_state_are_stateless(url: str) -> None:
 def test_what_is_refused(url: str, path: str, body: Any, status: int) -> None:
     answered, content = ask(f"{url}{path}", body)
     assert answered == status
-    assert "detail" in content or {"message", "code"} <= set(content)
+    assert content["message"]
+    assert content["code"] == ("VALIDATION_ERROR" if status == 422 else "EXECUTION_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [
+        (b"{", 422, "VALIDATION_ERROR"),
+        (b'{"action": {"amount": Infinity}}', 422, "VALIDATION_ERROR"),
+        (b'{"action": {"amount": "\\ud800"}}', 422, "VALIDATION_ERROR"),
+        (b"\xff", 400, "INVALID_JSON"),
+        (b"[" * 10_000, 400, "INVALID_JSON"),
+    ],
+)
+def test_what_is_not_for_json_is_refused_in_json(url: str, raw: bytes, status: int, code: str) -> None:
+    answered, content = ask(f"{url}/step", raw=raw)
+    assert (answered, content["code"]) == (status, code)
+    assert content["message"]
+    assert content["detail"]  # where clients of FastAPI's own look
 
 
 def test_step_over_http() -> None:
@@ -103,6 +121,7 @@ def test_mcp_without_tools_answers_in_json_rpc(url: str) -> None:
         200,
         {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Not a JSON-RPC request"}},
     )
+    assert ask(f"{url}/mcp", {"id": "\ud800"})[1]["id"] == "\ud800"
     answer = ask(f"{url}/mcp", {"jsonrpc": "2.0", "id": 4, "method": "tools/list"})[1]
     assert (answer["id"], answer["error"]["code"]) == (4, -32601)
 

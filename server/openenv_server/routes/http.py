@@ -5,20 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from openenv_gym.types import EnvironmentMetadata
-from openenv_gym.wire.codes import ErrorCode
-from openenv_server.calls import UnknownKeywordsError, metadata_of
-from openenv_server.incidents import report
-from openenv_server.sessions import (
-    CapacityReachedError,
-    FactoryFailedError,
-    Session,
-    Sessions,
-    StepTimeoutError,
-)
+from openenv_server.calls import metadata_of
+from openenv_server.routes.answers import CodedRoute, failure, json_of, json_text
+from openenv_server.sessions import Session, Sessions, StepTimeoutError
 
 
 class ResetRequest(BaseModel):
@@ -54,7 +46,7 @@ def http_routes(
     env_name: str | None,
 ) -> APIRouter:
     """All HTTP routes but the landing page."""
-    router = APIRouter()
+    router = APIRouter(route_class=CodedRoute)
     schemas = Schemas(
         action=action_model.model_json_schema(),
         observation=observation_model.model_json_schema(mode="serialization"),
@@ -121,14 +113,14 @@ def http_routes(
             return failure(error)
 
     @router.post("/mcp", tags=["tools"])
-    async def mcp(message: Annotated[Any, Body()] = None) -> dict[str, Any]:
+    async def mcp(message: Annotated[Any, Body()] = None) -> Response:
         """JSON-RPC 2.0. This environment has no tools, and says so in its terms."""
         is_call = isinstance(message, dict) and isinstance(message.get("method"), str)
         code, text = (
             (-32601, "This environment has no tools") if is_call else (-32600, "Not a JSON-RPC request")
         )
         request_id = message.get("id") if isinstance(message, dict) else None
-        return {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}}
+        return json_of({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}})
 
     return router
 
@@ -145,27 +137,3 @@ async def one_session(sessions: Sessions) -> AsyncIterator[Session]:
         raise
     finally:
         await sessions.close(session)
-
-
-def json_text(text: str) -> Response:
-    """A response of JSON that is text already."""
-    return Response(text, media_type="application/json")
-
-
-def failure(error: Exception) -> JSONResponse:
-    """The response to a request that an environment did not do."""
-    details = {}
-    match error:
-        case CapacityReachedError():
-            status, code, message = 503, ErrorCode.CAPACITY_REACHED, str(error)
-        case FactoryFailedError():
-            status, code, message = 500, ErrorCode.FACTORY_ERROR, str(error)
-            details = {"error_id": error.error_id}
-        case StepTimeoutError():
-            status, code, message = 504, ErrorCode.TIMEOUT, str(error)
-        case UnknownKeywordsError():
-            status, code, message = 422, ErrorCode.VALIDATION_ERROR, str(error)
-        case _:
-            status, code, message = 500, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}"
-            details = {"error_id": report(error, "the environment raised")}
-    return JSONResponse({"message": message, "code": code.value, **details}, status)
