@@ -41,6 +41,7 @@ class CloseCode(IntEnum):
     """Why a socket is closed (RFC 6455, section 7.4.1)."""
 
     NORMAL = 1000
+    GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     NO_CODE = 1005
     TOO_BIG = 1009

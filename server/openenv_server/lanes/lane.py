@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.transport.frames import Payload
+from openenv_gym.transport.frames import CloseCode, Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
+from openenv_server.draining import REASON
 from openenv_server.lanes.contracts import Contract, Refusal
 from openenv_server.lanes.pending import Done, Pending
 from openenv_server.lanes.ports import NotBinaryError, Port
 from openenv_server.lanes.slot import Slot
+from openenv_server.metrics import Durations
 from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session, Sessions
 
 # Up to so many numbers are faster to send and to read one by one than as an array.
@@ -37,15 +39,24 @@ class Lane:
         sessions: The server's sessions.
         contract: How its environments are driven.
         loop: The server's event loop, on which sessions are opened and closed.
+        client: The client's address.
     """
 
     def __init__(
-        self, port: Port, sessions: Sessions, contract: Contract, loop: asyncio.AbstractEventLoop
+        self,
+        port: Port,
+        sessions: Sessions,
+        contract: Contract,
+        loop: asyncio.AbstractEventLoop,
+        client: str,
     ) -> None:
         self._port = port
         self._sessions = sessions
         self._contract = contract
         self._loop = loop
+        self._client = client
+        self._tally = sessions.tally
+        self._is_leaving = False
         self._slots: dict[int, Slot] = {}
         self._is_idle = False  # whether all that was asked for last has been answered
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -56,11 +67,16 @@ class Lane:
             v2.Render: self._render,
             v2.Close: self._close,
         }
+        tally = sessions.tally
+        self._durations: dict[Callable[..., Done], Durations] = {
+            Slot.reset: tally.reset_s,
+            Slot.step: tally.step_s,
+        }
 
     def serve(self) -> None:
         """Answers requests until the client leaves; then closes all its sessions."""
         try:
-            while True:
+            while not self._is_leaving:
                 try:
                     self._answer_next()
                 except TimeoutError:
@@ -75,6 +91,13 @@ class Lane:
             log.debug("a client left: %s", error)
         finally:
             self._end(list(self._slots.values()))
+            if self._is_leaving:
+                self._port.say_goodbye(CloseCode.GOING_AWAY, REASON)
+
+    def leave(self) -> None:
+        """Has `serve` end once what is under way is answered. Called on the event loop."""
+        self._is_leaving = True
+        self._port.shut()
 
     def _answer_next(self) -> None:
         payload = self._port.receive(is_expected=self._is_idle)
@@ -118,13 +141,14 @@ class Lane:
         min_ready: int,
     ) -> None:
         """Has the slow slots work on their own threads, and the fast ones here meanwhile."""
-        arrived = self._arrived
+        arrived, took = self._arrived, self._durations[work]
         slots = [self._slots.get(number) for number in numbers]
         fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
         if len(fast) == len(numbers) and Refusal not in set(map(type, arguments)):
             self._is_idle = True
+            self._tally.queue_s.add(perf_counter() - arrived, len(fast))
             done = [work(slot, argument) for slot, argument in zip(fast, arguments, strict=True)]
-            self._send_result(request_id, done, arrived)
+            self._send_result(request_id, done, arrived, took)
             return
         here: list[tuple[Slot, Any]] = []
         elsewhere: list[tuple[Slot, Any]] = []
@@ -142,37 +166,44 @@ class Lane:
                 slot.is_busy = True
                 elsewhere.append((slot, argument))
         self._is_idle = not elsewhere
-        pending = Pending(len(numbers), min_ready, lambda done: self._send_result(request_id, done, arrived))
+        pending = Pending(
+            len(numbers), min_ready, lambda done: self._send_result(request_id, done, arrived, took)
+        )
         for slot, argument in elsewhere:
-            slot.session.submit(_job(slot, work, argument, pending))
+            slot.session.submit(_job(slot, work, argument, pending, arrived, self._tally.queue_s))
+        if here:
+            self._tally.queue_s.add(perf_counter() - arrived, len(here))
         done.extend([work(slot, argument) for slot, argument in here])
         pending.add(done)
 
-    def _send_result(self, request_id: int, done: Sequence[Done], arrived: float) -> None:
+    def _send_result(self, request_id: int, done: Sequence[Done], arrived: float, took: Durations) -> None:
         try:
-            payload = self._result(request_id, done, arrived)
+            payload = self._result(request_id, done, arrived, took)
         except (SpaceError, TypeError, ValueError, OverflowError) as error:
             if len(done) > 1:
                 # One slot's result cannot be sent. Alone, it is the one that fails.
                 for one in done:
-                    self._send_result(request_id, [one], arrived)
+                    self._send_result(request_id, [one], arrived, took)
                 return
             number = done[0][0]
-            log.error("what slot %d gave cannot be sent", number, exc_info=error)
+            log.error("what slot %d gave cannot be sent", number, exc_info=error, extra={"slot": number})
             failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", {})
-            payload = self._result(request_id, [failure], arrived)
+            payload = self._result(request_id, [failure], arrived, took)
         self._send(payload)
 
-    def _result(self, request_id: int, done: Sequence[Done], arrived: float) -> list[Payload]:
+    def _result(
+        self, request_id: int, done: Sequence[Done], arrived: float, took: Durations
+    ) -> list[Payload]:
         errors = [one for one in done if type(one) is v2.SlotError]
         outcomes = [one for one in done if type(one) is not v2.SlotError] if errors else done
         if not outcomes:
+            self._count(errors)
             return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))
         slots, observations, rewards, terminated, truncated, infos, finals, seconds = zip(
             *outcomes, strict=True
         )
         contract, attachments = self._contract, Attachments()
-        return v2.encode(
+        payload = v2.encode(
             v2.Result(
                 id=request_id,
                 slots=list(slots),
@@ -190,6 +221,10 @@ class Lane:
             ),
             attachments,
         )
+        took.add_all(seconds)
+        if errors:
+            self._count(errors)
+        return payload
 
     def _final(
         self, finals: Sequence[tuple[Any, dict[str, Any]] | None], attachments: Attachments
@@ -213,7 +248,7 @@ class Lane:
                 errors.append(self._slots[number].refused(f"Slot {number} is open already"))
             else:
                 new.append(number)
-        opened = self._wait_for_all([self._sessions.open() for _ in new])
+        opened = self._wait_for_all([self._sessions.open(self._client) for _ in new])
         for number, session in zip(new, opened, strict=True):
             if isinstance(session, Session):
                 driver = self._contract.driver(session, self._loop)
@@ -224,6 +259,7 @@ class Lane:
                 errors.append(_not_opened(number, session))
         failed = {error.slot for error in errors}
         made = [number for number in request.slots if number not in failed]
+        self._count(errors)
         self._send(v2.encode(v2.Opened(id=request.id, slots=made, errors=errors)))
 
     def _state(self, request: v2.GetState) -> None:
@@ -256,6 +292,7 @@ class Lane:
             else:
                 numbers.append(slot.number)
                 values.append(value)
+        self._count(errors)
         self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
 
     def _close(self, request: v2.Close) -> None:
@@ -276,7 +313,12 @@ class Lane:
 
         return asyncio.run_coroutine_threadsafe(gather(), self._loop).result()
 
+    def _count(self, errors: Sequence[v2.SlotError]) -> None:
+        for error in errors:
+            self._tally.count_error(error.code)
+
     def _fail(self, request_id: int | None, code: ErrorCode, message: str) -> None:
+        self._tally.count_error(code)
         self._send(v2.encode(v2.Failed(code=code, message=message, id=request_id)))
 
     def _send(self, parts: list[Payload]) -> None:
@@ -287,9 +329,15 @@ class Lane:
 
 
 def _job(
-    slot: Slot, work: Callable[[Slot, Any], Done], argument: Any, pending: Pending
+    slot: Slot,
+    work: Callable[[Slot, Any], Done],
+    argument: Any,
+    pending: Pending,
+    arrived: float,
+    waited: Durations,
 ) -> Callable[[], None]:
     def job() -> None:
+        waited.add(perf_counter() - arrived)
         done = work(slot, argument)
         slot.is_busy = False
         pending.add([done])
