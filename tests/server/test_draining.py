@@ -6,20 +6,24 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pytest
 import websocket
+from openenv_server import Action, Environment, Observation, State, create_app
+from openenv_server.detaching import DetachableProtocol
 
-from openenv_gym import GenericEnvClient, RemoteEnv
-from openenv_gym.errors import CapacityError
+from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
+from openenv_gym.errors import CapacityError, SessionLostError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, PeerClosedError
 from openenv_gym.wire import v2
-from tests.support.processes import ServerProcess, serving_sleeper
-from tests.support.servers import status_of
+from tests.support.processes import ServerProcess, serving, serving_sleeper
+from tests.support.servers import running, status_of
 
 FOR_EVER_S = 1e5
 
@@ -150,6 +154,83 @@ def test_while_it_drains_nothing_new_is_begun_and_it_says_why(tmp_path: Path) ->
         assert (status, health["status"], health["reasons"]) == (200, "degraded", ["the server is stopping"])
         assert client.answer() == 1
         assert server.ends()[0] == 0
+
+
+def test_an_http_request_under_way_is_answered(tmp_path: Path) -> None:
+    with serving_sleeper(tmp_path) as server, ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(status_of, f"{server.base_url}/step", {"action": {"seconds": 1.0}})
+        time.sleep(0.4)
+        server.signal(signal.SIGTERM)
+        status, content = answer.result(timeout=5)
+        assert (status, content["observation"]["steps"]) == (200, 1)
+        assert (server.ends()[0], server.closed) == (0, 1)
+
+
+def test_a_client_that_steps_on_and_on_does_not_hold_it_up(tmp_path: Path) -> None:
+    with serving(tmp_path, "--gym", "CartPole-v1") as server, ThreadPoolExecutor(1) as thread:
+        envs = RemoteVectorEnv(server.base_url, 8)
+        envs.reset()
+
+        def step_for_seconds() -> None:
+            deadline = time.monotonic() + 3
+            while time.monotonic() < deadline:
+                envs.step(np.zeros(8, np.int64))
+
+        stepping = thread.submit(step_for_seconds)
+        time.sleep(0.3)
+        server.signal(signal.SIGTERM)
+        with pytest.raises(SessionLostError, match="The server is stopping"):
+            stepping.result(timeout=5)
+        code, took = server.ends()
+        assert code == 0
+        assert took < 1
+
+
+class Nap(Action):
+    seconds: float
+
+
+class Napped(Observation):
+    steps: int
+
+
+class Napper(Environment[Nap, Napped, State]):
+    closed = 0
+
+    def reset(self, seed: int | None = None) -> Napped:
+        return Napped(steps=0)
+
+    def step(self, action: Nap) -> Napped:
+        time.sleep(action.seconds)
+        return Napped(steps=1)
+
+    @property
+    def state(self) -> State:
+        return State()
+
+    def close(self) -> None:
+        Napper.closed += 1
+
+
+@pytest.mark.parametrize("ws", [DetachableProtocol, "websockets-sansio"], ids=["socket", "event loop"])
+@pytest.mark.parametrize("seconds", [0.0, 0.6], ids=["at rest", "at work"])
+def test_a_lane_is_seen_off_on_either_kind_of_socket(ws: Any, seconds: float) -> None:
+    app = create_app(Napper, Nap, Napped)
+    sessions = app.state.sessions
+
+    @app.post("/drain")
+    async def drain() -> int:
+        await sessions.drain.run(lambda: sessions.active == 0)
+        return Napper.closed
+
+    Napper.closed = 0
+    with running(app, ws=ws) as base_url, ThreadPoolExecutor(1) as thread:
+        client = V2(base_url)
+        begins(client, seconds)
+        drained = thread.submit(status_of, f"{base_url}/drain", {})
+        assert client.answer() == 1
+        assert client.goodbye() == (1001, "The server is stopping")
+        assert drained.result(timeout=5) == (200, 1)
 
 
 def stuck(server: ServerProcess, kind: Any) -> None:

@@ -96,12 +96,18 @@ class ServerProcess:
 
 @contextmanager
 def serving_sleeper(folder: Path, *arguments: str, **variables: str) -> Iterator[ServerProcess]:
-    """Serves `SLEEPER` with ``openenv serve``, under these environment variables, in a group of its own."""
+    """Serves `SLEEPER` from a folder, as `serving` does."""
     (folder / "openenv.yaml").write_text("name: sleeper\napp: sleeper:app\n")
     (folder / "sleeper.py").write_text(SLEEPER)
-    closed = folder / "closed"
+    with serving(folder / "closed", str(folder), *arguments, **variables) as server:
+        yield server
+
+
+@contextmanager
+def serving(closed: Path, *arguments: str, **variables: str) -> Iterator[ServerProcess]:
+    """Runs ``openenv serve``, under these environment variables, in a group of processes of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "openenv_cli", "serve", str(folder), "--port", "0", *arguments],
+        [sys.executable, "-m", "openenv_cli", "serve", "--port", "0", *arguments],
         env={**os.environ, "CLOSED": str(closed), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
