@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
         app: What `create_app` made.
         drain_timeout_s: Seconds after which the process ends, drained or not.
         on_started: Called once it listens.
-        on_stopped: Called when it stops listening, or ends at once.
+        on_stopped: Called when it begins to stop, and again where the drain takes too long.
         worker: The number of this process among those that serve the same address.
         headers: Go with each answer.
     """
@@ -117,9 +117,9 @@ class Server(uvicorn.Server):
             self._tell_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._tell_stopped()
         if (sessions := self._sessions) is not None:
             await sessions.drain.run(lambda: sessions.active == 0)
-        self._tell_stopped()
         await super().shutdown(sockets)
 
     def _end_in_time(self) -> None:

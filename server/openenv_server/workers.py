@@ -53,7 +53,7 @@ def serve_app(
         port: The port to listen on; 0 takes a free one.
         settings: How it logs, and how long it drains.
         on_started: Called with the base URL once all processes listen.
-        on_stopped: Called when it stops listening.
+        on_stopped: Called when it begins to stop; perhaps again at the end.
 
     Raises:
         ConfigurationError: The application could not be made.

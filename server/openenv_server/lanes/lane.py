@@ -67,10 +67,9 @@ class Lane:
             v2.Render: self._render,
             v2.Close: self._close,
         }
-        tally = sessions.tally
         self._durations: dict[Callable[..., Done], Durations] = {
-            Slot.reset: tally.reset_s,
-            Slot.step: tally.step_s,
+            Slot.reset: self._tally.reset_s,
+            Slot.step: self._tally.step_s,
         }
 
     def serve(self) -> None:

@@ -118,6 +118,7 @@ class Slot:
         return self.number, observation, reward, terminated, truncated, info, final, took + reset_took
 
     def _begin_at(self, steps: int) -> None:
+        """Counts an episode's steps from there on; those of the last one stay counted."""
         before, self._steps = self._steps, steps
         self._steps_before += max(before, 0)
 
