@@ -34,7 +34,7 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with sessions of its own.")] = 1,
 ) -> None:
-    """Serves an environment until Ctrl-C.
+    """Serves an environment until Ctrl-C or SIGTERM; then lets requests under way finish.
 
     In a pipe, it prints one line, the server's URL, when the server is up.
 
@@ -86,6 +86,7 @@ def serve(
         workers=workers,
         host=host or settings.host,
         port=settings.port if port is None else port,
+        settings=settings,
         on_started=started,
         on_stopped=stopped,
     )

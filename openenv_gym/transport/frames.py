@@ -41,10 +41,12 @@ class CloseCode(IntEnum):
     """Why a socket is closed (RFC 6455, section 7.4.1)."""
 
     NORMAL = 1000
+    GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     NO_CODE = 1005
     ABNORMAL = 1006
     TOO_BIG = 1009
+    SERVICE_RESTART = 1012
 
 
 class PeerClosedError(ConnectionError):

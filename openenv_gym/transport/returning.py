@@ -72,7 +72,9 @@ def come_back(
         time.sleep(pause_s)
         now = time.monotonic()
         if now - begin > grace_s:
-            raise _lost(lost, what, f"there was no way back to it within {grace_s:g} s ({last})") from cause
+            raise _lost(
+                lost, what, cause, f"there was no way back to it within {grace_s:g} s ({last})"
+            ) from cause
         try:
             connection = _connect_to(lost.worker, connect)
             answer = _ask(connection, request, timeout_s)
@@ -83,13 +85,15 @@ def come_back(
             elif refused_since is None:
                 refused_since = now
             elif now - refused_since > _MOST_REFUSED_S:
-                raise _lost(lost, what, "nothing listens there any more: its server has ended") from cause
+                raise _lost(
+                    lost, what, cause, "nothing listens there any more: its server has ended"
+                ) from cause
             continue
         if isinstance(answer, v2.Resumed):
             log.info("%s: the connection broke and was opened again after %.2f s", lost.endpoint, now - begin)
             return connection, answer
         connection.drop()
-        raise _lost(lost, what, answer.message) from cause
+        raise _lost(lost, what, cause, answer.message) from cause
     raise AssertionError("unreachable: the pauses do not end")
 
 
@@ -124,8 +128,8 @@ def _pauses() -> Iterator[float]:
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
-def _lost(lost: Connection, what: str, reason: str) -> SessionLostError:
+def _lost(lost: Connection, what: str, cause: SessionLostError, reason: str) -> SessionLostError:
     return SessionLostError(
-        f"The connection to {lost.endpoint} broke during {what}, and its sessions are lost: {reason}. "
-        "Call reset for a new session."
+        f"The connection to {lost.endpoint} broke during {what} ({cause.__cause__}), and its sessions are "
+        f"lost: {reason}. Call reset for a new session."
     )

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 import secrets
+from typing import Any
 
 log = logging.getLogger("openenv_server")
 
 
-def report(error: BaseException, what: str) -> str:
+def report(error: BaseException, what: str, **fields: Any) -> str:
     """Logs a failure with its traceback, which no client gets to see.
 
     Args:
         error: What was raised.
         what: What it was raised in, as the log says it.
+        **fields: What a structured log has beside the message.
 
     Returns:
         The id in the log, 8 hexadecimal digits, for the client.
     """
     error_id = secrets.token_hex(4)
-    log.error("%s [error_id %s]", what, error_id, exc_info=error)
+    log.error("%s [error_id %s]", what, error_id, exc_info=error, extra={"error_id": error_id, **fields})
     return error_id
 
 

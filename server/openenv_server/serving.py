@@ -1,29 +1,115 @@
-"""Runs an application with uvicorn, and says when it is up."""
+"""Runs an application with uvicorn, says when it is up, and ends it in good order."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
+import os
+import signal
 import socket
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from openenv_server.detaching import DetachableProtocol
+from openenv_server.sessions import Sessions
 from openenv_server.settings import read_settings
 
-# How long open connections may take when the server stops, in seconds.
-STOP_TIMEOUT_S = 5
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NO_SIGNAL = 0
+
+log = logging.getLogger("openenv_server")
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens and when it stops; both run in the server's own thread."""
+class Server(uvicorn.Server):
+    """Serves until a signal asks it to stop; then it drains.
+
+    The first SIGTERM or Ctrl-C begins the drain: there are no new sessions, requests under way are answered,
+    sockets are closed with the code 1001, and environments are closed. A second one, or the drain timeout,
+    ends the process at once, whatever an environment is doing.
+
+    Args:
+        app: What `create_app` made.
+        drain_timeout_s: Seconds after which the process ends, drained or not.
+        on_started: Called once it listens.
+        on_stopped: Called when it begins to stop, and again where the drain takes too long.
+        worker: The number of this process among those that serve the same address.
+        headers: Go with each answer.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, started: Callable[[], None], stopped: Callable[[], None]
+        self,
+        app: FastAPI,
+        *,
+        drain_timeout_s: float,
+        on_started: Callable[[], None],
+        on_stopped: Callable[[], None],
+        worker: int = 0,
+        headers: list[tuple[str, str]] | None = None,
     ) -> None:
-        super().__init__(config)
-        self._tell_started, self._tell_stopped = started, stopped
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                ws_max_size=read_settings().max_message_bytes,
+                ws=DetachableProtocol,
+                ws_per_message_deflate=False,
+                headers=headers,
+            )
+        )
+        self._sessions: Sessions | None = getattr(app.state, "sessions", None)
+        if self._sessions is not None:
+            self._sessions.worker = worker
+        self._drain_timeout_s = drain_timeout_s
+        self._tell_started, self._tell_stopped = on_started, on_stopped
+        # A queue, as its `put` is one of the few things that a signal handler may do.
+        self._asked_to_stop: SimpleQueue[int] = SimpleQueue()
+        self._first_signal: int | None = None
+
+    def run_until_stopped(self, listening: socket.socket) -> None:
+        """Serves on a socket that listens already.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C ended it.
+        """
+        # What is there now stays for good: the garbage collector need not look at it in the middle of a step.
+        gc.collect()
+        gc.freeze()
+        threading.Thread(target=self._end_in_time, name="openenv-end", daemon=True).start()
+        self.run(sockets=[listening])
+        if self._first_signal == signal.SIGINT:
+            raise KeyboardInterrupt
+
+    def stop(self) -> None:
+        """Begins the drain, where it has not begun; any thread may call it."""
+        self.should_exit = True
+        self._asked_to_stop.put(_NO_SIGNAL)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._first_signal = self._first_signal or sig
+        self.should_exit = True
+        self._asked_to_stop.put(sig)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which also takes signals that are ignored, and raises them again at the end."""
+        is_main = threading.current_thread() is threading.main_thread()  # no other may
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in STOP_SIGNALS
+            if is_main and signal.getsignal(number) is not signal.SIG_IGN
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -32,58 +118,41 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._tell_stopped()
+        if (sessions := self._sessions) is not None:
+            await sessions.drain.run(lambda: sessions.active == 0)
         await super().shutdown(sockets)
 
+    def _end_in_time(self) -> None:
+        """Ends the process where the drain does not: an environment's thread cannot be stopped."""
+        second = self._second_signal()
+        if second is None:
+            why = f"the drain took more than {self._drain_timeout_s:g} s"
+            code = 128 + signal.SIGINT if self._first_signal == signal.SIGINT else 0
+        else:
+            why, code = f"{signal.Signals(second).name} came, after another signal", 128 + second
+        left = self._sessions.active if self._sessions is not None else 0
+        log.warning("%s: the process ends, with %d sessions open", why, left)
+        self._tell_stopped()
+        os._exit(code)
 
-def serve(
-    app: FastAPI,
-    *,
-    host: str,
-    port: int,
-    on_started: Callable[[str], None],
-    on_stopped: Callable[[], None],
-) -> None:
-    """Serves until a signal ends it.
-
-    Args:
-        app: What `create_app` made.
-        host: The address to listen on.
-        port: The port to listen on; 0 takes a free one.
-        on_started: Called with the base URL once the server listens.
-        on_stopped: Called when it begins to stop.
-    """
-    listening = bind(host, port)
-    base_url = base_url_of(host, listening)
-    run(app, listening, headers=[], on_started=lambda: on_started(base_url), on_stopped=on_stopped)
-
-
-def run(
-    app: FastAPI,
-    listening: socket.socket,
-    *,
-    headers: list[tuple[str, str]],
-    on_started: Callable[[], None],
-    on_stopped: Callable[[], None],
-) -> None:
-    """Serves on a socket that listens already; ``headers`` go with each answer."""
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        timeout_graceful_shutdown=STOP_TIMEOUT_S,
-        ws_max_size=read_settings().max_message_bytes,
-        ws=DetachableProtocol,
-        ws_per_message_deflate=False,
-        headers=headers,
-    )
-    # What is there now stays for good: the garbage collector need not look at it in the middle of a step.
-    gc.collect()
-    gc.freeze()
-    _Server(config, on_started, on_stopped).run(sockets=[listening])
+    def _second_signal(self) -> int | None:
+        """Waits for the second signal; None where the drain timeout is over first."""
+        signals = int(self._asked_to_stop.get() != _NO_SIGNAL)
+        deadline = time.monotonic() + self._drain_timeout_s
+        while True:
+            try:
+                number = self._asked_to_stop.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return None
+            # A worker may be told by its parent, and have the signal that its parent had.
+            signals += number != _NO_SIGNAL
+            if signals == 2:
+                return number
 
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens there. Ends the process, with a message, where it cannot."""
-    return uvicorn.Config("", host=host, port=port, log_level="warning").bind_socket()
+    return uvicorn.Config("", host=host, port=port, log_config=None).bind_socket()
 
 
 def base_url_of(host: str, listening: socket.socket) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from time import perf_counter
 from typing import Any, TypeVar
 
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import Calls, class_behind, own_attribute
+from openenv_server.draining import REASON, Drain
 from openenv_server.incidents import report
+from openenv_server.metrics import Durations, Tally
 from openenv_server.serialization import observation_json, state_json
 from openenv_server.worker import WorkerThread
 
@@ -21,14 +27,16 @@ log = logging.getLogger("openenv_server")
 
 
 class CapacityReachedError(Exception):
-    """All sessions are taken."""
+    """All sessions are taken, or none is opened any more."""
 
-    def __init__(self, active: int, capacity: int) -> None:
+    def __init__(self, active: int, capacity: int, *, is_stopping: bool = False) -> None:
         self.active = active
         self.capacity = capacity
         super().__init__(
-            f"The server is at its capacity of {capacity} session{'s' if capacity != 1 else ''}. Close one, "
-            "or let the server have more (MAX_CONCURRENT_ENVS, or `openenv serve --max-sessions`)"
+            f"{REASON} and opens no more sessions. Try another one, or this one again once it is back"
+            if is_stopping
+            else f"The server is at its capacity of {capacity} session{'s' if capacity != 1 else ''}. Close "
+            "one, or let the server have more (MAX_CONCURRENT_ENVS, or `openenv serve --max-sessions`)"
         )
 
 
@@ -54,17 +62,28 @@ class Session:
 
     ``async`` methods of the environment run on the event loop instead.
 
+    Args:
+        factory: Makes the environment.
+        tally: Where its durations are added.
+        client: The client's address.
+        step_timeout_s: The most seconds that `reset` and `step` may take; None for ever.
+
     Attributes:
+        id: Its name in the log.
+        steps_and_resets: How many there have been so far; a slot has counts of its own.
         calls: How the environment is called, once `open` has made it.
         submit: Runs something on the thread that tells of its outcome itself.
         is_abandoned: Whether its thread is in a step that takes too long, and nobody waits for it any more.
-
-    Args:
-        factory: Makes the environment.
-        step_timeout_s: The most seconds that `reset` and `step` may take; None for ever.
     """
 
-    def __init__(self, factory: Factory, step_timeout_s: float | None = None) -> None:
+    def __init__(
+        self, factory: Factory, tally: Tally, client: str, step_timeout_s: float | None = None
+    ) -> None:
+        self.id = secrets.token_hex(4)
+        self.client = client
+        self.steps_and_resets: Callable[[], tuple[int, int]] = lambda: (self._steps, self._resets)
+        self._steps = self._resets = 0
+        self._tally = tally
         self._factory = factory
         self._step_timeout_s = step_timeout_s
         self.is_abandoned = False
@@ -89,9 +108,14 @@ class Session:
         except Exception as error:
             self._thread.stop()
             name = getattr(self._factory, "__name__", repr(self._factory))
-            error_id = report(error, f"the environment factory {name} failed")
+            error_id = report(error, f"the environment factory {name} failed", **self.log_fields)
             raise FactoryFailedError(name, error, error_id) from error
         self.calls = Calls(type(self._environment))
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What a log record of it has beside its message."""
+        return {"session": self.id, "client": self.client}
 
     async def reset(self, data: dict[str, Any]) -> str:
         """Starts an episode; returns the result as JSON text.
@@ -100,19 +124,46 @@ class Session:
             StepTimeoutError: It took too long. The session is of no use any more.
         """
         arguments, seed_ignored = self.calls.reset_arguments(data)
-        method = getattr(self._environment, self.calls.reset_name)
+        call = partial(getattr(self._environment, self.calls.reset_name), **arguments)
         extra = {"seed_ignored": True} if seed_ignored else None
-        if self.calls.reset_is_async:
-            return observation_json(await self._in_time(method(**arguments)), extra)
-        return await self._in_time(self.run(lambda: observation_json(method(**arguments), extra)))
+        text = await self._timed(call, self.calls.reset_is_async, self._tally.reset_s, extra)
+        self._resets += 1
+        return text
 
     async def step(self, action: Any, extras: dict[str, Any] | None = None) -> str:
         """Takes one action; returns the result as JSON text. Raises what `reset` does."""
         arguments = self.calls.step_arguments(extras) if extras else {}
-        method = getattr(self._environment, self.calls.step_name)
-        if self.calls.step_is_async:
-            return observation_json(await self._in_time(method(action, **arguments)))
-        return await self._in_time(self.run(lambda: observation_json(method(action, **arguments))))
+        call = partial(getattr(self._environment, self.calls.step_name), action, **arguments)
+        text = await self._timed(call, self.calls.step_is_async, self._tally.step_s)
+        self._steps += 1
+        return text
+
+    async def _timed(
+        self,
+        call: Callable[[], Any],
+        is_async: bool,
+        durations: Durations,
+        extra: dict[str, Any] | None = None,
+    ) -> str:
+        """Has the environment do something, and adds how long it waited and how long it took."""
+        arrived = perf_counter()
+
+        def as_text(result: Any, begin: float) -> str:
+            end = perf_counter()
+            text = observation_json(result, extra)
+            durations.add(end - begin)
+            self._tally.queue_s.add(begin - arrived)
+            return text
+
+        if is_async:
+            method: Callable[[], Awaitable[Any]] = call
+            return as_text(await self._in_time(method()), arrived)
+
+        def work() -> str:
+            begin = perf_counter()
+            return as_text(call(), begin)
+
+        return await self._in_time(self.run(work))
 
     async def state(self) -> str:
         """Where the session stands, as JSON text."""
@@ -146,7 +197,7 @@ class Session:
             if close is not None:
                 await (close() if self.calls.close_is_async else self.run(close))
         except Exception:
-            log.exception("closing %s failed", type(self._environment).__name__)
+            log.exception("closing %s failed", type(self._environment).__name__, extra=self.log_fields)
         finally:
             self._thread.stop()
 
@@ -160,35 +211,50 @@ class Sessions:
         step_timeout_s: The most seconds that a reset or a step may take; None for ever.
 
     Attributes:
-        active: The sessions that there are.
-        abandoned_threads: The threads that are in a step which took too long, and nobody waits for.
+        active: How many there are.
+        abandoned_threads: Threads whose environment does not return.
+        failures_in_a_row: How many environments could not be made since the last that could.
+        worker: The number of this process among those that serve the same address.
+        drain: Sees connections off when the server stops.
+        tally: What is counted.
+        made_at: When the server was made, on the monotonic clock.
     """
 
     def __init__(self, factory: Factory, capacity: int, step_timeout_s: float | None = None) -> None:
         self.factory = factory
         self.capacity = capacity
         self.step_timeout_s = step_timeout_s
-        self.active = 0
-        self.abandoned_threads = 0
+        self.active = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
+        self.drain = Drain()
+        self.tally = Tally()
+        self.made_at = time.monotonic()
+        self._open: set[Session] = set()
         self._loop: asyncio.AbstractEventLoop
 
-    async def open(self) -> Session:
-        """A new session.
+    async def open(self, client: str) -> Session:
+        """A new session for the client at that address.
 
         Raises:
-            CapacityReachedError: There is no room for one.
+            CapacityReachedError: There is no room for one, or the server stops.
             FactoryFailedError: The environment could not be made.
         """
+        if self.drain.is_under_way:
+            raise CapacityReachedError(self.active, self.capacity, is_stopping=True)
         if self.active >= self.capacity:
             raise CapacityReachedError(self.active, self.capacity)
         self.active += 1
         self._loop = asyncio.get_running_loop()
         try:
-            session = Session(self.factory, self.step_timeout_s)
+            session = Session(self.factory, self.tally, client, self.step_timeout_s)
             await session.open()
-        except BaseException:
+        except BaseException as error:
             self.active -= 1
+            self.failures_in_a_row += isinstance(error, FactoryFailedError)
             raise
+        self.failures_in_a_row = 0
+        self.tally.opened += 1
+        self._open.add(session)
+        log.info("session %s opened for %s", session.id, client, extra=session.log_fields)
         if self.capacity > 1 and concurrency_of(type(session.environment)) is False:
             log.warning("%s allows one session at a time", type(session.environment).__name__)
             self.capacity = 1
@@ -201,7 +267,23 @@ class Sessions:
         try:
             await session.close()
         finally:
-            self.active -= 1
+            self._let_go(session)
+
+    def _let_go(self, session: Session) -> None:
+        self.active -= 1
+        self._open.discard(session)
+        steps, resets = session.steps_and_resets()
+        self.tally.steps += steps
+        self.tally.resets += resets
+        log.info("session %s closed for %s", session.id, session.client, extra=session.log_fields)
+
+    def steps_and_resets(self) -> tuple[int, int]:
+        """How many there have been in all sessions. Call it on the event loop, as `open` and `close`."""
+        counts = [session.steps_and_resets() for session in self._open]
+        return (
+            self.tally.steps + sum(steps for steps, _ in counts),
+            self.tally.resets + sum(resets for _, resets in counts),
+        )
 
     def abandon(self, session: Session) -> None:
         """Ends a session whose thread is in a step that takes too long. Its place is free at once.
@@ -209,7 +291,7 @@ class Sessions:
         Called on the event loop. `settle` is to be called on that thread, should it return one day.
         """
         session.is_abandoned = True
-        self.active -= 1
+        self._let_go(session)
         self.abandoned_threads += 1
 
     def settle(self, session: Session) -> None:

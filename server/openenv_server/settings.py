@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.wire.bearer import is_key
 from openenv_server.security.origins import ANY, parse_origin
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+_in_either_case = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
 class Settings(BaseSettings):
@@ -32,6 +36,9 @@ class Settings(BaseSettings):
             actions of a thousand slots, even where they are images.
         max_slots_per_socket: The most sessions on a socket of version 2 of the protocol.
         max_sockets_per_address: The most sockets from an address, in each of the server's processes.
+        drain_timeout: Seconds in which the process ends after SIGTERM, even from inside an environment.
+        log_format: Lines of text, or one JSON object a line.
+        log_level: The least that is logged.
     """
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)
@@ -47,6 +54,9 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=2**26, ge=1)
     max_slots_per_socket: int = Field(default=4096, ge=1)
     max_sockets_per_address: int = Field(default=4096, ge=1)
+    drain_timeout: float = Field(default=10.0, gt=0)
+    log_format: Annotated[LogFormat, _in_either_case] = "text"
+    log_level: Annotated[LogLevel, _in_either_case] = "warning"
 
     @field_validator("openenv_api_key")
     @classmethod

@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -19,10 +21,14 @@ from fastapi import FastAPI
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.patience import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
-from openenv_server.serving import STOP_TIMEOUT_S, base_url_of, bind, run, serve
+from openenv_server.logs import configure_logs
+from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind
+from openenv_server.settings import Settings
 
 log = logging.getLogger("openenv_server")
 _READY = ""
+# The time that the processes have to end beyond the drain timeout, in seconds.
+_GRACE_S = 1.0
 
 
 def serve_app(
@@ -31,10 +37,11 @@ def serve_app(
     workers: int,
     host: str,
     port: int,
+    settings: Settings,
     on_started: Callable[[str], None],
     on_stopped: Callable[[], None],
 ) -> None:
-    """Serves until a signal ends it, from this process or from several others.
+    """Serves from this process, or from several others, until a signal ends it; see `Server` for how.
 
     Each of the others has environments and a capacity of its own; the kernel gives each new connection to one
     of them. A process that ends by itself is replaced; its sessions are lost.
@@ -44,18 +51,30 @@ def serve_app(
         workers: The number of processes; 1 is this one.
         host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
+        settings: How it logs, and how long it drains.
         on_started: Called with the base URL once all processes listen.
-        on_stopped: Called when it begins to stop.
+        on_stopped: Called when it begins to stop; perhaps again at the end.
 
     Raises:
         ConfigurationError: The application could not be made.
+        KeyboardInterrupt: Ctrl-C ended it.
+        SystemExit: A second signal did.
     """
+    configure_logs(settings.log_format, settings.log_level)
     if workers == 1:
-        serve(make_app(), host=host, port=port, on_started=on_started, on_stopped=on_stopped)
+        app = make_app()
+        listening = bind(host, port)
+        base_url = base_url_of(host, listening)
+        Server(
+            app,
+            drain_timeout_s=settings.drain_timeout,
+            on_started=lambda: on_started(base_url),
+            on_stopped=on_stopped,
+        ).run_until_stopped(listening)
         return
     listening = bind(host, port)
-    crew = [_Worker(make_app, listening, number, workers) for number in range(workers)]
-    stop = _stop_signal()
+    stop = _stop_signals()
+    crew = [_Worker(make_app, listening, number, workers, settings) for number in range(workers)]
     try:
         for worker in crew:
             worker.wait_until_ready()
@@ -63,6 +82,7 @@ def serve_app(
         while True:
             ended = wait([stop, *(worker.sentinel for worker in crew)])
             if stop in ended:
+                first = stop.recv(1)[0]
                 break
             for worker in crew:
                 if worker.sentinel in ended:
@@ -70,20 +90,26 @@ def serve_app(
                     worker.start()
     finally:
         on_stopped()
-        for worker in crew:
-            worker.terminate()
-        for worker in crew:
-            worker.join()
+        second = _see_off(crew, stop, settings.drain_timeout + _GRACE_S)
         listening.close()
+    if second is not None:
+        sys.exit(128 + second)
+    if first == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 class _Worker:
     """One of the processes."""
 
     def __init__(
-        self, make_app: Callable[[], FastAPI], listening: socket.socket, number: int, count: int
+        self,
+        make_app: Callable[[], FastAPI],
+        listening: socket.socket,
+        number: int,
+        count: int,
+        settings: Settings,
     ) -> None:
-        self._arguments = (make_app, listening, number, count)
+        self._arguments = (make_app, listening, number, count, settings)
         self._number = number
         self.start()
 
@@ -114,53 +140,87 @@ class _Worker:
         self._process.join()
         return self._number, self._process.exitcode
 
-    def terminate(self) -> None:
-        """Asks it to stop."""
-        self._process.terminate()
+    def ask_to_stop(self) -> None:
+        """Has it drain.
 
-    def join(self) -> None:
-        """Waits until it has stopped; makes it, where it does not in time."""
-        self._process.join(STOP_TIMEOUT_S + 1)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        No signal, as it may have had the parent's own already: some send theirs to all processes of a group.
+        """
+        self._ours.close()
+
+    def kill(self) -> None:
+        """Ends it, where it has not ended."""
+        self._process.kill()
+        self._process.join()
+
+
+def _see_off(crew: Sequence[_Worker], stop: socket.socket, timeout_s: float) -> int | None:
+    """Waits until all have drained; ends those that do not in time, or at once when a second signal comes.
+
+    Returns:
+        The second signal, if one came.
+    """
+    second = None
+    deadline = time.monotonic() + timeout_s
+    for worker in crew:
+        worker.ask_to_stop()
+    left = {worker.sentinel for worker in crew}
+    while left and second is None and (remaining := deadline - time.monotonic()) > 0:
+        ended = wait([stop, *left], remaining)
+        if stop in ended:
+            second = stop.recv(1)[0]
+        left.difference_update(ended)
+    for worker in crew:
+        worker.kill()
+    return second
 
 
 def _work(
-    make_app: Callable[[], FastAPI], listening: socket.socket, number: int, count: int, parent: Connection
+    make_app: Callable[[], FastAPI],
+    listening: socket.socket,
+    number: int,
+    count: int,
+    settings: Settings,
+    parent: Connection,
 ) -> None:
     """What runs in each process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent tells when to stop
+    configure_logs(settings.log_format, settings.log_level)
+    servers: list[Server] = []
+    threading.Thread(target=_end_with, args=(parent, servers), daemon=True).start()
     try:
         app = make_app()
     except OpenEnvError as error:
         parent.send(str(error))
         return
     share_cores(count)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    run(
+    server = Server(
         app,
-        listening,
-        headers=[(WORKER_HEADER, f"{number}/{count}")],
+        drain_timeout_s=settings.drain_timeout,
         on_started=lambda: parent.send(_READY),
         on_stopped=lambda: None,
+        worker=number,
+        headers=[(WORKER_HEADER, f"{number}/{count}")],
     )
+    servers.append(server)
+    server.run_until_stopped(listening)
 
 
-def _end_with(parent: Connection) -> None:
-    """Stops this process when the parent has gone, however it went."""
+def _end_with(parent: Connection, servers: Sequence[Server]) -> None:
+    """Stops this process when the parent says so, or has gone, however it went."""
     with contextlib.suppress(EOFError, OSError):
         parent.recv()
-    os.kill(os.getpid(), signal.SIGTERM)
+    if not servers:
+        os._exit(0)  # nothing is served yet
+    servers[0].stop()
 
 
-def _stop_signal() -> socket.socket:
-    """A socket that is readable once a signal asks to stop."""
+def _stop_signals() -> socket.socket:
+    """A socket from which each signal that asks to stop can be read, as a byte."""
     ours, theirs = socket.socketpair()
 
     def tell(number: int, frame: FrameType | None) -> None:
-        theirs.send(b"x")
+        theirs.send(bytes([number]))
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, tell)
     return ours

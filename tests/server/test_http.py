@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -32,7 +33,11 @@ def ask(url: str, body: Any = None, *, raw: bytes | None = None) -> tuple[int, A
 
 
 def test_health_metadata_and_schema(url: str) -> None:
-    assert ask(f"{url}/health") == (200, {"status": "healthy", "active_sessions": 0, "max_sessions": 64})
+    status, health = ask(f"{url}/health")
+    assert (status, health["status"], health["reasons"]) == (200, "healthy", [])
+    assert (health["active_sessions"], health["max_sessions"], health["abandoned_threads"]) == (0, 64, 0)
+    assert health["version"] == version("openenv-gym")
+    assert health["uptime_s"] > 0
     metadata = ask(f"{url}/metadata")[1]
     assert metadata["name"] == "the counter"
     assert metadata["description"].startswith("Adds up.")
@@ -135,7 +140,7 @@ def test_the_landing_page_and_the_documentation(url: str) -> None:
         with urllib.request.urlopen(f"{url}{path}", timeout=10) as response:
             assert response.status == 200
     paths = ask(f"{url}/openapi.json")[1]["paths"]
-    assert {"/reset", "/step", "/state", "/health", "/metadata", "/schema", "/mcp"} == set(paths)
+    assert {"/reset", "/step", "/state", "/health", "/metrics", "/metadata", "/schema", "/mcp"} == set(paths)
 
 
 def test_a_name_cannot_smuggle_html_into_the_page() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +25,18 @@ def without_v2(app: FastAPI) -> Any:
         await app(scope, receive, send)
 
     return deaf
+
+
+def status_of(url: str, body: Any = None) -> tuple[int, Any]:
+    """The status and the JSON of an answer; with a body it is a POST."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=5
+        ) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
 
 
 @contextmanager

@@ -16,13 +16,19 @@ from openenv_gym.wire.codes import ErrorCode
 from openenv_server.incidents import report
 from openenv_server.lanes.contracts import Contract
 from openenv_server.lanes.history import Done
+from openenv_server.metrics import Durations, Tally
 
 # Up to so many numbers are faster to send and to read one by one than as an array.
 _FEW = 8
 
 
 def result_frames(
-    contract: Contract, request_id: int, done: Sequence[Done], arrived: float
+    contract: Contract,
+    request_id: int,
+    done: Sequence[Done],
+    arrived: float,
+    tally: Tally,
+    durations: Durations,
 ) -> Iterator[list[Payload]]:
     """The answer to a reset or a step, as the parts of one frame.
 
@@ -33,29 +39,39 @@ def result_frames(
         request_id: The request.
         done: What came of it in each slot.
         arrived: When the request came, by ``time.perf_counter()``.
+        tally: Where errors are counted.
+        durations: Where the seconds inside the environments are added.
     """
     try:
-        yield _frame(contract, request_id, done, arrived)
+        yield _frame(contract, request_id, done, arrived, tally, durations)
     except (SpaceError, TypeError, ValueError, OverflowError) as error:
         if len(done) > 1:
             for one in done:
-                yield from result_frames(contract, request_id, [one], arrived)
+                yield from result_frames(contract, request_id, [one], arrived, tally, durations)
             return
         number = done[0][0]
         details = {"error_id": report(error, f"what slot {number} gave cannot be sent")}
         message = f"{type(error).__name__}: {error}"
         failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, message, details)
-        yield _frame(contract, request_id, [failure], arrived)
+        yield _frame(contract, request_id, [failure], arrived, tally, durations)
 
 
-def _frame(contract: Contract, request_id: int, done: Sequence[Done], arrived: float) -> list[Payload]:
+def _frame(
+    contract: Contract,
+    request_id: int,
+    done: Sequence[Done],
+    arrived: float,
+    tally: Tally,
+    durations: Durations,
+) -> list[Payload]:
     errors = [one for one in done if type(one) is v2.SlotError]
     outcomes = [one for one in done if type(one) is not v2.SlotError] if errors else done
     if not outcomes:
+        _count(errors, tally)
         return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))
     slots, observations, rewards, terminated, truncated, infos, finals, seconds = zip(*outcomes, strict=True)
     attachments = Attachments()
-    return v2.encode(
+    frame = v2.encode(
         v2.Result(
             id=request_id,
             slots=list(slots),
@@ -73,6 +89,14 @@ def _frame(contract: Contract, request_id: int, done: Sequence[Done], arrived: f
         ),
         attachments,
     )
+    durations.add_all(seconds)
+    _count(errors, tally)
+    return frame
+
+
+def _count(errors: Sequence[v2.SlotError], tally: Tally) -> None:
+    for error in errors:
+        tally.count_error(error.code)
 
 
 def _final(

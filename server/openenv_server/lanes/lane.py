@@ -16,9 +16,10 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.transport.frames import Payload
+from openenv_gym.transport.frames import CloseCode, Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
+from openenv_server.draining import REASON
 from openenv_server.incidents import own_failure, report
 from openenv_server.lanes.answers import result_frames
 from openenv_server.lanes.contracts import Refusal
@@ -28,6 +29,7 @@ from openenv_server.lanes.pending import Pending, Round, Sent, Work
 from openenv_server.lanes.ports import ClientLeftError, NotBinaryError, Port
 from openenv_server.lanes.registry import Lanes
 from openenv_server.lanes.slot import Slot
+from openenv_server.metrics import Durations
 from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session
 
 # More in one message would keep the event loop from the other clients: a slot that is refused costs it 10 µs.
@@ -51,15 +53,18 @@ class Lane:
         port: The socket.
         lanes: The server's lanes.
         loop: The server's event loop, on which sessions are opened and closed.
+        client: The client's address.
     """
 
-    def __init__(self, port: Port, lanes: Lanes, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, port: Port, lanes: Lanes, loop: asyncio.AbstractEventLoop, client: str) -> None:
         self._port = port
         self._lanes = lanes
         self._sessions = lanes.sessions
         self._contract = lanes.contract
         self._loop = loop
-        self._max_slots = lanes.max_slots
+        self._client = client
+        self._tally = lanes.sessions.tally
+        self._is_leaving = False
         self._slots: dict[int, Slot] = {}
         self._history = History()
         self._round: Round | None = None
@@ -78,6 +83,10 @@ class Lane:
             v2.Render: self._render,
             v2.Close: self._close,
         }
+        self._durations: dict[Work, Durations] = {
+            Slot.reset: self._tally.reset_s,
+            Slot.step: self._tally.step_s,
+        }
 
     def start(self) -> None:
         """Begins to serve."""
@@ -88,8 +97,10 @@ class Lane:
         self._returned.put((port, request))
         self._port.close()  # the client has given it up, even if nothing has told this side yet
 
-    def stop_waiting(self) -> None:
-        """Ends the grace period; any thread may call it."""
+    def leave(self) -> None:
+        """Ends once what is under way is answered. Called on the event loop."""
+        self._is_leaving = True
+        self._port.shut()
         self._returned.put(None)
 
     def _serve(self) -> None:
@@ -102,12 +113,15 @@ class Lane:
         self._lanes.remove(self._token)
         with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
             self._end(list(self._slots.values()))
-        self._port.hang_up()
+        if self._is_leaving:
+            self._port.hang_up(CloseCode.GOING_AWAY, REASON)
+        else:
+            self._port.hang_up(CloseCode.NORMAL, "")
 
     def _serve_port(self) -> bool:
         """Answers what comes from one socket; returns whether the client may come back on another."""
         try:
-            while True:
+            while not self._is_leaving:
                 try:
                     self._answer_next()
                 except TimeoutError:
@@ -121,7 +135,7 @@ class Lane:
             log.debug("a client left: %s", error)
         except OSError as error:
             log.debug("a socket broke: %s", error)
-            return self._may_return
+            return self._may_return and not self._is_leaving
         except _HandedOverError:
             raise
         except Exception as error:
@@ -194,13 +208,15 @@ class Lane:
     ) -> None:
         """Has the slow slots work on their own threads, and the fast ones here meanwhile."""
         self._may_return = True
-        answer = partial(self._send_result, request_id, self._arrived)
+        arrived, queue_s = self._arrived, self._tally.queue_s
+        answer = partial(self._send_result, request_id, arrived, self._durations[work])
         slots = [self._slots.get(number) for number in numbers]
         fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
         if len(fast) == len(numbers) and Refusal not in set(map(type, arguments)):
             self._is_idle = True
             current = self._round = Round(fast, arguments, work, answer)
             self._history.keep(request_id, numbers, current)
+            queue_s.add(perf_counter() - arrived, len(fast))
             if not current.run():
                 self._leave(current)
             return
@@ -223,22 +239,29 @@ class Lane:
         self._history.keep(request_id, numbers, pending)
         for slot, argument in elsewhere:
             self._overdue.begin(slot, pending)
-            slot.session.submit(partial(self._work_elsewhere, slot, work, argument, pending))
+            slot.session.submit(partial(self._work_elsewhere, slot, work, argument, pending, arrived))
         pending.add(done)
         current = self._round = Round(
             [slot for slot, _ in here], [argument for _, argument in here], work, pending.add
         )
+        if here:
+            queue_s.add(perf_counter() - arrived, len(here))
         if not current.run():
             self._leave(current)
 
-    def _work_elsewhere(self, slot: Slot, work: Work, argument: Any, pending: Pending) -> None:
+    def _work_elsewhere(
+        self, slot: Slot, work: Work, argument: Any, pending: Pending, arrived: float
+    ) -> None:
         """What a slow slot does on its session's thread."""
+        self._tally.queue_s.add(perf_counter() - arrived)
         done = work(slot, argument)
         if self._overdue.end(slot):
             pending.add([done])
 
-    def _send_result(self, request_id: int, arrived: float, done: Sequence[Done]) -> None:
-        for frame in result_frames(self._contract, request_id, done, arrived):
+    def _send_result(
+        self, request_id: int, arrived: float, durations: Durations, done: Sequence[Done]
+    ) -> None:
+        for frame in result_frames(self._contract, request_id, done, arrived, self._tally, durations):
             self._send(frame)
 
     # --- what takes too long --------------------------------------------------------------------------
@@ -259,7 +282,10 @@ class Lane:
         """Lets go of a slot whose thread does not return; the error that its client gets."""
         limit_s = self._overdue.limit_s
         log.error(
-            "slot %d took more than %g s: its session ends, its thread is abandoned", slot.number, limit_s
+            "slot %d took more than %g s: its session ends, its thread is abandoned",
+            slot.number,
+            limit_s,
+            extra={"slot": slot.number, **slot.session.log_fields},
         )
         self._slots.pop(slot.number, None)
         self._sessions.abandon(slot.session)
@@ -276,7 +302,9 @@ class Lane:
         for slot, argument in list(zip(old.slots, old.arguments, strict=True))[len(done) :]:
             slot.is_fast = False
             self._overdue.begin(slot, pending)
-            slot.session.submit(partial(self._work_elsewhere, slot, old.work, argument, pending))
+            slot.session.submit(
+                partial(self._work_elsewhere, slot, old.work, argument, pending, perf_counter())
+            )
         pending.add(done)
         self._serve()
 
@@ -301,10 +329,10 @@ class Lane:
                 errors.append(self._slots[number].refused(f"Slot {number} is open already"))
             else:
                 new.append(number)
-        room = self._max_slots - len(self._slots)
-        errors.extend(_no_room(number, self._max_slots) for number in new[room:])
+        room = self._lanes.max_slots - len(self._slots)
+        errors.extend(_no_room(number, self._lanes.max_slots) for number in new[room:])
         del new[room:]
-        opened = self._wait_for_all([self._sessions.open() for _ in new])
+        opened = self._wait_for_all([self._sessions.open(self._client) for _ in new])
         for number, session in zip(new, opened, strict=True):
             if isinstance(session, Session):
                 driver = self._contract.driver(session, self._loop)
@@ -315,6 +343,7 @@ class Lane:
                 errors.append(_not_opened(number, session))
         failed = {error.slot for error in errors}
         made = [number for number in request.slots if number not in failed]
+        self._count(errors)
         grace_s = self._lanes.resume_grace_s
         answer = v2.Opened(id=request.id, slots=made, errors=errors, token=self._token, grace_s=grace_s)
         frame = v2.encode(answer)
@@ -362,6 +391,7 @@ class Lane:
             else:
                 numbers.append(slot.number)
                 values.append(value)
+        self._count(errors)
         self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
 
     def _close(self, request: v2.Close) -> None:
@@ -382,7 +412,12 @@ class Lane:
 
         return asyncio.run_coroutine_threadsafe(gather(), self._loop).result()
 
+    def _count(self, errors: Sequence[v2.SlotError]) -> None:
+        for error in errors:
+            self._tally.count_error(error.code)
+
     def _fail(self, request_id: int | None, code: ErrorCode, message: str, **details: str) -> None:
+        self._tally.count_error(code)
         self._send(v2.encode(v2.Failed(code=code, message=message, details=details, id=request_id)))
 
     def _send(self, parts: list[Payload]) -> None:

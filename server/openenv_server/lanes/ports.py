@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
@@ -19,6 +20,7 @@ from openenv_gym.transport.frames import (
     Payload,
     PeerClosedError,
 )
+from openenv_server.draining import Inbox
 
 # How often a silent client is asked whether it is still there, in seconds; it has as long to answer.
 PING_INTERVAL_S = 20.0
@@ -47,8 +49,11 @@ class Port(Protocol):
     def send(self, *parts: Payload) -> None:
         """Sends a binary message; any thread may. Raises `OSError` where the socket is broken."""
 
-    def hang_up(self) -> None:
+    def hang_up(self, code: CloseCode, reason: str) -> None:
         """Tells the client that this is the end, and lets the socket go."""
+
+    def shut(self) -> None:
+        """Ends `receive`, also one that waits, and leaves the way out open. Called on the event loop."""
 
     def close(self) -> None:
         """Lets the socket go; a `receive` under way ends with an error. Safe to call again, by any thread."""
@@ -94,9 +99,13 @@ class SocketPort:
             raise NotBinaryError("a text frame came on a socket of version 2")
         return payload
 
-    def hang_up(self) -> None:
-        self._frames.say_goodbye()
+    def hang_up(self, code: CloseCode, reason: str) -> None:
+        self._frames.say_goodbye(code, reason)
         self.close()
+
+    def shut(self) -> None:
+        with contextlib.suppress(OSError):  # the client has gone already
+            self._frames.raw.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         self._frames.close()
@@ -129,20 +138,20 @@ class AsgiPort:
 
     def __init__(
         self,
-        socket: WebSocket,
+        websocket: WebSocket,
         loop: asyncio.AbstractEventLoop,
         ended: asyncio.Event,
         timeout_s: float | None,
         most_bytes: int,
     ) -> None:
-        self._socket = socket
+        self._socket = websocket
+        self._inbox = Inbox(websocket, timeout_s)
         self._loop = loop
         self._ended = ended
-        self._timeout_s = timeout_s
         self._most_bytes = most_bytes
 
     def receive(self, *, is_expected: bool) -> Payload:
-        message = self._wait_for(self._receive())
+        message = self._wait_for(self._inbox.next())
         if message["type"] == "websocket.disconnect":
             raise _left(PeerClosedError(message.get("code") or CloseCode.NO_CODE, ""))
         payload: bytes | None = message.get("bytes")
@@ -160,37 +169,32 @@ class AsgiPort:
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionResetError("the client left") from error
 
-    def hang_up(self) -> None:
+    def hang_up(self, code: CloseCode, reason: str) -> None:
         # The client or the event loop may have gone before, and then there is nobody to tell.
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, CancelledError):
-            self._wait_for(self._socket.close())
+            self._wait_for(self._socket.close(code, reason))
         self.close()
 
-    def close(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more
-            self._loop.call_soon_threadsafe(self._ended.set)
+    def shut(self) -> None:
+        self._inbox.shut()
 
-    async def _receive(self) -> Any:
-        """The next message, or the end, whether it is the client's or this side's."""
-        receiving = asyncio.ensure_future(self._socket.receive())
-        ending = asyncio.ensure_future(self._ended.wait())
-        done, _ = await asyncio.wait(
-            {receiving, ending}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        ending.cancel()
-        if receiving in done:
-            return receiving.result()
-        receiving.cancel()
-        if ending in done:
-            raise ConnectionResetError("the socket was let go")
-        raise TimeoutError("the client was silent for too long")
+    def close(self) -> None:
+        def let_go() -> None:
+            self._inbox.shut()
+            self._ended.set()
+
+        with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits any more
+            self._loop.call_soon_threadsafe(let_go)
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 def _left(error: PeerClosedError) -> ConnectionError:
-    """What a socket's end means: a goodbye is for good; after anything else, the client may come back."""
-    if error.code in (CloseCode.NORMAL, CloseCode.NO_CODE):
+    """What a socket's end means: a goodbye is for good; after anything else, the client may come back.
+
+    "Service restart" is what uvicorn says of itself when it stops.
+    """
+    if error.code in (CloseCode.NORMAL, CloseCode.NO_CODE, CloseCode.SERVICE_RESTART):
         return ClientLeftError(str(error))
     return error

@@ -58,11 +58,10 @@ class Lanes:
             return True
 
     def close(self) -> None:
-        """Keeps no sessions of broken sockets any more, as the server stops."""
-        self.resume_grace_s = 0.0
+        """Has all lanes end once what is under way is answered. Called on the event loop."""
         with self._lock:
             for lane in self._lanes.values():
-                lane.stop_waiting()
+                lane.leave()
 
     def watch(self) -> None:
         """Looks after resets and steps that take too long, from the event loop that runs now."""

@@ -56,6 +56,8 @@ class Slot:
         self._resets_in_the_next_step = autoreset == "next_step"
         self._max_steps = max_episode_steps
         self._steps = -1  # no episode yet
+        self._steps_before = self._resets = 0
+        session.steps_and_resets = self._count
         self._has_ended = False
         self._in_a_row = 0
 
@@ -72,9 +74,11 @@ class Slot:
         except UnknownKeywordsError as error:
             return self.refused(str(error))
         except BaseException as error:
-            self._steps = -1
+            self._begin_at(-1)
             return self.failed(error)
-        self._steps, self._has_ended = 0, False
+        self._begin_at(0)
+        self._has_ended = False
+        self._resets += 1
         return self.number, observation, 0.0, False, False, info, None, perf_counter() - begin
 
     def step(self, action: Any) -> Outcome | SlotError:
@@ -111,6 +115,15 @@ class Slot:
         _, observation, _, _, _, info, _, reset_took = first
         return self.number, observation, reward, terminated, truncated, info, final, took + reset_took
 
+    def _begin_at(self, steps: int) -> None:
+        """Counts an episode's steps from there on; those of the last one stay counted."""
+        before, self._steps = self._steps, steps
+        self._steps_before += max(before, 0)
+
+    def _count(self) -> tuple[int, int]:
+        """The steps taken and the episodes started, over all episodes."""
+        return self._steps_before + max(self._steps, 0), self._resets
+
     def render(self) -> Any:
         """A picture, drawn on the session's thread.
 
@@ -125,6 +138,7 @@ class Slot:
 
     def failed(self, error: BaseException) -> SlotError:
         """The error for what the environment raised; also for what would end the thread (SystemExit)."""
-        error_id = report(error, f"the environment raised in slot {self.number}")
+        fields = {"slot": self.number, **self.session.log_fields}
+        error_id = report(error, f"the environment raised in slot {self.number}", **fields)
         message = f"{type(error).__name__}: {error}"
         return SlotError(self.number, ErrorCode.EXECUTION_ERROR, message, {"error_id": error_id})

@@ -51,19 +51,23 @@ def json_of(value: Any, status: int = 200) -> Response:
     return json_text(json.dumps(json.loads(json.dumps(value), parse_constant=str)), status)
 
 
-def failure(error: Exception) -> Response:
-    """The response to a request that an environment did not do."""
+def coded_failure(error: Exception) -> tuple[Response, ErrorCode]:
+    """The response to a request that an environment did not do, and its code."""
+    details: dict[str, Any] = {}
     match error:
         case CapacityReachedError():
-            return _error(503, ErrorCode.CAPACITY_REACHED, str(error))
+            status, code, message = 503, ErrorCode.CAPACITY_REACHED, str(error)
         case FactoryFailedError():
-            return _error(500, ErrorCode.FACTORY_ERROR, str(error), error_id=error.error_id)
+            status, code, message = 500, ErrorCode.FACTORY_ERROR, str(error)
+            details["error_id"] = error.error_id
         case StepTimeoutError():
-            return _error(504, ErrorCode.TIMEOUT, str(error))
+            status, code, message = 504, ErrorCode.TIMEOUT, str(error)
         case UnknownKeywordsError():
-            return _error(422, ErrorCode.VALIDATION_ERROR, str(error))
-    error_id = report(error, "the environment raised")
-    return _error(500, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}", error_id=error_id)
+            status, code, message = 422, ErrorCode.VALIDATION_ERROR, str(error)
+        case _:
+            status, code, message = 500, ErrorCode.EXECUTION_ERROR, f"{type(error).__name__}: {error}"
+            details["error_id"] = report(error, "the environment raised")
+    return _error(status, code, message, **details), code
 
 
 def _error(status: int, code: ErrorCode, message: str, **details: Any) -> Response:

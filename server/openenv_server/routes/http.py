@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from starlette.requests import HTTPConnection
 
 from openenv_gym.types import EnvironmentMetadata
 from openenv_server.calls import metadata_of
-from openenv_server.routes.answers import CodedRoute, failure, json_of, json_text
+from openenv_server.health import Health, Pulse, health_of
+from openenv_server.metrics import CONTENT_TYPE, exposition, registry_of
+from openenv_server.routes.answers import CodedRoute, coded_failure, json_of, json_text
 from openenv_server.sessions import Session, Sessions, StepTimeoutError
 
 
@@ -20,14 +23,6 @@ class ResetRequest(BaseModel):
 
     seed: int | None = Field(default=None, description="Makes the episode repeatable")
     episode_id: str | None = Field(default=None, description="A name for the episode")
-
-
-class Health(BaseModel):
-    """The answer of ``GET /health``."""
-
-    status: str = "healthy"
-    active_sessions: int = Field(description="Sessions under way")
-    max_sessions: int = Field(description="How many there may be")
 
 
 class Schemas(BaseModel):
@@ -60,11 +55,39 @@ def http_routes(
         request_id=(str | None, Field(default=None, description="Goes along, for the caller's own use")),
     )
     known_metadata: list[EnvironmentMetadata] = []
+    pulse, registry = Pulse(), registry_of(sessions)
+
+    @asynccontextmanager
+    async def one_session(request: Request) -> AsyncIterator[Session]:
+        """A session for one request."""
+        session = await sessions.open(address_of(request))
+        try:
+            yield session
+        except StepTimeoutError:
+            sessions.abandon(session)
+            session.submit(lambda: sessions.settle(session))
+            raise
+        finally:
+            await sessions.close(session)
+
+    def failure(error: Exception) -> Response:
+        """The response to a request that an environment did not do."""
+        response, code = coded_failure(error)
+        sessions.tally.count_error(code)
+        return response
 
     @router.get("/health", tags=["server"])
-    async def health() -> Health:
-        """Whether the server is up, and how many sessions it has."""
-        return Health(active_sessions=sessions.active, max_sessions=sessions.capacity)
+    async def health(response: Response) -> Health:
+        """Whether the server is well, and how many sessions it has; 503 where it is unhealthy."""
+        found = health_of(sessions, pulse)
+        if found.status == "unhealthy":
+            response.status_code = 503
+        return found
+
+    @router.get("/metrics", tags=["server"])
+    async def metrics() -> Response:
+        """The figures of this process, for Prometheus."""
+        return Response(exposition(registry), media_type=CONTENT_TYPE)
 
     @router.get("/schema", tags=["environment"])
     async def schema() -> Schemas:
@@ -72,11 +95,11 @@ def http_routes(
         return schemas
 
     @router.get("/metadata", tags=["environment"], response_model=EnvironmentMetadata)
-    async def metadata() -> Any:
+    async def metadata(http: Request) -> Any:
         """What the environment says of itself."""
         if not known_metadata:
             try:
-                async with one_session(sessions) as session:
+                async with one_session(http) as session:
                     said = await session.run(lambda: metadata_of(session.environment, env_name))
             except Exception as error:
                 return failure(error)
@@ -84,30 +107,30 @@ def http_routes(
         return known_metadata[0]
 
     @router.get("/state", tags=["episode"])
-    async def state() -> Response:
+    async def state(http: Request) -> Response:
         """The state of an environment that was only just made."""
         try:
-            async with one_session(sessions) as session:
+            async with one_session(http) as session:
                 return json_text(await session.state())
         except Exception as error:
             return failure(error)
 
     @router.post("/reset", tags=["episode"])
-    async def reset(request: Annotated[ResetRequest | None, Body()] = None) -> Response:
+    async def reset(http: Request, request: Annotated[ResetRequest | None, Body()] = None) -> Response:
         """The first observation of an episode. For more than one step, use the WebSocket."""
         data = request.model_dump(exclude_none=True) if request else {}
         try:
-            async with one_session(sessions) as session:
+            async with one_session(http) as session:
                 return json_text(await session.reset(data))
         except Exception as error:
             return failure(error)
 
     @router.post("/step", tags=["episode"])
-    async def step(request: Annotated[step_request, Body()]) -> Response:
+    async def step(http: Request, request: Annotated[step_request, Body()]) -> Response:
         """One step in an environment that was only just made. For an episode, use the WebSocket."""
         extras = {"timeout_s": request.timeout_s, **(request.model_extra or {})}
         try:
-            async with one_session(sessions) as session:
+            async with one_session(http) as session:
                 return json_text(await session.step(request.action, extras))
         except Exception as error:
             return failure(error)
@@ -125,15 +148,6 @@ def http_routes(
     return router
 
 
-@asynccontextmanager
-async def one_session(sessions: Sessions) -> AsyncIterator[Session]:
-    """A session for one request."""
-    session = await sessions.open()
-    try:
-        yield session
-    except StepTimeoutError:
-        sessions.abandon(session)
-        session.submit(lambda: sessions.settle(session))
-        raise
-    finally:
-        await sessions.close(session)
+def address_of(connection: HTTPConnection) -> str:
+    """The client's address, for the log."""
+    return f"{connection.client.host}:{connection.client.port}" if connection.client else "unknown"

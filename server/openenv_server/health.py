@@ -1,0 +1,102 @@
+"""How a server says that it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from importlib.metadata import version
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from openenv_server.sessions import Sessions
+
+# So many environments in a row that could not be made: the next ones cannot either.
+FAILURES_IN_A_ROW = 3
+# A pause of the event loop that nothing on it should make, and how long one is remembered; both in seconds.
+PAUSE_S = 2.0
+REMEMBERED_S = 10.0
+
+_BEAT_S = 0.5
+_VERSION = version("openenv-gym")
+
+
+class Health(BaseModel):
+    """The answer of ``GET /health``."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    reasons: list[str] = Field(description="Why it is not healthy")
+    active_sessions: int = Field(description="Sessions under way")
+    max_sessions: int = Field(description="How many there may be")
+    abandoned_threads: int = Field(description="Threads whose environment does not return")
+    uptime_s: float = Field(description="Seconds since the server was made")
+    version: str = Field(description="The version of openenv-gym")
+
+
+class Pulse:
+    """Notices when the event loop stands still. It begins with the first question."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pauses: deque[tuple[float, float]] = deque()  # when each ended, and the seconds that it took
+        self._due = 0.0
+
+    def longest_pause_s(self) -> float:
+        """The longest pause that ended a short while ago, or that ends now. Call it on the event loop."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if loop is not self._loop:
+            self._loop, self._due = loop, now + _BEAT_S
+            loop.call_later(_BEAT_S, self._beat, loop)
+        while self._pauses and self._pauses[0][0] < now - REMEMBERED_S:
+            self._pauses.popleft()
+        return max((took for _, took in self._pauses), default=max(0.0, now - self._due))
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        if now - self._due >= PAUSE_S:
+            self._pauses.append((now, now - self._due))
+        self._due = now + _BEAT_S
+        loop.call_later(_BEAT_S, self._beat, loop)
+
+
+def health_of(sessions: Sessions, pulse: Pulse) -> Health:
+    """How a server is.
+
+    Unhealthy, which a restart may mend:
+
+    - the last three environments could not be made;
+    - the event loop stood still for two seconds or more, within the last ten: an ``async`` environment blocks
+      it, or one holds Python's lock. While it stands still there is no answer at all, so a probe needs a
+      timeout as well.
+
+    Degraded, which mends itself, or which only a closer look mends:
+
+    - all sessions are taken;
+    - a thread was given up, as its environment does not return;
+    - the server is stopping.
+
+    Healthy otherwise.
+    """
+    pause_s = pulse.longest_pause_s()
+    unhealthy, degraded = [], []
+    if sessions.failures_in_a_row >= FAILURES_IN_A_ROW:
+        unhealthy.append(f"the last {sessions.failures_in_a_row} environments could not be made")
+    if pause_s >= PAUSE_S:
+        unhealthy.append(f"the event loop stood still for {pause_s:.1f} s")
+    if sessions.active >= sessions.capacity:
+        degraded.append("all sessions are taken")
+    if sessions.abandoned_threads:
+        degraded.append(f"{sessions.abandoned_threads} threads have an environment that does not return")
+    if sessions.drain.is_under_way:
+        degraded.append("the server is stopping")
+    return Health(
+        status="unhealthy" if unhealthy else "degraded" if degraded else "healthy",
+        reasons=unhealthy + degraded,
+        active_sessions=sessions.active,
+        max_sessions=sessions.capacity,
+        abandoned_threads=sessions.abandoned_threads,
+        uptime_s=round(time.monotonic() - sessions.made_at, 3),
+        version=_VERSION,
+    )
