@@ -283,14 +283,16 @@ def _attachments_begin(size: int) -> int:
 
 def _attached(column: Any, items: memoryview) -> Any:
     """A column with its attached arrays in their places."""
-    if isinstance(column, dict):
-        return {name: _attached(part, items) for name, part in column.items()}
-    if type(column) is not arrays.Attached:
-        return column
     try:
-        return arrays.look_up(column, items)
-    except ValueError as error:
+        return _looked_up(column, items)
+    except (ValueError, RecursionError) as error:
         raise BadMessageError(f"Not a message of version 2: {error}", is_unknown_type=False) from error
+
+
+def _looked_up(column: Any, items: memoryview) -> Any:
+    if isinstance(column, dict):
+        return {name: _looked_up(part, items) for name, part in column.items()}
+    return arrays.look_up(column, items) if type(column) is arrays.Attached else column
 
 
 def _encode_other(value: Any) -> Any:

@@ -133,11 +133,13 @@ def test_steps_leave_nothing_behind(server: ProcessProvider) -> None:
     actions = np.arange(SLOTS) % 2
 
     def step(count: int) -> None:
-        for number in range(count // 2 // SLOTS):
-            envs.step((actions + number) % 2)
-        for number in range(count // 2):
-            if client.step({"action": number % 2}).done:
-                client.reset()
+        # In turns, as the server lets go of a client of version 1 that is silent for 40 s.
+        for _ in range(count // 2000):
+            for number in range(1000 // SLOTS):
+                envs.step((actions + number) % 2)
+            for number in range(1000):
+                if client.step({"action": number % 2}).done:
+                    client.reset()
 
     assert_flat(server, step, WARM_UP_STEPS, STEPS)
     envs.close()

@@ -141,6 +141,20 @@ def test_each_slot_fails_for_itself(lane: Lane) -> None:
     }
 
 
+@pytest.mark.parametrize("attached", [b"", bytes(64)], ids=["alone", "with attached arrays"])
+def test_actions_that_are_nested_too_deep_are_refused(lane: Lane, attached: bytes) -> None:
+    deep: Any = {}
+    for _ in range(700):
+        deep = {"a": deep}
+    body = b"".join(v2.encode(v2.Step(id=6, slots=[0, 1], actions=deep)))
+    padding = bytes(-len(body) % 8)
+    lane.connection.send([body + padding + attached], timeout_s=5, what="step")
+    with pytest.raises(RemoteError, match="recursion") as refused:
+        lane.receive("step")
+    assert refused.value.code == "VALIDATION_ERROR"
+    assert add(lane, 1, 1).errors == []
+
+
 def test_an_action_that_json_cannot_hold_is_refused_like_any_other(lane: Lane) -> None:
     lane.send(v2.Step(id=6, slots=[0, 1], actions=[{"amount": b"\xff"}, {"amount": 1}]), "step")
     result = lane.result("step")

@@ -198,7 +198,7 @@ class Lane:
     def _step(self, request: v2.Step) -> None:
         try:
             actions = self._contract.actions(request.actions, len(request.slots))
-        except SpaceError as error:
+        except (SpaceError, RecursionError) as error:
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, f"The actions are refused: {error}")
             return
         self._run(request.id, request.slots, Slot.step, actions, request.min_ready)
