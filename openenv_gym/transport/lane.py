@@ -181,11 +181,15 @@ class Lane:
         """Waits for the next answer, in the time for a step if none is given. Raises what `result` does."""
         if timeout_s is None:
             timeout_s = self.timeouts.step_s
+        first_loss_at: float | None = None
         while True:
             try:
                 payload = self.connection.receive(timeout_s=timeout_s, what=what)
                 break
             except SessionLostError as error:
+                first_loss_at = first_loss_at or perf_counter()
+                if perf_counter() - first_loss_at > self._grace_s:
+                    raise  # it breaks again and again before the answer is here
                 self._come_back(what, error)
         self.received_at = perf_counter()
         try:

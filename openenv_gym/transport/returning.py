@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, SessionLostError
 from openenv_gym.transport.connection import Connection
-from openenv_gym.transport.frames import CloseCode, PeerClosedError
+from openenv_gym.transport.frames import BadFrameError, CloseCode, PeerClosedError
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 
@@ -32,9 +32,11 @@ def may_be_asked_again(error: OpenEnvError) -> bool:
 
 
 def _is_refusal(error: SessionLostError) -> bool:
-    """Whether the server closed the connection because of what it was sent."""
-    closed, its_codes = error.__cause__, (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG)
-    return isinstance(closed, PeerClosedError) and closed.code in its_codes
+    """Whether one side closed the connection because of what the other sent, and would again."""
+    closed, for_what_was_sent = error.__cause__, (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG)
+    if isinstance(closed, PeerClosedError):
+        return closed.code in for_what_was_sent
+    return isinstance(closed, BadFrameError)
 
 
 def come_back(

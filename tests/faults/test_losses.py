@@ -197,6 +197,19 @@ def test_a_wait_for_ones_turn(served: Any) -> None:
         envs.close()
 
 
+def test_an_answer_that_is_too_large_is_not_asked_for_again(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openenv_gym.transport.connection.MAX_MESSAGE_SIZE", 20)
+    with running(served()) as base_url:
+        env = RemoteEnv(base_url)
+        begin = time.monotonic()
+        with pytest.raises(SessionLostError, match="more than the 20 allowed"):
+            env.reset()
+        assert time.monotonic() - begin < 2
+        env.close()
+
+
 def test_nothing_else_is_to_be_asked_for() -> None:
     with pytest.raises(ConfigurationError, match="on_session_lost"):
         RemoteEnv("http://127.0.0.1:9", on_session_lost="ignore")  # type: ignore[arg-type]
