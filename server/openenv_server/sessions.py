@@ -29,15 +29,20 @@ log = logging.getLogger("openenv_server")
 class CapacityReachedError(Exception):
     """All sessions are taken, or none is opened any more."""
 
-    def __init__(self, active: int, capacity: int, *, is_stopping: bool = False) -> None:
+    def __init__(self, active: int, capacity: int, *, kept: int = 0, is_stopping: bool = False) -> None:
         self.active = active
         self.capacity = capacity
-        super().__init__(
-            f"{REASON} and opens no more sessions. Try another one, or this one again once it is back"
-            if is_stopping
-            else f"The server is at its capacity of {capacity} session{'s' if capacity != 1 else ''}. Close "
-            "one, or let the server have more (MAX_CONCURRENT_ENVS, or `openenv serve --max-sessions`)"
-        )
+        if is_stopping:
+            message = f"{REASON} and opens no more sessions. Try another one, or this one once it is back"
+        else:
+            message = f"The server is at its capacity of {capacity} session{'s' if capacity != 1 else ''}"
+            if kept:
+                message += f"; {kept} of them wait for a client whose connection broke (RESUME_GRACE)"
+            message += (
+                ". Close one, or let the server have more (MAX_CONCURRENT_ENVS, or "
+                "`openenv serve --max-sessions`)"
+            )
+        super().__init__(message)
 
 
 class StepTimeoutError(Exception):
@@ -217,6 +222,7 @@ class Sessions:
         worker: The number of this process among those that serve the same address.
         drain: Sees connections off when the server stops.
         tally: What is counted.
+        kept: How many wait for a client whose connection broke.
         made_at: When the server was made, on the monotonic clock.
     """
 
@@ -227,6 +233,7 @@ class Sessions:
         self.active = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
         self.drain = Drain()
         self.tally = Tally()
+        self.kept: Callable[[], int] = lambda: 0
         self.made_at = time.monotonic()
         self._open: set[Session] = set()
         self._loop: asyncio.AbstractEventLoop
@@ -241,7 +248,7 @@ class Sessions:
         if self.drain.is_under_way:
             raise CapacityReachedError(self.active, self.capacity, is_stopping=True)
         if self.active >= self.capacity:
-            raise CapacityReachedError(self.active, self.capacity)
+            raise CapacityReachedError(self.active, self.capacity, kept=self.kept())
         self.active += 1
         self._loop = asyncio.get_running_loop()
         try:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from openenv_server import create_app, gymnasium_factory
+from openenv_server.lanes import ports
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import (
@@ -197,6 +198,45 @@ def test_a_wait_for_ones_turn(served: Any) -> None:
         envs.close()
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_client_that_is_unplugged_frees_its_session(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "PING_INTERVAL_S", 0.5)
+    app = sleepers(resume_grace_s=0.5)
+    pinging: dict[str, Any] = {"ws_ping_interval": 0.5, "ws_ping_timeout": 0.5}
+    with (
+        running(app if version == "v2" else without_v2(app), **pinging) as base_url,
+        FaultProxy(base_url, faults={}) as proxy,
+    ):
+        env = RemoteEnv(proxy.base_url)
+        env.reset()
+        time.sleep(2)
+        assert app.state.sessions.active == 1
+        proxy.pause()
+        deadline = time.monotonic() + 5
+        while app.state.sessions.active:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        proxy.resume()
+        env.close()
+
+
+def test_a_full_server_says_how_many_sessions_wait_for_their_clients() -> None:
+    with (
+        running(sleepers(max_concurrent_envs=2)) as base_url,
+        FaultProxy(base_url, faults={}) as proxy,
+    ):
+        envs = RemoteVectorEnv(proxy.base_url, 2)
+        envs.reset()
+        proxy.cut()
+        time.sleep(0.2)
+        with pytest.raises(CapacityError, match="2 of them wait for a client whose connection broke"):
+            RemoteEnv(base_url).reset()
+        envs.step(np.zeros(2))  # which comes back
+        with pytest.raises(CapacityError, match=r"capacity of 2 sessions\. "):
+            RemoteEnv(base_url).reset()
+        envs.close()
+
+
 def test_an_answer_that_is_too_large_is_not_asked_for_again(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,8 +298,6 @@ def test_a_client_that_is_gone_frees_its_session(how: signal.Signals) -> None:
 def test_a_client_that_is_stopped_frees_its_session(
     stopped_later: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from openenv_server.lanes import ports
-
     monkeypatch.setattr(ports, "PING_INTERVAL_S", 0.5)
     app = sleepers(resume_grace_s=0.5)
     with running(app) as base_url:

@@ -54,6 +54,9 @@ class Lane:
         lanes: The server's lanes.
         loop: The server's event loop, on which sessions are opened and closed.
         client: The client's address.
+
+    Attributes:
+        kept: How many sessions wait for the client to come back.
     """
 
     def __init__(self, port: Port, lanes: Lanes, loop: asyncio.AbstractEventLoop, client: str) -> None:
@@ -65,6 +68,7 @@ class Lane:
         self._client = client
         self._tally = lanes.sessions.tally
         self._is_leaving = False
+        self.kept = 0
         self._slots: dict[int, Slot] = {}
         self._history = History()
         self._round: Round | None = None
@@ -146,6 +150,7 @@ class Lane:
     def _wait_for_return(self) -> bool:
         """Keeps the sessions for the grace period; returns whether the client has come back."""
         self._port.close()
+        self.kept = len(self._slots)
         try:
             returned = self._returned.get(timeout=self._lanes.resume_grace_s)
         except Empty:
@@ -155,6 +160,7 @@ class Lane:
             if returned is not None:
                 returned[0].close()
             returned = self._returned.get()
+        self.kept = 0
         if returned is None:
             return False
         port, request = returned

@@ -36,6 +36,9 @@ class Lanes:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _watch: asyncio.Task[None] | None = None
 
+    def __post_init__(self) -> None:
+        self.sessions.kept = self._kept
+
     def add(self, lane: Lane) -> str:
         """Takes a lane in; returns the token by which its client finds it again."""
         token = secrets.token_urlsafe(24)
@@ -62,6 +65,10 @@ class Lanes:
         with self._lock:
             for lane in self._lanes.values():
                 lane.leave()
+
+    def _kept(self) -> int:
+        with self._lock:
+            return sum(lane.kept for lane in self._lanes.values())
 
     def watch(self) -> None:
         """Looks after resets and steps that take too long, from the event loop that runs now."""

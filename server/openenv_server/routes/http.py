@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.requests import HTTPConnection
 
@@ -84,7 +85,7 @@ def http_routes(
             response.status_code = 503
         return found
 
-    @router.get("/metrics", tags=["server"])
+    @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """The figures of this process, for Prometheus."""
         return Response(exposition(registry), media_type=CONTENT_TYPE)
