@@ -17,7 +17,8 @@ import websocket
 
 from openenv_gym import RemoteEnv
 from openenv_gym.providers.process import ProcessProvider
-from tests.support.peer import peer_python, wait_until_healthy
+from tests.support.peer import peer_python
+from tests.support.peer import peer_server as serve_peer
 
 _PEER = Path(__file__).parent / "peer"
 
@@ -166,16 +167,8 @@ def remote_single(base_url: str) -> Iterator[SingleSteps]:
 @contextlib.contextmanager
 def peer_server(kind: str) -> Iterator[str]:
     """The published package's server; gives its base URL."""
-    port = _free_port()
-    command = [str(peer_python("gymnasium")), str(_PEER / "server.py"), kind, str(port)]
-    process = subprocess.Popen(command)
-    try:
-        base_url = f"http://127.0.0.1:{port}"
-        wait_until_healthy(base_url, process)
+    with serve_peer(peer_python("gymnasium"), _PEER / "server.py", kind, "PORT") as base_url:
         yield base_url
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
 
 
 @contextlib.contextmanager

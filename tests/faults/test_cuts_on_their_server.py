@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,7 +21,7 @@ import websocket
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import EndpointUnreachableError, ResetNeededError, SessionLostError
-from tests.support.peer import peer_python, wait_until_healthy
+from tests.support.peer import peer_python, peer_server
 from tests.support.proxy import FaultProxy
 
 CUTS = int(os.environ.get("OPENENV_TEST_CUTS", "60"))
@@ -42,17 +40,8 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module")
 def their_server() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([str(peer_python("gymnasium")), str(SERVER), str(port)])
-    try:
-        base_url = f"http://127.0.0.1:{port}"
-        wait_until_healthy(base_url, server)
+    with peer_server(peer_python("gymnasium"), SERVER, "PORT") as base_url:
         yield base_url
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
 
 
 @pytest.fixture

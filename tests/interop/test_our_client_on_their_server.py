@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 from openenv_gym import GenericEnvClient, RemoteEnv
 from openenv_gym.errors import ActionRefusedError, CapacityError
 from openenv_gym.spaces import UnicodeText
-from tests.support.peer import wait_until_healthy
+from tests.support.peer import peer_server
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
@@ -33,21 +32,12 @@ def their_server(peer_python: Path, tmp_path_factory: pytest.TempPathFactory) ->
         check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [str(peer_python), "-m", "uvicorn", "server.app:app", "--port", str(port), "--log-level", "warning"],
-        cwd=folder / "echo_game",
-        env={**os.environ, "PYTHONPATH": str(folder / "echo_game")},
-    )
-    try:
-        base_url = f"http://127.0.0.1:{port}"
-        wait_until_healthy(base_url, server)
+    uvicorn = ("uvicorn", "server.app:app", "--port", "PORT", "--log-level", "warning")
+    project = folder / "echo_game"
+    with peer_server(
+        peer_python, "-m", *uvicorn, cwd=project, env={**os.environ, "PYTHONPATH": str(project)}
+    ) as base_url:
         yield base_url
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
 
 
 def eventually_reset(env: RemoteEnv) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -40,7 +44,29 @@ def peer_python(*extras: str) -> Path:
     return python
 
 
-def wait_until_healthy(base_url: str, process: subprocess.Popen[bytes]) -> None:
+@contextmanager
+def peer_server(*command: str | Path, **options: Any) -> Iterator[str]:
+    """Runs a server of the peer's; gives its base URL.
+
+    Args:
+        command: What starts it; ``PORT`` stands for its port.
+        options: Those of `subprocess.Popen`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [str(port) if word == "PORT" else str(word) for word in command]
+    process = subprocess.Popen(words, **options)
+    try:
+        base_url = f"http://127.0.0.1:{port}"
+        _wait_until_healthy(base_url, process)
+        yield base_url
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_until_healthy(base_url: str, process: subprocess.Popen[bytes]) -> None:
     """Waits for a server that was started; a minute at most."""
     deadline = time.monotonic() + 60
     while True:
