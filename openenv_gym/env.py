@@ -42,8 +42,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         connect_timeout_s: The time to connect, in seconds.
         reset_timeout_s: The time for the answer to a reset, in seconds.
         step_timeout_s: The time for the answer to a step, in seconds.
-        capacity_timeout_s: How long `reset` waits for its turn where the server has no free session, in
-            seconds.
+        capacity_timeout_s: How long `reset` waits where the server has no free session or is being started
+            anew, in seconds.
         on_session_lost: What a step does when its session is gone for good: "raise" an error, or "truncate"
             the episode, with the last observation, reward 0 and the reason in ``info["session_lost"]``.
         unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
@@ -111,7 +111,7 @@ class RemoteEnv(gym.Env[Any, Any]):
                 'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000")'
             )
         self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
-        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s)
+        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)
         interface = read_interface(

@@ -142,8 +142,17 @@ class LaneSession:
 
     def _ask(self, request: v2.Request, what: str, *, is_reset: bool = False) -> Taken:
         lane = self._lane
-        lane.send(request, what)
-        result = lane.result(what, is_reset=is_reset)
+        try:
+            lane.send(request, what)
+            result = lane.result(what, is_reset=is_reset)
+            while result.id != request.id:
+                result = lane.result(what, is_reset=is_reset)
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C, say: what was asked for is done all the same, and nobody would know of it.
+            lane.connection.hang_up()
+            raise
         if result.errors:
             raise lane.slot_error(result.errors[0], what)
         try:

@@ -39,6 +39,7 @@ class Connection:
         is_v2: Whether the server has taken the offer. Messages are binary frames then, and else text.
         worker: Which of the server's processes this is, and how many there are: (1, 2).
         is_owed: Whether an answer is awaited.
+        is_for_good: Whether the server is told when the connection is given up, and ends its sessions.
         uses: How often something was received.
 
     Raises:
@@ -79,6 +80,7 @@ class Connection:
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = _worker(headers.get(v2.WORKER_HEADER))
         self.is_owed = False
+        self.is_for_good = True
         self.uses = 0
         self._receiving = threading.Lock()
         assert handshake.sock is not None
@@ -122,6 +124,9 @@ class Connection:
             return
         except OSError as error:
             raise self._dropped(error, timeout_s, what) from error
+        except BaseException:
+            self.drop()  # Ctrl-C, say: a part of the message may be on its way
+            raise
 
     def receive(self, *, timeout_s: float, what: str) -> Payload:
         """Waits for the answer to the message that was sent.
@@ -217,7 +222,7 @@ class Connection:
 
     def hang_up(self) -> None:
         """Closes the connection, and says so: the server need not keep its sessions."""
-        if self._frames is not None and self.is_open:
+        if self._frames is not None and self.is_open and self.is_for_good:
             self._frames.set_timeout(LEAVE_TAKING_TIMEOUT_S)
             self._frames.say_goodbye()
         self.drop()

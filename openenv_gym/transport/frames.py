@@ -23,6 +23,7 @@ Payload = bytes | memoryview
 
 _BUFFER_SIZE = 1 << 16
 _LARGE = 1 << 12
+_PONG_INTERVAL_S = 5.0
 _MOST_PARTS = 512  # of the 1024 that a call of the system takes
 
 
@@ -77,6 +78,7 @@ class FrameSocket:
     Attributes:
         may_stay_awake: Whether the next message is expected soon, so that it is worth waiting for it awake.
         has_answered_ping: Set when a pong comes.
+        is_in_message: Whether a part of a message has been received, and not all of it.
     """
 
     def __init__(self, raw: socket.socket, *, is_client: bool, max_size: int) -> None:
@@ -90,7 +92,8 @@ class FrameSocket:
         self._has_said_goodbye = False
         self._timeout_s: float | None = None
         self.may_stay_awake = is_client
-        self.has_answered_ping = False
+        self.has_answered_ping = self.is_in_message = False
+        self._pong_due_at = 0.0
         raw.settimeout(None)
         _find_dead_peers(raw)
         self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
@@ -145,7 +148,18 @@ class FrameSocket:
                 else:
                     self._send_gathered([head, *parts])
             except BlockingIOError as error:
+                self._break()
                 raise TimeoutError("timed out") from error
+            except ConnectionError:
+                raise
+            except BaseException:
+                self._break()
+                raise
+
+    def _break(self) -> None:
+        """Ends the socket after a part of a message was sent: the next one would be taken for its rest."""
+        with contextlib.suppress(OSError):  # it may not be connected any more
+            self.raw.shutdown(socket.SHUT_RDWR)
 
     def _send_gathered(self, parts: list[Payload]) -> None:
         """Sends parts without joining them."""
@@ -176,8 +190,9 @@ class FrameSocket:
     def answer_pings(self, *, may_read: bool) -> None:
         """Answers pings that came while nobody received, without waiting.
 
-        Other messages stay where they are. A TLS socket does not show what comes next, so that it has to be
-        read to see; whoever waits for the socket to become readable would wait in vain then.
+        Other messages stay where they are; pings behind them are answered by a pong that says no more than
+        that somebody is here, which is enough for our server. A TLS socket does not show what comes next, so
+        that it has to be read to see; whoever waits for it to become readable would wait in vain then.
 
         Args:
             may_read: Whether nobody waits for the socket.
@@ -193,7 +208,12 @@ class FrameSocket:
             return
         with contextlib.suppress(BlockingIOError):  # nothing came
             while len(ahead := self.raw.recv(127, socket.MSG_PEEK | socket.MSG_DONTWAIT)) >= 2:
-                if ahead[0] & 0x0F not in (Opcode.PING, Opcode.PONG) or len(ahead) < 2 + ahead[1]:
+                if ahead[0] & 0x0F not in (Opcode.PING, Opcode.PONG):
+                    if time.monotonic() > self._pong_due_at:
+                        self._pong_due_at = time.monotonic() + _PONG_INTERVAL_S
+                        self.send(b"", opcode=Opcode.PONG)
+                    return
+                if len(ahead) < 2 + ahead[1]:
                     return
                 frame = self.raw.recv(2 + ahead[1])
                 self._control(Opcode(frame[0] & 0x0F), frame[2:])
@@ -220,13 +240,18 @@ class FrameSocket:
         self.raw.close()
 
     def _receive(self) -> tuple[Opcode, Payload]:
-        self._deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        # A server waits as long for each part: a large message may take longer than a client may be silent.
+        self._deadline = None
+        if self._is_client and self._timeout_s is not None:
+            self._deadline = time.monotonic() + self._timeout_s
+        self.is_in_message = False
         kind: Opcode | None = None
         parts: list[Payload] = []
         while True:
             opcode, is_last, payload = self._frame(sum(map(len, parts)))
             if opcode >= Opcode.CLOSE:
                 self._control(opcode, payload)
+                self.is_in_message = bool(parts)
                 continue
             if (opcode is Opcode.CONTINUATION) != (kind is not None):
                 raise BadFrameError(
@@ -252,6 +277,7 @@ class FrameSocket:
 
     def _frame(self, size_before: int) -> tuple[Opcode, bool, Payload]:
         self._fill(2)
+        self.is_in_message = True
         first, second = self._buffer[self._start], self._buffer[self._start + 1]
         size, head = second & 0x7F, 2
         is_masked = second & 0x80

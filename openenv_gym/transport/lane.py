@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
@@ -50,6 +51,7 @@ class Lane:
         sent_at: When the last request was sent, by ``time.perf_counter()``.
         received_at: When the last answer had come.
         resumed: How often the sessions were resumed.
+        refused: The slots of the request that the server refused last.
     """
 
     def __init__(self, connection: Connection, connect: Callable[[], Connection], timeouts: Timeouts) -> None:
@@ -58,16 +60,23 @@ class Lane:
         self.slots: set[int] = set()
         self.sent_at = self.received_at = 0.0
         self.resumed = 0
+        self.refused: list[int] = []
         self._connect = connect
         self._token = ""
         self._grace_s = 0.0
         self._unanswered: dict[int, _Unanswered] = {}
+        self._early: deque[v2.Result] = deque()  # results that came while another answer was waited for
         self._requests = 0
 
     @property
     def is_open(self) -> bool:
         """Whether a request can be made."""
         return self.connection.is_open
+
+    @property
+    def has_early(self) -> bool:
+        """Whether `result` has something to give without waiting."""
+        return bool(self._early)
 
     def next_id(self) -> int:
         """A number for a request."""
@@ -105,7 +114,11 @@ class Lane:
         self.slots.update(answer.slots)
         self._token, self._grace_s = answer.token, answer.grace_s
         if answer.errors:
-            self.close()
+            if self.slots == set(answer.slots):
+                self.close()
+            elif answer.slots:
+                self.ask(v2.Close(id=self.next_id(), slots=answer.slots), "close")
+                self.slots.difference_update(answer.slots)
             raise self._not_opened(answer.errors, len(slots))
 
     def values(self, request: v2.GetState | v2.Render, what: str) -> list[Any]:
@@ -124,8 +137,13 @@ class Lane:
     def ask(self, request: v2.Request, what: str) -> v2.Answer:
         """Sends a request that has one answer, and waits for it."""
         self.send(request, what)
-        answer = self.receive(what)
-        self._unanswered.pop(request.id, None)
+        while True:
+            answer = self.receive(what)
+            if type(answer) is not v2.Result or answer.id == request.id:
+                break
+            if self._is_news(answer):
+                self._early.append(answer)
+        self._forget(request.id)
         return answer
 
     def send(self, request: v2.Request, what: str) -> None:
@@ -153,6 +171,8 @@ class Lane:
             ProtocolError: The answer is none.
             RemoteError: The server did not do the request in any slot.
         """
+        if self._early:
+            return self._early.popleft()
         while True:
             answer = self.receive(what, self.timeouts.reset_s if is_reset else self.timeouts.step_s)
             if type(answer) is not v2.Result:
@@ -165,17 +185,23 @@ class Lane:
         unanswered = self._unanswered.get(result.id)
         if unanswered is None:
             return False
-        count = len(result.slots) + len(result.errors)
-        if count == len(unanswered.missing):
-            del self._unanswered[result.id]
-            self.connection.is_owed = bool(self._unanswered)
+        if result.slots == unanswered.missing and not result.errors:
+            self._forget(result.id)
             return True
         answered = {*result.slots, *(error.slot for error in result.errors)}
         missing = [slot for slot in unanswered.missing if slot not in answered]
-        if len(missing) == len(unanswered.missing):
+        if not answered or len(missing) + len(answered) != len(unanswered.missing):
             return False
         unanswered.missing = missing
+        if not missing:
+            self._forget(result.id)
         return True
+
+    def _forget(self, request_id: int) -> list[int]:
+        """Expects nothing more of a request; the slots that had no answer yet."""
+        unanswered = self._unanswered.pop(request_id, None)
+        self.connection.is_owed = bool(self._unanswered)
+        return [] if unanswered is None else list(unanswered.missing)
 
     def receive(self, what: str, timeout_s: float | None = None) -> v2.Answer:
         """Waits for the next answer, in the time for a step if none is given. Raises what `result` does."""
@@ -198,7 +224,12 @@ class Lane:
             self.connection.drop()
             raise ProtocolError(f"{self.connection.endpoint}, {what}: {error}") from error
         if type(answer) is v2.Failed:
-            self._unanswered.pop(answer.id or 0, None)
+            request_id = answer.id
+            if request_id is None and self._unanswered:
+                request_id = next(iter(self._unanswered))
+                if len(self._unanswered) > 1:
+                    self.connection.drop()  # there is no telling which one it is
+            self.refused = [] if request_id is None else self._forget(request_id)
             where = f"{self.connection.endpoint}, {what}"
             if answer.code == ErrorCode.SESSION_ERROR:
                 self.connection.drop()

@@ -32,10 +32,13 @@ def may_be_asked_again(error: OpenEnvError) -> bool:
 
 
 def _is_refusal(error: SessionLostError) -> bool:
-    """Whether one side closed the connection because of what the other sent, and would again."""
-    closed, for_what_was_sent = error.__cause__, (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG)
+    """Whether there is no point in coming back.
+
+    One side closed the connection because of what the other sent, and would again; or the server stops.
+    """
+    closed = error.__cause__
     if isinstance(closed, PeerClosedError):
-        return closed.code in for_what_was_sent
+        return closed.code in (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG, CloseCode.GOING_AWAY)
     return isinstance(closed, BadFrameError)
 
 
@@ -113,9 +116,11 @@ def _ask(connection: Connection, request: v2.Resume, timeout_s: float) -> v2.Res
     if not connection.is_v2:
         connection.drop()
         return v2.Failed(code=ErrorCode.UNKNOWN_SESSION, message="the server speaks version 1 only now")
+    connection.is_for_good = False  # where this comes to nothing, the next try may not
     connection.send(v2.encode(request), timeout_s=timeout_s, what="resume")
     answer = v2.decode_answer(connection.receive(timeout_s=timeout_s, what="resume"))
     if isinstance(answer, v2.Resumed | v2.Failed):
+        connection.is_for_good = True
         return answer
     connection.drop()
     raise ProtocolError(f"{connection.endpoint} answered resume with {type(answer).__name__}")

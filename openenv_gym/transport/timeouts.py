@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from openenv_gym.errors import ConfigurationError
+
 
 class Timeouts(NamedTuple):
     """The time for each thing, in seconds.
@@ -17,3 +19,16 @@ class Timeouts(NamedTuple):
     connect_s: float = 10.0
     reset_s: float = 60.0
     step_s: float = 60.0
+
+    def checked(self) -> Timeouts:
+        """Itself.
+
+        Raises:
+            ConfigurationError: One of them is not a positive number.
+        """
+        for name, seconds in self._asdict().items():
+            if not isinstance(seconds, int | float) or not seconds > 0:
+                raise ConfigurationError(
+                    f"{name.removesuffix('_s')}_timeout_s is a positive number of seconds, not {seconds!r}"
+                )
+        return self

@@ -77,8 +77,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         connect_timeout_s: The time to connect, in seconds.
         reset_timeout_s: The time for the answer to a reset, in seconds.
         step_timeout_s: The time for the answer to a step, in seconds.
-        capacity_timeout_s: How long the first `reset` waits for its turn where the server has not as many
-            free sessions, in seconds.
+        capacity_timeout_s: How long the first `reset`, and whatever opens a new session, waits where the
+            server has not as many free sessions or is being started anew, in seconds.
         on_session_lost: As in `RemoteEnv`, slot by slot: "truncate" ends the episodes whose sessions are
             lost, and begins the next ones in new sessions; the other slots go on.
         unwrap: As in `RemoteEnv`, like all that follow.
@@ -133,7 +133,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
         self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
-        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s)
+        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)
         interface = read_interface(
@@ -255,7 +255,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         self._check_not_closed()
         expected = int((self._batch.is_ready | self._batch.owes).sum())
-        if self._fleet is None or not 1 <= min_ready <= expected:
+        has_failed = self._fleet is not None and bool(self._fleet.failures)
+        if self._fleet is None or not (has_failed or 1 <= min_ready <= expected):
             raise UsageError(f"min_ready is {min_ready}, but {expected} slots have a step under way")
         collect(self._fleet, min_ready, timeout_s)
         slots = np.flatnonzero(self._batch.is_ready)
@@ -363,7 +364,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _connect_fleet(self) -> Fleet:
         """The fleet for the version of the protocol that the server speaks."""
-        policy = Policy(self.autoreset_mode, self.max_episode_steps, self.on_session_lost == "truncate")
+        policy = Policy(
+            self.autoreset_mode,
+            self.max_episode_steps,
+            self.on_session_lost == "truncate",
+            self.capacity_timeout_s,
+        )
         first = self._connect()
         if first.is_v2:
             return LaneFleet(first, self._connect, self._interface, self._batch, policy, self.timeouts)

@@ -22,11 +22,13 @@ class Policy(NamedTuple):
         autoreset_mode: When a slot whose episode has ended is reset.
         max_episode_steps: Truncates episodes after as many steps.
         truncates: Whether an episode whose session is lost is truncated, instead of being an error.
+        capacity_timeout_s: How long a new session is waited for, in seconds.
     """
 
     autoreset_mode: AutoresetMode
     max_episode_steps: int | None
     truncates: bool
+    capacity_timeout_s: float
 
 
 class Source(NamedTuple):
@@ -139,5 +141,11 @@ def _wait(sources: Sequence[Source], deadline: float | None) -> list[Source]:
         for source in sources:
             assert source.connection is not None
             selector.register(source.connection.raw_socket, selectors.EVENT_READ, source)
-        events = selector.select(None if deadline is None else max(deadline - time.monotonic(), 0))
-        return [key.data for key, _ in events]
+        while True:
+            events = selector.select(None if deadline is None else max(deadline - time.monotonic(), 0))
+            if not events:
+                return []
+            for key, _ in events:
+                key.data.connection.answer_pings()  # which may be all that came
+            if answers := [key.data for key, _ in selector.select(0)]:
+                return answers

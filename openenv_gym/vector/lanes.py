@@ -15,6 +15,7 @@ from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES
 from openenv_gym.spaces.columns import column_of, select
+from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.lane import Lane
 from openenv_gym.transport.returning import KNOCKS, may_be_asked_again
@@ -114,7 +115,10 @@ class LaneFleet:
     def sources(self) -> list[Source]:
         owes = self.batch.owes
         return [
-            Source(self._lanes[index].connection, partial(self._read, index))
+            Source(
+                None if self._lanes[index].has_early else self._lanes[index].connection,
+                partial(self._read, index),
+            )
             for index, share in enumerate(self._shares)
             if owes[share[0] : share[-1] + 1].any()
         ]
@@ -122,7 +126,9 @@ class LaneFleet:
     def give_up_lost(self) -> None:
         for lane, share in zip(self._lanes, self._shares, strict=True):
             if not lane.is_open:
-                self.batch.fail(share, is_lost=True)
+                # Those of which nothing was asked are truncated when something is.
+                lost = [slot for slot in share if self.batch.owes[slot]] if self._policy.truncates else share
+                self.batch.fail(lost, is_lost=True)
 
     def states(self) -> list[Any]:
         return self._values(v2.GetState, "state")
@@ -149,11 +155,7 @@ class LaneFleet:
         What hinders it is noted.
         """
         try:
-            if not self._lanes[index].is_open:
-                self._lanes[index] = Lane(self._connect(), self._connect, self._timeouts)
-            lane = self._lanes[index]
-            if closed := [slot for slot in slots if slot not in lane.slots]:
-                self._open(lane, closed)
+            in_turn(partial(self._make_open, index, slots), self._policy.capacity_timeout_s)
         except (EndpointError, RemoteError) as error:
             self._note(error, slots, is_lost=True)
             return
@@ -162,12 +164,20 @@ class LaneFleet:
             by_options.setdefault(id(self._beginning[slot].options), []).append(slot)
         for mine in by_options.values():
             request = v2.Reset(
-                id=lane.next_id(),
+                id=self._lanes[index].next_id(),
                 slots=mine,
                 seeds=[self._beginning[slot].seed for slot in mine],
                 options=self._beginning[mine[0]].options,
             )
             self._send(index, request, "reset")
+
+    def _make_open(self, index: int, slots: Sequence[int]) -> None:
+        """Opens those of some slots of a lane that have no session."""
+        if not self._lanes[index].is_open:
+            self._lanes[index] = Lane(self._connect(), self._connect, self._timeouts)
+        lane = self._lanes[index]
+        if closed := [slot for slot in slots if slot not in lane.slots]:
+            self._open(lane, closed)
 
     def _begin_lost(self, slots: Sequence[int]) -> list[int]:
         """Sees to the slots whose sessions were lost; the places of the others.
@@ -181,7 +191,9 @@ class LaneFleet:
         for place, slot in enumerate(slots):
             if slot not in self._without_episode:
                 others.append(place)
-            elif self.batch.truncated[slot]:
+            elif self._policy.autoreset_mode is AutoresetMode.NEXT_STEP and (
+                self.batch.truncated[slot] or self.batch.terminated[slot]
+            ):
                 to_begin.append(slot)
             else:
                 untold.append(slot)
@@ -228,8 +240,7 @@ class LaneFleet:
         except EndpointError as error:
             self._lose_lane(index, error)
         except RemoteError as error:
-            asked = [slot for slot in share if self.batch.owes[slot]] if lane.is_open else share
-            self._note(error, asked, is_lost=is_reset or not lane.is_open)
+            self._note(error, lane.refused if lane.is_open else share, is_lost=is_reset or not lane.is_open)
         else:
             self._take(lane, result)
 
@@ -251,14 +262,14 @@ class LaneFleet:
             except (SpaceError, ValueError, TypeError, IndexError) as misfit:
                 what = self._what(slots, "reset" if is_reset else "step")
                 self._note(does_not_fit(lane.connection.endpoint, what, misfit), slots, is_lost=True)
-                return
-            batch.owes[rows], batch.is_ready[rows], batch.has_episode[rows] = False, True, True
-            if is_reset:
-                self._note_begun(slots)
             else:
-                environment_us = np.asarray(result.environment_us, np.float64)
-                times = Times(lane.sent_at, lane.received_at, result.server_us, environment_us)
-                self.times.append((rows, times))
+                batch.owes[rows], batch.is_ready[rows], batch.has_episode[rows] = False, True, True
+                if is_reset:
+                    self._note_begun(slots)
+                else:
+                    environment_us = np.asarray(result.environment_us, np.float64)
+                    times = Times(lane.sent_at, lane.received_at, result.server_us, environment_us)
+                    self.times.append((rows, times))
         for refused in result.errors:
             slot = refused.slot
             begins = slot in self._beginning

@@ -15,6 +15,7 @@ from openenv_gym.interface import Interface, decode_observation
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import no_render
+from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Policy, Source
@@ -50,6 +51,7 @@ class Slot:
         self._mode = policy.autoreset_mode
         self._max_steps = policy.max_episode_steps
         self._truncates = policy.truncates
+        self._patience_s = policy.capacity_timeout_s
         self._steps = 0
         self._is_resetting = False
         self._failure: OpenEnvError | None = None
@@ -57,9 +59,13 @@ class Slot:
         self._sent_at = 0.0
 
     def ask_reset(self, data: dict[str, Any]) -> None:
-        """Asks for a new episode."""
-        self._ask(f"slot {self.number}, reset", self.session.send_reset, data)
+        """Asks for a new episode, in a new session where there is none."""
+        self._ask(f"slot {self.number}, reset", self._send_reset, data)
         self._is_resetting, self._steps = True, 0
+
+    def _send_reset(self, data: dict[str, Any], what: str) -> None:
+        in_turn(self.session.open, self._patience_s)
+        self.session.send_reset(data, what)
 
     def ask_step(self, action: Any) -> None:
         """Sends an action, or resets instead where the episode has ended and that is what comes next."""

@@ -29,6 +29,11 @@ class Drain:
     def __init__(self) -> None:
         self.is_under_way = False
         self._leave_taking: set[Callable[[], None]] = set()
+        self._told_first: list[Callable[[], None]] = []
+
+    def tells(self, begins: Callable[[], None]) -> None:
+        """Has something called, on the event loop, when the server begins to stop."""
+        self._told_first.append(begins)
 
     @contextmanager
     def sees_off(self, leave: Callable[[], None]) -> Iterator[None]:
@@ -42,6 +47,8 @@ class Drain:
     async def run(self, is_empty: Callable[[], bool]) -> None:
         """Tells all connections to leave, and waits until they have, and until nothing else is left."""
         self.is_under_way = True
+        for begins in self._told_first:
+            begins()
         told = set(self._leave_taking)
         for leave in told:
             leave()

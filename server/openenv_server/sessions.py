@@ -79,6 +79,8 @@ class Session:
         calls: How the environment is called, once `open` has made it.
         submit: Runs something on the thread that tells of its outcome itself.
         is_abandoned: Whether its thread is in a step that takes too long, and nobody waits for it any more.
+        is_settled: Whether that thread has come back, and all is closed.
+        closing: What closes it.
     """
 
     def __init__(
@@ -91,7 +93,8 @@ class Session:
         self._tally = tally
         self._factory = factory
         self._step_timeout_s = step_timeout_s
-        self.is_abandoned = False
+        self.is_abandoned = self.is_settled = self._is_closed = False
+        self.closing: asyncio.Task[None] | None = None
         self._thread = WorkerThread()
         self._environment: Any = None
         self.calls: Calls
@@ -196,7 +199,10 @@ class Session:
             raise StepTimeoutError(limit_s) from error
 
     async def close(self) -> None:
-        """Closes the environment, and lets the thread go."""
+        """Closes the environment, and lets the thread go. Safe to call again."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         close = getattr(self._environment, "close", None)
         try:
             if close is not None:
@@ -271,12 +277,18 @@ class Sessions:
         """Ends a session; its place is free once its environment is closed."""
         if session.is_abandoned:
             return
+        session.closing = asyncio.ensure_future(session.close())
         try:
-            await session.close()
+            await session.closing
+        except asyncio.CancelledError:
+            if not session.is_abandoned:
+                raise
         finally:
             self._let_go(session)
 
     def _let_go(self, session: Session) -> None:
+        if session not in self._open:
+            return
         self.active -= 1
         self._open.discard(session)
         steps, resets = session.steps_and_resets()
@@ -298,13 +310,18 @@ class Sessions:
         Called on the event loop. `settle` is to be called on that thread, should it return one day.
         """
         session.is_abandoned = True
+        if session.closing is not None:
+            session.closing.cancel()  # it waits for that thread
         self._let_go(session)
         self.abandoned_threads += 1
 
     def settle(self, session: Session) -> None:
-        """Closes an abandoned session, called by the thread that has come back."""
+        """Closes an abandoned session, once its thread has come back. Any thread may call it, and again."""
 
         async def close() -> None:
+            if session.is_settled:
+                return
+            session.is_settled = True
             await session.close()
             self.abandoned_threads -= 1
 

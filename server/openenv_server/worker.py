@@ -8,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from openenv_server.incidents import report
+
 T = TypeVar("T")
 
 
@@ -50,8 +52,16 @@ class WorkerThread:
         self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+        is_to_end = False
+        while not (is_to_end and self._jobs.empty()):
+            job = self._jobs.get()
+            if job is None:
+                is_to_end = True
+                continue
+            try:
+                job()
+            except BaseException as error:
+                report(error, "work on a session's thread failed")
             del job  # what it holds need not wait for the next one
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from openenv_gym.errors import SpaceError
 from openenv_gym.transport.frames import Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.arrays import Attachments
@@ -44,7 +43,7 @@ def result_frames(
     """
     try:
         yield _frame(contract, request_id, done, arrived, tally, durations)
-    except (SpaceError, TypeError, ValueError, OverflowError) as error:
+    except Exception as error:
         if len(done) > 1:
             for one in done:
                 yield from result_frames(contract, request_id, [one], arrived, tally, durations)

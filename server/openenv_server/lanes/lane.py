@@ -98,8 +98,8 @@ class Lane:
 
     def take_port(self, port: Port, request: v2.Resume) -> None:
         """Goes on over a new socket; any thread may call it."""
-        self._returned.put((port, request))
         self._port.close()  # the client has given it up, even if nothing has told this side yet
+        self._returned.put((port, request))
 
     def leave(self) -> None:
         """Ends once what is under way is answered. Called on the event loop."""
@@ -117,6 +117,10 @@ class Lane:
         self._lanes.remove(self._token)
         with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
             self._end(list(self._slots.values()))
+        self._lanes.forget(self)
+        while not self._returned.empty():
+            if (returned := self._returned.get()) is not None:
+                returned[0].close()  # it came too late
         if self._is_leaving:
             self._port.hang_up(CloseCode.GOING_AWAY, REASON)
         else:
@@ -282,6 +286,8 @@ class Lane:
         if stopped is not None:
             self._round = None
             failed = [] if stopped.stuck is None else [self._abandon(stopped.stuck)]
+            if stopped.stuck is not None and stopped.round.has_stopped:
+                self._sessions.settle(stopped.stuck.session)  # it came back at the last moment
             self._aside(self._go_on_after, stopped, failed)
 
     def _abandon(self, slot: Slot) -> v2.SlotError:
@@ -365,6 +371,7 @@ class Lane:
             self._fail(request.id, ErrorCode.UNKNOWN_SESSION, message)
             return
         self._lanes.remove(self._token)
+        self._lanes.forget(self)
         raise _HandedOverError
 
     def _state(self, request: v2.GetState) -> None:

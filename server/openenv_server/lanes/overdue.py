@@ -34,13 +34,15 @@ class Overdue:
     def begin(self, slot: Slot, pending: Pending) -> None:
         """Notes that a slot begins to work on a thread of its own."""
         slot.is_busy = True
-        self._busy[slot] = pending, monotonic()
+        with self._lock:
+            self._busy[slot] = pending, monotonic()
 
     def end(self, slot: Slot) -> bool:
         """Notes that it has ended; returns whether anybody waits for it still."""
-        slot.is_busy = False
         with self._lock:
-            return self._busy.pop(slot, None) is not None
+            is_awaited = self._busy.pop(slot, None) is not None
+        slot.is_busy = False
+        return is_awaited
 
     def give_up(self) -> list[tuple[Slot, Pending]]:
         """The slots that work for too long. From now on nobody waits for them."""

@@ -91,10 +91,8 @@ class SocketPort:
             opcode, payload = self._frames.receive()
         except TimeoutError:
             opcode, payload = self._ask_until_it_speaks()
-        except PeerClosedError as error:
+        except (PeerClosedError, BadFrameError) as error:
             raise _left(error) from error
-        except BadFrameError as error:
-            raise ClientLeftError(str(error)) from error
         if opcode is not Opcode.BINARY:
             raise NotBinaryError("a text frame came on a socket of version 2")
         return payload
@@ -117,14 +115,19 @@ class SocketPort:
         frames = self._frames
         silent_since = time.monotonic() - PING_INTERVAL_S
         while self._timeout_s is None or time.monotonic() < silent_since + self._timeout_s:
+            if frames.is_in_message:
+                raise ConnectionResetError("a message broke off")
             frames.has_answered_ping = False
-            frames.send(b"", opcode=Opcode.PING)
+            try:
+                frames.send(b"", opcode=Opcode.PING)
+            except TimeoutError as error:
+                raise ConnectionResetError("the client takes nothing any more") from error
             try:
                 return frames.receive()
             except TimeoutError:
-                if not frames.has_answered_ping:
+                if not (frames.has_answered_ping or frames.is_in_message):
                     raise ConnectionResetError("the client answers no ping") from None
-            except PeerClosedError as error:
+            except (PeerClosedError, BadFrameError) as error:
                 raise _left(error) from error
         raise TimeoutError("the client was silent for too long")
 
@@ -190,11 +193,11 @@ class AsgiPort:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _left(error: PeerClosedError) -> ConnectionError:
+def _left(error: PeerClosedError | BadFrameError) -> ConnectionError:
     """What a socket's end means: a goodbye is for good; after anything else, the client may come back.
 
     "Service restart" is what uvicorn says of itself when it stops.
     """
-    if error.code in (CloseCode.NORMAL, CloseCode.NO_CODE, CloseCode.SERVICE_RESTART):
+    if isinstance(error, BadFrameError) or error.code in (CloseCode.NORMAL, CloseCode.SERVICE_RESTART):
         return ClientLeftError(str(error))
     return error

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from openenv_gym.wire import v2
+from openenv_server.incidents import report
 from openenv_server.lanes.contracts import Contract
 from openenv_server.lanes.ports import Port
 from openenv_server.sessions import Sessions
@@ -33,23 +34,31 @@ class Lanes:
     max_slots: int
     resume_grace_s: float
     _lanes: dict[str, Lane] = field(default_factory=dict)
+    _watched: set[Lane] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _watch: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.sessions.kept = self._kept
+        self.sessions.drain.tells(self.close)
 
     def add(self, lane: Lane) -> str:
         """Takes a lane in; returns the token by which its client finds it again."""
         token = secrets.token_urlsafe(24)
         with self._lock:
             self._lanes[token] = lane
+            self._watched.add(lane)
         return token
 
     def remove(self, token: str) -> None:
-        """Forgets a lane: nobody finds it any more."""
+        """Nobody finds a lane any more. Its steps are looked after still."""
         with self._lock:
             self._lanes.pop(token, None)
+
+    def forget(self, lane: Lane) -> None:
+        """Looks after a lane no longer."""
+        with self._lock:
+            self._watched.discard(lane)
 
     def hand_over(self, port: Port, request: v2.Resume) -> bool:
         """Gives a client's new socket to its lane; False where there is none."""
@@ -80,8 +89,11 @@ class Lanes:
             while True:
                 await asyncio.sleep(min(limit_s / 4, 1.0))
                 with self._lock:
-                    lanes = list(self._lanes.values())
+                    lanes = list(self._watched)
                 for lane in lanes:
-                    lane.give_up_overdue()
+                    try:
+                        lane.give_up_overdue()
+                    except Exception as error:
+                        report(error, "looking after a lane failed")
 
         self._watch = asyncio.get_running_loop().create_task(look())

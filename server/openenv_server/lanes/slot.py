@@ -87,11 +87,14 @@ class Slot:
             return self.refused("No episode is under way: reset comes before step")
         if self._has_ended and self._resets_in_the_next_step:
             return self.reset({})
-        begin = perf_counter()
         try:
-            observation, reward, terminated, truncated, info = self._take(action)
+            return self._step(action)
         except BaseException as error:
             return self.failed(error)
+
+    def _step(self, action: Any) -> Outcome | SlotError:
+        begin = perf_counter()
+        observation, reward, terminated, truncated, info = self._take(action)
         took = perf_counter() - begin
         if self._may_move and (took > _SLOW_S if self.is_fast else took < _FAST_S):
             self._in_a_row += 1
