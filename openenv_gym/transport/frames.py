@@ -23,7 +23,7 @@ Payload = bytes | memoryview
 
 _BUFFER_SIZE = 1 << 16
 _LARGE = 1 << 12
-_PONG_INTERVAL_S = 5.0
+_PONG_INTERVAL_S = 0.5
 _MOST_PARTS = 512  # of the 1024 that a call of the system takes
 
 

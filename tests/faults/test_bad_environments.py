@@ -32,6 +32,11 @@ class Other(Observation):
     nothing: int = 1
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise KeyError("no words")
+
+
 class Unruly(Environment[Do, Seen, State]):
     """Does what it is told, and counts its steps."""
 
@@ -60,6 +65,8 @@ class Unruly(Environment[Do, Seen, State]):
                 return Other()
             case "a lock":
                 return Seen(value=1.0, data=threading.Lock())
+            case "no text":
+                return Seen(value=1.0, metadata={"why": Unspeakable()})
             case "nan":
                 return Seen(value=math.nan, reward=math.nan)
             case "large":
@@ -110,6 +117,7 @@ def env(served: Served) -> Iterator[RemoteEnv]:
         ("exit", r"step 1: the environment raised .*SystemExit: 3"),
         ("no model", r"returned dict, not an observation"),
         ("a lock", r"lock cannot be sent as JSON"),
+        ("no text", r"Unspeakable cannot be sent as JSON|no words"),
     ],
 )
 def test_what_it_does_wrong_is_said_and_its_session_goes_on(env: RemoteEnv, what: str, message: str) -> None:

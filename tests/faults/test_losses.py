@@ -220,6 +220,90 @@ def test_a_client_that_is_unplugged_frees_its_session(version: str, monkeypatch:
         env.close()
 
 
+@pytest.mark.parametrize("ws", ["auto", "websockets-sansio"])
+def test_a_cut_is_resumed_whatever_serves_the_sockets(ws: str) -> None:
+    with running(sleepers(), ws=ws) as base_url, FaultProxy(base_url, faults={}) as proxy:
+        envs = RemoteVectorEnv(proxy.base_url, 2)
+        envs.reset()
+        for step in range(1, 4):
+            assert envs.step(np.zeros(2))[0].tolist() == [step, step]
+            proxy.cut()
+        envs.close()
+
+
+def test_an_idle_slot_whose_session_was_lost_is_truncated_when_it_is_asked() -> None:
+    for mode in AutoresetMode:
+        with running(sleepers(resume_grace_s=0)) as base_url, FaultProxy(base_url, faults={}) as proxy:
+            envs = RemoteVectorEnv(proxy.base_url, 2, on_session_lost="truncate", autoreset_mode=mode)
+            envs.reset()
+            envs.send(np.array([0.5]), [0])
+            proxy.cut()
+            assert envs.recv(min_ready=1).truncations.tolist() == [True]
+            envs.send(np.zeros(1), [1])
+            ready = envs.recv(min_ready=1)
+            assert (ready.slots.tolist(), ready.truncations.tolist()) == ([1], [True])
+            envs.close()
+
+
+def test_a_session_that_is_closed_in_a_step_without_an_end_is_given_up_once() -> None:
+    app = sleepers(step_timeout_s=0.4)
+    sessions = app.state.sessions
+    with running(app) as base_url:
+        envs = RemoteVectorEnv(base_url, 2)
+        envs.reset()
+        envs.send(np.full(2, 3.0))
+        envs.close()
+        deadline = time.monotonic() + 2.5
+        while sessions.active:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert sessions.abandoned_threads == 2
+        while sessions.abandoned_threads:
+            assert time.monotonic() < deadline + 5
+            time.sleep(0.05)
+        assert sessions.active == 0
+        envs = RemoteVectorEnv(base_url, 2)
+        envs.reset()
+        assert sessions.active == 2
+        envs.close()
+
+
+def test_a_server_that_is_started_anew_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    go = np.zeros(2, np.int64)
+    with serving(port):
+        envs = RemoteVectorEnv(
+            f"http://127.0.0.1:{port}", 2, on_session_lost="truncate", capacity_timeout_s=30
+        )
+        envs.reset()
+        envs.step(go)
+    assert envs.step(go)[3].tolist() == [True, True]
+    is_done = threading.Event()
+
+    def later() -> None:
+        time.sleep(0.5)
+        with serving(port):
+            is_done.wait(30)
+
+    server = threading.Thread(target=later)
+    server.start()
+    try:
+        assert envs.step(go)[0].tolist() == [0, 0]
+        assert envs.step(go)[0].tolist() == [1, 1]
+        envs.close()
+    finally:
+        is_done.set()
+        server.join()
+
+
+@pytest.mark.parametrize("keyword", ["connect_timeout_s", "reset_timeout_s", "step_timeout_s"])
+@pytest.mark.parametrize("seconds", [0, -1, "5", float("nan")])
+def test_times_are_positive_numbers(keyword: str, seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"{keyword} is a positive number"):
+        RemoteEnv("http://127.0.0.1:9", **{keyword: seconds})
+
+
 def test_a_full_server_says_how_many_sessions_wait_for_their_clients() -> None:
     with (
         running(sleepers(max_concurrent_envs=2)) as base_url,

@@ -55,6 +55,9 @@ class V1:
 
 
 class V2:
+    def drop(self) -> None:
+        self._connection.drop()
+
     def __init__(self, base_url: str) -> None:
         self._connection = Connection(Endpoint.parse(base_url), connect_timeout_s=5, offers_v2=True)
         self._frames = FrameSocket(self._connection.raw_socket, is_client=True, max_size=2**20)
@@ -231,6 +234,17 @@ def test_a_lane_is_seen_off_on_either_kind_of_socket(ws: Any, seconds: float) ->
         assert client.answer() == 1
         assert client.goodbye() == (1001, "The server is stopping")
         assert drained.result(timeout=5) == (200, 1)
+
+
+def test_sessions_that_wait_for_their_client_do_not_hold_it_up(tmp_path: Path) -> None:
+    with serving_sleeper(tmp_path) as server:
+        client = V2(server.base_url)
+        client.drop()
+        time.sleep(0.3)
+        server.signal(signal.SIGTERM)
+        code, took = server.ends()
+        assert (code, server.closed) == (0, 1)
+        assert took < 2
 
 
 def stuck(server: ServerProcess, kind: Any) -> None:
