@@ -3,6 +3,7 @@
     OpenEnvError
     ├── ConfigurationError            what was asked for cannot be set up (also a ValueError)
     │   ├── InvalidEndpointError      a base URL that is not one
+    │   ├── RenderModeError           a render mode that there is not (also a TypeError)
     │   ├── UnknownNameError          gym.make("openenv/NAME") with a NAME that nothing registers
     │   └── MissingExtraError         needs a package that an extra brings (also an ImportError)
     ├── UsageError                    a call that is out of turn
@@ -46,6 +47,14 @@ class ConfigurationError(OpenEnvError, ValueError):
 
 class InvalidEndpointError(ConfigurationError):
     """A base URL that is not one."""
+
+
+class RenderModeError(ConfigurationError, TypeError):
+    """A render mode that an environment does not have.
+
+    A TypeError as well, as from an environment that takes none: libraries that try one, such as
+    Stable-Baselines3, go on without it then.
+    """
 
 
 class UnknownNameError(ConfigurationError, NameNotFound):

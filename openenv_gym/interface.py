@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from openenv_gym.contract import SERVER_RENDERS_KEYWORD
-from openenv_gym.errors import ConfigurationError, ProtocolError, SpaceError
+from openenv_gym.errors import ProtocolError, RenderModeError, SpaceError
 from openenv_gym.rendering import RENDER_MODES, renderers
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.spaces.codecs.base import Codec
@@ -55,7 +55,7 @@ def read_interface(
     """Asks a server for its schemas and compiles them; `RemoteEnv` says what each argument is.
 
     Raises:
-        ConfigurationError: The observation cannot be rendered as ``render_mode``.
+        RenderModeError: The observation cannot be rendered as ``render_mode``.
         SchemaError: No spaces can be made from the schemas; and what `get_schemas` raises.
     """
     action_schema, observation_schema = get_schemas(endpoint, timeout_s=timeouts.connect_s)
@@ -75,9 +75,10 @@ def read_interface(
         observation_schema.get(SERVER_RENDERS_KEYWORD),
     )
     if render_mode is not None and render_mode not in interface.render_modes:
-        raise ConfigurationError(
+        raise RenderModeError(
             f"{endpoint} cannot be rendered as {render_mode!r}: it renders nothing so itself, and its "
-            f"observation, {excerpt(observation.space)}, allows {list(renders) or 'no render mode'}"
+            f"observation, {excerpt(observation.space)}, allows {list(renders) or 'no render mode'}. "
+            "Leave render_mode out, or have the server make its environment with one"
         )
     return interface
 

@@ -103,7 +103,7 @@ def test_gymnasiums_wrappers_collect_the_frames(url: str) -> None:
 
 
 def test_a_mode_that_is_not_there_is_refused(url: str, serve_gym: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot be rendered as 'rgb_array'.*no render mode"):
+    with pytest.raises(TypeError, match=r"cannot be rendered as 'rgb_array'.*no render mode"):
         make(serve_gym("CartPole-v1"), render_mode="rgb_array")
     env = make(url).unwrapped
     with pytest.raises(ConfigurationError, match=r"make it with render_mode="):
