@@ -101,6 +101,11 @@ class Lane:
         self._port.close()  # the client has given it up, even if nothing has told this side yet
         self._returned.put((port, request))
 
+    @property
+    def has_returned(self) -> bool:
+        """Whether a new socket waits to be taken."""
+        return not self._returned.empty()
+
     def leave(self) -> None:
         """Ends once what is under way is answered. Called on the event loop."""
         self._is_leaving = True
@@ -158,8 +163,7 @@ class Lane:
         try:
             returned = self._returned.get(timeout=self._lanes.resume_grace_s)
         except Empty:
-            self._lanes.remove(self._token)
-            returned = None if self._returned.empty() else self._returned.get()  # at the last moment
+            returned = None if self._lanes.give_up(self._token, self) else self._returned.get()
         while not self._returned.empty():
             if returned is not None:
                 returned[0].close()

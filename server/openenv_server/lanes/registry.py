@@ -55,6 +55,14 @@ class Lanes:
         with self._lock:
             self._lanes.pop(token, None)
 
+    def give_up(self, token: str, lane: Lane) -> bool:
+        """Nobody finds a lane any more; False, and nothing is done, where its client has just come back."""
+        with self._lock:
+            if lane.has_returned:
+                return False
+            self._lanes.pop(token, None)
+            return True
+
     def forget(self, lane: Lane) -> None:
         """Looks after a lane no longer."""
         with self._lock:
