@@ -122,7 +122,8 @@ def _from_notes() -> Iterator[KnownServer]:
     folder = notes_folder()
     if not folder.is_dir():
         return
-    for path in sorted(folder.glob("*.json"), key=lambda note: note.name, reverse=True):
+    # Of two servers of one name, the one that was started last.
+    for path in sorted(folder.glob("*.json"), key=_written_at, reverse=True):
         try:
             note = json.loads(path.read_text())
             name, url, pid = canonical_name(note["name"]), str(note["base_url"]), int(note["pid"])
@@ -135,6 +136,13 @@ def _from_notes() -> Iterator[KnownServer]:
             yield KnownServer(name, url, f"openenv serve (process {pid})")
         else:
             path.unlink(missing_ok=True)
+
+
+def _written_at(note: Path) -> int:
+    try:
+        return note.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0  # its server stopped just now
 
 
 def _is_running(pid: int) -> bool:

@@ -60,21 +60,24 @@ class Keeper:
     def _run(self) -> None:
         while True:
             time.sleep(_INTERVAL_S)
-            seen = self._all()
-            for connection, uses in seen.items():
-                if connection.uses == uses:
-                    connection.answer_pings()
-            with self._lock:
-                for connection in seen:
-                    if connection.is_open:
-                        self._connections[connection] = connection.uses
-                    else:
-                        self._connections.pop(connection, None)
-                if not self._connections:
-                    self._is_running = False
-                    return
-            # What it holds must not keep a connection that everybody else has dropped.
-            del seen, connection
+            if not self._look_once():
+                return
+
+    def _look_once(self) -> bool:
+        """Answers the idle ones' pings; False when there is nothing left to look after."""
+        # In a call of its own: what it holds must not keep a connection that everybody else has dropped.
+        seen = self._all()
+        for connection, uses in seen.items():
+            if connection.uses == uses:
+                connection.answer_pings()
+        with self._lock:
+            for connection in seen:
+                if connection.is_open:
+                    self._connections[connection] = connection.uses
+                else:
+                    self._connections.pop(connection, None)
+            self._is_running = bool(self._connections)
+            return self._is_running
 
     def _all(self) -> dict[Idle, int]:
         with self._lock:

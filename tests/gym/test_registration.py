@@ -118,6 +118,21 @@ def test_a_stale_note_is_dropped() -> None:
         known.remove_note(alive)
 
 
+def test_of_two_servers_of_one_name_the_last_one_counts() -> None:
+    first = known.leave_note("twice", "http://first:1")
+    # As another process leaves it, whose number is the smaller one in the alphabet.
+    second = first.with_name(f"1-{first.name.partition('-')[2]}")
+    second.write_text(json.dumps({"name": "twice", "base_url": "http://second:2", "pid": os.getpid()}))
+    os.utime(first, (1.0, 1.0))
+    try:
+        assert urls("openenv/twice") == "http://second:2"
+        os.utime(second, (0.0, 0.0))
+        assert urls("openenv/twice") == "http://first:1"
+    finally:
+        known.remove_note(first)
+        known.remove_note(second)
+
+
 def test_a_fresh_interpreter_knows_the_names(tmp_path: Path) -> None:
     env = {**os.environ, "OPENENV_MY_GAME_URL": "http://game:8000"}
     code = (

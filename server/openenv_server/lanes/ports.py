@@ -190,7 +190,12 @@ class AsgiPort:
             self._loop.call_soon_threadsafe(let_go)
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the event loop has gone
+            coroutine.close()
+            raise
+        return future.result()
 
 
 def _left(error: PeerClosedError | BadFrameError) -> ConnectionError:
