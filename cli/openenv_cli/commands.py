@@ -2,26 +2,100 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
 import typer
 
-from openenv_cli.bench import bench
-from openenv_cli.demo import demo
-from openenv_cli.listing import list_servers
-from openenv_cli.serve import serve
-from openenv_cli.spaces import show_spaces
 
-app = typer.Typer(
-    name="openenv",
-    help="Serve environments, and train on any of them as a gymnasium.Env.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no way to the server, "
-    "4 the server refused.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-app.command("demo")(demo)
-app.command("serve")(serve)
-app.command("bench")(bench)
-app.command("list")(list_servers)
-app.command("spaces")(show_spaces)
+@dataclass(frozen=True)
+class Command:
+    """A command, and where it is written.
+
+    Attributes:
+        name: What is typed after ``openenv``.
+        module: The module in this package.
+        function: The function in it; its first line of documentation is the command's help.
+        help: The same line, for the overview.
+    """
+
+    name: str
+    module: str
+    function: str
+    help: str
+
+
+# The headings of the overview, and what stands under them.
+PANELS = {
+    "Make environments": (
+        Command("serve", "serve", "serve", "Serves an environment until Ctrl-C or SIGTERM."),
+    ),
+    "Use environments": (
+        Command("list", "listing", "list_servers", 'Shows the names that gym.make("openenv/NAME") knows.'),
+        Command("spaces", "spaces", "show_spaces", "Shows which space each field of the schemas became."),
+        Command("bench", "bench", "bench", "Measures a server's latency and throughput."),
+        Command(
+            "demo", "demo", "demo", "Serves an environment, compares it with the local one, and trains on it."
+        ),
+    ),
+}
+COMMANDS = tuple(command for commands in PANELS.values() for command in commands)
+
+
+def make_app(words: list[str]) -> typer.Typer:
+    """The command line.
+
+    Args:
+        words: What follows ``openenv``. The command that they name is imported, and no other: so the
+            overview comes at once.
+    """
+    app = typer.Typer(
+        name="openenv",
+        help="Make environments, serve them, and train on any of them as a gymnasium.Env.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or not an environment, 3 a fault of openenv "
+        "itself, 4 no way to the server, 5 the server refused, 130 Ctrl-C.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    app.callback()(_openenv)
+    named = next((word for word in words if not word.startswith("-")), None)
+    for panel, commands in PANELS.items():
+        for command in commands:
+            is_named = command.name == named
+            register = app.command(
+                command.name, help=None if is_named else command.help, rich_help_panel=panel
+            )
+            register(load(command) if is_named else _not_imported)
+    return app
+
+
+def load(command: Command) -> Callable[..., Any]:
+    """Imports a command's function."""
+    function: Callable[..., Any] = getattr(
+        importlib.import_module(f"openenv_cli.{command.module}"), command.function
+    )
+    return function
+
+
+def _not_imported() -> None:
+    """Stands in the overview for a command."""
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        print(f"openenv-gym {version('openenv-gym')}")
+        raise typer.Exit
+
+
+def _openenv(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass

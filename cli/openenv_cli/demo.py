@@ -25,7 +25,7 @@ LEAST_SUCCESS_AFTER = 0.5
 def demo(
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save the learning curve.")] = None,
 ) -> None:
-    """Serves an environment, compares it with the local one, and trains an agent on it.
+    """Serves an environment, compares it with the local one, and trains on it.
 
     Exit code 0 only if the remote steps equal the local ones and the agent has learned.
 

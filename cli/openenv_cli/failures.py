@@ -8,11 +8,13 @@ import traceback
 
 from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, RemoteError
 
-# The first that fits counts. What is not in the table is our own fault, and shows its traceback.
+_OUR_OWN_FAULT = 3
+
+# The first that fits counts. What is not in the table is our own fault.
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, 2),
-    (EndpointError, 3),
-    (RemoteError, 4),
+    (EndpointError, 4),
+    (RemoteError, 5),
     (OpenEnvError, 1),
     (OSError, 1),
 )
@@ -21,15 +23,16 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 def report(error: Exception) -> int:
     """Prints what went wrong to standard error; returns the exit code.
 
-    ``OPENENV_DEBUG=1`` shows the traceback too.
-
-    Raises:
-        Exception: The error itself, where the table does not have it.
+    What openenv did not foresee is shown with its traceback, as is everything where ``OPENENV_DEBUG=1``.
     """
-    code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), None)
-    if code is None:
-        raise error
-    if os.environ.get("OPENENV_DEBUG"):
+    code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), _OUR_OWN_FAULT)
+    if code == _OUR_OWN_FAULT or os.environ.get("OPENENV_DEBUG"):
         traceback.print_exception(error)
-    print(f"Error: {error}", file=sys.stderr)
+    if code == _OUR_OWN_FAULT:
+        print(
+            "Error: this is a fault of openenv itself. Please report it, with the lines above.",
+            file=sys.stderr,
+        )
+    else:
+        print(f"Error: {error}", file=sys.stderr)
     return code

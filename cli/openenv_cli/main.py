@@ -11,21 +11,23 @@ def main() -> None:
     """Runs the command line, and exits with its code."""
     # Imported in here, because Ctrl-C may come while they are.
     try:
-        from openenv_cli.failures import report
-
         try:
             _run()
         except Exception as error:
+            from openenv_cli.failures import report
+
             sys.exit(report(error))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 
 
 def _run() -> None:
-    from openenv_gym.errors import MissingExtraError
-
     try:
-        from openenv_cli.commands import app
+        from openenv_cli.commands import make_app
+
+        app = make_app(sys.argv[1:])
     except ModuleNotFoundError as error:
+        from openenv_gym.errors import MissingExtraError
+
         raise MissingExtraError(f"The openenv command (it needs {error.name})", "cli") from error
     app()

@@ -52,7 +52,7 @@ def serve(
 
         openenv serve --gym CartPole-v1 --workers 4
     """
-    from openenv_server.loading import name_of
+    from openenv_server.manifest import read_manifest
     from openenv_server.settings import read_settings
     from openenv_server.workers import serve_app
 
@@ -63,7 +63,7 @@ def serve(
         if gym_kwarg:
             raise ConfigurationError("--gym-kwarg goes with --gym")
         folder = (path or Path()).resolve()
-        name = name_of(folder)
+        name = read_manifest(folder).name
         make_app = partial(_from_folder, folder, max_sessions)
     elif path is not None:
         raise ConfigurationError(f"Serve the folder {path} or --gym {gym}, not both at once")

@@ -8,24 +8,11 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import yaml
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError
-
-MANIFEST = "openenv.yaml"
-_DEFAULT_APP = "server.app:app"
-
-
-def name_of(folder: Path) -> str:
-    """The name of an environment's folder, as its ``openenv.yaml`` says.
-
-    Raises:
-        ConfigurationError: There is no environment in the folder.
-    """
-    return str(_read_manifest(folder).get("name") or folder.name)
+from openenv_server.manifest import MANIFEST, read_manifest
 
 
 def load_folder(folder: Path) -> FastAPI:
@@ -40,38 +27,21 @@ def load_folder(folder: Path) -> FastAPI:
     Raises:
         ConfigurationError: There is no environment in the folder, or it cannot be imported.
     """
-    manifest = _read_manifest(folder)
-    module_name, _, attribute = str(manifest.get("app") or _DEFAULT_APP).partition(":")
+    manifest = read_manifest(folder)
     sys.path.insert(0, str(folder))
     try:
-        module = _import_app(folder, module_name)
+        module = _import_app(folder, manifest.app_module)
     except Exception as error:
         raise ConfigurationError(
-            f"{folder / MANIFEST}: importing {module_name} failed: {type(error).__name__}: {error}"
+            f"{folder / MANIFEST}: importing {manifest.app_module} failed: {type(error).__name__}: {error}"
         ) from error
-    app = getattr(module, attribute or "app", None)
+    app = getattr(module, manifest.app_attribute, None)
     if not isinstance(app, FastAPI):
         raise ConfigurationError(
-            f"{folder / MANIFEST}: {module_name} has no application named {attribute or 'app'!r}; "
-            "it is what create_app returns"
+            f"{folder / MANIFEST}: {manifest.app_module} has no application named "
+            f"{manifest.app_attribute!r}; it is what create_app returns"
         )
     return app
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ConfigurationError(
-            f"{folder} has no {MANIFEST}, so it is not an environment's folder. "
-            "Go into one, or serve a Gymnasium environment: openenv serve --gym CartPole-v1"
-        )
-    try:
-        manifest = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
-    if not isinstance(manifest, dict):
-        raise ConfigurationError(f"{path} is not a table of settings, such as name: my_env")
-    return manifest
 
 
 def _import_app(folder: Path, module_name: str) -> ModuleType:

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import pytest
+from openenv_cli.commands import COMMANDS, Command, load
+from openenv_cli.failures import report
 
 import openenv_gym
 from openenv_gym import known
@@ -36,12 +39,45 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_shows_an_example_for_each_command() -> None:
+def test_help_shows_each_command_and_the_exit_codes() -> None:
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("demo", "serve", "bench", "list", "spaces"):
-        assert command in overview.stdout
-        assert f"openenv {command}" in run(command, "--help").stdout
+    for command in COMMANDS:
+        assert re.search(rf"{command.name} +{re.escape(command.help[:30])}", overview.stdout)
+    assert "Exit codes: 0 done, 1 failed, 2 wrong usage" in overview.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_help_of_a_command_has_an_example(command: Command) -> None:
+    shown = run(command.name, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(rf"Examples:\s+openenv {command.name}", shown.stdout.replace("│", " "))
+    # The overview does not import the command, so its line stands in the table too.
+    assert command.help.rstrip(".") in " ".join((load(command).__doc__ or "").split())
+
+
+def test_the_overview_comes_at_once() -> None:
+    took = []
+    for _ in range(5):
+        begin = time.monotonic()
+        run("--help")
+        took.append(time.monotonic() - begin)
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import typer.rich_utils"], check=True)
+    least = time.monotonic() - begin
+    # 0.3 s where nothing else runs; what Typer itself takes says how busy the machine is.
+    assert min(took) < max(0.3, 2 * least)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert run("--version").stdout == f"openenv-gym {version('openenv-gym')}\n"
+
+
+def test_an_unforeseen_error_is_openenvs_own_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ZeroDivisionError("division by zero")) == 3
+    said = capsys.readouterr().err
+    assert "Traceback" in said or "ZeroDivisionError" in said
+    assert "a fault of openenv itself" in said
 
 
 @pytest.mark.slow
@@ -193,7 +229,7 @@ def test_spaces_shows_each_field_its_space_and_the_rule() -> None:
 
 
 def test_spaces_of_what_is_no_server() -> None:
-    assert run("spaces", "http://127.0.0.1:9").returncode == 3
+    assert run("spaces", "http://127.0.0.1:9").returncode == 4
     assert "has no openenv.yaml" in run("spaces", "/").stderr
 
 

@@ -1,0 +1,107 @@
+"""``openenv.yaml``: what a folder says of the environment that it holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from openenv_gym.errors import ConfigurationError
+from openenv_gym.known import canonical_name
+
+MANIFEST = "openenv.yaml"
+_APP = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class Manifest(BaseModel):
+    """The fields of ``openenv.yaml``. Others are left alone: tools may have fields of their own.
+
+    Attributes:
+        spec_version: The version of this format.
+        name: The environment's name, as in ``openenv/NAME``.
+        type: What it is published as.
+        runtime: What serves it.
+        app: Its application, as ``module:attribute``.
+        port: The port inside its image.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    spec_version: Literal[1] = 1
+    type: Literal["space"] = "space"
+    runtime: Literal["fastapi"] = "fastapi"
+    app: str = "server.app:app"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        canonical_name(name)
+        return name
+
+    @field_validator("app")
+    @classmethod
+    def _is_an_app(cls, app: str) -> str:
+        if not _APP.fullmatch(app):
+            raise ValueError("write it as module:attribute, as in server.app:app")
+        return app
+
+    @property
+    def app_module(self) -> str:
+        """The application's module."""
+        return self.app.partition(":")[0]
+
+    @property
+    def app_attribute(self) -> str:
+        """What the application is called in its module."""
+        return self.app.partition(":")[2]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the ``openenv.yaml`` of a folder.
+
+    Raises:
+        ConfigurationError: There is none, or it is wrong; the message has a line for each mistake, with the
+            line of the file that it is on.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(
+            f"{folder} has no {MANIFEST}, so it is not an environment's folder. "
+            "Go into one, make one with `openenv init my_env`, "
+            "or serve a Gymnasium environment: openenv serve --gym CartPole-v1"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict) or not isinstance(root, yaml.MappingNode):
+        raise ConfigurationError(f"{path} is not a table of settings, such as name: my_env")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        lines = _lines(root)
+        mistakes = [
+            f"{path}:{lines.get(mistake['loc'][0], 1)}: {mistake['loc'][0]}: {_message(mistake)}"
+            for mistake in error.errors()
+        ]
+        raise ConfigurationError("\n".join(mistakes)) from error
+
+
+def _lines(root: yaml.MappingNode) -> dict[Any, int]:
+    """The line of each field, counted from 1."""
+    return {key.value: key.start_mark.line + 1 for key, _ in root.value}
+
+
+def _message(mistake: Any) -> str:
+    text = str(mistake["msg"]).removeprefix("Value error, ")
+    return text if mistake["type"] in ("missing", "value_error") else f"{text}, not {mistake['input']!r}"
