@@ -31,6 +31,12 @@ class Command:
 PANELS = {
     "Make environments": (
         Command("serve", "serve", "serve", "Serves an environment until Ctrl-C or SIGTERM."),
+        Command(
+            "validate",
+            "validate",
+            "validate",
+            "Checks an environment: its files, its running server, and its image.",
+        ),
     ),
     "Use environments": (
         Command("list", "listing", "list_servers", 'Shows the names that gym.make("openenv/NAME") knows.'),
