@@ -122,7 +122,7 @@ class Progress:
         return result is not None and result.outcome in (Outcome.PASSED, Outcome.WARNING)
 
     def _blocked(self, check: Check[SubjectT]) -> Finding | None:
-        # Of a URL there are no files, and their checks were not run.
+        # Of a URL there are no files, and nothing to start: those checks were not run.
         missing = [need for need in check.needs if need in self.results and not self.did_pass(need)]
         return skipped(f"It says nothing until {missing[0]} passes") if missing else None
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from openenv_cli.validation.check import Check, Finding, failed, passed, skipped, warning
+from openenv_cli.validation.check import Check, Finding, failed, passed, warning
 from openenv_gym.client import GenericEnvClient
 from openenv_gym.env import RemoteEnv
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.transport.endpoint import Endpoint
 
@@ -121,22 +121,16 @@ def why_it_ended(error: Exception, what: str) -> Finding:
 
 
 def _start(server: Server) -> Finding:
-    from openenv_gym.errors import DeadlineExceededError
-
-    if server.folder is None:
-        return skipped(f"{server.base_url} runs already")
     begin = time.monotonic()
     try:
         server.start()
     except (ConfigurationError, DeadlineExceededError) as error:
         server.new_words()
         return why_it_ended(error, f"openenv serve {server.folder}")
-    return passed(f"openenv serve, at {server.base_url}: up after {time.monotonic() - begin:.1f} s")
+    return passed(f"At {server.base_url}: up after {time.monotonic() - begin:.1f} s")
 
 
 def _stop(server: Server) -> Finding:
-    if server.folder is None:
-        return skipped(f"{server.base_url} goes on")
     took_s = server.stop()
     if took_s > _LONG_STOP_S:
         return warning(

@@ -24,12 +24,10 @@ DEFAULT_TIMEOUT_S = 60.0
 
 STATIC_CHECKS = (*FILE_CHECKS, *DOCKER_FILE_CHECKS)
 SERVER_CHECKS = (
-    *START_CHECKS,
     *ROUTE_CHECKS,
     *SESSION_CHECKS,
     *CAPACITY_CHECKS,
     *GYMNASIUM_CHECKS,
-    *STOP_CHECKS,
 )
 
 
@@ -62,7 +60,8 @@ def validate_folder(
     modes: list[Mode] = []
     if reached is not Level.STATIC:
         with Server(timeout_s, folder=folder.path) as server:
-            progress.run(Level.RUNTIME, SERVER_CHECKS, server, words=server.new_words)
+            checks = (*START_CHECKS, *SERVER_CHECKS, *STOP_CHECKS)
+            progress.run(Level.RUNTIME, checks, server, words=server.new_words)
         progress.run(Level.RUNTIME, MODE_CHECKS, Trial(folder, timeout_s))
         modes = modes_of(progress.results, why_not)
     left_out = []
