@@ -74,6 +74,7 @@ class ProcessProvider:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
         )
         self._process = process
         assert process.stdout is not None

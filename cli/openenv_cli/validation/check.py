@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -11,6 +13,8 @@ from openenv_cli.validation.report import CheckResult, Level, Outcome
 from openenv_gym.errors import OpenEnvError
 
 SubjectT = TypeVar("SubjectT")
+
+_GYMNASIUM_MARKS = re.compile(r"\x1b\[\d+m|WARN: ")
 
 
 class Finding(NamedTuple):
@@ -49,7 +53,8 @@ class Check(Generic[SubjectT]):
     Attributes:
         id: Its name, ``area.what``.
         title: What is so where it passes.
-        look: Looks at the subject. An `OpenEnvError` or an `OSError` that it raises is a failure.
+        look: Looks at the subject. An `OpenEnvError` or an `OSError` that it raises is a failure; what it
+            warns of becomes a note.
         fix: What to do where it raises.
         needs: The checks without which this one says nothing: where one of them did not pass, this one is
             skipped.
@@ -128,7 +133,16 @@ class Progress:
 
 
 def _look(check: Check[SubjectT], subject: SubjectT) -> Finding:
-    try:
-        return check.look(subject)
-    except (OpenEnvError, OSError) as error:
-        return failed(str(error), check.fix)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            finding = check.look(subject)
+        except (OpenEnvError, OSError) as error:
+            finding = failed(str(error), check.fix)
+    warned = dict.fromkeys(_plain(str(warned.message)) for warned in caught)
+    return finding._replace(notes=(*finding.notes, *warned))
+
+
+def _plain(text: str) -> str:
+    """A warning of Gymnasium's without its colours and its level."""
+    return _GYMNASIUM_MARKS.sub("", text)

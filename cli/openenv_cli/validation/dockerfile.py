@@ -38,12 +38,13 @@ def read_dockerfile(text: str) -> list[Instruction]:
 def _instructions(lines: list[str]) -> Iterator[Instruction]:
     number = 0
     while number < len(lines):
-        begin, said = number + 1, ""
+        begin, said = 0, ""
         while number < len(lines):
             line = lines[number].strip()
             number += 1
-            if line.startswith("#") or (not line and said):
+            if not line or line.startswith("#"):
                 continue
+            begin = begin or number
             said += f" {line.removesuffix(chr(92)).strip()}"
             if not line.endswith("\\"):
                 break
@@ -66,12 +67,13 @@ def final_stage(instructions: list[Instruction]) -> list[Instruction]:
             stages.append((words[0].lower() if words else "", alias, []))
         if stages:
             stages[-1][2].append(instruction)
-    chain: list[Instruction] = []
-    base, before = None, len(stages)
-    for place in reversed(range(len(stages))):
-        from_, alias, own = stages[place]
-        if before == len(stages) or (base is not None and base in (alias, str(place))):
-            chain, base, before = own + chain, from_, place
+    if not stages:
+        return []
+    base, _, chain = stages.pop()
+    while stages:
+        its_base, alias, own = stages.pop()
+        if base in (alias, str(len(stages))):
+            base, chain = its_base, own + chain
     return chain
 
 

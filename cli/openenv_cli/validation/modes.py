@@ -83,7 +83,8 @@ def _start(trial: Trial, command: list[str], where: Path, variables: dict[str, s
     return passed(f"{shown}, in {where}: up after {took_s:.1f} s")
 
 
-_NEEDS = ("server.start",)
+# What has no /health cannot be told to be up.
+_NEEDS = ("server.start", "routes.health")
 MODE_CHECKS = (
     Check("mode.uv_run", "`uv run server` starts it", _uv_run, needs=(*_NEEDS, "project.script")),
     Check("mode.python_m", "`python -m` starts it", _python_m, needs=_NEEDS),

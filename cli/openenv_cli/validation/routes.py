@@ -17,7 +17,8 @@ def _health(server: Server) -> Finding:
     health = health_of(server)
     status = health.get("status")
     if status == "healthy":
-        return passed(f"GET /health: {_excerpt(health)}")
+        notes = [] if "max_sessions" in health else ["It does not say how many sessions there may be"]
+        return passed(f"GET /health: {_excerpt(health)}", notes=notes)
     if status == "degraded":
         return warning(
             f"GET /health: {_excerpt(health)}", "See its reasons; it may have no free session now."
@@ -66,15 +67,18 @@ def _schemas(server: Server) -> Finding:
 
 def _spaces(server: Server) -> Finding:
     env = server.env()
-    inexact = [
+    notes = [
         f"{kind} {finding.path}: {finding.inexact}"
         for kind, findings in env.schema_report.items()
         for finding in findings
         if finding.inexact
     ]
+    _, observation = get_schemas(server.endpoint, timeout_s=server.timeout_s)
+    if "truncated" not in observation.get("properties", {}):
+        notes.append("The observation has no `truncated`: a learner cannot tell a time limit from an end")
     return passed(
         f"action_space = {_excerpt(env.action_space)}\nobservation_space = {_excerpt(env.observation_space)}",
-        notes=inexact,
+        notes=notes,
     )
 
 
@@ -93,8 +97,15 @@ ROUTE_CHECKS = (
         fix="Where the environment cannot be made, mend its __init__; else give create_app an env_name.",
         needs=_STARTED,
     ),
-    Check("routes.openapi", "GET /openapi.json describes the API", _openapi, fix=_UPDATE, needs=_STARTED),
     Check("schemas.valid", "Its schemas are JSON Schema", _schemas, fix=_UPDATE, needs=_STARTED),
+    # FastAPI cannot describe an API whose schemas are none.
+    Check(
+        "routes.openapi",
+        "GET /openapi.json describes the API",
+        _openapi,
+        fix=_UPDATE,
+        needs=("schemas.valid",),
+    ),
     Check(
         "schemas.spaces",
         "Its schemas become Gymnasium spaces",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
@@ -102,7 +102,8 @@ def _bad_action(server: Server) -> Finding:
                 "Pass the same model to create_app that step expects, and let it forbid unknown fields.",
             )
         try:
-            client.state()
+            with suppress(ActionRefusedError):
+                client.step(bad)
             client.reset(seed=SEED)
         except OpenEnvError as error:
             return failed(
@@ -118,8 +119,10 @@ def bad_action(schema: dict[str, Any]) -> dict[str, Any] | None:
 
     validator = Draft202012Validator(schema)
     candidates: list[dict[str, Any]] = [{_UNKNOWN: 1}]
-    # No field takes both of these: one is no text, and the other is nothing but text.
-    candidates += [{name: wrong} for name in schema.get("properties", {}) for wrong in ({_UNKNOWN: 1}, "no")]
+    # No field takes both of these: one is no text, and the other is nothing but text. `metadata` is the base
+    # class's field, and says nothing of this action.
+    names = [name for name in schema.get("properties", {}) if name != "metadata"]
+    candidates += [{name: wrong} for name in names for wrong in ({_UNKNOWN: 1}, "no")]
     return next((action for action in candidates if not validator.is_valid(action)), None)
 
 
@@ -156,7 +159,7 @@ SESSION_CHECKS = (
         "It gives its state",
         _state,
         fix="Let the property `state` return a State.",
-        needs=("session.reset",),
+        needs=_STEPS,
     ),
     Check(
         "session.seed",

@@ -43,13 +43,14 @@ class Show:
 
     def begins(self, title: str) -> None:
         """Shows what is looked at now."""
+        from rich.text import Text
+
         if self._status is not None:
-            self._status.update(f"{title}…")
+            self._status.update(Text(f"{title}…"))
             self._status.start()
 
     def ends(self, result: CheckResult) -> None:
         """Shows what came of it."""
-        self.stop()
         if self._is_quiet:
             return
         mark, style = _MARKS[result.outcome]
@@ -70,6 +71,7 @@ class Show:
 
     def summary(self, report: Report) -> None:
         """Shows the modes, the counts and the verdict."""
+        self.stop()
         if self._is_quiet:
             return
         if report.modes:
