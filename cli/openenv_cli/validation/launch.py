@@ -97,17 +97,14 @@ def _running(
         errors="replace",
         start_new_session=True,
     )
+    assert process.stdout is not None
+    reader = threading.Thread(target=_read, args=(process.stdout, log), daemon=True)
     try:
-        assert process.stdout is not None
-        reader = threading.Thread(target=_read, args=(process.stdout, log), daemon=True)
         reader.start()
-        try:
-            yield process, log
-        finally:
-            _end(process)
-            reader.join(_STOP_TIMEOUT_S)
+        yield process, log
     finally:
         _end(process)
+        reader.join(_STOP_TIMEOUT_S)
 
 
 def _read(stream: IO[str], log: deque[str]) -> None:
