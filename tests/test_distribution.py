@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.peer import peer_server
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 REPOSITORY = Path(__file__).parents[1]
@@ -274,3 +276,26 @@ def test_it_lives_beside_the_published_package(ours_first: bool, wheel: Path, tm
     assert environment.hashes("openenv-gym") == ours | {shared: None}
     assert all("openenv_guide_paths" in home for home in environment.homes_of("openenv.core", "openenv_core"))
     assert OUR_HELP in environment.run("openenv-gym", "--help")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("options", [["--template", "array"], ["--gym", "CartPole-v1"]], ids=["array", "gym"])
+def test_arrays_are_served_by_the_published_package_too(
+    options: list[str], wheel: Path, tmp_path: Path
+) -> None:
+    environment = VirtualEnvironment(tmp_path)
+    environment.install(f"{wheel}[cli]")
+    environment.install(PUBLISHED)
+    environment.run("openenv-gym", "init", "my_env", *options)
+    command = [environment.scripts / "python", "-m", "uvicorn", "server.app:app", "--port", "PORT"]
+    with peer_server(
+        *command, cwd=environment.cwd / "my_env", env=environment.environment, stderr=subprocess.DEVNULL
+    ) as base_url:
+        environment.python(
+            "import sys; from openenv_gym import RemoteEnv\n"
+            "with RemoteEnv(sys.argv[1]) as env:\n"
+            "    observation, _ = env.reset(seed=7)\n"
+            "    assert observation in env.observation_space\n"
+            "    assert env.step(env.action_space.sample())[0] in env.observation_space\n",
+            base_url,
+        )
