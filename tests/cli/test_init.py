@@ -26,6 +26,7 @@ TEMPLATES = {
 }
 LAYOUT = {
     ".dockerignore",
+    ".github/workflows/docker-build.yml",
     ".gitignore",
     "README.md",
     "__init__.py",
@@ -225,6 +226,7 @@ def test_an_environment_within_the_checkout_names_it_by_a_relative_path() -> Non
         done = init(name, "--output-dir", folder)
         assert done.returncode == 0, done.stderr
         assert '{ path = "../..", editable = true }' in (folder / name / "pyproject.toml").read_text()
+        assert not (folder / name / ".github").exists(), "the repository has its own workflow"
     finally:
         shutil.rmtree(folder / name, ignore_errors=True)
 
