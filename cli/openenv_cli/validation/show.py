@@ -106,4 +106,7 @@ class Show:
             self._line(f"    {line}")
 
     def _line(self, text: str, style: str = "") -> None:
-        self._console.print(text, style=style or None, soft_wrap=True)
+        from rich.text import Text
+
+        # Not `print(…, style=)`, which would colour the moving line too.
+        self._console.print(Text(text, style), soft_wrap=True)
