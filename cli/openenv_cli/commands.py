@@ -31,6 +31,10 @@ class Command:
 PANELS = {
     "Make environments": (
         Command("serve", "serve", "serve", "Serves an environment until Ctrl-C or SIGTERM."),
+        Command(
+            "push", "push", "push", "Publishes an environment: in a Space, or as an image in a registry."
+        ),
+        Command("fork", "fork", "fork", "Copies an environment's Space into your own account."),
     ),
     "Use environments": (
         Command("list", "listing", "list_servers", 'Shows the names that gym.make("openenv/NAME") knows.'),
