@@ -58,6 +58,7 @@ def upload(hub: Hub, space: SpaceInfo, bundle: Path, message: str, *, as_pull_re
     files = {
         path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if path.is_file()
     }
+    before = space.sha
     for wait_s in (*_WAITS_S, None):
         try:
             with hub.doing(f"Uploading to {space.id}"):
@@ -80,7 +81,7 @@ def upload(hub: Hub, space: SpaceInfo, bundle: Path, message: str, *, as_pull_re
     there = {sibling.rfilename for sibling in space.siblings or ()}
     return Uploaded(
         commit=made.oid,
-        has_changed=made.oid != space.sha,
+        has_changed=made.oid != before,
         pull_request=made.pr_url,
         left_over=tuple(sorted(there - files.keys() - _OF_THE_HUB)),
     )
