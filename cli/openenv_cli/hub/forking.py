@@ -28,11 +28,10 @@ def fork_space(hub: Hub, source: str, target: str, settings: Settings) -> None:
             f"{source} is a Space of the kind {space.sdk}, and OpenEnv environments are of the kind docker: "
             f"no environment would answer in a copy of it. Look at {hub.page(source)}"
         )
-    # Before huggingface_hub 2 it was duplicate_space, and its words for the settings had no prefix.
-    duplicate: Any = getattr(hub.api, "duplicate_space", None)
-    prefix = "" if duplicate else "space_"
-    if duplicate is None:
-        duplicate = partial(hub.api.duplicate_repo, repo_type="space")
+    # In older releases it is duplicate_space, and its words for the settings have no prefix.
+    newer: Any = getattr(hub.api, "duplicate_repo", None)
+    prefix = "space_" if newer else ""
+    duplicate: Any = partial(newer, repo_type="space") if newer else hub.api.duplicate_space
     options = {
         "hardware": settings.hardware,
         "variables": as_list(settings.variables),
