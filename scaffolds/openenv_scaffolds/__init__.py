@@ -1,1 +1,9 @@
-"""What ``openenv init`` renders."""
+"""What `openenv init` renders, the base image, and the workflow that builds images."""
+
+from __future__ import annotations
+
+from openenv_scaffolds.names import Names
+from openenv_scaffolds.rendering import Template, render_environment
+from openenv_scaffolds.workflow import WORKFLOW, render_workflow
+
+__all__ = ["WORKFLOW", "Names", "Template", "render_environment", "render_workflow"]
