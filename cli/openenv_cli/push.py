@@ -108,7 +108,7 @@ def push(
     folder = (path or directory or Path()).resolve()
     source = Source(folder, _validated(folder), base_image, tuple(exclude or ()))
     if registry is not None:
-        _push_image(source, f"{registry.rstrip('/')}/{tag or source.manifest.name}", bool(interface))
+        _push_image(source, f"{registry.rstrip('/')}/{tag or source.manifest.name.lower()}", bool(interface))
         return
 
     from openenv_cli.hub.client import connect
@@ -150,8 +150,9 @@ def _push_image(source: Source, image: str, has_interface: bool) -> None:
 
     with bundled(source.folder, source.exclude) as bundle:
         dockerfile = prepare_dockerfile(bundle, base_image=source.base_image, has_interface=has_interface)
-        _build_and_push(bundle, dockerfile, image)
+        _build_and_push(bundle, dockerfile, image, source.manifest.name)
 
 
-def _build_and_push(context: Path, dockerfile: Path, image: str) -> None:
+def _build_and_push(context: Path, dockerfile: Path, image: str, name: str) -> None:
+    """Builds an image of this name from a folder that needs nothing outside of it, and pushes it."""
     raise NotImplementedError

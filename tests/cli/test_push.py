@@ -253,6 +253,25 @@ def test_a_folder_without_an_environment_is_refused(hub: StandIn, tmp_path: Path
     assert not hub.requests
 
 
+def test_of_two_dockerfiles_the_one_that_is_built_here_is_pushed(
+    hub: StandIn, environment: Path, tmp_path: Path
+) -> None:
+    (environment / "Dockerfile").write_text("FROM other\n")
+    done = openenv(hub, tmp_path, "push", str(environment))
+    files = hub.state.spaces["ann/my_env"].files
+    assert b"uvicorn server.app:app" in files["Dockerfile"]
+    assert "server/Dockerfile" not in files
+    assert "There are two Dockerfiles" in done.stderr
+
+
+def test_what_the_gitignore_names_is_not_uploaded(hub: StandIn, environment: Path, tmp_path: Path) -> None:
+    (environment / ".gitignore").write_text("*.bin\nsecrets.txt\n")
+    (environment / "secrets.txt").write_text("hidden")
+    (environment / ".env").write_text("KEY=hidden")
+    shown(openenv(hub, tmp_path, "push", str(environment)))
+    assert not {"weights.bin", "secrets.txt", ".env"} & hub.state.spaces["ann/my_env"].files.keys()
+
+
 def test_an_environment_without_a_dockerfile_is_refused_before_a_space_is_made(
     hub: StandIn, environment: Path, tmp_path: Path
 ) -> None:

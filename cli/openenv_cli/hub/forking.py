@@ -29,9 +29,10 @@ def fork_space(hub: Hub, source: str, target: str, settings: Settings) -> None:
             f"no environment would answer in a copy of it. Look at {hub.page(source)}"
         )
     # In older releases it is duplicate_space, and its words for the settings have no prefix.
-    newer: Any = getattr(hub.api, "duplicate_repo", None)
-    prefix = "space_" if newer else ""
-    duplicate: Any = partial(newer, repo_type="space") if newer else hub.api.duplicate_space
+    api: Any = hub.api
+    is_older = not hasattr(api, "duplicate_repo")
+    prefix = "" if is_older else "space_"
+    duplicate = api.duplicate_space if is_older else partial(api.duplicate_repo, repo_type="space")
     options = {
         "hardware": settings.hardware,
         "variables": as_list(settings.variables),

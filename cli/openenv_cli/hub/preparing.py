@@ -12,7 +12,8 @@ from openenv_gym.errors import ConfigurationError
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
 
-_PLACES = (Path("Dockerfile"), Path("server/Dockerfile"))
+# The first that is there counts, as for `openenv build`.
+_PLACES = (Path("server/Dockerfile"), Path("Dockerfile"))
 
 
 def prepare_dockerfile(bundle: Path, *, base_image: str | None, has_interface: bool | None) -> Path:
@@ -69,9 +70,15 @@ def prepare_space(
             f"The Dockerfile of the Space starts from {PUBLIC_BASE}, because the Hub cannot see the local "
             "openenv-base; --base-image names another. Yours is as it was."
         )
-    # The Hub builds this one, and no other.
+    # The Hub builds the one at the root, and no other.
+    at_root = bundle / "Dockerfile"
+    if at_root.is_file() and at_root != dockerfile:
+        notes.append(
+            "There are two Dockerfiles: the Space gets server/Dockerfile, as `openenv build` takes it, "
+            "in place of the one at the root."
+        )
     dockerfile.unlink()
-    (bundle / "Dockerfile").write_text(text)
+    at_root.write_text(text)
 
     readme = bundle / "README.md"
     readme.write_text(
