@@ -43,14 +43,14 @@ def fork(
     from openenv_cli.hub.forking import fork_space
     from openenv_cli.hub.pairs import read_variables_and_secrets
     from openenv_cli.hub.settings import Settings, find_space
-    from openenv_cli.hub.showing import show_space, under_way
+    from openenv_cli.hub.showing import show_space, waiting
     from openenv_gym.hub_names import space_id
 
     source = space_id(space)
     variables, secrets = read_variables_and_secrets(env_var or (), secret or ())
     hub = connect("openenv fork", secrets.values())
     target = space_id(hub.full_name(repo_id or source.partition("/")[2]))
-    with under_way(f"Forking {hub.page(source)} to {target}"):
+    with waiting(f"Forking {source} to {target}…"):
         fork_space(hub, source, target, Settings(private, hardware, variables, secrets))
         forked = find_space(hub, target)
     if forked is None:

@@ -67,10 +67,10 @@ def _push_space(
     hub: Hub, bundle: Path, repo_id: str, settings: Settings, message: str, as_pull_request: bool
 ) -> None:
     from openenv_cli.hub.settings import change_space, find_space, make_space
-    from openenv_cli.hub.showing import note, show_space, under_way
+    from openenv_cli.hub.showing import note, show_space, waiting
     from openenv_cli.hub.upload import upload
 
-    with under_way(f"Pushing to {hub.page(repo_id)}"):
+    with waiting(f"Preparing {repo_id}…"):
         space = find_space(hub, repo_id)
         if space is not None:
             change_space(hub, space, settings)
@@ -81,7 +81,7 @@ def _push_space(
             )
         else:
             space = make_space(hub, repo_id, settings)
-        done = upload(hub, space, bundle, message, as_pull_request=as_pull_request)
+    done = upload(hub, space, bundle, message, as_pull_request=as_pull_request)
     if done.left_over and not as_pull_request:
         note(
             f"{repo_id} keeps files that the folder has not: {', '.join(done.left_over[:10])}"

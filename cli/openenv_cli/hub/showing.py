@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from openenv_cli.hub.client import Hub
 from openenv_gym.errors import ConfigurationError
@@ -17,16 +17,13 @@ def note(sentence: str) -> None:
 
 
 @contextmanager
-def under_way(sentence: str) -> Iterator[None]:
+def waiting(sentence: str) -> Iterator[None]:
     """Shows on a terminal that something goes on; nothing in a pipe."""
     from rich.console import Console
+    from rich.markup import escape
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    console.print(sentence, highlight=False, markup=False)
-    with console.status("Waiting for the Hub…"):
+    console = Console(stderr=True, highlight=False)
+    with console.status(escape(sentence)) if console.is_terminal else nullcontext():
         yield
 
 

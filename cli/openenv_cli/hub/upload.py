@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from openenv_cli.hub.client import Hub
 from openenv_cli.hub.failures import may_pass
+from openenv_cli.hub.showing import waiting
 from openenv_gym.errors import HubError
 
 if TYPE_CHECKING:
@@ -101,11 +102,12 @@ def _commit(
         create_pr=as_pull_request,
         gitignore_content=_IGNORE_NOTHING,
     )
-    return hub.api.create_commit(
-        space.id,
-        operations=additions,
-        commit_message=message,
-        repo_type="space",
-        create_pr=as_pull_request,
-        parent_commit=None if as_pull_request else space.sha,
-    )
+    with waiting(f"Committing {len(files)} files to {space.id}…"):
+        return hub.api.create_commit(
+            space.id,
+            operations=additions,
+            commit_message=message,
+            repo_type="space",
+            create_pr=as_pull_request,
+            parent_commit=None if as_pull_request else space.sha,
+        )
