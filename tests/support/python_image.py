@@ -1,4 +1,4 @@
-"""The image that `openenv-base` starts from, made from Debian's packages: there may be no way to a registry."""
+"""The image that `openenv-base` starts from, made from Debian's packages: a registry may be out of reach."""
 
 from __future__ import annotations
 
