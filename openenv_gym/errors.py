@@ -22,6 +22,7 @@
     │   ├── DeadlineExceededError     no answer in time (also a TimeoutError)
     │   └── ProtocolError             a message that the protocol does not allow
     ├── HubError                      the Hugging Face Hub refuses, fails, or cannot be reached
+    ├── DockerError                   Docker did not do what it was asked for
     └── RemoteError                   the server answered with an error; it has a code
         ├── CapacityError             the server has no free session
         ├── StepTimeoutError          the server gave up on a reset or a step (also a TimeoutError)
@@ -139,6 +140,10 @@ class ProtocolError(EndpointError):
 
 class HubError(OpenEnvError):
     """The Hugging Face Hub refuses, fails, or cannot be reached. No message has a secret."""
+
+
+class DockerError(OpenEnvError):
+    """Docker did not do what it was asked for: a build or a push failed, or there is no such image."""
 
 
 class RemoteError(OpenEnvError):

@@ -32,6 +32,7 @@ PANELS = {
     "Make environments": (
         Command("init", "init", "init", "Makes a new environment from a template."),
         Command("serve", "serve", "serve", "Serves an environment until Ctrl-C or SIGTERM."),
+        Command("build", "build", "build", "Builds an environment's image with Docker."),
         Command(
             "validate",
             "validate",

@@ -1,0 +1,134 @@
+"""``openenv build``: an environment's image."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from openenv_gym.errors import ConfigurationError
+
+_MEGABYTE = 1_000_000
+
+
+def build(
+    path: Annotated[
+        Path | None, typer.Argument(help="The environment's folder, with openenv.yaml. Default: this one.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", "-t", help="The image's name. Default: openenv-NAME")
+    ] = None,
+    build_arg: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A value for an ARG of the Dockerfile.")
+    ] = None,
+    dockerfile: Annotated[
+        Path | None, typer.Option(help="Default: server/Dockerfile, else Dockerfile, in the folder.")
+    ] = None,
+    context: Annotated[
+        Path | None,
+        typer.Option(help="Copy from this folder, as it is. Default: a copy of the environment's folder."),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Do each step of the build anew.")] = False,
+    base: Annotated[
+        bool, typer.Option("--base", help="Build openenv-base, what images start from, and nothing else.")
+    ] = False,
+) -> None:
+    """Builds an environment's image with Docker.
+
+    What it is built from is a copy of the folder, without what .gitignore and .dockerignore name;
+    dependencies at a path outside of the folder, as in a repository of environments, go into the copy as
+    wheels. openenv-base is built first where the Dockerfile starts from it and it is not there.
+
+    In a pipe, it prints one line, the image's name; Docker's own lines go to standard error.
+
+    Examples:
+        openenv build
+
+        openenv build ./my_env -t my-env:1.0 --no-cache
+
+        openenv build --build-arg BASE_IMAGE=python:3.12-slim
+
+        openenv build --dockerfile Dockerfile.gpu --context ..
+
+        openenv build --base --build-arg PYTHON_IMAGE=python:3.13-slim
+    """
+    from openenv_cli.docker.environment import BASE_IMAGE, build_base, default_tag
+
+    begin = time.monotonic()
+    build_args = dict(_build_arg(pair) for pair in build_arg or [])
+    if base:
+        if path or dockerfile or context:
+            raise ConfigurationError("--base builds from a Dockerfile of its own: leave out the others")
+        tag = tag or BASE_IMAGE
+        build_base(tag, build_args, no_cache)
+        _tell(tag, time.monotonic() - begin, ["openenv build   in an environment's folder starts from it"])
+        return
+
+    from openenv_server.manifest import read_manifest
+
+    folder = (path or Path()).resolve()
+    manifest = read_manifest(folder)
+    tag = tag or default_tag(manifest.name)
+    _build_from(folder, context, dockerfile, tag, manifest.name, build_args, no_cache)
+    _tell(
+        tag,
+        time.monotonic() - begin,
+        [
+            f"docker run --rm -p 8000:{manifest.port} {tag}   starts it",
+            'gym.make("openenv/remote", base_url="http://localhost:8000")   drives it then, after '
+            "import openenv_gym",
+        ],
+    )
+
+
+def _build_from(
+    folder: Path,
+    context: Path | None,
+    dockerfile: Path | None,
+    tag: str,
+    name: str,
+    build_args: dict[str, str],
+    no_cache: bool,
+) -> None:
+    from openenv_cli.bundle import bundled
+    from openenv_cli.docker.environment import build_environment, find_dockerfile
+
+    for given, option in ((dockerfile, "--dockerfile"), (context, "--context")):
+        if given is not None and not given.exists():
+            raise ConfigurationError(f"{option} {given}: there is nothing of this name")
+    dockerfile = (dockerfile or find_dockerfile(folder)).resolve()
+    if context is not None:
+        build_environment(
+            context.resolve(), dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache
+        )
+        return
+    with bundled(folder) as bundle:
+        build_environment(bundle, dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache)
+
+
+def _build_arg(pair: str) -> tuple[str, str]:
+    name, equals, value = pair.partition("=")
+    if not equals or not re.fullmatch(r"\w+", name):
+        raise ConfigurationError(
+            f"--build-arg {pair}: write it as KEY=VALUE, as in BASE_IMAGE=python:3.12-slim"
+        )
+    return name, value
+
+
+def _tell(tag: str, took_s: float, next_lines: list[str]) -> None:
+    """Shows the image, its size, and what to do with it."""
+    if not sys.stdout.isatty():
+        print(tag)
+        return
+    from rich.console import Console
+
+    from openenv_cli.docker.images import image_size
+
+    console = Console(highlight=False)
+    console.print(f"\n[bold]{tag}[/bold]   {image_size(tag) / _MEGABYTE:.0f} MB, in {took_s:.0f} s\n")
+    for line in next_lines:
+        console.print(f"  {line}", soft_wrap=True, markup=False)

@@ -1,0 +1,192 @@
+"""A Docker engine and an image registry that belong to the tests alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
+# A range for tests of network devices (RFC 2544): no machine has its own addresses in it.
+_SUBNET = "198.18.{number}.1/24"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that runs.
+
+    Attributes:
+        host: Its socket, for ``DOCKER_HOST``.
+        pid: Its process.
+        config: A folder for ``DOCKER_CONFIG``, so that the user's own credentials stay out of the tests.
+    """
+
+    host: str
+    pid: int
+    config: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's variables, with those that lead to the engine."""
+        variables = {name: value for name, value in os.environ.items() if name != "DOCKER_CONTEXT"}
+        return variables | self.variables
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that lead to the engine."""
+        return {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.config)}
+
+    def docker(self, *arguments: str) -> str:
+        """Runs a ``docker`` command; returns what it printed."""
+        done = subprocess.run(
+            ["docker", *arguments], env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+        return done.stdout.strip()
+
+
+def why_no_engine() -> str | None:
+    """The reason why no engine can run here, or None."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "a Docker engine of the tests' own needs root"
+    for command, package in (
+        ("dockerd", "docker.io"),
+        ("docker", "docker.io"),
+        ("docker-registry", "docker-registry"),
+        ("ip", "iproute2"),
+        ("apt-get", "apt"),
+    ):
+        if shutil.which(command) is None:
+            return f"there is no {command} command, which the package {package} brings"
+    return None
+
+
+@contextmanager
+def running_engine() -> Iterator[Engine]:
+    """Starts an engine with a store, a socket and a bridge of its own; removes all of it at the end."""
+    with tempfile.TemporaryDirectory(prefix="engine-") as temporary, _bridge() as bridge:
+        folder = Path(temporary)
+        host, log = f"unix://{folder}/docker.sock", folder / "log"
+        command = [
+            "dockerd",
+            f"--host={host}",
+            f"--data-root={folder}/data",
+            f"--exec-root={folder}/exec",
+            f"--pidfile={folder}/docker.pid",
+            f"--bridge={bridge}",
+        ]
+        with log.open("w") as output:
+            # Ctrl-C is for the tests, which then stop the engine in order.
+            process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        engine = Engine(host, process.pid, folder / "config")
+        engine.config.mkdir()
+        try:
+            _wait_until(lambda: _answers(engine), process, log)
+            yield engine
+        finally:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
+
+
+@contextmanager
+def running_registry() -> Iterator[str]:
+    """Starts an image registry on loopback, where Docker needs no TLS; gives its host and port."""
+    with tempfile.TemporaryDirectory(prefix="registry-") as temporary:
+        folder = Path(temporary)
+        address = f"127.0.0.1:{free_port()}"
+        config, log = folder / "config.yml", folder / "log"
+        config.write_text(
+            "version: 0.1\n"
+            f"storage: {{filesystem: {{rootdirectory: {folder}/store}}, delete: {{enabled: true}}}}\n"
+            f"http: {{addr: '{address}'}}\n"
+        )
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                ["docker-registry", "serve", str(config)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            _wait_until(lambda: is_up(f"http://{address}/v2/"), process, log)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
+
+
+def free_port() -> int:
+    """A loopback port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def is_up(url: str) -> bool:
+    """Whether an HTTP request to the URL is answered well."""
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def _bridge() -> Iterator[str]:
+    """A bridge for the containers. Docker's default one may belong to another engine of this machine."""
+    name, address = _new_bridge()
+    try:
+        subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=True)
+        _delete_rules(name)
+
+
+def _new_bridge() -> tuple[str, str]:
+    """Adds a bridge with a name and an address that no other run of the tests has."""
+    errors = ""
+    for number in range(256):
+        name = f"oetest{number}"
+        added = subprocess.run(["ip", "link", "add", name, "type", "bridge"], capture_output=True, text=True)
+        if added.returncode == 0:
+            return name, _SUBNET.format(number=number)
+        errors = added.stderr
+    raise AssertionError(f"no bridge can be added: {errors}")
+
+
+def _delete_rules(bridge: str) -> None:
+    """Deletes the packet filter's rules for a bridge, which an engine leaves behind."""
+    for table in ("nat", "filter"):
+        listed = subprocess.run(["iptables", "-t", table, "-S"], capture_output=True, text=True, check=True)
+        for rule in listed.stdout.splitlines():
+            append, *parts = rule.split()
+            if append == "-A" and bridge in parts:
+                subprocess.run(["iptables", "-t", table, "-D", *parts], check=True)
+
+
+def _answers(engine: Engine) -> bool:
+    command = ["docker", "version"]
+    return subprocess.run(command, env=engine.environment, capture_output=True).returncode == 0
+
+
+def _wait_until(is_true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits for a process that was started to be ready; fails with its log where it ends or is too slow."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_true():
+        assert process.poll() is None, f"{process.args} ended:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"{process.args} did not start:\n{log.read_text()}"
+        time.sleep(0.1)
