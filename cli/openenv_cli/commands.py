@@ -30,6 +30,7 @@ class Command:
 # The headings of the overview, and what stands under them.
 PANELS = {
     "Make environments": (
+        Command("init", "init", "init", "Makes a new environment from a template."),
         Command("serve", "serve", "serve", "Serves an environment until Ctrl-C or SIGTERM."),
     ),
     "Use environments": (

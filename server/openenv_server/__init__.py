@@ -5,14 +5,21 @@ from __future__ import annotations
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_server.app import create_app
 from openenv_server.environment import Environment, Transform
-from openenv_server.gymnasium_environment import GymnasiumEnvironment, gymnasium_factory
+from openenv_server.gymnasium_environment import (
+    GymnasiumEnvironment,
+    GymnasiumModels,
+    SpaceField,
+    gymnasium_factory,
+)
 
 __all__ = [
     "Action",
     "Environment",
     "EnvironmentMetadata",
     "GymnasiumEnvironment",
+    "GymnasiumModels",
     "Observation",
+    "SpaceField",
     "State",
     "Transform",
     "create_app",

@@ -1,0 +1,155 @@
+"""``openenv init``: an environment's folder, made from a template."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from openenv_scaffolds import Names, Template, render_environment
+
+from openenv_cli.origin import DISTRIBUTION, installed_origin
+from openenv_gym.errors import ConfigurationError
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="The name of the environment and of its package, as my_env.")],
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="The folder to make it in. Default: this one.")
+    ] = Path(),
+    template: Annotated[
+        Template | None,
+        typer.Option(help="What to begin with. Default: echo, or gym with --gym."),
+    ] = None,
+    gym: Annotated[
+        str | None, typer.Option(metavar="ID", help="The Gymnasium environment that it serves.")
+    ] = None,
+) -> None:
+    """Makes a new environment from a template: a folder that serves, tests, builds and pushes as it is.
+
+    The templates: echo says back what it is told; array has NumPy observations; chat is a conversation of
+    role and content messages; gym serves a Gymnasium environment.
+
+    Examples:
+        openenv init my_env
+
+        openenv init my_env --output-dir envs --template chat
+
+        openenv init lander_env --gym LunarLander-v3
+    """
+    names = Names.of(name)
+    if gym is not None and template not in (None, "gym"):
+        raise ConfigurationError(f"--gym goes with the template gym, not with {template}")
+    if template == "gym" and gym is None:
+        raise ConfigurationError("Which environment? For example: --template gym --gym CartPole-v1")
+    details = {} if gym is None else _describe(gym)
+    origin = installed_origin()
+    folder = output_dir.resolve() / names.package
+    with _whole_or_not_at_all(folder) as draft:
+        render_environment(
+            draft,
+            template or ("gym" if gym else "echo"),
+            names,
+            requirements=[origin.requirement("server")],
+            distribution=DISTRIBUTION,
+            source=origin.uv_source(folder),
+            details=details,
+        )
+        is_locked = _lock(draft)
+    _tell(folder, names, is_locked)
+
+
+@contextmanager
+def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
+    """A folder to write in, which becomes `folder` when all went well, and is gone otherwise."""
+    if folder.exists():
+        free = next(
+            f"{folder.name}{n}" for n in range(2, 10**6) if not folder.with_name(f"{folder.name}{n}").exists()
+        )
+        raise ConfigurationError(
+            f"{folder} exists already. Type: openenv init {free}, "
+            "or remove it, or choose another --output-dir"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A neighbour, so that relative paths in it stay right when it is renamed.
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        draft.chmod(0o777 & ~_umask())
+        yield draft
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _describe(gym_id: str) -> dict[str, str]:
+    """What the template says of a Gymnasium environment."""
+    import gymnasium
+    from openenv_server.gymnasium_environment import SpaceField
+
+    try:
+        env = gymnasium.make(gym_id, disable_env_checker=True)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ConfigurationError(f"Gymnasium cannot make {gym_id}: {error}") from error
+    sample = repr(SpaceField(env.action_space).codec.encode(env.action_space.sample()))
+    details = {
+        "gym_id": gym_id,
+        "sampled_action": sample,
+        "action_space": f"an element of `{_on_a_line(env.action_space)}`",
+        "observation_space": f"an element of `{_on_a_line(env.observation_space)}`",
+    }
+    env.close()
+    return details
+
+
+def _on_a_line(space: object) -> str:
+    return " ".join(str(space).split())
+
+
+def _lock(folder: Path) -> bool:
+    """Writes uv.lock where uv is there; says so where it is not."""
+    uv = shutil.which("uv")
+    if uv is None:
+        print("uv is not here, so there is no uv.lock yet: pip install uv, then uv lock.", file=sys.stderr)
+        return False
+    done = subprocess.run([uv, "lock", "--quiet", "--directory", str(folder)], capture_output=True, text=True)
+    if done.returncode != 0:
+        print(f"uv could not lock the dependencies; later: uv lock. It said:\n{done.stderr}", file=sys.stderr)
+        return False
+    return True
+
+
+def _tell(folder: Path, names: Names, is_locked: bool) -> None:
+    if not sys.stdout.isatty():
+        print(folder)
+        return
+    from rich.console import Console
+    from rich.tree import Tree
+
+    tree = Tree(f"[bold]{folder}[/bold]")
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
+        branch = tree.add(f"{path.name}/" if path.is_dir() else path.name)
+        if path.is_dir():
+            for child in sorted(path.iterdir()):
+                branch.add(child.name)
+    console = Console()
+    console.print(tree)
+    console.print(
+        f"\nNext: edit [bold]models.py[/bold] and [bold]server/{names.environment_module}.py[/bold], then\n\n"
+        f"  cd {os.path.relpath(folder)}\n"
+        f"  {'uv run ' if is_locked else ''}openenv serve",
+        highlight=False,
+    )

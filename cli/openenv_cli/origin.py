@@ -1,0 +1,69 @@
+"""Where this distribution was installed from, so that an environment finds it there too."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+DISTRIBUTION = "openenv-gym"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the distribution was installed from: one of these, or an index.
+
+    Attributes:
+        version: Its version.
+        path: A checkout's folder, or a wheel.
+        git: The address of a repository.
+        commit: The commit there.
+    """
+
+    version: str
+    path: Path | None = None
+    git: str | None = None
+    commit: str | None = None
+
+    def requirement(self, extra: str) -> str:
+        """The requirement, as in a pyproject.toml."""
+        return f"{DISTRIBUTION}[{extra}]>={self.version}"
+
+    def uv_source(self, project: Path) -> str | None:
+        """The source in a project's ``[tool.uv.sources]``; None where an index has it.
+
+        A project within the checkout names it by a relative path, so that both can move.
+        """
+        if self.git is not None:
+            return f"{{ git = {_toml(self.git)}, rev = {_toml(self.commit or 'HEAD')} }}"
+        if self.path is None:
+            return None
+        if self.path.is_file():
+            return f"{{ path = {_toml(str(self.path))} }}"
+        inside = project.is_relative_to(self.path)
+        path = Path(os.path.relpath(self.path, project)).as_posix() if inside else str(self.path)
+        return f"{{ path = {_toml(path)}, editable = true }}"
+
+
+def installed_origin() -> Origin:
+    """Where this distribution was installed from.
+
+    As the installer noted it in ``direct_url.json`` (Python Packaging User Guide, "Recording the Direct URL
+    Origin of installed distributions").
+    """
+    ours = distribution(DISTRIBUTION)
+    noted = json.loads(ours.read_text("direct_url.json") or "{}")
+    url = str(noted.get("url", ""))
+    if url.startswith("file:"):
+        return Origin(ours.version, path=Path(url2pathname(urlparse(url).path)))
+    if noted.get("vcs_info", {}).get("vcs") == "git":
+        return Origin(ours.version, git=url, commit=noted["vcs_info"].get("commit_id"))
+    return Origin(ours.version)
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
