@@ -58,9 +58,8 @@ class Limits:
             if field.name in ("isolation", "python"):
                 values[field.name] = text
                 continue
-            kind = type(field.default)
             try:
-                number = kind(text)
+                number = float(text) if field.name == "timeout_s" else int(text)
             except ValueError:
                 number = 0
             if not number > 0:

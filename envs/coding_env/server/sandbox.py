@@ -18,10 +18,14 @@ from typing import Any
 
 from .limits import ISOLATIONS, Isolation, Limits
 
-_SUPERVISOR = Path(__file__).parent / "supervisor"
+_FOLDER = Path(__file__).parent
+# Neither the packages of the server nor its variables are there, and nothing in this folder hides a module.
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); from supervisor.supervise import main; main(int(sys.argv[2]))"
+)
 # What programs may read beside their interpreter.
-_READABLE = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-_READABLE += ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
+_READABLE = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
+_READABLE += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
 _START_TIMEOUT_S = 20.0
 # For a step, beyond its own time: the machine may be slow, and the end of many processes takes a while.
 _GRACE_S = 20.0
@@ -76,7 +80,7 @@ class Sandbox:
         try:
             # All that it inherits: the socket, and the standard error, where it says what went wrong with it.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", str(_SUPERVISOR), str(theirs.fileno())],
+                [sys.executable, "-I", "-S", "-B", "-c", _START, str(_FOLDER), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -95,7 +99,9 @@ class Sandbox:
             self.close()
             raise SandboxError(error)
 
-    def run(self, code: str, stdin: str = "", *, timeout_s: float | None = None, hash_seed: int = 0) -> Outcome:
+    def run(
+        self, code: str, stdin: str = "", *, timeout_s: float | None = None, hash_seed: int = 0
+    ) -> Outcome:
         """Runs a program in the working folder, and ends all that it started.
 
         Args:
@@ -158,7 +164,9 @@ class Sandbox:
             raise
         if not line:
             self.close()
-            raise SandboxError("The sandbox has ended by itself; the server's log has why. Reset for a new one")
+            raise SandboxError(
+                "The sandbox has ended by itself; the server's log has why. Reset for a new one"
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer
 

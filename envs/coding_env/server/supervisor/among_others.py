@@ -12,11 +12,9 @@ import signal
 import tempfile
 import time
 
-import landlock
-import seccomp
-import syscalls
-from folders import remove, usage
-from messages import Config
+from . import landlock, seccomp, syscalls
+from .folders import remove, usage
+from .messages import Config
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _SPARE_USERS = range(61184, 65280)  # where systemd takes those that it makes for a service's run

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterable
 
-from syscalls import syscall
+from .syscalls import syscall
 
 SIGNALS_SINCE = 6
 

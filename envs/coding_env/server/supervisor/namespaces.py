@@ -12,9 +12,10 @@ import os
 import shutil
 import signal
 import socket
-import syscalls
-from among_others import spare_user
-from messages import Config
+
+from . import seccomp, syscalls
+from .among_others import spare_user
+from .messages import Config
 
 WORKSPACE, PROGRAM = "/workspace", "/program"
 
@@ -78,8 +79,6 @@ class Namespaces:
 
     def restrict_calls(self) -> None:
         """Takes system calls from this process, a program's."""
-        import seccomp
-
         seccomp.install(among_others=False, signals_to=None)
 
     def is_of_a_program(self, pid: int, group: int) -> bool:

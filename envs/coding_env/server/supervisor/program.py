@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import syscalls
-from folders import empty
-from messages import Answer, Config, LimitsMessage, Request
+from . import syscalls
+from .folders import empty
+from .messages import Answer, Config, LimitsMessage, Request
 
 _NAME = "main.py"
 _TICK_S = 0.05
@@ -107,6 +107,8 @@ class Program:
         return base64.b64encode(data).decode()
 
     def _write(self, source: bytes) -> None:
+        # A program may have taken its own permissions from the folder.
+        os.chmod(self._confinement.workspace, 0o700)
         empty(self._confinement.program)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(f"{self._confinement.program}/{_NAME}", flags, 0o644), "wb") as file:

@@ -12,7 +12,7 @@ import platform
 import struct
 from collections.abc import Iterable
 
-from syscalls import PR_SET_SECCOMP, prctl
+from .syscalls import PR_SET_SECCOMP, prctl
 
 _MODE_FILTER = 2
 _LOAD_WORD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _JUMP_IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -62,6 +62,15 @@ _ALWAYS_REFUSED = {
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _NEW_NAMESPACES = 0x7E020000
 
+# In a namespace too, a program could change the limits of its supervisor.
+_ON_ITSELF_ALONE = {
+    "prlimit64": (302, 261),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+}
+
 # Where there are no namespaces: the network, leaving the process group, and what acts on any process.
 _REFUSED_AMONG_OTHERS = {
     "socket": (41, 198),
@@ -72,13 +81,6 @@ _REFUSED_AMONG_OTHERS = {
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     "process_madvise": (440, 440),
-}
-_ON_ITSELF_ALONE = {
-    "prlimit64": (302, 261),
-    "sched_setparam": (142, 118),
-    "sched_setscheduler": (144, 119),
-    "sched_setaffinity": (203, 122),
-    "sched_setattr": (314, 274),
 }
 _SIGNALS_REFUSED = {
     "tkill": (200, 130),
@@ -114,11 +116,11 @@ def install(*, among_others: bool, signals_to: Iterable[int] | None) -> None:
     code += [_load(_OFFSET_NUMBER)]
     if machine == "x86_64":  # the x32 calls have numbers of their own
         code += [_jump(_JUMP_IF_AT_LEAST, _X32, 0, 1), _refuse()]
+    for numbers in _ON_ITSELF_ALONE.values():
+        code += _argument_rule(numbers[column], 0, [0], refuse_listed=False)
     refused = dict(_ALWAYS_REFUSED)
     if among_others:
         refused |= _REFUSED_AMONG_OTHERS
-        for numbers in _ON_ITSELF_ALONE.values():
-            code += _argument_rule(numbers[column], 0, [0], refuse_listed=False)
     if signals_to is not None:
         refused |= _SIGNALS_REFUSED
         for numbers in _SIGNALS_TO_ITSELF.values():
@@ -161,9 +163,7 @@ def _refuse(number: int = errno.EPERM) -> bytes:
     return _return(_ERRNO | number)
 
 
-def _argument_rule(
-    number: int, argument: int, values: Iterable[int], *, refuse_listed: bool
-) -> list[bytes]:
+def _argument_rule(number: int, argument: int, values: Iterable[int], *, refuse_listed: bool) -> list[bytes]:
     """Refuses a call for the lower half of one argument: if it is one of the values, or if it is none."""
     listed = list(values)
     # Both architectures are little-endian, so the lower half comes first.

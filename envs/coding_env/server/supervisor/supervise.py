@@ -1,22 +1,25 @@
 """The supervisor of one sandbox: a process that runs programs for the server, one at a time.
 
-The server starts it with ``python -I -S -B FOLDER FD``, where FD is its end of a socket, and ends it by closing
-the other end, as it does when it dies. It imports nothing but the standard library and its neighbours.
+The server starts it with one end of a socket, and ends it by closing the other, as it does when it dies. Of
+all packages it imports the standard library and this one only.
 """
 
 from __future__ import annotations
 
 import socket
-import sys
 
-from among_others import AmongOthers
-from messages import decode_config, decode_request, encode
-from namespaces import Namespaces
-from program import Program, ServerGoneError
+from .among_others import AmongOthers
+from .messages import decode_config, decode_request, encode
+from .namespaces import Namespaces
+from .program import Program, ServerGoneError
 
 
 def main(descriptor: int) -> None:
-    """Serves the socket until its end."""
+    """Serves a socket until its end.
+
+    Args:
+        descriptor: The socket's.
+    """
     control = socket.socket(fileno=descriptor)
     lines = control.makefile("rb")
     first = lines.readline()
@@ -39,6 +42,3 @@ def main(descriptor: int) -> None:
         return  # nobody waits for an answer
     finally:
         confinement.leave()
-
-
-main(int(sys.argv[1]))
