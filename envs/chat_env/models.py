@@ -14,12 +14,12 @@ class ChatMessage(BaseModel):
 
 
 class ChatAction(Action):
-    """The agent's reply, which the conversation gets as the assistant's."""
+    """The agent's message, which the conversation gets as the assistant's."""
 
-    content: str = Field(max_length=2000, description="What to reply")
+    content: str = Field(max_length=2000, description="What to say")
 
 
 class ChatObservation(Observation):
-    """The conversation so far; the last message is the user's, to be replied to."""
+    """The conversation so far; the last message is the user's, to be answered, until the episode ends."""
 
     messages: list[ChatMessage] = Field(max_length=16, description="All messages, the oldest first")

@@ -9,6 +9,10 @@ from openenv_gym.types import Array
 from pydantic import Field
 
 SIZE = 8
+CELL_PIXELS = 6
+FRAME_PIXELS = SIZE * CELL_PIXELS
+
+FREE, WALL, AGENT, GOAL = range(4)
 
 
 class GridWorldAction(Action):
@@ -18,8 +22,12 @@ class GridWorldAction(Action):
 
 
 class GridWorldObservation(Observation):
-    """The field from above."""
+    """The grid from above, as numbers and as a picture."""
 
-    cells: Annotated[NDArray[np.uint8], Array(np.uint8, (SIZE, SIZE), low=0, high=2)] = Field(
-        description="0 nothing, 1 the agent, 2 the goal"
+    cells: Annotated[NDArray[np.uint8], Array(np.uint8, (SIZE, SIZE), low=FREE, high=GOAL)] = Field(
+        description="0 free, 1 a wall, 2 the agent, 3 the goal; the agent covers the goal"
+    )
+    frame: Annotated[NDArray[np.uint8], Array(np.uint8, (FRAME_PIXELS, FRAME_PIXELS, 3))] = Field(
+        description="The same in red, green and blue; what render() shows",
+        json_schema_extra={"x-openenv-render": "rgb_array"},
     )

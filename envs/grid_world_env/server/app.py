@@ -20,9 +20,17 @@ else:  # started from inside the folder
     )
     from server.grid_world_environment import GridWorldEnvironment
 
-# The class, not an instance: each session has an environment of its own.
+WALL_SHARE = float(os.environ.get("GRID_WORLD_WALL_SHARE", "0.25"))
+EPISODE_STEPS = int(os.environ.get("GRID_WORLD_EPISODE_STEPS", "100"))
+
+
+def create_grid_world_environment() -> GridWorldEnvironment:
+    """A new environment for a session."""
+    return GridWorldEnvironment(wall_share=WALL_SHARE, episode_steps=EPISODE_STEPS)
+
+
 app = create_app(
-    GridWorldEnvironment,
+    create_grid_world_environment,
     GridWorldAction,
     GridWorldObservation,
     env_name="grid_world_env",

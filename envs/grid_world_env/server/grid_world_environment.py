@@ -7,33 +7,46 @@ import numpy as np
 from openenv.core.env_server.interfaces import Environment
 from openenv.core.env_server.types import State
 
+from .grid import Grid
+
 if TYPE_CHECKING or __package__ != "server":
     from ..models import (
-        SIZE,
         GridWorldAction,
         GridWorldObservation,
     )
 else:  # started from inside the folder
     from models import (
-        SIZE,
         GridWorldAction,
         GridWorldObservation,
     )
 
-MOVES = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
-EPISODE_STEPS = 50
+GOAL_REWARD = 1.0
+STEP_REWARD = -0.01
 
 
 class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, State]):
-    """An agent on a square field looks for the goal."""
+    """An agent on a grid with walls looks for the goal, and each move costs a little.
+
+    Args:
+        wall_share: The part of the cells that are walls, at most.
+        episode_steps: Moves after which an episode is cut short.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self) -> None:
+    def __init__(self, wall_share: float = 0.25, episode_steps: int = 100) -> None:
         super().__init__()
+        if not 0 <= wall_share <= 0.9:
+            raise ValueError(f"The share of walls (GRID_WORLD_WALL_SHARE) is from 0 to 0.9, not {wall_share}")
+        if episode_steps < 1:
+            raise ValueError(f"An episode (GRID_WORLD_EPISODE_STEPS) has 1 step or more, not {episode_steps}")
+        self._wall_share, self._episode_steps = wall_share, episode_steps
         self._state = State()
         self._random = np.random.default_rng()
-        self._agent = self._goal = np.zeros(2, int)
+        self._grid = Grid(self._random, wall_share)
 
     def reset(
         self,
@@ -41,13 +54,12 @@ class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, St
         episode_id: str | None = None,
         **kwargs: Any,
     ) -> GridWorldObservation:
-        """Begins an episode; the seed decides where the agent and the goal are."""
+        """Begins an episode; the seed decides where the walls, the agent and the goal are."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self._state = State(episode_id=episode_id or str(uuid4()), step_count=0)
-        agent, goal = self._random.choice(SIZE * SIZE, size=2, replace=False)
-        self._agent, self._goal = np.array(divmod(agent, SIZE)), np.array(divmod(goal, SIZE))
-        return GridWorldObservation(cells=self._cells())
+        self._grid = Grid(self._random, self._wall_share)
+        return GridWorldObservation(cells=self._grid.cells(), frame=self._grid.frame())
 
     def step(
         self,
@@ -55,14 +67,15 @@ class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, St
         timeout_s: float | None = None,
         **kwargs: Any,
     ) -> GridWorldObservation:
-        """Moves the agent; it stays where a move would lead out of the field."""
+        """Moves the agent; before a wall, and at the edge, it stays."""
         self._state.step_count += 1
-        self._agent = np.clip(self._agent + MOVES[action.move], 0, SIZE - 1)
-        is_there = bool((self._agent == self._goal).all())
-        is_late = not is_there and self._state.step_count >= EPISODE_STEPS
+        self._grid.move(action.move)
+        is_there = self._grid.agent == self._grid.goal
+        is_late = not is_there and self._state.step_count >= self._episode_steps
         return GridWorldObservation(
-            cells=self._cells(),
-            reward=1.0 if is_there else -0.01,
+            cells=self._grid.cells(),
+            frame=self._grid.frame(),
+            reward=GOAL_REWARD if is_there else STEP_REWARD,
             done=is_there or is_late,
             metadata={"truncated": is_late},
         )
@@ -71,9 +84,3 @@ class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, St
     def state(self) -> State:
         """The episode's id, and its steps so far."""
         return self._state
-
-    def _cells(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        cells = np.zeros((SIZE, SIZE), np.uint8)
-        cells[tuple(self._goal)] = 2
-        cells[tuple(self._agent)] = 1
-        return cells
