@@ -57,17 +57,25 @@ def test_what_the_ignore_files_and_the_author_exclude_is_left_out(folder: Path) 
     for name in ("data/a.bin", "data/keep.txt", "server/run.log", "only_here.txt", "server/only_here.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("x")
-    for name in (".env", ".venv/lib/x.py", "__pycache__/x.pyc", "notes/secret.txt"):
+    for name in (
+        ".env",
+        ".env.local",
+        ".env.example",
+        ".venv/lib/x.py",
+        "__pycache__/x.pyc",
+        "notes/secret.txt",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
     with bundled(folder, exclude=["notes/"]) as bundle:
         there = files(bundle)
-    assert {"data/keep.txt", "server/only_here.txt"} <= there
+    assert {"data/keep.txt", "server/only_here.txt", ".env.example"} <= there
     assert not there & {
         "data/a.bin",
         "server/run.log",
         "only_here.txt",
         ".env",
+        ".env.local",
         ".venv/lib/x.py",
         "__pycache__/x.pyc",
         "notes/secret.txt",
