@@ -213,7 +213,9 @@ def _try_out(limits: Limits, isolation: Isolation) -> None:
 @cache
 def _prefixes_of(python: str) -> tuple[str, ...]:
     """The folders of an interpreter and of its packages."""
-    code = "import sys; print(*{sys.prefix, sys.base_prefix, sys.exec_prefix}, sep='\\n')"
+    code = "import sys; print(*{sys.prefix, sys.base_prefix, sys.exec_prefix}, sep='\\n');"
+    # Debian's interpreter reads a file there as it starts.
+    code += "print(f'/etc/python{sys.version_info[0]}.{sys.version_info[1]}')"
     try:
         completed = subprocess.run(
             [python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=_START_TIMEOUT_S

@@ -147,7 +147,9 @@ def test_no_process_outlives_its_program(
     end: str, setsid: str, isolation: Isolation, open_sandbox: OpenSandbox
 ) -> None:
     marker = f"9{time.monotonic_ns()}"
-    outcome = open_sandbox(isolation).run(_DAEMON.format(setsid=setsid, marker=marker, end=end), timeout_s=1)
+    outcome = open_sandbox(isolation).run(
+        _DAEMON.format(setsid=setsid, marker=marker, end=end), timeout_s=0.5
+    )
     # It holds the pipes, and the program's end is told all the same.
     assert outcome.stdout == "left behind\n", outcome
     assert outcome.duration_s < 3

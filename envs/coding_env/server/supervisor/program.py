@@ -16,6 +16,7 @@ from typing import Protocol
 
 from . import syscalls
 from .folders import empty
+from .memory import proportional, resident
 from .messages import Answer, Config, LimitsMessage, Request
 
 _NAME = "main.py"
@@ -280,7 +281,7 @@ class Program:
             return "files"
         pids = self._pids()
         allowed = self._limits["memory_bytes"]
-        if sum(map(_resident, pids)) > allowed and sum(map(_proportional, pids)) > allowed:
+        if sum(map(resident, pids)) > allowed and sum(map(proportional, pids)) > allowed:
             return "memory"
         return None
 
@@ -304,24 +305,3 @@ class _Output:
         room = self._most - len(self.kept)
         self.kept += data[:room]
         self.is_truncated = self.is_truncated or len(data) > room
-
-
-def _resident(pid: int) -> int:
-    """A process's memory, with what it shares with others."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except (OSError, IndexError):
-        return 0
-
-
-def _proportional(pid: int) -> int:
-    """A process's memory, with its part of what it shares; all of that where it cannot be told."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return _resident(pid)
