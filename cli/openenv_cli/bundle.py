@@ -55,10 +55,20 @@ def bundled(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
         yield copy
 
 
-def _copy(folder: Path, copy: Path, exclude: Sequence[str]) -> None:
+def left_out_of(folder: Path, exclude: Sequence[str] = ()) -> GitIgnoreSpec:
+    """What does not come into a folder's bundle: matches paths relative to the folder.
+
+    Args:
+        folder: The environment's folder.
+        exclude: Further patterns, as in a ``.gitignore``.
+    """
     ignore = folder / ".gitignore"
-    patterns = [*(ignore.read_text().splitlines() if ignore.is_file() else []), *_ALWAYS_LEFT_OUT, *exclude]
-    spec = GitIgnoreSpec.from_lines(patterns)
+    own = ignore.read_text().splitlines() if ignore.is_file() else []
+    return GitIgnoreSpec.from_lines([*own, *_ALWAYS_LEFT_OUT, *exclude])
+
+
+def _copy(folder: Path, copy: Path, exclude: Sequence[str]) -> None:
+    spec = left_out_of(folder, exclude)
 
     def left_out(directory: str, names: list[str]) -> set[str]:
         within = Path(directory).relative_to(folder)

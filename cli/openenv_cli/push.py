@@ -103,8 +103,10 @@ def push(
     if tag is not None and registry is None:
         raise ConfigurationError("--tag goes with --registry; the Space's name is --repo-id")
 
+    from openenv_cli.hub.pairs import read_variables_and_secrets
     from openenv_cli.hub.pushing import Source
 
+    variables, secrets = read_variables_and_secrets(env_var or (), secret or ())
     folder = (path or directory or Path()).resolve()
     source = Source(folder, _validated(folder), base_image, tuple(exclude or ()))
     if registry is not None:
@@ -112,12 +114,10 @@ def push(
         return
 
     from openenv_cli.hub.client import connect
-    from openenv_cli.hub.pairs import read_variables_and_secrets
     from openenv_cli.hub.pushing import push_spaces
     from openenv_cli.hub.settings import Settings
     from openenv_gym.hub_names import space_id
 
-    variables, secrets = read_variables_and_secrets(env_var or (), secret or ())
     hub = connect("openenv push", secrets.values())
     name = space_id(hub.full_name(repo_id or source.manifest.name))
     push_spaces(
@@ -137,22 +137,37 @@ def _refuse_together(option: str, is_given: bool, others: dict[str, object], rea
 
 
 def _validated(folder: Path) -> Manifest:
-    """Checks an environment's files; returns its ``openenv.yaml``."""
+    """Checks an environment's files; returns its ``openenv.yaml``.
+
+    Raises:
+        ConfigurationError: It is no environment, or a check failed; the message has all that did.
+    """
     from openenv_server.manifest import read_manifest
 
+    from openenv_cli.validation.check import Silence
+    from openenv_cli.validation.report import Level, Outcome
+    from openenv_cli.validation.validating import validate_folder
+
+    report = validate_folder(folder, Silence(), level=Level.STATIC)
+    failed = [check for check in report.checks if check.outcome is Outcome.FAILED]
+    if failed:
+        reasons = "\n".join(f"✗ {check.title}: {check.detail} → {check.fix}" for check in failed)
+        raise ConfigurationError(f"Nothing was pushed: {folder} is not valid.\n{reasons}")
     return read_manifest(folder)
 
 
 def _push_image(source: Source, image: str, has_interface: bool) -> None:
     """Builds an image of the environment and pushes it to its registry."""
     from openenv_cli.bundle import bundled
+    from openenv_cli.docker.client import find_builder
+    from openenv_cli.docker.environment import build_environment
+    from openenv_cli.docker.images import push_image
     from openenv_cli.hub.preparing import prepare_dockerfile
+    from openenv_cli.hub.showing import show_image
 
+    find_builder()  # says what is missing before the work begins
     with bundled(source.folder, source.exclude) as bundle:
         dockerfile = prepare_dockerfile(bundle, base_image=source.base_image, has_interface=has_interface)
-        _build_and_push(bundle, dockerfile, image, source.manifest.name)
-
-
-def _build_and_push(context: Path, dockerfile: Path, image: str, name: str) -> None:
-    """Builds an image of this name from a folder that needs nothing outside of it, and pushes it."""
-    raise NotImplementedError
+        build_environment(bundle, dockerfile, image, name=source.manifest.name)
+    push_image(image)
+    show_image(image, source.manifest.port)

@@ -8,27 +8,21 @@ import sys
 from pathlib import Path
 
 from tests.support.hub import TOKEN, StandIn
+from tests.support.walker import FILES
 
-DOCKERFILE = """\
-ARG BASE_IMAGE=openenv-base:latest
-FROM ${BASE_IMAGE} AS builder
-COPY . /app/env
-FROM ${BASE_IMAGE}
-COPY --from=builder /app/env /app/env
-CMD ["sh", "-c", "cd /app/env && uvicorn server.app:app --host 0.0.0.0 --port 8000"]
-"""
 LARGE = bytes(range(256)) * 400
 
 
 def make_environment(folder: Path) -> Path:
-    """Writes a folder as `openenv init` lays it out."""
-    (folder / "server").mkdir(parents=True)
-    (folder / "openenv.yaml").write_text("name: my_env\nport: 8000\n")
+    """Writes the folder of a valid environment, with a large file too."""
+    for name, text in FILES.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            text.replace("walker.server", "my_env.server").replace("name: walker", "name: my_env")
+        )
     (folder / "README.md").write_text("---\ntitle: Mine  # kept\n---\n\n# My env\n")
-    (folder / "models.py").write_text("# models\n")
     (folder / "weights.bin").write_bytes(LARGE)
-    (folder / "server" / "app.py").write_text("# app\n")
-    (folder / "server" / "Dockerfile").write_text(DOCKERFILE)
     return folder
 
 

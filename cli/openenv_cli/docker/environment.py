@@ -12,7 +12,8 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.known import canonical_name
 
 BASE_IMAGE = "openenv-base:latest"
-_PLACES = (Path("server/Dockerfile"), Path("Dockerfile"))
+# Where an environment may have its Dockerfile; the first that is there counts.
+DOCKERFILES = (Path("server/Dockerfile"), Path("Dockerfile"))
 
 
 def default_tag(name: str) -> str:
@@ -27,12 +28,13 @@ def find_dockerfile(folder: Path) -> Path:
     Raises:
         ConfigurationError: There is none.
     """
-    for place in _PLACES:
+    for place in DOCKERFILES:
         if (folder / place).is_file():
             return folder / place
     raise ConfigurationError(
         f"{folder} has neither server/Dockerfile nor Dockerfile, so no image can be built from it. "
-        "Name one with --dockerfile, or take the one that `openenv init` writes."
+        "Name one with --dockerfile, or take the one that `openenv init` writes. Where it is there, a line "
+        "of .gitignore leaves it out."
     )
 
 

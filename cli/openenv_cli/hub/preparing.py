@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from openenv_cli.docker.environment import find_dockerfile
 from openenv_cli.hub.card import complete_card
 from openenv_cli.hub.dockerfile import PUBLIC_BASE, with_base, with_interface, without_local_base
-from openenv_gym.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
-
-# The first that is there counts, as for `openenv build`.
-_PLACES = (Path("server/Dockerfile"), Path("Dockerfile"))
 
 
 def prepare_dockerfile(bundle: Path, *, base_image: str | None, has_interface: bool | None) -> Path:
@@ -30,12 +27,7 @@ def prepare_dockerfile(bundle: Path, *, base_image: str | None, has_interface: b
     Raises:
         ConfigurationError: There is no Dockerfile, or nothing in it to replace.
     """
-    path = next((bundle / place for place in _PLACES if (bundle / place).is_file()), None)
-    if path is None:
-        raise ConfigurationError(
-            "The environment has no server/Dockerfile, so no image can be made from it. "
-            "`openenv init` writes one: copy it from there. If it is here, an ignore rule leaves it out."
-        )
+    path = find_dockerfile(bundle)
     text = path.read_text()
     if base_image is not None:
         text = with_base(text, base_image)

@@ -1,4 +1,4 @@
-"""What is shown of a Space when it is there."""
+"""What is shown of a Space or an image when it is there."""
 
 from __future__ import annotations
 
@@ -45,9 +45,29 @@ def show_space(hub: Hub, repo_id: str, *, headline: str, host: str | None, **det
     lines = {"space": hub.page(repo_id), "host": host, **details}
     if host:
         lines["use"] = f'gym.make("openenv/remote", base_url="{host}")'
-    shown = {name: value for name, value in lines.items() if value}
+    _show(headline, {name: value for name, value in lines.items() if value})
+
+
+def show_image(image: str, port: int) -> None:
+    """Shows where an image is and how to use it.
+
+    Args:
+        image: Its name in the registry.
+        port: The port inside it.
+    """
+    _show(
+        f"{image} is in its registry.",
+        {
+            "image": image,
+            "run": f"docker run --rm -p {port}:{port} {image}",
+            "use": f'gym.make("openenv/remote", base_url="http://localhost:{port}")',
+        },
+    )
+
+
+def _show(headline: str, lines: dict[str, str]) -> None:
     if not sys.stdout.isatty():
-        for name, value in shown.items():
+        for name, value in lines.items():
             print(f"{name}\t{value}", flush=True)
         return
     from rich.console import Console
@@ -58,6 +78,6 @@ def show_space(hub: Hub, repo_id: str, *, headline: str, host: str | None, **det
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in shown.items():
+    for name, value in lines.items():
         table.add_row(name.replace("_", " "), value)
     console.print(table)

@@ -77,6 +77,16 @@ class Listener(Protocol):
         """A check has ended."""
 
 
+class Silence:
+    """A listener for those who want the report alone."""
+
+    def begins(self, title: str) -> None:
+        pass
+
+    def ends(self, result: CheckResult) -> None:
+        pass
+
+
 class Progress:
     """The results so far.
 

@@ -6,6 +6,7 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from openenv_cli.bundle import left_out_of
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
 from openenv_cli.validation.dockerfile import (
     Instruction,
@@ -107,11 +108,11 @@ def _healthcheck(folder: Folder) -> Finding:
 
 def _secrets(folder: Folder) -> Finding:
     assert folder.dockerfile is not None
-    rules = ignore_rules(folder.dockerfile, folder.path)
+    rules, left_out = ignore_rules(folder.dockerfile, folder.path), left_out_of(folder.path)
     secrets = [
         path
         for path in (PurePosixPath(file.as_posix()) for file in folder.files)
-        if _looks_secret(path.name) and not is_ignored(path, rules)
+        if _looks_secret(path.name) and not is_ignored(path, rules) and not left_out.match_file(str(path))
     ]
     found = []
     for said in _instructions(folder):
@@ -122,8 +123,8 @@ def _secrets(folder: Folder) -> Finding:
     if found:
         return failed(
             f"Everyone who has the image can read its secrets: {'; '.join(found)}",
-            "Name the file in .dockerignore, change the secret, and give it to the container when it starts "
-            "(docker run -e, or the secrets of a Space).",
+            "Name the file in .gitignore or .dockerignore, change the secret, and give it to the container "
+            "when it starts (docker run -e, or the secrets of a Space).",
         )
     return passed("It copies no file that looks like a secret, and sets none")
 

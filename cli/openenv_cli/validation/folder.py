@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openenv_cli.docker.environment import DOCKERFILES
+
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
 
@@ -51,7 +53,7 @@ class Folder:
     @cached_property
     def dockerfile(self) -> Path | None:
         """Its Dockerfile, where it has one."""
-        found = (self.path / place for place in ("server/Dockerfile", "Dockerfile"))
+        found = (self.path / place for place in DOCKERFILES)
         return next((path for path in found if path.is_file()), None)
 
     @cached_property

@@ -130,14 +130,18 @@ def _start(server: Server) -> Finding:
     return passed(f"At {server.base_url}: up after {time.monotonic() - begin:.1f} s")
 
 
-def _stop(server: Server) -> Finding:
-    took_s = server.stop()
+def stop_finding(took_s: float) -> Finding:
+    """The finding for a server that ended so many seconds after it was told to."""
     if took_s > _LONG_STOP_S:
         return warning(
             f"It took {took_s:.1f} s to end after SIGTERM; `docker stop` kills after 10 s",
             "Look for threads that outlive the environment's close(), and end them there.",
         )
     return passed(f"It ended {took_s:.1f} s after SIGTERM")
+
+
+def _stop(server: Server) -> Finding:
+    return stop_finding(server.stop())
 
 
 START_CHECKS = (Check("server.start", "`openenv serve` starts it", _start, needs=("app.defined",)),)

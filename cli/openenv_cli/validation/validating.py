@@ -8,7 +8,13 @@ from pathlib import Path
 
 from openenv_cli.validation.capacity_checks import CAPACITY_CHECKS
 from openenv_cli.validation.check import Listener, Progress
-from openenv_cli.validation.container import why_no_engine
+from openenv_cli.validation.container import (
+    IMAGE_CHECKS,
+    IMAGE_STOP_CHECKS,
+    Image,
+    in_container,
+    why_no_engine,
+)
 from openenv_cli.validation.docker_files import DOCKER_FILE_CHECKS
 from openenv_cli.validation.files import FILE_CHECKS
 from openenv_cli.validation.folder import Folder
@@ -29,6 +35,7 @@ SERVER_CHECKS = (
     *CAPACITY_CHECKS,
     *GYMNASIUM_CHECKS,
 )
+CONTAINER_CHECKS = (*IMAGE_CHECKS, *in_container(SERVER_CHECKS), *IMAGE_STOP_CHECKS)
 
 
 def validate_folder(
@@ -63,6 +70,9 @@ def validate_folder(
             checks = (*START_CHECKS, *SERVER_CHECKS, *STOP_CHECKS)
             progress.run(Level.RUNTIME, checks, server, words=server.new_words)
         progress.run(Level.RUNTIME, MODE_CHECKS, Trial(folder, timeout_s))
+        if reached is Level.CONTAINER:
+            with Image(folder, timeout_s) as image:
+                progress.run(Level.CONTAINER, CONTAINER_CHECKS, image, words=image.new_words)
         modes = modes_of(progress.results, why_not)
     left_out = []
     if reached is Level.STATIC:

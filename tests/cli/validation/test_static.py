@@ -34,7 +34,7 @@ DEFECTS = [
     ("docker.from", "server/Dockerfile", "ARG BASE_IMAGE", "RUN true\nARG BASE_IMAGE"),
     ("docker.from", "server/Dockerfile", "", ""),
     ("docker.start", "server/Dockerfile", "CMD [", "# CMD ["),
-    ("docker.secrets", ".env", "", "TOKEN=1"),
+    ("docker.secrets", "secrets.json", "", "TOKEN=1"),
     ("docker.secrets", "server/Dockerfile", "USER openenv", "USER openenv\nENV HF_TOKEN=hf_abc"),
     ("docker.secrets", "server/Dockerfile", "USER openenv", "USER openenv\nENV API_KEY abc"),
     ("docker.secrets", "server/Dockerfile", "USER openenv", "USER openenv\nARG DB_PASSWORD='abc'"),
@@ -108,16 +108,16 @@ def test_a_check_without_its_ground_is_skipped_and_says_why(walker: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "ignore", "is_copied"),
     [
-        (".env", "", True),
-        (".env", ".env", False),
-        (".env", "*", False),
-        (".env", "# .env", True),
-        (".env", "*\n!.env", True),
-        ("server/.env", ".env", True),
-        ("server/.env", "**/.env", False),
-        ("server/.env", "server", False),
-        ("server/.env", "server/*", False),
-        (".env.example", "", False),
+        ("secrets.json", "", True),
+        ("secrets.json", "secrets.json", False),
+        ("secrets.json", "*", False),
+        ("secrets.json", "# secrets.json", True),
+        ("secrets.json", "*\n!secrets.json", True),
+        ("server/secrets.json", "secrets.json", True),
+        ("server/secrets.json", "**/secrets.json", False),
+        ("server/secrets.json", "server", False),
+        ("server/secrets.json", "server/*", False),
+        ("secrets.example", "", False),
         ("keys/deploy.pem", "", True),
         (".venv/certificates.pem", "", False),
     ],
@@ -134,14 +134,14 @@ def test_secrets_are_those_that_a_build_would_copy(
 
 
 def test_the_ignore_file_beside_the_dockerfile_goes_first(walker: Path) -> None:
-    (walker / ".env").write_text("")
+    (walker / "secrets.json").write_text("")
     (walker / ".dockerignore").write_text("")
-    (walker / "server" / "Dockerfile.dockerignore").write_text(".env")
+    (walker / "server" / "Dockerfile.dockerignore").write_text("secrets.json")
     assert validate(walker, Level.STATIC).passed
 
 
 def test_a_copy_that_leaves_the_secret_behind_is_fine(walker: Path) -> None:
-    (walker / ".env").write_text("")
+    (walker / "secrets.json").write_text("")
     edit(walker / "server/Dockerfile", ("COPY . /app/env", "COPY server models.py /app/env/"))
     assert validate(walker, Level.STATIC).passed
 
