@@ -52,9 +52,8 @@ class Array:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self._validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                np.ndarray.tolist, when_used="json"
-            ),
+            # Not for JSON alone: other servers dump a model to Python's own values first.
+            serialization=core_schema.plain_serializer_function_ser_schema(np.ndarray.tolist),
         )
 
     def __get_pydantic_json_schema__(

@@ -21,6 +21,7 @@
     │   ├── SessionLostError          the connection broke, and the session with it (also a ConnectionError)
     │   ├── DeadlineExceededError     no answer in time (also a TimeoutError)
     │   └── ProtocolError             a message that the protocol does not allow
+    ├── HubError                      the Hugging Face Hub refuses, fails, or cannot be reached
     ├── DockerError                   Docker did not do what it was asked for
     └── RemoteError                   the server answered with an error; it has a code
         ├── CapacityError             the server has no free session
@@ -135,6 +136,10 @@ class DeadlineExceededError(EndpointError, TimeoutError):
 
 class ProtocolError(EndpointError):
     """A message that the protocol does not allow."""
+
+
+class HubError(OpenEnvError):
+    """The Hugging Face Hub refuses, fails, or cannot be reached. No message has a secret."""
 
 
 class DockerError(OpenEnvError):

@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support.peer import peer_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -41,6 +44,14 @@ for action in [0, 1] * 5:
     assert np.array_equal(here[0], there[0])
     assert here[1:4] == there[1:4]
 remote.close()
+"""
+
+STEP_MY_ENV = """
+from my_env import MyAction
+from my_env.server.my_environment import MyEnvironment
+environment = MyEnvironment()
+environment.reset(seed=7)
+print(environment.step(MyAction(move=1)).cells.shape)
 """
 
 SERVE_AND_DRIVE = """
@@ -171,6 +182,38 @@ def test_the_installed_provider_serves(with_cli: VirtualEnvironment) -> None:
     with_cli.python(SERVE_AND_DRIVE, stdin=DRIVE)
 
 
+def environment_finds_us(environment: VirtualEnvironment) -> str:
+    """Makes an environment with the installed command, and steps it; gives where it looks for us."""
+    environment.run("openenv", "init", "my_env", "--template", "array")
+    folder = environment.cwd / "my_env"
+    done = subprocess.run(
+        [os.environ.get("UV") or "uv", "run", "--no-dev", "python", "-c", STEP_MY_ENV],
+        cwd=folder,
+        env={name: value for name, value in environment.environment.items() if name != "XDG_CONFIG_HOME"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(8, 8)\n"
+    sources = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["uv"]["sources"]
+    return str(sources["openenv-gym"])
+
+
+def test_an_environment_finds_the_wheel_that_was_installed(with_cli: VirtualEnvironment, wheel: Path) -> None:
+    assert environment_finds_us(with_cli) == str({"path": str(wheel)})
+
+
+def test_an_environment_finds_the_commit_that_was_installed(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    subprocess.run(["git", "clone", "--quiet", REPOSITORY, repository], check=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    environment = VirtualEnvironment(tmp_path)
+    environment.install(f"openenv-gym[cli] @ git+file://{repository}@{head}")
+    assert environment_finds_us(environment) == str({"git": f"file://{repository}", "rev": head})
+
+
 def test_without_the_extra_the_command_says_which_one_it_needs(base_only: VirtualEnvironment) -> None:
     for command in ("openenv", "openenv-gym"):
         done = subprocess.run(
@@ -233,3 +276,26 @@ def test_it_lives_beside_the_published_package(ours_first: bool, wheel: Path, tm
     assert environment.hashes("openenv-gym") == ours | {shared: None}
     assert all("openenv_guide_paths" in home for home in environment.homes_of("openenv.core", "openenv_core"))
     assert OUR_HELP in environment.run("openenv-gym", "--help")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("options", [["--template", "array"], ["--gym", "CartPole-v1"]], ids=["array", "gym"])
+def test_arrays_are_served_by_the_published_package_too(
+    options: list[str], wheel: Path, tmp_path: Path
+) -> None:
+    environment = VirtualEnvironment(tmp_path)
+    environment.install(f"{wheel}[cli]")
+    environment.install(PUBLISHED)
+    environment.run("openenv-gym", "init", "my_env", *options)
+    command = [environment.scripts / "python", "-m", "uvicorn", "server.app:app", "--port", "PORT"]
+    with peer_server(
+        *command, cwd=environment.cwd / "my_env", env=environment.environment, stderr=subprocess.DEVNULL
+    ) as base_url:
+        environment.python(
+            "import sys; from openenv_gym import RemoteEnv\n"
+            "with RemoteEnv(sys.argv[1]) as env:\n"
+            "    observation, _ = env.reset(seed=7)\n"
+            "    assert observation in env.observation_space\n"
+            "    assert env.step(env.action_space.sample())[0] in env.observation_space\n",
+            base_url,
+        )

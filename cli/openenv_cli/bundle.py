@@ -21,6 +21,8 @@ _ALWAYS_LEFT_OUT = (
     ".git/",
     ".venv/",
     ".env",
+    ".env.*",
+    "!.env.example",
     "__pycache__/",
     "*.egg-info/",
     ".mypy_cache/",
@@ -34,9 +36,9 @@ _WHEELS = "wheels"
 def bundled(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
     """A copy of an environment's folder, for as long as the context lasts.
 
-    Left out are what its ``.gitignore`` names, caches and virtual environments, ``.env``, and what `exclude`
-    names. A ``.dockerignore`` is left to Docker. Dependencies that ``[tool.uv.sources]`` finds at a path
-    outside of the folder become wheels inside of the copy.
+    Left out are what its ``.gitignore`` names, caches and virtual environments, ``.env`` files, and what
+    `exclude` names. A ``.dockerignore`` is left to Docker. Dependencies that ``[tool.uv.sources]`` finds at
+    a path outside of the folder become wheels inside of the copy.
 
     Args:
         folder: The environment's folder.

@@ -33,6 +33,16 @@ PANELS = {
         Command("init", "init", "init", "Makes a new environment from a template."),
         Command("serve", "serve", "serve", "Serves an environment until Ctrl-C or SIGTERM."),
         Command("build", "build", "build", "Builds an environment's image with Docker."),
+        Command(
+            "validate",
+            "validate",
+            "validate",
+            "Checks an environment: its files, its running server, and its image.",
+        ),
+        Command(
+            "push", "push", "push", "Publishes an environment: in a Space, or as an image in a registry."
+        ),
+        Command("fork", "fork", "fork", "Copies an environment's Space into your own account."),
     ),
     "Use environments": (
         Command("list", "listing", "list_servers", 'Shows the names that gym.make("openenv/NAME") knows.'),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from openenv_scaffolds import Names, Template, render_environment
+from openenv_scaffolds import WORKFLOW, Names, Template, render_environment, render_workflow
 
 from openenv_cli.origin import DISTRIBUTION, installed_origin
 from openenv_gym.errors import ConfigurationError
@@ -62,8 +62,14 @@ def init(
             source=origin.uv_source(folder),
             details=details,
         )
+        repository = _repository_of(folder)
+        if repository is None:
+            # It will be a repository of its own.
+            workflow = draft / WORKFLOW
+            workflow.parent.mkdir(parents=True)
+            workflow.write_text(render_workflow({names.hyphenated: "server/Dockerfile"}))
         is_locked = _lock(draft)
-    _tell(folder, names, is_locked)
+    _tell(folder, names, repository, is_locked)
 
 
 @contextmanager
@@ -87,6 +93,11 @@ def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _repository_of(folder: Path) -> Path | None:
+    """The repository that a folder is in."""
+    return next((parent for parent in folder.parents if (parent / ".git").exists()), None)
 
 
 def _umask() -> int:
@@ -132,7 +143,7 @@ def _lock(folder: Path) -> bool:
     return True
 
 
-def _tell(folder: Path, names: Names, is_locked: bool) -> None:
+def _tell(folder: Path, names: Names, repository: Path | None, is_locked: bool) -> None:
     if not sys.stdout.isatty():
         print(folder)
         return
@@ -153,3 +164,10 @@ def _tell(folder: Path, names: Names, is_locked: bool) -> None:
         f"  {'uv run ' if is_locked else ''}openenv serve",
         highlight=False,
     )
+    if repository is not None and (repository / WORKFLOW).is_file():
+        dockerfile = folder.relative_to(repository) / "server" / "Dockerfile"
+        console.print(
+            f"\nTo build its image on every push, add it to the matrix in {WORKFLOW}:\n\n"
+            f"          - name: {names.hyphenated}\n            dockerfile: {dockerfile.as_posix()}",
+            highlight=False,
+        )

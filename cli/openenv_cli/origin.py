@@ -58,10 +58,10 @@ def installed_origin() -> Origin:
     ours = distribution(DISTRIBUTION)
     noted = json.loads(ours.read_text("direct_url.json") or "{}")
     url = str(noted.get("url", ""))
-    if url.startswith("file:"):
-        return Origin(ours.version, path=Path(url2pathname(urlparse(url).path)))
     if noted.get("vcs_info", {}).get("vcs") == "git":
         return Origin(ours.version, git=url, commit=noted["vcs_info"].get("commit_id"))
+    if url.startswith("file:"):
+        return Origin(ours.version, path=Path(url2pathname(urlparse(url).path)))
     return Origin(ours.version)
 
 

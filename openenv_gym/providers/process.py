@@ -16,6 +16,7 @@ from openenv_gym.errors import ConfigurationError, DeadlineExceededError
 
 _LOG_LINES = 200
 _STOP_TIMEOUT_S = 10.0
+_ANNOUNCEMENT = "http://127.0.0.1:"
 
 
 class ProcessProvider:
@@ -73,6 +74,7 @@ class ProcessProvider:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
         )
         self._process = process
         assert process.stdout is not None
@@ -131,6 +133,12 @@ class ProcessProvider:
         self.stop()
 
     def _read_stdout(self, stream: IO[str]) -> None:
-        first = stream.readline().strip()
-        self._announced.put(first or None)
+        # The environment may print before the server does: what is not the URL belongs to the log.
+        for line in stream:
+            if line.startswith(_ANNOUNCEMENT):
+                self._announced.put(line.strip())
+                break
+            self._log.append(line)
+        else:
+            self._announced.put(None)
         self._log.extend(stream)

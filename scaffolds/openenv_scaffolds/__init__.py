@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from openenv_scaffolds.names import Names
 from openenv_scaffolds.rendering import Template, render_environment
+from openenv_scaffolds.workflow import WORKFLOW, render_workflow
 
-__all__ = ["Names", "Template", "render_environment"]
+__all__ = ["WORKFLOW", "Names", "Template", "render_environment", "render_workflow"]

@@ -120,16 +120,18 @@ class EnvironmentServer:
         )
 
     def register_routes(self, app: FastAPI) -> None:
-        """Adds all routes, the landing page at ``/``, and the guard, which stands before all of `app`."""
+        """Adds all routes, the landing page, and the guard, which stands before all of `app`."""
         app.state.sessions = self.sessions
         app.add_middleware(Guard, settings=self._settings)
         for router in self._routers:
             app.include_router(router)
         page = landing_page(self.name, self.description)
 
-        @app.get("/", include_in_schema=False)
         async def landing() -> HTMLResponse:
             return HTMLResponse(page)
+
+        for path in ("/", "/web") if self._settings.enable_web_interface else ("/",):
+            app.get(path, include_in_schema=False)(landing)
 
 
 def _check_factory(env: Any) -> None:

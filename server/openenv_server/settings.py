@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         resume_grace: Seconds for which the sessions of a broken connection are kept, for a client that
             speaks version 2 of the protocol and comes back.
         step_timeout: Seconds that a reset or a step may take; None leaves it to the environment.
+        enable_web_interface: Whether the server's page is at ``/web`` too, where Spaces look for it.
         openenv_api_key: The key that every request but ``GET /health`` has to show; None asks for none.
         allowed_origins: The origins of web pages that may use the server beside its own, separated by commas
             or as JSON; ``*`` is any.
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     session_timeout: float = Field(default=3600.0, gt=0)
     resume_grace: float = Field(default=60.0, ge=0)
     step_timeout: float | None = Field(default=None, gt=0)
+    enable_web_interface: bool = False
     openenv_api_key: SecretStr | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     max_message_bytes: int = Field(default=2**26, ge=1)

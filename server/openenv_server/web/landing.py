@@ -36,7 +36,7 @@ observation, info = env.reset(seed=7)</pre>
   <a href="metadata">Metadata</a>
   <a href="health">Health</a>
 </nav>
-<script>document.getElementById("url").textContent = location.href.replace(/[/]$$/, "")</script>
+<script>document.getElementById("url").textContent = location.href.replace(/[/](web)?$$/, "")</script>
 </html>
 """)
 

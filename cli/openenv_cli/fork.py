@@ -1,0 +1,65 @@
+"""``openenv fork``: somebody's Space, as one's own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from openenv_gym.errors import HubError
+
+
+def fork(
+    space: Annotated[str, typer.Argument(help="The Space: OWNER/NAME, or the address of its page.")],
+    repo_id: Annotated[
+        str | None,
+        typer.Option(metavar="[OWNER/]NAME", help="The new Space. Default: the same name, your own."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="A Space that only its owner sees.")] = False,
+    hardware: Annotated[str | None, typer.Option(help="What it runs on, such as t4-small.")] = None,
+    env_var: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A variable that everybody can read.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY[=VALUE]", help="A secret. KEY alone takes its value from your environment."
+        ),
+    ] = None,
+) -> None:
+    """Copies an environment's Space into your own account.
+
+    Its variables come with it, and its secrets do not. In a pipe, each line of the result is a name, a tab
+    and a value.
+
+    Examples:
+        openenv fork openenv/echo_env
+
+        openenv fork openenv/echo_env --repo-id my-org/my-echo --private
+
+        openenv fork openenv/coding_env --secret API_KEY --hardware cpu-upgrade
+    """
+    from openenv_cli.hub.client import connect
+    from openenv_cli.hub.forking import fork_space
+    from openenv_cli.hub.pairs import read_variables_and_secrets
+    from openenv_cli.hub.settings import Settings, find_space
+    from openenv_cli.hub.showing import show_space, waiting
+    from openenv_gym.hub_names import space_id
+
+    source = space_id(space)
+    variables, secrets = read_variables_and_secrets(env_var or (), secret or ())
+    hub = connect("openenv fork", secrets.values())
+    target = space_id(hub.full_name(repo_id or source.partition("/")[2]))
+    with waiting(f"Forking {source} to {target}…"):
+        fork_space(hub, source, target, Settings(private, hardware, variables, secrets))
+        forked = find_space(hub, target)
+    if forked is None:
+        raise HubError(
+            f"The Hub says that it has made {target}, and does not show it: look at {hub.page(target)}"
+        )
+    show_space(
+        hub,
+        target,
+        headline=f"{source} is forked, and builds now: some minutes, {hub.page(target)}?logs=build",
+        host=forked.host,
+    )

@@ -1,0 +1,1 @@
+"""What the commands do on the Hugging Face Hub."""

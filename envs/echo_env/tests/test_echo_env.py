@@ -1,0 +1,20 @@
+from echo_env import EchoAction
+from echo_env.server.echo_environment import (
+    EPISODE_STEPS,
+    EchoEnvironment,
+)
+
+
+def test_it_says_back_what_it_is_told() -> None:
+    environment = EchoEnvironment()
+    environment.reset()
+    answer = environment.step(EchoAction(message="Hello"))
+    assert (answer.echo, answer.length, answer.reward) == ("Hello", 5, 0.5)
+
+
+def test_an_episode_ends() -> None:
+    environment = EchoEnvironment()
+    environment.reset()
+    done = [environment.step(EchoAction(message="")).done for _ in range(EPISODE_STEPS)]
+    assert done == [False] * (EPISODE_STEPS - 1) + [True]
+    assert environment.state.step_count == EPISODE_STEPS

@@ -1,0 +1,1 @@
+"""The server of Grid world environment."""

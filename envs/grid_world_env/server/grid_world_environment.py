@@ -1,0 +1,86 @@
+"""The environment's logic."""
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from openenv.core.env_server.interfaces import Environment
+from openenv.core.env_server.types import State
+
+from .grid import Grid
+
+if TYPE_CHECKING or __package__ != "server":
+    from ..models import (
+        GridWorldAction,
+        GridWorldObservation,
+    )
+else:  # started from inside the folder
+    from models import (
+        GridWorldAction,
+        GridWorldObservation,
+    )
+
+GOAL_REWARD = 1.0
+STEP_REWARD = -0.01
+
+
+class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, State]):
+    """An agent on a grid with walls looks for the goal, and each move costs a little.
+
+    Args:
+        wall_share: The part of the cells that are walls, at most.
+        episode_steps: Moves after which an episode is cut short.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def __init__(self, wall_share: float = 0.25, episode_steps: int = 100) -> None:
+        super().__init__()
+        if not 0 <= wall_share <= 0.9:
+            raise ValueError(f"The share of walls (GRID_WORLD_WALL_SHARE) is from 0 to 0.9, not {wall_share}")
+        if episode_steps < 1:
+            raise ValueError(f"An episode (GRID_WORLD_EPISODE_STEPS) has 1 step or more, not {episode_steps}")
+        self._wall_share, self._episode_steps = wall_share, episode_steps
+        self._state = State()
+        self._random = np.random.default_rng()
+        self._grid = Grid(self._random, wall_share)
+
+    def reset(
+        self,
+        seed: int | None = None,
+        episode_id: str | None = None,
+        **kwargs: Any,
+    ) -> GridWorldObservation:
+        """Begins an episode; the seed decides where the walls, the agent and the goal are."""
+        if seed is not None:
+            self._random = np.random.default_rng(seed)
+        self._state = State(episode_id=episode_id or str(uuid4()), step_count=0)
+        self._grid = Grid(self._random, self._wall_share)
+        return GridWorldObservation(cells=self._grid.cells(), frame=self._grid.frame())
+
+    def step(
+        self,
+        action: GridWorldAction,
+        timeout_s: float | None = None,
+        **kwargs: Any,
+    ) -> GridWorldObservation:
+        """Moves the agent; before a wall, and at the edge, it stays."""
+        self._state.step_count += 1
+        self._grid.move(action.move)
+        is_there = self._grid.agent == self._grid.goal
+        is_late = not is_there and self._state.step_count >= self._episode_steps
+        return GridWorldObservation(
+            cells=self._grid.cells(),
+            frame=self._grid.frame(),
+            reward=GOAL_REWARD if is_there else STEP_REWARD,
+            done=is_there or is_late,
+            metadata={"truncated": is_late},
+        )
+
+    @property
+    def state(self) -> State:
+        """The episode's id, and its steps so far."""
+        return self._state

@@ -1,0 +1,92 @@
+"""The README and the Dockerfile that a Space gets."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from openenv_cli.hub.card import complete_card
+from openenv_cli.hub.dockerfile import with_base, with_interface, without_local_base
+
+from openenv_gym.errors import ConfigurationError
+
+
+def card_of(readme: str) -> dict[str, object]:
+    return yaml.safe_load(complete(readme).split("---\n")[1])
+
+
+def complete(readme: str) -> str:
+    return complete_card(readme, title="My Env", port=9000, has_interface=True)
+
+
+def test_a_readme_without_a_card_gets_one_and_keeps_its_text() -> None:
+    completed = complete("# My env\n\n---\n\nA rule above.\n")
+    assert completed.endswith("---\n\n# My env\n\n---\n\nA rule above.\n")
+    assert card_of("") == card_of("# My env\n")
+    assert card_of("")["app_port"] == 9000
+
+
+def test_what_is_in_a_card_is_kept_and_completing_again_changes_nothing() -> None:
+    readme = "---\n# a comment\ntitle: 'Éà 🎲'\napp_port: 8000\nextra: {a: 1}\n---\ntext\n"
+    completed = complete(readme)
+    assert "# a comment\ntitle: 'Éà 🎲'\napp_port: 8000\nextra: {a: 1}\n" in completed
+    assert completed.endswith("---\ntext\n")
+    assert complete(completed) == completed
+
+
+@pytest.mark.parametrize(
+    "tags", ["tags:\n- game\n- llm\n", "tags: [game, llm]\n", "tags:\n  - game\n  - llm # x\n"]
+)
+def test_openenv_joins_the_tags_and_the_kind_becomes_docker(tags: str) -> None:
+    card = card_of(f"---\nsdk: gradio\n{tags}pinned: true\n---\n")
+    assert card["tags"] == ["game", "llm", "openenv"]
+    assert card["sdk"] == "docker"
+    assert card["pinned"] is True
+
+
+def test_empty_tags_and_an_empty_card_are_completed() -> None:
+    assert card_of("---\ntags:\nlicense: mit\n---\n")["tags"] == ["openenv"]
+    assert card_of("---\n---\ntext")["sdk"] == "docker"
+
+
+@pytest.mark.parametrize("card", ["[a, b]\n", "a: [\n"])
+def test_a_card_that_is_no_table_is_refused(card: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"front matter of README\.md"):
+        complete(f"---\n{card}---\n")
+
+
+def test_the_stages_that_share_the_last_ones_image_follow_it_and_others_stay() -> None:
+    text = (
+        "ARG BASE=openenv-base\nFROM node:22 AS web\nFROM --platform=linux/amd64 ${BASE} AS builder\n"
+        "FROM ${BASE} as base\nfrom base\nCOPY --from=web /a /b\n"
+    )
+    assert with_base(text, "new:1") == (
+        "ARG BASE=openenv-base\nFROM node:22 AS web\nFROM --platform=linux/amd64 new:1 AS builder\n"
+        "FROM new:1 as base\nfrom base\nCOPY --from=web /a /b\n"
+    )
+    with pytest.raises(ConfigurationError, match="no FROM"):
+        with_base("RUN true\n", "new:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_local"),
+    [
+        ("FROM openenv-base\n", True),
+        ("FROM openenv-base:latest AS a\n", True),
+        ("ARG B=openenv-base:0.1\nFROM $B\n", True),
+        ('ARG B="openenv-base:latest"\nFROM ${B}\n', True),
+        ("FROM ${B:-openenv-base:latest}\n", True),
+        ("ARG T=latest\nFROM openenv-base:${T}\n", True),
+        ("FROM ghcr.io/meta-pytorch/openenv-base:latest\n", False),
+        ("ARG B=python:3.12\nFROM $B\nARG B=openenv-base\n", False),
+    ],
+)
+def test_the_local_base_is_replaced_wherever_it_is_named(text: str, is_local: bool) -> None:
+    changed, was_local = without_local_base(text)
+    assert was_local is is_local
+    assert ("FROM python:3.12-slim" in changed) is is_local
+    assert is_local or changed == text
+
+
+def test_the_interfaces_variable_comes_last() -> None:
+    text = "FROM a\nENV ENABLE_WEB_INTERFACE=true"
+    assert with_interface(text, False).splitlines()[-1] == "ENV ENABLE_WEB_INTERFACE=false"

@@ -1,0 +1,204 @@
+"""Defects that show when the server runs, each found by one check; real servers in their own processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from openenv_cli.validation.report import Level, Outcome
+
+from tests.cli.validation.outcomes import check_of, edit, objections, validate
+
+APP, MODELS, LOGIC = "server/app.py", "models.py", "server/walker_environment.py"
+CREATE = 'create_app(Walker, Step, Place, env_name="walker")'
+IMPORTS = "import sys\n"
+RESET = "        self._state = State()\n        self._x"
+STEP_MODEL = "class Step(Action):\n    direction: int = Field("
+LENIENT_MODEL = """\
+class Step(Action):
+    model_config = {"extra": "allow", "json_schema_extra": {"additionalProperties": False}}
+    direction: int = Field(0, """
+INIT = """\
+    def __init__(self):
+        self._random = random.Random()
+"""
+LOCKING = """\
+    def close(self):
+        self.lock.unlink()
+
+    def __init__(self):
+        from pathlib import Path
+
+        self.lock = Path(__file__).with_name("lock")
+        self.lock.touch(exist_ok=False)
+        self._random = random.Random()
+"""
+SEEDED = """\
+    def reset(self, seed: int | None = None) -> Place:
+        if seed is not None:
+            self._random = random.Random(seed)
+"""
+MAIN_BLOCK = 'if __name__ == "__main__":\n    main()\n'
+NOT_TRIED = {"files.lock": Outcome.WARNING, "mode.python_m": Outcome.WARNING}
+STEP = "        self._state.step_count += 1\n"
+
+# The check, the file, what is replaced by what, and what the check says.
+DEFECTS = [
+    ("server.start", APP, IMPORTS, "import sys; sys.exit('no licence')\n", "no licence"),
+    ("server.start", APP, IMPORTS, "import sys, no_such_package\n", "No module named 'no_such_package'"),
+    ("server.start", APP, IMPORTS, "import sys; 1 / 0\n", "ZeroDivisionError: division by zero"),
+    ("server.start", APP, IMPORTS, "import os, sys; os.write(1, b'\\n\\xff' * 9); os._exit(7)\n", "code 7"),
+    ("server.start", APP, CREATE, CREATE.replace("Walker,", "Walker(),"), "an instance of Walker"),
+    ("server.start", APP, CREATE, "object()", "no application named 'app'"),
+    ("schemas.valid", MODELS, "ge=-1, le=1", "ge=-1, le=1, json_schema_extra={'type': 'digit'}", "digit"),
+    ("session.reset", LOGIC, RESET, f"        raise OSError('no map')\n{RESET}", "OSError: no map"),
+    ("session.reset", LOGIC, RESET, f"        import os; os._exit(3)\n{RESET}", ""),
+    ("session.reset", LOGIC, RESET, f"        return None\n{RESET}", "NoneType"),
+    ("session.step", LOGIC, STEP, f"        raise KeyError('door')\n{STEP}", "'door'"),
+    ("session.step", LOGIC, STEP, f"        import os; os._exit(3)\n{STEP}", ""),
+    ("session.step", LOGIC, STEP, f"        return Place.model_construct(x='far')\n{STEP}", "far"),
+    ("session.state", LOGIC, "return self._state", "raise ValueError('no state')", "no state"),
+    ("session.seed", LOGIC, "random.Random(seed)", "random.Random()", "seed 42 a second time in the same"),
+    ("session.seed", LOGIC, SEEDED, "    def reset(self) -> Place:\n", "reset the parameter `seed"),
+    ("session.bad_action", MODELS, STEP_MODEL, LENIENT_MODEL, "which its own schema does not allow"),
+    ("session.capacity", LOGIC, INIT, LOCKING, "Session 2 beside 1"),
+    ("gymnasium.check_env", LOGIC, "seed: int | None = None", "seed: int", "argument: 'seed'"),
+    ("mode.python_m", APP, "    import argparse\n", "    1 / 0\n", "ZeroDivisionError"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def walker(walker: Path) -> Path:
+    """The valid folder without what takes long to try."""
+    (walker / "uv.lock").unlink()
+    return walker
+
+
+def without_main_block(walker: Path) -> None:
+    edit(walker / APP, (MAIN_BLOCK, ""))
+
+
+@pytest.mark.parametrize(("check_id", "name", "old", "new", "said"), DEFECTS)
+def test_a_defect_fails_exactly_its_check(
+    walker: Path, check_id: str, name: str, old: str, new: str, said: str
+) -> None:
+    edit(walker / name, (old, new))
+    if check_id != "mode.python_m":
+        without_main_block(walker)
+    report = validate(walker, Level.RUNTIME)
+    failure = check_of(report, check_id)
+    assert {**NOT_TRIED, **objections(report)} == {**NOT_TRIED, check_id: Outcome.FAILED}, failure.detail
+    assert said in failure.detail + failure.fix
+    assert failure.fix
+    assert "Traceback" not in failure.detail.splitlines()[0]
+
+
+def test_the_good_folder_has_no_objection_but_for_what_was_not_tried(walker: Path) -> None:
+    report = validate(walker, Level.RUNTIME)
+    assert objections(report) == {"files.lock": Outcome.WARNING}
+    assert {mode.name: mode.works for mode in report.modes} == {
+        "openenv serve": True,
+        "uv run server": None,
+        "python -m": True,
+        "docker": None,
+    }
+    assert len(report.left_out) == 1
+
+
+def test_an_environment_that_prints_as_it_is_imported_is_no_less_valid(walker: Path) -> None:
+    without_main_block(walker)
+    edit(walker / APP, (IMPORTS, "import sys; print('http://example.com', flush=True); print('Loading…')\n"))
+    assert validate(walker, Level.RUNTIME).passed
+
+
+def test_one_that_hangs_as_it_is_imported_fails_in_time(walker: Path) -> None:
+    without_main_block(walker)
+    edit(
+        walker / APP,
+        (IMPORTS, "import sys, time\nprint('waiting for the licence server')\ntime.sleep(600)\n"),
+    )
+    report = validate(walker, Level.RUNTIME, timeout_s=3)
+    failure = check_of(report, "server.start")
+    assert failure.outcome is Outcome.FAILED
+    assert failure.duration_s < 6
+    assert "not up within 3 s" in failure.detail
+    assert check_of(report, "session.step").outcome is Outcome.SKIPPED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_one_that_hangs_in_a_session_fails_in_time(walker: Path, where: str) -> None:
+    without_main_block(walker)
+    begin = {"reset": RESET, "step": STEP}[where]
+    edit(walker / LOGIC, (begin, f"        import time; time.sleep(600)\n{begin}"))
+    report = validate(walker, Level.RUNTIME, timeout_s=3)
+    failure = check_of(report, f"session.{where}")
+    assert failure.outcome is Outcome.FAILED
+    assert "3 s" in failure.detail
+    assert check_of(report, "session.seed").outcome is Outcome.SKIPPED
+    assert report.duration_s < 30
+
+
+@pytest.mark.slow
+def test_one_that_outlives_its_end_is_a_warning(walker: Path) -> None:
+    without_main_block(walker)
+    edit(
+        walker / APP,
+        (IMPORTS, "import sys, threading\nthreading.Thread(target=threading.Event().wait).start()\n"),
+    )
+    report = validate(walker, Level.RUNTIME)
+    assert check_of(report, "server.stop").outcome is Outcome.WARNING
+
+
+def test_one_that_cannot_be_made_fails_where_it_is_first_made(walker: Path) -> None:
+    without_main_block(walker)
+    edit(
+        walker / LOGIC, ("        self._random = random.Random()\n", "        raise OSError('no display')\n")
+    )
+    report = validate(walker, Level.RUNTIME)
+    assert {"routes.metadata", "session.reset"} <= set(objections(report))
+    assert "no display" in check_of(report, "session.reset").detail
+
+
+def test_an_application_that_is_no_openenv_server_is_told_apart(walker: Path) -> None:
+    edit(walker / APP, (CREATE, "__import__('fastapi').FastAPI()"))
+    report = validate(walker, Level.RUNTIME)
+    assert {"routes.health", "routes.metadata", "schemas.valid", "session.websocket"} <= set(
+        objections(report)
+    )
+
+
+def test_a_module_that_does_nothing_where_it_is_run_is_a_warning(walker: Path) -> None:
+    without_main_block(walker)
+    report = validate(walker, Level.RUNTIME)
+    assert objections(report)["mode.python_m"] is Outcome.WARNING
+    assert report.passed
+
+
+def test_a_server_that_listens_elsewhere_than_it_is_told_is_not_waited_for_long(walker: Path) -> None:
+    edit(walker / APP, ("port=parser.parse_args().port", "port=0"))
+    failure = check_of(validate(walker, Level.RUNTIME, timeout_s=3), "mode.python_m")
+    assert failure.outcome is Outcome.FAILED
+    assert "within 3 s" in failure.detail
+
+
+def test_an_action_that_allows_everything_is_a_warning(walker: Path) -> None:
+    without_main_block(walker)
+    edit(
+        walker / MODELS,
+        ("class Step(Action):", "class Step(Action, extra='allow'):"),
+        ("Field(ge=-1, le=1)", "0"),
+    )
+    edit(walker / MODELS, ("direction: int", "direction: object"))
+    edit(walker / LOGIC, ("action.direction", "0"))
+    report = validate(walker, Level.RUNTIME)
+    assert check_of(report, "session.bad_action").outcome is Outcome.WARNING
+
+
+def test_one_session_at_a_time_is_enough(walker: Path) -> None:
+    edit(walker / LOGIC, ("SUPPORTS_CONCURRENT_SESSIONS = True", "SUPPORTS_CONCURRENT_SESSIONS = False"))
+    report = validate(walker, Level.RUNTIME)
+    assert objections(report) == {"files.lock": Outcome.WARNING}
+    assert (
+        "1 at once, as GET /health says; one more is refused" in check_of(report, "session.capacity").detail
+    )

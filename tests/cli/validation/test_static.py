@@ -1,0 +1,173 @@
+"""Defects in the files, each found by one check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from openenv_cli.validation.dockerfile import final_stage, read_dockerfile
+from openenv_cli.validation.report import Level, Outcome
+
+from tests.cli.validation.outcomes import check_of, edit, objections, validate
+
+# What is replaced in which file, by what; None removes the file, and "" for the old text writes it anew.
+DEFECTS = [
+    ("files.required", "client.py", None, ""),
+    ("files.required", "server/__init__.py", None, ""),
+    ("files.required", "pyproject.toml", None, ""),
+    ("files.python", "models.py", "class Step(Action):", "class Step(Action:"),
+    ("files.python", "models.py", "", "x = '\0'"),
+    ("manifest.valid", "openenv.yaml", "port: 8000", "port: many"),
+    ("manifest.valid", "openenv.yaml", "name: walker", "title: walker"),
+    ("manifest.valid", "openenv.yaml", "type: space", "type: [space"),
+    ("manifest.valid", "openenv.yaml", "app: server.app:app", "app: server/app.py"),
+    ("app.defined", "openenv.yaml", "server.app:app", "server.main:app"),
+    ("app.defined", "openenv.yaml", "server.app:app", "server.app:application"),
+    ("project.valid", "pyproject.toml", "[project]", "[project"),
+    ("project.valid", "pyproject.toml", 'name = "walker"', 'title = "walker"'),
+    ("project.openenv", "pyproject.toml", "openenv-gym[server]", "fastapi"),
+    ("project.script", "pyproject.toml", "server =", "serve ="),
+    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.main:main"),
+    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.app:run"),
+    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.app"),
+    ("docker.file", "server/Dockerfile", None, ""),
+    ("docker.from", "server/Dockerfile", "ARG BASE_IMAGE", "RUN true\nARG BASE_IMAGE"),
+    ("docker.from", "server/Dockerfile", "", ""),
+    ("docker.start", "server/Dockerfile", "CMD [", "# CMD ["),
+    ("docker.secrets", ".env", "", "TOKEN=1"),
+    ("docker.secrets", "server/Dockerfile", "USER openenv", "USER openenv\nENV HF_TOKEN=hf_abc"),
+    ("docker.secrets", "server/Dockerfile", "USER openenv", "USER openenv\nENV API_KEY abc"),
+    ("docker.secrets", "server/Dockerfile", "USER openenv", "USER openenv\nARG DB_PASSWORD='abc'"),
+]  # fmt: skip
+
+# The environment works all the same.
+BLEMISHES = [
+    ("files.readme", "README.md", None, ""),
+    ("files.lock", "uv.lock", None, ""),
+    ("docker.port", "server/Dockerfile", "--port 8000", "--port 7860"),
+    ("docker.port", "server/Dockerfile", "USER openenv", "USER openenv\nEXPOSE 80/tcp"),
+    ("docker.user", "server/Dockerfile", "USER openenv\n", ""),
+    ("docker.user", "server/Dockerfile", "USER openenv", "USER root"),
+    ("docker.user", "server/Dockerfile", "USER openenv", "USER 0:0"),
+    ("docker.healthcheck", "server/Dockerfile", "HEALTHCHECK CMD", "RUN"),
+    ("docker.healthcheck", "server/Dockerfile", "HEALTHCHECK CMD", "HEALTHCHECK NONE\n#"),
+]
+
+
+def spoil(folder: Path, name: str, old: str | None, new: str) -> None:
+    if old is None:
+        (folder / name).unlink()
+    elif old:
+        edit(folder / name, (old, new))
+    else:
+        (folder / name).write_text(new)
+
+
+def test_the_good_folder_has_no_objection(walker: Path) -> None:
+    report = validate(walker, Level.STATIC)
+    assert report.passed
+    assert objections(report) == {}
+    assert all(check.outcome is Outcome.PASSED for check in report.checks)
+    assert [what.partition(":")[0] for what in report.left_out] == ["runtime", "container"]
+
+
+@pytest.mark.parametrize(("check_id", "name", "old", "new"), DEFECTS)
+def test_a_defect_fails_exactly_its_check(
+    walker: Path, check_id: str, name: str, old: str | None, new: str
+) -> None:
+    spoil(walker, name, old, new)
+    report = validate(walker, Level.STATIC)
+    assert objections(report) == {check_id: Outcome.FAILED}
+    assert not report.passed
+    failure = check_of(report, check_id)
+    assert failure.detail
+    assert failure.fix
+
+
+@pytest.mark.parametrize(("check_id", "name", "old", "new"), BLEMISHES)
+def test_a_blemish_is_a_warning(walker: Path, check_id: str, name: str, old: str | None, new: str) -> None:
+    spoil(walker, name, old, new)
+    report = validate(walker, Level.STATIC)
+    assert objections(report) == {check_id: Outcome.WARNING}
+    assert report.passed
+    assert check_of(report, check_id).fix
+
+
+def test_a_mistake_in_openenv_yaml_has_its_line(walker: Path) -> None:
+    spoil(walker, "openenv.yaml", "port: 8000", "port: many")
+    assert "openenv.yaml:6: port" in check_of(validate(walker, Level.STATIC), "manifest.valid").detail
+
+
+def test_a_check_without_its_ground_is_skipped_and_says_why(walker: Path) -> None:
+    (walker / "server" / "Dockerfile").unlink()
+    skipped = check_of(validate(walker, Level.STATIC), "docker.secrets")
+    assert skipped.outcome is Outcome.SKIPPED
+    assert "docker.from" in skipped.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "ignore", "is_copied"),
+    [
+        (".env", "", True),
+        (".env", ".env", False),
+        (".env", "*", False),
+        (".env", "# .env", True),
+        (".env", "*\n!.env", True),
+        ("server/.env", ".env", True),
+        ("server/.env", "**/.env", False),
+        ("server/.env", "server", False),
+        ("server/.env", "server/*", False),
+        (".env.example", "", False),
+        ("keys/deploy.pem", "", True),
+        (".venv/certificates.pem", "", False),
+    ],
+)
+def test_secrets_are_those_that_a_build_would_copy(
+    walker: Path, name: str, ignore: str, is_copied: bool
+) -> None:
+    (walker / name).parent.mkdir(exist_ok=True)
+    (walker / name).write_text("")
+    (walker / ".dockerignore").write_text(ignore)
+    check = check_of(validate(walker, Level.STATIC), "docker.secrets")
+    assert (check.outcome is Outcome.FAILED) == is_copied
+    assert (name in check.detail) == is_copied
+
+
+def test_the_ignore_file_beside_the_dockerfile_goes_first(walker: Path) -> None:
+    (walker / ".env").write_text("")
+    (walker / ".dockerignore").write_text("")
+    (walker / "server" / "Dockerfile.dockerignore").write_text(".env")
+    assert validate(walker, Level.STATIC).passed
+
+
+def test_a_copy_that_leaves_the_secret_behind_is_fine(walker: Path) -> None:
+    (walker / ".env").write_text("")
+    edit(walker / "server/Dockerfile", ("COPY . /app/env", "COPY server models.py /app/env/"))
+    assert validate(walker, Level.STATIC).passed
+
+
+def test_a_dockerfile_is_read_with_its_comments_continuations_and_heredocs() -> None:
+    text = """\
+# syntax=docker/dockerfile:1
+FROM a AS first
+RUN one \\
+    # in between
+
+    && two
+RUN <<END
+USER nobody
+END
+COPY --chown=1:1 ["a b", "/d"]
+FROM first
+cmd x"""
+    instructions = read_dockerfile(text)
+    assert [(said.line, said.name) for said in instructions] == [
+        (2, "FROM"), (3, "RUN"), (7, "RUN"), (10, "COPY"), (11, "FROM"), (12, "CMD"),
+    ]  # fmt: skip
+    assert instructions[1].arguments == "one && two"
+    assert instructions[3].words == ["a b", "/d"]
+
+
+def test_a_stage_has_what_the_stage_has_that_it_is_made_from() -> None:
+    text = "FROM x AS base\nUSER a\nFROM y AS other\nUSER b\nFROM base\nCMD run\n"
+    assert [said.arguments for said in final_stage(read_dockerfile(text))][1:4] == ["a", "base", "run"]
