@@ -95,12 +95,15 @@ def _build_from(
     no_cache: bool,
 ) -> None:
     from openenv_cli.bundle import bundled
+    from openenv_cli.docker.client import find_builder
     from openenv_cli.docker.environment import build_environment, find_dockerfile
 
     for given, option in ((dockerfile, "--dockerfile"), (context, "--context")):
         if given is not None and not given.exists():
             raise ConfigurationError(f"{option} {given}: there is nothing of this name")
     dockerfile = (dockerfile or find_dockerfile(folder)).resolve()
+    # Said before the copy is made, which may take a while.
+    find_builder()
     if context is not None:
         build_environment(
             context.resolve(), dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache

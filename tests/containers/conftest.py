@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from tests.containers.environment import write_environment
 from tests.support.engine import Engine, running_engine, running_registry, why_no_engine
 from tests.support.python_image import load_python_image
+
+
+class Build(NamedTuple):
+    """What a build printed."""
+
+    stdout: str
+    stderr: str
+
+
+def openenv(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a pipe, to its end."""
+    command = [sys.executable, "-m", "openenv_cli", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +59,26 @@ def docker_host(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     for name, value in engine.variables.items():
         monkeypatch.setenv(name, value)
     return engine
+
+
+@pytest.fixture(scope="session")
+def environment_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment as the guide lays it out, which needs this distribution's wheel beside it."""
+    uv = os.environ.get("UV") or shutil.which("uv")
+    assert uv is not None, "uv makes the wheel: pip install uv"
+    folder = tmp_path_factory.mktemp("envs")
+    # The user's own settings may say where packages come from.
+    variables = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
+    subprocess.run(
+        [uv, "build", "-q", "--wheel", "-o", folder, Path(__file__).parents[2]], check=True, env=variables
+    )
+    write_environment(folder / "my_env", next(folder.glob("*.whl")))
+    return folder / "my_env"
+
+
+@pytest.fixture(scope="session")
+def environment_image(engine: Engine, python_image: str, environment_folder: Path) -> Build:
+    """That environment's image, built into a store that has no openenv-base; and what the build printed."""
+    done = openenv("build", str(environment_folder), env=engine.environment)
+    assert done.returncode == 0, done.stderr
+    return Build(done.stdout, done.stderr)

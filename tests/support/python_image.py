@@ -18,7 +18,7 @@ from tests.support.engine import Engine
 
 TAG = "python:3.12-slim"
 # As in the image it stands for, and, since there is no apt-get in it, what `openenv-base` takes from there.
-_WANTED = ("base-files", "base-passwd", "busybox-static", "curl", "netbase", "passwd", "tzdata")
+_WANTED = ("base-files", "base-passwd", "busybox-static", "curl", "libstdc++6", "netbase", "passwd", "tzdata")
 # Needed to install packages, not to use them.
 _PRUNED = {"cdebconf", "debconf", "dpkg", "install-info", "perl-base"}
 _CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
@@ -44,7 +44,11 @@ def load_python_image(engine: Engine) -> str:
 
     It is kept in the user's cache, so that it is made once for each version of its packages.
     """
-    packages = _download(_closure())
+    try:
+        packages = _download(_closure())
+    except AssertionError:  # apt-get has no list of packages, or an old one
+        _run("apt-get", "update", "-q")
+        packages = _download(_closure())
     archive = _archive(packages)
     settings = {name: os.environ[name] for name in _PACKAGE_SETTINGS if name in os.environ} | {
         "PATH": "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin",

@@ -19,6 +19,7 @@ _SOLVING = re.compile(
     r"^(?:ERROR: |failed to build: |failed to solve(?: with frontend [\w.]+)?: "
     r"|failed to create LLB definition: )+"
 )
+_NO_REASONS = ("See 'docker", "Usage:", "View build details")
 _OF_AN_IMAGE = "load metadata for "
 _KEPT_LINES = 15
 
@@ -40,6 +41,12 @@ class Step:
     seconds: float | None = None
     is_cached: bool = False
     error: str = ""
+
+    @property
+    def now(self) -> str:
+        """What it does now, in a line: what its command printed last, or its name."""
+        place, bracket, _ = self.name.partition("] ")
+        return f"{place}{bracket}{self.printed[-1]}" if self.printed and bracket else self.name
 
     @property
     def is_of_the_dockerfile(self) -> bool:
@@ -64,7 +71,8 @@ class BuildOutput:
             return None
         number, text = match.groups()
         if number not in self._steps:
-            self._steps[number] = Step(text)
+            # Of an instruction on several lines, the blanks at their beginnings are left.
+            self._steps[number] = Step(" ".join(text.split()))
             return self._steps[number], False
         step = self._steps[number]
         if done := _DONE.fullmatch(text):
@@ -96,5 +104,6 @@ class BuildOutput:
         return "\n".join([f"{step.name} failed: {reason}", *(f"    {line}" for line in step.printed)])
 
     def _last_word(self) -> str:
-        said = [line for line in self._others if _SOLVING.match(line)] or self._others[-1:]
+        lines = [line for line in self._others if not line.startswith(_NO_REASONS)]
+        said = [line for line in lines if _SOLVING.match(line)] or lines
         return _SOLVING.sub("", said[-1]) if said else "docker build said nothing"

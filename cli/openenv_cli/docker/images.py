@@ -91,7 +91,7 @@ def _show(shown: Display, step: Step, has_ended: bool) -> None:
     if has_ended and step.is_of_the_dockerfile and not step.error:
         shown.done(step.name, "cached" if step.is_cached else f"{step.seconds:.1f} s")
     elif not has_ended:
-        shown.now(f"{step.name}  {step.printed[-1]}" if step.printed else step.name)
+        shown.now(step.now)
 
 
 def has_image(tag: str) -> bool:
