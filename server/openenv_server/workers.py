@@ -28,7 +28,7 @@ from openenv_server.settings import Settings
 log = logging.getLogger("openenv_server")
 _READY = ""
 # The time that the processes have to end beyond the drain timeout, in seconds.
-_GRACE_S = 1.0
+GRACE_S = 1.0
 
 
 def serve_app(
@@ -73,8 +73,8 @@ def serve_app(
         ).run_until_stopped(listening)
         return
     listening = bind(host, port)
-    stop = _stop_signals()
-    crew = [_Worker(make_app, listening, number, workers, settings) for number in range(workers)]
+    stop = stop_signals()
+    crew = [Worker(make_app, listening, number, workers, settings) for number in range(workers)]
     try:
         for worker in crew:
             worker.wait_until_ready()
@@ -90,7 +90,7 @@ def serve_app(
                     worker.start()
     finally:
         on_stopped()
-        second = _see_off(crew, stop, settings.drain_timeout + _GRACE_S)
+        second = see_off(crew, stop, settings.drain_timeout + GRACE_S)
         listening.close()
     if second is not None:
         sys.exit(128 + second)
@@ -98,7 +98,7 @@ def serve_app(
         raise KeyboardInterrupt
 
 
-class _Worker:
+class Worker:
     """One of the processes."""
 
     def __init__(
@@ -153,7 +153,7 @@ class _Worker:
         self._process.join()
 
 
-def _see_off(crew: Sequence[_Worker], stop: socket.socket, timeout_s: float) -> int | None:
+def see_off(crew: Sequence[Worker], stop: socket.socket, timeout_s: float) -> int | None:
     """Waits until all have drained; ends those that do not in time, or at once when a second signal comes.
 
     Returns:
@@ -214,7 +214,7 @@ def _end_with(parent: Connection, servers: Sequence[Server]) -> None:
     servers[0].stop()
 
 
-def _stop_signals() -> socket.socket:
+def stop_signals() -> socket.socket:
     """A socket from which each signal that asks to stop can be read, as a byte."""
     ours, theirs = socket.socketpair()
 

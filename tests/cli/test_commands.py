@@ -53,7 +53,7 @@ def test_the_help_of_a_command_has_an_example(command: Command) -> None:
     assert shown.returncode == 0, shown.stderr
     assert re.search(rf"Examples:\s+openenv {command.name}", shown.stdout.replace("│", " "))
     # The overview does not import the command, so its line stands in the table too.
-    assert command.help.rstrip(".") in " ".join((load(command).__doc__ or "").split())
+    assert command.help.rstrip(".") in " ".join((load(command)[0].__doc__ or "").split())
 
 
 def test_the_overview_comes_at_once() -> None:
