@@ -32,6 +32,7 @@ def info(
 
         openenv info my-env --json | jq .action_schema
     """
+    from openenv_cli.messages import without_controls
     from openenv_cli.progress import status
     from openenv_cli.targets import opened
 
@@ -43,17 +44,16 @@ def info(
     rows = [(name.replace("_", " "), _in_words(name, value)) for name, value in known.items()]
     if not sys.stdout.isatty():
         for name, words in rows:
-            print(f"{name}\t{' '.join(words.split())}")
+            print(f"{name}\t{' '.join(without_controls(words).plain.split())}")
         return
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, words in rows:
-        table.add_row(name, Text(words))
+        table.add_row(name, without_controls(words))
     Console(highlight=False).print(table)
 
 
