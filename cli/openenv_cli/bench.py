@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _WARM_UP_STEPS = 10
 _LEAST_STEPS = 3
+# The table's headings.
+COLUMNS = ("sessions", "p50 ms", "p99 ms", "steps/s", "env µs", "server µs", "network µs", "client µs")
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,10 @@ def _numbers(text: str) -> list[int]:
     return sorted(set(numbers))
 
 
-_COLUMNS = ("sessions", "p50 ms", "p99 ms", "steps/s", "env µs", "server µs", "network µs", "client µs")
-
-
 def _print(measured: Sequence[Measured], name: Any) -> None:
     """A table in a terminal; in a pipe a line a number of sessions, with tabs between, below their names."""
     if not sys.stdout.isatty():
-        print(*_COLUMNS, sep="\t")
+        print(*COLUMNS, sep="\t")
         for row in measured:
             print(*_cells(row), sep="\t")
         return
@@ -158,7 +157,7 @@ def _print(measured: Sequence[Measured], name: Any) -> None:
     from rich.text import Text
 
     table = Table(title=Text(f"{name}: steps of all sessions together"), box=None, pad_edge=False)
-    for column in _COLUMNS:
+    for column in COLUMNS:
         table.add_column(column, justify="right", no_wrap=True)
     for row in measured:
         table.add_row(*_cells(row))

@@ -49,16 +49,14 @@ def list_servers(
             print(f"openenv/{server.name}\t{source.kind}\t{source.value}\t{answer}\t{server.known_from}")
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "kind", "source", "answer", "known from"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "kind"))
+    console = Console(highlight=False)
+    width = max(len(server.name) for server in servers)
     for server, answer in zip(servers, answers, strict=True):
-        cells = (f"openenv/{server.name}", server.source.kind, server.source.value, answer, server.known_from)
-        table.add_row(*map(Text, cells))
-    Console(highlight=False).print(table)
+        console.print(Text.assemble((f"openenv/{server.name:<{width}}", "bold"), f"  {answer}"))
+        console.print(Text(f"    {server.source.value}", no_wrap=True, overflow="ignore"), crop=False)
+        console.print(Text(f"    {server.source.kind}, known from {server.known_from}", "dim"))
 
 
 def _ask(server: KnownServer, timeout_s: float) -> str:

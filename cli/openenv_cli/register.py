@@ -47,7 +47,7 @@ def register(
         if force or any(value is not None for value in given.values()):
             raise ConfigurationError(f"--remove goes alone: openenv register {name} --remove")
         file = remove_environment(name)
-        print(f"{canonical_name(name)} is no longer in {file}")
+        print(f"{canonical_name(name)} is no longer\n  in {file}")
         return
     if sum(value is not None for value in given.values()) != 1:
         raise ConfigurationError(
@@ -57,8 +57,7 @@ def register(
     source = _checked(Source.of(given, f"openenv register {name}").absolute())
     file = add_environment(name, source, force=force)
     canonical = canonical_name(name)
-    print(f"{canonical} is the {source.kind} {source.value}, in {file}")
-    print(f'gym.make("openenv/{canonical}")')
+    print(f'gym.make("openenv/{canonical}")\n  {source.kind} {source.value}\n  in {file}')
     variable = f"OPENENV_{canonical.replace('-', '_').upper()}_URL"
     if os.environ.get(variable):
         say("Warning", f"{variable} is set, and goes before the file")

@@ -12,6 +12,7 @@ from typing import Any
 import filelock
 import tomlkit
 
+from openenv_cli.progress import status
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.known import canonical_name, read_environments, registry_file
 from openenv_gym.sources import Source
@@ -81,22 +82,36 @@ def _environments() -> Iterator[tuple[Path, MutableMapping[str, Any]]]:
     # Where the file is a link, as some keep theirs elsewhere, the link stays one.
     path = registry_file().resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT_S)
+    with _locked(path):
+        read_environments(path)
+        document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+        if _TABLE not in document:
+            document.add(_TABLE, tomlkit.table(is_super_table=True))
+        before = tomlkit.dumps(document)
+        yield path, document[_TABLE]  # type: ignore[misc]  # a table, as read_environments has found
+        if (after := tomlkit.dumps(document).lstrip("\n")) != before:
+            _replace(path, after)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keeps other changes of the file out. Readers need no lock, as it is replaced whole."""
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        with lock:
-            read_environments(path)
-            document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
-            if _TABLE not in document:
-                document.add(_TABLE, tomlkit.table(is_super_table=True))
-            before = tomlkit.dumps(document)
-            yield path, document[_TABLE]  # type: ignore[misc]  # a table, as read_environments has found
-            if (after := tomlkit.dumps(document).lstrip("\n")) != before:
-                _replace(path, after)
-    except filelock.Timeout as error:
-        raise OpenEnvError(
-            f"Another openenv register has had {path} to itself for {_LOCK_TIMEOUT_S:g} s. Try again when it "
-            "has ended"
-        ) from error
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        try:
+            with status(f"Waiting for another change of {path}…"):
+                lock.acquire(timeout=_LOCK_TIMEOUT_S)
+        except filelock.Timeout as error:
+            raise OpenEnvError(
+                f"Another openenv register has had {path} to itself for {_LOCK_TIMEOUT_S:g} s. Try again "
+                "when it has ended"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _replace(path: Path, text: str) -> None:
