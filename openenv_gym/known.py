@@ -78,7 +78,7 @@ def known_servers(problems: list[str] | None = None) -> list[KnownServer]:
     """
     problems = [] if problems is None else problems
     found: dict[str, KnownServer] = {}
-    for server in (*_from_variables(problems), *_from_registry_file(problems), *_from_notes()):
+    for server in (*_from_variables(problems), *_from_registry_file(problems), *running_servers()):
         found.setdefault(server.name, server)
     return sorted(found.values(), key=lambda server: server.name)
 
@@ -147,11 +147,11 @@ def read_environments(path: Path) -> dict[str, Any]:
     return environments
 
 
-def _from_notes() -> Iterator[KnownServer]:
+def running_servers() -> Iterator[KnownServer]:
+    """The servers that ``openenv serve`` has running here, the last started first; several may have one name."""
     folder = notes_folder()
     if not folder.is_dir():
         return
-    # Of two servers of one name, the one that was started last.
     for path in sorted(folder.glob("*.json"), key=_written_at, reverse=True):
         try:
             note = json.loads(path.read_text())

@@ -131,6 +131,12 @@ class ProcessProvider:
         self.stop()
 
     def _read_stdout(self, stream: IO[str]) -> None:
-        first = stream.readline().strip()
-        self._announced.put(first or None)
+        # An environment may print as well, while it is imported.
+        for line in stream:
+            if line.startswith("http://"):
+                self._announced.put(line.strip())
+                break
+            self._log.append(line)
+        else:
+            self._announced.put(None)
         self._log.extend(stream)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import socket
 import threading
@@ -21,7 +20,8 @@ from openenv_server.serving import base_url_of, bind
 from openenv_server.settings import Settings
 from openenv_server.workers import GRACE_S, Worker, see_off, stop_signals
 
-log = logging.getLogger("openenv_server")
+# More bytes than there will be changes at a time.
+_MANY = 2**16
 
 
 class _Sources(DefaultFilter):
@@ -68,26 +68,31 @@ def serve_reloading(
     stop = stop_signals()
     worker: Worker | None = None
     has_started = False
-    signalled = None
+    signalled: int | None = None
     with _changes(folder) as changes:
         try:
             while signalled is None:
                 worker = Worker(make_app, listening, 0, 1, settings)
-                mistake = _come_up(worker)
-                if mistake is None and not has_started:
-                    has_started = True
-                    on_started(base_url_of(host, listening))
-                else:
-                    on_reloaded(mistake)
-                ready = wait([stop, changes, *([worker.sentinel] if mistake is None else [])])
-                if worker.sentinel in ready and stop not in ready:
+                events: list[socket.socket | int] = [stop, changes]
+                try:
+                    if worker.comes_up(stop):
+                        events.append(worker.sentinel)
+                        if has_started:
+                            on_reloaded(None)
+                        else:
+                            on_started(base_url_of(host, listening))
+                        has_started = True
+                except ConfigurationError as error:
+                    on_reloaded(str(error))
+                happened = wait(events)
+                if stop not in happened and changes not in happened:
                     on_reloaded("The server ended by itself")
-                    ready = wait([stop, changes])
-                if stop in ready:
+                    happened = wait([stop, changes])
+                if stop in happened:
                     signalled = stop.recv(1)[0]
-                    break
-                changes.recv(1 << 16)
-                see_off([worker], stop, settings.drain_timeout + GRACE_S)
+                else:
+                    changes.recv(_MANY)
+                    see_off([worker], stop, settings.drain_timeout + GRACE_S)
         finally:
             on_stopped()
             if worker is not None:
@@ -95,15 +100,6 @@ def serve_reloading(
             listening.close()
     if signalled == signal.SIGINT:
         raise KeyboardInterrupt
-
-
-def _come_up(worker: Worker) -> str | None:
-    """Waits until it serves; returns what is wrong where it does not."""
-    try:
-        worker.wait_until_ready()
-    except ConfigurationError as error:
-        return str(error)
-    return None
 
 
 @contextlib.contextmanager

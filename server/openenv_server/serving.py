@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.known import known_servers
+from openenv_gym.known import running_servers
 from openenv_server.detaching import DetachableProtocol
 from openenv_server.sessions import Sessions
 from openenv_server.settings import read_settings
@@ -190,8 +190,8 @@ def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError
 
 def _by_whom(port: int) -> str:
     """The server that listens there, where it is one that this machine knows."""
-    for server in known_servers():
-        if server.source.value.endswith(f":{port}") and "process" in server.known_from:
+    for server in running_servers():
+        if server.source.value.endswith(f":{port}"):
             return f" by {server.name}: {server.known_from}"
     return ""
 

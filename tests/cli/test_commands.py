@@ -200,6 +200,19 @@ def test_a_server_that_cannot_start_says_why_to_its_provider() -> None:
         ProcessProvider(gym="NoSuchEnv-v0").start()
 
 
+def test_an_environment_that_prints_as_it_is_imported_is_served(tmp_path: Path) -> None:
+    (tmp_path / "openenv.yaml").write_text("name: talker\napp: app:app\n")
+    (tmp_path / "app.py").write_text(
+        "print('hello', flush=True)\n"
+        "from openenv_server import create_app\n"
+        "from tests.support.environments import *\n"
+        "app = create_app(Counter, CountAction, CountObservation)\n"
+    )
+    with ProcessProvider(str(tmp_path)) as server:
+        assert server.base_url.startswith("http://127.0.0.1:")
+        assert "hello" in server.logs()
+
+
 def test_spaces_shows_each_field_its_space_and_the_rule() -> None:
     from typing import Annotated, Literal
 

@@ -40,6 +40,18 @@ def test_ctrl_c_ends_it_and_leaves_nothing(
     assert [path for path in own_folders.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--reload",)], ids=" ".join)
+def test_ctrl_c_ends_a_server_that_is_not_up_yet(options: tuple[str, ...], workshop: Path) -> None:
+    (workshop / "app.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    with Terminal("serve", workshop, "--port", "0", *options) as terminal:
+        terminal.wait_for("importing")
+        terminal.interrupt()
+        assert terminal.end() == 130
+        assert terminal.left_behind() == []
+    assert "Traceback" not in terminal.text
+    assert "Error" not in terminal.text
+
+
 def test_ctrl_c_while_register_waits_leaves_the_file_as_it_was(own_folders: Path) -> None:
     import filelock
 
