@@ -148,7 +148,7 @@ def read_environments(path: Path) -> dict[str, Any]:
 
 
 def running_servers() -> Iterator[KnownServer]:
-    """The servers that ``openenv serve`` has running here, the last started first; several may have one name."""
+    """The servers that ``openenv serve`` has running here, the last started first; some may share a name."""
     folder = notes_folder()
     if not folder.is_dir():
         return
