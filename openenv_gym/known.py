@@ -1,4 +1,4 @@
-"""The names that this machine knows: where each comes from, and the server behind it.
+"""The names that this machine knows, and the source of each.
 
 Three places, the first that has a name counts: ``OPENENV_MY_ENV_URL`` variables, the user's registry file,
 and the notes that running ``openenv serve`` commands leave.
@@ -13,29 +13,32 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.sources import Source
 
 _APP = "openenv-gym"
 _VARIABLE = re.compile(r"OPENENV_(\w+)_URL")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_MEND = 'Mend it; an environment is a table [environments.my-env] with base_url = "http://…"'
 
 
 @dataclass(frozen=True)
 class KnownServer:
-    """A name and the server behind it.
+    """A name and where its server comes from.
 
     Attributes:
         name: The name, with hyphens.
-        base_url: The server's address.
-        source: Where it is known from, for people.
+        source: Where the server comes from.
+        known_from: Where the name is known from, for people.
     """
 
     name: str
-    base_url: str
-    source: str
+    source: Source
+    known_from: str
 
 
 def canonical_name(name: str) -> str:
@@ -52,7 +55,10 @@ def canonical_name(name: str) -> str:
 
 
 def registry_file() -> Path:
-    """The user's registry file: TOML, a table ``[environments.my-env]`` with a ``base_url`` each."""
+    """The user's registry file: TOML, a table ``[environments.my-env]`` with the `Source` of each.
+
+    ``openenv register`` writes it.
+    """
     return Path(platformdirs.user_config_dir(_APP, appauthor=False)) / "registry.toml"
 
 
@@ -64,14 +70,15 @@ def notes_folder() -> Path:
         return Path(platformdirs.user_runtime_dir(_APP, appauthor=False)) / "servers"
 
 
-def known_servers() -> list[KnownServer]:
+def known_servers(problems: list[str] | None = None) -> list[KnownServer]:
     """Every name that this machine knows, each once.
 
-    Raises:
-        ConfigurationError: The registry file is not one.
+    Args:
+        problems: Gets a sentence for each variable, and each part of the registry file, that cannot be used.
     """
+    problems = [] if problems is None else problems
     found: dict[str, KnownServer] = {}
-    for server in (*_from_variables(), *_from_registry_file(), *_from_notes()):
+    for server in (*_from_variables(problems), *_from_registry_file(problems), *running_servers()):
         found.setdefault(server.name, server)
     return sorted(found.values(), key=lambda server: server.name)
 
@@ -94,35 +101,57 @@ def remove_note(note: Path) -> None:
     note.unlink(missing_ok=True)
 
 
-def _from_variables() -> Iterator[KnownServer]:
+def _from_variables(problems: list[str]) -> Iterator[KnownServer]:
     for variable, url in os.environ.items():
         match = _VARIABLE.fullmatch(variable)
         if match and url:
-            yield KnownServer(canonical_name(match[1].lower()), url, f"${variable}")
+            try:
+                yield KnownServer(canonical_name(match[1].lower()), Source("base_url", url), f"${variable}")
+            except ConfigurationError as error:
+                problems.append(f"${variable}: {error}")
 
 
-def _from_registry_file() -> Iterator[KnownServer]:
+def _from_registry_file(problems: list[str]) -> Iterator[KnownServer]:
     path = registry_file()
-    if not path.exists():
+    try:
+        environments = read_environments(path)
+    except ConfigurationError as error:
+        problems.append(str(error))
         return
+    for name, entry in environments.items():
+        where = f"{path}, [environments.{name}]"
+        try:
+            if not isinstance(entry, dict):
+                raise ConfigurationError(f'{where} is not a table, with base_url = "http://…" in it, say')
+            yield KnownServer(canonical_name(name), Source.of(entry, where), path.name)
+        except ConfigurationError as error:
+            problems.append(str(error))
+
+
+def read_environments(path: Path) -> dict[str, Any]:
+    """The tables of a registry file, by name; none where there is no file.
+
+    Raises:
+        ConfigurationError: It is not a registry file.
+    """
     import tomllib
 
     try:
-        environments = tomllib.loads(path.read_text()).get("environments", {})
-        for name, entry in environments.items():
-            yield KnownServer(canonical_name(name), entry["base_url"], str(path))
-    except (tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{path} is not a registry file ({error!r}). "
-            'Each environment is a table [environments.my-env] with base_url = "http://…".'
-        ) from error
+        environments = tomllib.loads(path.read_text(encoding="utf-8")).get("environments", {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} is not a registry file: {error}. {_MEND}") from error
+    if not isinstance(environments, dict):
+        raise ConfigurationError(f"{path} is not a registry file: environments is not a table. {_MEND}")
+    return environments
 
 
-def _from_notes() -> Iterator[KnownServer]:
+def running_servers() -> Iterator[KnownServer]:
+    """The servers that ``openenv serve`` has running here, the last started first; some may share a name."""
     folder = notes_folder()
     if not folder.is_dir():
         return
-    # Of two servers of one name, the one that was started last.
     for path in sorted(folder.glob("*.json"), key=_written_at, reverse=True):
         try:
             note = json.loads(path.read_text())
@@ -133,7 +162,7 @@ def _from_notes() -> Iterator[KnownServer]:
             path.unlink(missing_ok=True)
             continue
         if _is_running(pid):
-            yield KnownServer(name, url, f"openenv serve (process {pid})")
+            yield KnownServer(name, Source("base_url", url), f"openenv serve (process {pid})")
         else:
             path.unlink(missing_ok=True)
 

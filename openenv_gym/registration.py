@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,38 +11,54 @@ from gymnasium.envs import registration as gymnasium_registration
 
 from openenv_gym.errors import ConfigurationError, UnknownNameError
 from openenv_gym.known import canonical_name, known_servers
+from openenv_gym.sources import Source
 
 NAMESPACE = "openenv"
-_ENTRY_POINT = "openenv_gym.env:RemoteEnv"
-_VECTOR_ENTRY_POINT = "openenv_gym.vector:RemoteVectorEnv"
+_ENTRY_POINT = "openenv_gym.launched:LaunchedEnv"
+_VECTOR_ENTRY_POINT = "openenv_gym.launched:LaunchedVectorEnv"
 
 # The names that were found on this machine, as opposed to those that `register` was told.
 _found: set[str] = set()
+# What has been warned of: what the machine knows is read often, and a problem is said once.
+_warned_of: set[str] = set()
 
 
-def register(name: str, *, base_url: str, nondeterministic: bool = True) -> None:
-    """Makes ``gym.make("openenv/NAME")`` know a server, in this process.
+def register(
+    name: str,
+    *,
+    base_url: str | None = None,
+    path: str | Path | None = None,
+    image: str | None = None,
+    space: str | None = None,
+    nondeterministic: bool = True,
+) -> None:
+    """Makes ``gym.make("openenv/NAME")`` know an environment, in this process.
 
     ``my-env`` and ``my_env`` are one name. A name that is known already is known anew.
 
     Args:
         name: The name.
-        base_url: The server's address.
+        base_url: The server's address; or one of the three that follow.
+        path: An environment's folder, which each environment that is made serves from a process of its own.
+        image: A container image.
+        space: A Space of the Hugging Face Hub, ``owner/name``.
         nondeterministic: False where the server is known to honour seeds.
 
     Raises:
-        ConfigurationError: The name cannot be one, or ``remote``, or clashes with another version of itself.
+        ConfigurationError: The name cannot be one, or ``remote``, or clashes with another version of itself;
+            or not exactly one of the four was given.
     """
-    canonical = _register(name, base_url, nondeterministic)
+    given = {"base_url": base_url, "path": path, "image": image, "space": space}
+    canonical = _register(name, Source.of(given, f"register({name!r})").absolute(), nondeterministic)
     _found.discard(canonical)
 
 
-def _register(name: str, base_url: str, nondeterministic: bool = True) -> str:
+def _register(name: str, source: Source, nondeterministic: bool = True) -> str:
     canonical = canonical_name(name)
     if canonical == "remote":
         raise ConfigurationError('The name "remote" stands for any server; choose another')
     for spelling in _spellings(canonical):
-        _register_id(f"{NAMESPACE}/{spelling}", {"base_url": base_url}, nondeterministic)
+        _register_id(f"{NAMESPACE}/{spelling}", source.keywords, nondeterministic)
     return canonical
 
 
@@ -55,11 +72,8 @@ def register_known() -> None:
     What `register` was told stays as it is. What cannot be registered is a warning, not an error.
     """
     _register_id(f"{NAMESPACE}/remote", {}, nondeterministic=True)
-    try:
-        servers = known_servers()
-    except ConfigurationError as error:
-        warnings.warn(str(error), stacklevel=2)
-        return
+    problems: list[str] = []
+    servers = known_servers(problems)
     for name in _found:
         for spelling in _spellings(name):
             gym.registry.pop(f"{NAMESPACE}/{spelling}", None)
@@ -69,9 +83,13 @@ def register_known() -> None:
         if server.name in told:
             continue
         try:
-            _found.add(_register(server.name, server.base_url))
+            _found.add(_register(server.name, server.source))
         except ConfigurationError as error:
-            warnings.warn(f"{server.source}: {error}", stacklevel=2)
+            problems.append(f"{server.known_from}: {error}")
+    for problem in problems:
+        if problem not in _warned_of:
+            _warned_of.add(problem)
+            warnings.warn(problem, stacklevel=2)
 
 
 def names() -> list[str]:
@@ -115,8 +133,8 @@ def _unknown(env_id: str) -> UnknownNameError:
     variable = "".join(c if c.isalnum() else "_" for c in name).upper()
     return UnknownNameError(
         f"There is no environment {env_id}. Known are: {known}. To add it: "
-        f'openenv_gym.register("{name}", base_url="http://…"), or set OPENENV_{variable}_URL, or start '
-        f"`openenv serve` on this machine. Without a name: "
+        f'openenv_gym.register("{name}", base_url="http://…"), `openenv register {name} --url http://…`, '
+        f"OPENENV_{variable}_URL, or `openenv serve` on this machine. Without a name: "
         'gym.make("openenv/remote", base_url="http://…").'
     )
 

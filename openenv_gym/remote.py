@@ -65,6 +65,9 @@ class RemoteSession(Protocol):
     def render(self) -> Any:
         """What the server itself renders."""
 
+    def state(self) -> dict[str, Any]:
+        """The fields of the environment's state."""
+
     def close(self) -> None:
         """Ends the session and the connection."""
 
@@ -137,6 +140,12 @@ class LaneSession:
     def render(self) -> Any:
         return self._lane.values(v2.Render(id=self._lane.next_id(), slots=_SLOT), "render")[0]
 
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._lane.values(v2.GetState(id=self._lane.next_id(), slots=_SLOT), "state")[
+            0
+        ]
+        return state
+
     def close(self) -> None:
         self._lane.close()
 
@@ -195,6 +204,9 @@ class JsonSession:
 
     def render(self) -> Any:
         raise no_render(self._session.endpoint)
+
+    def state(self) -> dict[str, Any]:
+        return self._session.state()
 
     def close(self) -> None:
         self._session.close()

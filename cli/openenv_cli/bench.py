@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from openenv_cli.plots import check_plot
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
 _WARM_UP_STEPS = 10
 _LEAST_STEPS = 3
+# The table's headings.
+COLUMNS = ("sessions", "p50 ms", "p99 ms", "steps/s", "env µs", "server µs", "network µs", "client µs")
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,7 @@ def bench(
 
         openenv bench --gym CartPole-v1 --workers 2 --plot bench.png
     """
-    from rich.console import Console
-
+    from openenv_cli.progress import status
     from openenv_gym.errors import CapacityError, ConfigurationError
     from openenv_gym.providers.process import ProcessProvider
 
@@ -74,29 +74,28 @@ def bench(
     counts = _numbers(sessions)
     if plot is not None:
         check_plot(plot, "bench")
-    console = Console(highlight=False)
     measured: list[Measured] = []
+    refusal: CapacityError | None = None
     with ExitStack() as stack:
-        status = stack.enter_context(console.status("Starting a server…"))
+        update = stack.enter_context(status("Starting a server…"))
         if gym is not None:
             server = ProcessProvider(gym=gym, max_sessions=max(counts), workers=workers)
             url = stack.enter_context(server).base_url
         assert url is not None
-        refused = ""
         for count in counts:
-            status.update(f"{count} session{'s' if count > 1 else ''} for {seconds:g} s…")
+            update(f"{count} session{'s' if count > 1 else ''} for {seconds:g} s…")
             try:
                 measured.append(measure(url, count, seconds))
             except CapacityError as error:
-                refused = str(error)
+                refusal = error
                 break
     if measured:
-        console.print(_table(measured, gym or url))
-    if refused:
-        console.print(f"{count} sessions were not to be had: {refused}")
+        _print(measured, gym or url)
     if plot is not None and measured:
         _save_plot(measured, gym or url, plot)
-        console.print(f"The plot is in {plot}")
+        print(f"The plot is in {plot}", file=sys.stderr)
+    if refusal is not None:
+        raise refusal
 
 
 def measure(base_url: str, sessions: int, seconds: float) -> Measured:
@@ -146,26 +145,38 @@ def _numbers(text: str) -> list[int]:
     return sorted(set(numbers))
 
 
-def _table(measured: Sequence[Measured], name: Any) -> Table:
+def _print(measured: Sequence[Measured], name: Any) -> None:
+    """A table in a terminal; in a pipe a line a number of sessions, with tabs between, below their names."""
+    if not sys.stdout.isatty():
+        print(*COLUMNS, sep="\t")
+        for row in measured:
+            print(*_cells(row), sep="\t")
+        return
+    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{name}: steps of all sessions together")
-    table.add_column("sessions", justify="right")
-    for column in ("p50 ms", "p99 ms", "steps/s", "env µs", "server µs", "network µs", "client µs"):
-        table.add_column(column, justify="right")
+    table = Table(title=Text(f"{name}: steps of all sessions together"), box=None, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
     for row in measured:
-        table.add_row(
-            str(row.sessions),
-            f"{row.p50_ms:.3f}",
-            f"{row.p99_ms:.3f}",
-            f"{row.steps_per_second:,.0f}",
-            *(f"{us:,.0f}" for us in row.parts_us.values()),
-        )
-    return table
+        table.add_row(*_cells(row))
+    Console(highlight=False).print(table)
+
+
+def _cells(row: Measured) -> tuple[str, ...]:
+    return (
+        str(row.sessions),
+        f"{row.p50_ms:.3f}",
+        f"{row.p99_ms:.3f}",
+        f"{row.steps_per_second:.0f}",
+        *(f"{us:.0f}" for us in row.parts_us.values()),
+    )
 
 
 def _save_plot(measured: Sequence[Measured], name: Any, path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     latency, throughput = figure.subplots(1, 2)
@@ -178,5 +189,17 @@ def _save_plot(measured: Sequence[Measured], name: Any, path: Path) -> None:
     throughput.set(title="throughput", ylabel="steps of sessions a second", ylim=(0, None))
     for axes in (latency, throughput):
         axes.set(xlabel="sessions", xscale="log")
+        # The numbers that were measured, as numbers: powers of ten would name none of them.
+        axes.set_xticks(sessions, [str(count) for count in sessions])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.3)
+    # One decade is often all there is.
+    latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    latency.yaxis.set_major_formatter(FuncFormatter(_plain))
+    latency.yaxis.set_minor_formatter(FuncFormatter(lambda ms, _: ""))
+    throughput.yaxis.set_major_formatter(FuncFormatter(_plain))
     figure.savefig(path, dpi=150)
+
+
+def _plain(number: float, _position: object) -> str:
+    return f"{number:,.6g}"

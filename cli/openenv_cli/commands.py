@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -45,7 +46,10 @@ PANELS = {
         Command("fork", "fork", "fork", "Copies an environment's Space into your own account."),
     ),
     "Use environments": (
+        Command("register", "register", "register", "Gives an environment a name for gym.make."),
         Command("list", "listing", "list_servers", 'Shows the names that gym.make("openenv/NAME") knows.'),
+        Command("info", "info", "info", "Shows what an environment is, and its spaces."),
+        Command("play", "play", "play", "Drives an environment by hand, in the terminal."),
         Command("spaces", "spaces", "show_spaces", "Shows which space each field of the schemas became."),
         Command("bench", "bench", "bench", "Measures a server's latency and throughput."),
         Command(
@@ -77,20 +81,27 @@ def make_app(words: list[str]) -> typer.Typer:
     named = next((word for word in words if not word.startswith("-")), None)
     for panel, commands in PANELS.items():
         for command in commands:
-            is_named = command.name == named
-            register = app.command(
-                command.name, help=None if is_named else command.help, rich_help_panel=panel
-            )
-            register(load(command) if is_named else _not_imported)
+            if command.name == named:
+                function, epilog = load(command)
+                help_text = _reflowed(inspect.getdoc(function) or "")
+                register = app.command(command.name, help=help_text, epilog=epilog, rich_help_panel=panel)
+                register(function)
+            else:
+                register = app.command(command.name, help=command.help, rich_help_panel=panel)
+                register(_not_imported)
     return app
 
 
-def load(command: Command) -> Callable[..., Any]:
-    """Imports a command's function."""
-    function: Callable[..., Any] = getattr(
-        importlib.import_module(f"openenv_cli.{command.module}"), command.function
-    )
-    return function
+def load(command: Command) -> tuple[Callable[..., Any], str | None]:
+    """Imports a command's function, and what its module has as ``EPILOG``, to stand below its options."""
+    module = importlib.import_module(f"openenv_cli.{command.module}")
+    return getattr(module, command.function), getattr(module, "EPILOG", None)
+
+
+def _reflowed(documentation: str) -> str:
+    """A docstring whose paragraphs are a line each, for any width; what is indented stays as it is."""
+    paragraphs = documentation.split("\n\n")
+    return "\n\n".join(text if "\n " in text else text.replace("\n", " ") for text in paragraphs)
 
 
 def _not_imported() -> None:

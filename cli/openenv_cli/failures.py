@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 
-from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, RemoteError
+from openenv_cli.messages import say
+from openenv_gym.errors import (
+    AccessRefusedError,
+    ConfigurationError,
+    EndpointError,
+    OpenEnvError,
+    RemoteError,
+)
 
 _OUR_OWN_FAULT = 3
 
 # The first that fits counts. What is not in the table is our own fault.
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (ConfigurationError, 2),
+    (AccessRefusedError, 5),  # there is a way, and the server refuses who comes on it
     (EndpointError, 4),
     (RemoteError, 5),
     (OpenEnvError, 1),
@@ -29,10 +36,7 @@ def report(error: Exception) -> int:
     if code == _OUR_OWN_FAULT or os.environ.get("OPENENV_DEBUG"):
         traceback.print_exception(error)
     if code == _OUR_OWN_FAULT:
-        print(
-            "Error: this is a fault of openenv itself. Please report it, with the lines above.",
-            file=sys.stderr,
-        )
+        say("Error", "this is a fault of openenv itself. Please report it, with the lines above.")
     else:
-        print(f"Error: {error}", file=sys.stderr)
+        say("Error", str(error))
     return code

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,56 +19,68 @@ def list_servers(
 ) -> None:
     """Shows the names that gym.make("openenv/NAME") knows on this machine, and what answers.
 
+    In a pipe, a line a name: its id, the kind of its source, the source, what answers, and where the name is
+    known from, with tabs between.
+
     Examples:
         openenv list
 
         openenv list --timeout 10
     """
-    from rich.console import Console
-    from rich.table import Table
+    from openenv_cli.progress import status
+    from openenv_cli.targets import known_here
+    from openenv_gym.known import registry_file
+    from openenv_gym.transport.credentials import Credentials
 
-    from openenv_gym.known import known_servers, registry_file
-
-    console = Console()
-    servers = known_servers()
+    Credentials.of()  # a key that cannot be one is said once, and not of each server
+    servers = known_here()
     if not servers:
-        console.print(
-            "No environment is known here. `openenv serve` starts one; OPENENV_MY_ENV_URL or "
-            f"{registry_file()} names one that runs elsewhere.",
-            soft_wrap=True,
+        print(
+            "No environment is known here. `openenv serve` starts one, and `openenv register` names one that "
+            f"runs elsewhere, in {registry_file()}.",
+            file=sys.stdout if sys.stdout.isatty() else sys.stderr,
         )
         return
-    with ThreadPoolExecutor(max_workers=16) as pool:
+    with status("Asking…"), ThreadPoolExecutor(max_workers=16) as pool:
         answers = list(pool.map(lambda server: _ask(server, timeout), servers))
-    if not console.is_terminal:
+    if not sys.stdout.isatty():
         for server, answer in zip(servers, answers, strict=True):
-            print(f"openenv/{server.name}\t{server.base_url}\t{answer}\t{server.source}")
+            source = server.source
+            print(f"openenv/{server.name}\t{source.kind}\t{source.value}\t{answer}\t{server.known_from}")
         return
-    table = Table(box=None, pad_edge=False)
-    for column, is_to_be_copied in (
-        ("name", True),
-        ("server", True),
-        ("answer", False),
-        ("known from", False),
-    ):
-        table.add_column(column, no_wrap=is_to_be_copied, overflow="fold")
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    width = max(len(server.name) for server in servers)
     for server, answer in zip(servers, answers, strict=True):
-        table.add_row(f"openenv/{server.name}", server.base_url, answer, server.source)
-    console.print(table)
+        console.print(Text.assemble((f"openenv/{server.name:<{width}}", "bold"), f"  {answer}"))
+        console.print(Text(f"    {server.source.value}", no_wrap=True, overflow="ignore"), crop=False)
+        console.print(Text(f"    {server.source.kind}, known from {server.known_from}", "dim"))
 
 
 def _ask(server: KnownServer, timeout_s: float) -> str:
-    """What a server says of its health, in a few words."""
-    from openenv_gym.errors import OpenEnvError
+    """What there is to say of an environment's server, in a few words."""
+    from openenv_gym.errors import OpenEnvError, UnauthorizedError
     from openenv_gym.transport.endpoint import Endpoint
-    from openenv_gym.transport.http import get_json
+    from openenv_gym.transport.http import get_json, get_schemas
 
+    source = server.source
+    if source.kind == "path":
+        is_there = (Path(source.value) / "openenv.yaml").exists()
+        return "served when it is made" if is_there else "no openenv.yaml there"
+    if source.kind != "base_url":
+        return "not asked"
     begin = time.perf_counter()
     try:
-        health = get_json(Endpoint.parse(server.base_url), "/health", timeout_s=timeout_s)
+        endpoint = Endpoint.parse(source.value)
+        health = get_json(endpoint, "/health", timeout_s=timeout_s)
+        took_ms = (time.perf_counter() - begin) * 1000
+        get_schemas(endpoint, timeout_s=timeout_s)  # health is told to everybody
+    except UnauthorizedError:
+        return "refuses the key" if endpoint.credentials.shows_key else "asks for a key"
     except OpenEnvError as error:
         return f"no answer ({type(error).__name__.removesuffix('Error')})"
-    took_ms = (time.perf_counter() - begin) * 1000
     sessions = ""
     if "max_sessions" in health:
         sessions = f", {health.get('active_sessions')} of {health['max_sessions']} sessions"

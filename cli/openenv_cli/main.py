@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 _INTERRUPTED = 130
 
 
 def main() -> None:
     """Runs the command line, and exits with its code."""
+    # The commands that look names up say themselves what of them cannot be read; the others do not use them.
+    warnings.filterwarnings("ignore", module="openenv_gym$")
     # Imported in here, because Ctrl-C may come while they are.
     try:
         try:

@@ -10,11 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from openenv_server.settings import read_settings, variables
+from openenv_server.workers import serve_app
 
+from openenv_cli.announcing import announce
+from openenv_cli.messages import say
 from openenv_gym.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+# Below the options in the command's help; an option goes before its variable.
+EPILOG = "\n".join(
+    ["[bold]Environment variables[/bold]", *(f"{name}: {meaning}" for name, meaning in variables())]
+)
 
 
 def serve(
@@ -33,18 +42,18 @@ def serve(
         int | None, typer.Option(min=1, help="[$MAX_CONCURRENT_ENVS] Sessions at a time. Default: 64")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with sessions of its own.")] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Serve anew whenever a file of the folder changes.")
+    ] = False,
 ) -> None:
     """Serves an environment until Ctrl-C or SIGTERM; then lets requests under way finish.
 
     In a pipe, it prints one line, the server's URL, when the server is up.
 
-    Set by variables alone: OPENENV_API_KEY, the key that clients have to show; ALLOWED_ORIGINS, web pages
-    that may use it; MAX_MESSAGE_BYTES, MAX_SLOTS_PER_SOCKET, MAX_SOCKETS_PER_ADDRESS; SESSION_TIMEOUT.
-
     Examples:
         openenv serve
 
-        openenv serve ./my_env --port 8080
+        openenv serve ./my_env --port 8080 --reload
 
         openenv serve --gym CartPole-v1 --max-sessions 16
 
@@ -53,12 +62,11 @@ def serve(
         openenv serve --gym CartPole-v1 --workers 4
     """
     from openenv_server.manifest import read_manifest
-    from openenv_server.settings import read_settings
-    from openenv_server.workers import serve_app
 
     from openenv_gym.known import leave_note, remove_note
 
     settings = read_settings()
+    folder: Path | None = None
     if gym is None:
         if gym_kwarg:
             raise ConfigurationError("--gym-kwarg goes with --gym")
@@ -70,24 +78,43 @@ def serve(
     else:
         name = re.split("[/:]", gym)[-1]  # without the namespace, and without the module that registers it
         make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
-
+    address = host or settings.host
     note: list[Path] = []
 
     def started(base_url: str) -> None:
         note.append(leave_note(name, base_url))
-        _announce(name, base_url)
+        announce(name, address, base_url, has_page=settings.enable_web_interface)
 
     def stopped() -> None:
         for path in note:
             remove_note(path)
 
-    serve_app(
+    at_port = settings.port if port is None else port
+    if not reload:
+        serve_app(
+            make_app,
+            workers=workers,
+            host=address,
+            port=at_port,
+            settings=settings,
+            on_started=started,
+            on_stopped=stopped,
+        )
+        return
+    if folder is None or workers > 1:
+        raise ConfigurationError(
+            "--reload watches a folder, and serves it from one process: openenv serve PATH --reload"
+        )
+    from openenv_server.reloading import serve_reloading
+
+    serve_reloading(
         make_app,
-        workers=workers,
-        host=host or settings.host,
-        port=settings.port if port is None else port,
+        folder,
+        host=address,
+        port=at_port,
         settings=settings,
         on_started=started,
+        on_reloaded=_say_reloaded,
         on_stopped=stopped,
     )
 
@@ -132,19 +159,8 @@ def _keyword(pair: str) -> tuple[str, Any]:
         return name, {"true": True, "false": False, "none": None}.get(lowered, text)
 
 
-def _announce(name: str, base_url: str) -> None:
-    if not sys.stdout.isatty():
-        print(base_url, flush=True)
-        return
-    from rich.console import Console
-    from rich.panel import Panel
-
-    Console().print(
-        Panel(
-            f'[bold]gym.make("openenv/{name}")[/bold]   on this machine, after import openenv_gym\n'
-            f'[bold]gym.make("openenv/remote", base_url="{base_url}")[/bold]   from anywhere\n\n'
-            f"{base_url}/docs   the API\nCtrl-C stops the server.",
-            title=f"{name} is up at {base_url}",
-            expand=False,
-        )
-    )
+def _say_reloaded(mistake: str | None) -> None:
+    if mistake is None:
+        print("The files changed; they are served now.", file=sys.stderr, flush=True)
+    else:
+        say("Error", f"{mistake}\nIt is tried again when a file changes.")

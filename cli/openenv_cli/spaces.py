@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from openenv_gym.spaces import CompiledSchema
+    from openenv_gym.transport.endpoint import Endpoint
 
-_WIDEST_SPACE = 70
+# A space is not cut to less than this.
+_NARROWEST_SPACE = 24
 
 
 def show_spaces(
     server: Annotated[
-        str, typer.Argument(metavar="URL_OR_PATH", help="A server, or an environment's folder.")
+        str, typer.Argument(metavar="NAME|URL", help="A name that is known here, a URL, or a folder.")
     ],
     unwrap: Annotated[bool, typer.Option(help="Make a model with one field that field's own space.")] = True,
     omit_defaults: Annotated[
@@ -31,29 +36,34 @@ def show_spaces(
 
         openenv spaces ./my_env --infer-shapes
     """
-    from openenv_gym.providers.process import ProcessProvider
+    from openenv_cli.targets import opened
 
-    if "://" in server:
-        _show(server, unwrap, omit_defaults, infer_shapes)
-        return
-    with ProcessProvider(server) as provider:
-        _show(provider.base_url, unwrap, omit_defaults, infer_shapes)
+    with opened(server) as endpoint:
+        _show(endpoint, unwrap, omit_defaults, infer_shapes)
 
 
-def _show(base_url: str, unwrap: bool, omit_defaults: bool, infer_shapes: bool) -> None:
+def _show(endpoint: Endpoint, unwrap: bool, omit_defaults: bool, infer_shapes: bool) -> None:
     from openenv_gym.spaces import compile_action, compile_observation
-    from openenv_gym.transport.endpoint import Endpoint
     from openenv_gym.transport.http import first_observation, get_schemas
 
-    endpoint = Endpoint.parse(base_url)
     action, observation = get_schemas(endpoint, timeout_s=10)
     example = first_observation(endpoint, timeout_s=60) if infer_shapes else None
-    print(f"action {lines(compile_action(action, unwrap=unwrap, omit_defaults=omit_defaults))}\n")
-    print(f"observation {lines(compile_observation(observation, unwrap=unwrap, example=example))}")
+    # In a pipe, nothing is left out.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    compiled_action = compile_action(action, unwrap=unwrap, omit_defaults=omit_defaults)
+    print(f"action {lines(compiled_action, width)}\n")
+    compiled_observation = compile_observation(observation, unwrap=unwrap, example=example)
+    print(f"observation {lines(compiled_observation, width)}")
 
 
-def lines(compiled: CompiledSchema) -> str:
-    """A compiled schema as a tree: a field a line, its space, its rule, and what the space cannot say."""
+def lines(compiled: CompiledSchema, width: int | None = None) -> str:
+    """A compiled schema as a tree: a field a line, its space, its rule, and what the space cannot say.
+
+    Args:
+        compiled: The schema.
+        width: Columns for a line. Long spaces are cut for it, and what is longer all the same goes on in the
+            next line. None leaves everything in its line.
+    """
     from openenv_gym.spaces.schema import steps
 
     rows = []
@@ -61,11 +71,23 @@ def lines(compiled: CompiledSchema) -> str:
         if not finding.path:
             continue
         *outer, name = steps(finding.path)
-        space = str(finding.space)
-        if len(space) > _WIDEST_SPACE:
-            space = f"{space[: _WIDEST_SPACE - 1]}…"
         note = f" ({finding.inexact})" if finding.inexact else ""
-        rows.append((f"{'  ' * (len(outer) + 1)}{name}", space, f"{finding.rule}{note}"))
-    widths = [max((len(row[i]) for row in rows), default=0) for i in (0, 1)]
-    tree = "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows)
-    return f"{type(compiled.codec.space).__name__}\n{tree}"
+        rows.append((f"{'  ' * (len(outer) + 1)}{name}", str(finding.space), f"{finding.rule}{note}"))
+    names = max((len(name) for name, _, _ in rows), default=0)
+    if width is not None:
+        most = max(_NARROWEST_SPACE, width - names - 2 - max((len(rule) for *_, rule in rows), default=0) - 2)
+        rows = [(name, _cut(space, most), rule) for name, space, rule in rows]
+    spaces = max((len(space) for _, space, _ in rows), default=0)
+    shown = [f"{name:<{names}}  {space:<{spaces}}  {rule}".rstrip() for name, space, rule in rows]
+    if width is not None:
+        shown = [
+            textwrap.fill(line, width, subsequent_indent=" " * (names + 4), drop_whitespace=False)
+            if len(line) > width
+            else line
+            for line in shown
+        ]
+    return "\n".join([type(compiled.codec.space).__name__, *shown])
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

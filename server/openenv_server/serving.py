@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -17,6 +18,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from openenv_gym.errors import ConfigurationError
+from openenv_gym.known import running_servers
 from openenv_server.detaching import DetachableProtocol
 from openenv_server.sessions import Sessions
 from openenv_server.settings import read_settings
@@ -61,6 +64,7 @@ class Server(uvicorn.Server):
                 ws=DetachableProtocol,
                 ws_per_message_deflate=False,
                 headers=headers,
+                workers=1,  # or uvicorn reads a variable of its own for it
             )
         )
         self._sessions: Sessions | None = getattr(app.state, "sessions", None)
@@ -151,8 +155,45 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Ends the process, with a message, where it cannot."""
-    return uvicorn.Config("", host=host, port=port, log_config=None).bind_socket()
+    """A socket that listens there.
+
+    Raises:
+        ConfigurationError: It cannot; the message says why, and what to do.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        listening.close()
+        raise _cannot_listen(host, port, error) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
+        return ConfigurationError(
+            f"Port {port} of {host} is in use{_by_whom(port)}. --port 0 takes a free one"
+        )
+    if number == errno.EACCES:
+        return ConfigurationError(
+            f"Port {port} is not for this user: those below 1024 are the system's. --port 8000, or --port 0, "
+            "which takes a free one"
+        )
+    return ConfigurationError(
+        f"{host} is not an address to listen on ({error}). 127.0.0.1 is for this machine alone, 0.0.0.0 for "
+        "every network that it is in: --host, or the variable HOST"
+    )
+
+
+def _by_whom(port: int) -> str:
+    """The server that listens there, where it is one that this machine knows."""
+    for server in running_servers():
+        if server.source.value.endswith(f":{port}"):
+            return f" by {server.name}: {server.known_from}"
+    return ""
 
 
 def base_url_of(host: str, listening: socket.socket) -> str:

@@ -20,45 +20,50 @@ _in_either_case = BeforeValidator(lambda value: value.lower() if isinstance(valu
 class Settings(BaseSettings):
     """The server's settings; each is read from the environment variable of its name, in capitals.
 
-    Attributes:
-        host: The address to listen on.
-        port: The port to listen on; 0 takes a free one.
-        max_concurrent_envs: Sessions at a time; None leaves it to the environment's class.
-        session_timeout: Seconds without a message after which a session is closed. A session inside a step
-            is not silent, however long it takes.
-        resume_grace: Seconds for which the sessions of a broken connection are kept, for a client that
-            speaks version 2 of the protocol and comes back.
-        step_timeout: Seconds that a reset or a step may take; None leaves it to the environment.
-        enable_web_interface: Whether the server's page is at ``/web`` too, where Spaces look for it.
-        openenv_api_key: The key that every request but ``GET /health`` has to show; None asks for none.
-        allowed_origins: The origins of web pages that may use the server beside its own, separated by commas
-            or as JSON; ``*`` is any.
-        max_message_bytes: The most bytes of a message or a body from a client. The default, 64 MiB, holds the
-            actions of a thousand slots, even where they are images.
-        max_slots_per_socket: The most sessions on a socket of version 2 of the protocol.
-        max_sockets_per_address: The most sockets from an address, in each of the server's processes.
-        drain_timeout: Seconds in which the process ends after SIGTERM, even from inside an environment.
-        log_format: Lines of text, or one JSON object a line.
-        log_level: The least that is logged.
+    Their descriptions are what ``openenv serve --help`` says of them.
     """
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    max_concurrent_envs: int | None = Field(default=None, ge=1)
-    session_timeout: float = Field(default=3600.0, gt=0)
-    resume_grace: float = Field(default=60.0, ge=0)
-    step_timeout: float | None = Field(default=None, gt=0)
-    enable_web_interface: bool = False
-    openenv_api_key: SecretStr | None = None
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    max_message_bytes: int = Field(default=2**26, ge=1)
-    max_slots_per_socket: int = Field(default=4096, ge=1)
-    max_sockets_per_address: int = Field(default=4096, ge=1)
-    drain_timeout: float = Field(default=10.0, gt=0)
-    log_format: Annotated[LogFormat, _in_either_case] = "text"
-    log_level: Annotated[LogLevel, _in_either_case] = "warning"
+    host: str = Field(default="127.0.0.1", description="the address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="the port; 0 takes a free one")
+    max_concurrent_envs: int | None = Field(
+        default=None, ge=1, description="sessions at a time; default: the environment's own, 64 or 1"
+    )
+    # A session inside a step is not silent, however long it takes.
+    session_timeout: float = Field(
+        default=3600.0, gt=0, description="seconds of silence after which a session is closed"
+    )
+    resume_grace: float = Field(
+        default=60.0, ge=0, description="seconds for which a broken connection's sessions are kept"
+    )
+    step_timeout: float | None = Field(
+        default=None, gt=0, description="seconds that a reset or a step may take; default: any"
+    )
+    enable_web_interface: bool = Field(
+        default=True, description="whether there is a page for people at /web, where Spaces look for it"
+    )
+    openenv_api_key: SecretStr | None = Field(
+        default=None, description="the key that clients have to show; default: none"
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="web pages that may use it, with commas between; * is any; default: its own"
+    )
+    # The default, 64 MiB, holds the actions of a thousand slots, even where they are images.
+    max_message_bytes: int = Field(default=2**26, ge=1, description="the most bytes of a message or a body")
+    max_slots_per_socket: int = Field(default=4096, ge=1, description="the most sessions on a socket")
+    max_sockets_per_address: int = Field(
+        default=4096, ge=1, description="the most sockets from an address, in each process"
+    )
+    drain_timeout: float = Field(
+        default=10.0, gt=0, description="seconds in which the process ends after SIGTERM"
+    )
+    log_format: Annotated[LogFormat, _in_either_case] = Field(
+        default="text", description="text, or json: one object a line"
+    )
+    log_level: Annotated[LogLevel, _in_either_case] = Field(
+        default="warning", description="debug, info, warning, error or critical"
+    )
 
     @field_validator("openenv_api_key")
     @classmethod
@@ -86,6 +91,17 @@ class Settings(BaseSettings):
             if origin != ANY:
                 parse_origin(origin)
         return origins
+
+
+def variables() -> list[tuple[str, str]]:
+    """Each setting's environment variable, and what it sets with its default."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        said, default = str(field.description), field.default
+        if "default:" not in said:
+            said += f"; default: {default:g}" if isinstance(default, float) else f"; default: {default}"
+        found.append((name.upper(), said))
+    return found
 
 
 def read_settings() -> Settings:

@@ -28,7 +28,7 @@ from openenv_server.settings import Settings
 log = logging.getLogger("openenv_server")
 _READY = ""
 # The time that the processes have to end beyond the drain timeout, in seconds.
-_GRACE_S = 1.0
+GRACE_S = 1.0
 
 
 def serve_app(
@@ -73,24 +73,24 @@ def serve_app(
         ).run_until_stopped(listening)
         return
     listening = bind(host, port)
-    stop = _stop_signals()
-    crew = [_Worker(make_app, listening, number, workers, settings) for number in range(workers)]
+    stop = stop_signals()
+    crew = [Worker(make_app, listening, number, workers, settings) for number in range(workers)]
+    first = None
     try:
-        for worker in crew:
-            worker.wait_until_ready()
-        on_started(base_url_of(host, listening))
-        while True:
+        if all(worker.comes_up(stop) for worker in crew):
+            on_started(base_url_of(host, listening))
+        while first is None:
             ended = wait([stop, *(worker.sentinel for worker in crew)])
             if stop in ended:
                 first = stop.recv(1)[0]
-                break
+                continue
             for worker in crew:
                 if worker.sentinel in ended:
                     log.error("worker %d ended with the exit code %s; it is replaced", *worker.end())
                     worker.start()
     finally:
         on_stopped()
-        second = _see_off(crew, stop, settings.drain_timeout + _GRACE_S)
+        second = see_off(crew, stop, settings.drain_timeout + GRACE_S)
         listening.close()
     if second is not None:
         sys.exit(128 + second)
@@ -98,7 +98,7 @@ def serve_app(
         raise KeyboardInterrupt
 
 
-class _Worker:
+class Worker:
     """One of the processes."""
 
     def __init__(
@@ -118,7 +118,13 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_work, args=(*self._arguments, theirs))
-        self._process.start()
+        self._has_come_up = False
+        # Ctrl-C reaches all processes of a terminal, and the new one ignores it only once it has its imports.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
 
     @property
@@ -126,14 +132,28 @@ class _Worker:
         """What is ready when the process has ended."""
         return self._process.sentinel
 
-    def wait_until_ready(self) -> None:
-        """Waits until it listens."""
+    def comes_up(self, stop: socket.socket) -> bool:
+        """Waits until it listens.
+
+        Args:
+            stop: What can be read from when a signal has come.
+
+        Returns:
+            False where a signal came first.
+
+        Raises:
+            ConfigurationError: It cannot.
+        """
+        if self._ours not in wait([self._ours, stop]):
+            return False
         try:
             failure = self._ours.recv()
         except EOFError:
-            failure = f"worker {self._number} ended before it was up"
+            failure = "The server's process ended before it was up"
         if failure != _READY:
             raise ConfigurationError(failure)
+        self._has_come_up = True
+        return True
 
     def end(self) -> tuple[int, int | None]:
         """Its number and its exit code, once it has ended."""
@@ -145,6 +165,8 @@ class _Worker:
 
         No signal, as it may have had the parent's own already: some send theirs to all processes of a group.
         """
+        if not (self._has_come_up or self._ours.poll()):
+            self._process.kill()  # it serves nobody, and may be amid long imports
         self._ours.close()
 
     def kill(self) -> None:
@@ -153,7 +175,7 @@ class _Worker:
         self._process.join()
 
 
-def _see_off(crew: Sequence[_Worker], stop: socket.socket, timeout_s: float) -> int | None:
+def see_off(crew: Sequence[Worker], stop: socket.socket, timeout_s: float) -> int | None:
     """Waits until all have drained; ends those that do not in time, or at once when a second signal comes.
 
     Returns:
@@ -184,6 +206,7 @@ def _work(
 ) -> None:
     """What runs in each process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent tells when to stop
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     configure_logs(settings.log_format, settings.log_level)
     servers: list[Server] = []
     threading.Thread(target=_end_with, args=(parent, servers), daemon=True).start()
@@ -214,7 +237,7 @@ def _end_with(parent: Connection, servers: Sequence[Server]) -> None:
     servers[0].stop()
 
 
-def _stop_signals() -> socket.socket:
+def stop_signals() -> socket.socket:
     """A socket from which each signal that asks to stop can be read, as a byte."""
     ours, theirs = socket.socketpair()
 

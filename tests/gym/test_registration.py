@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -64,12 +65,29 @@ def test_the_registry_file_names_servers() -> None:
     path.write_text('[environments.filed_env]\nbase_url = "http://filed:2"\n')
     try:
         assert urls("openenv/filed-env") == "http://filed:2"
-        path.write_text("[environments.filed_env]\n")
-        with pytest.raises(ConfigurationError, match="is not a registry file"):
-            known.known_servers()
-        code = "import warnings; warnings.simplefilter('error'); import openenv_gym"
-        broken = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "is not a registry file" in broken.stderr
+    finally:
+        path.unlink()
+
+
+def test_what_is_wrong_in_the_registry_file_is_said_once_and_the_rest_is_known() -> None:
+    path = known.registry_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[environments.empty]\n[environments.whole]\nbase_url = "http://whole:1"\n')
+    code = (
+        "import openenv_gym\n"
+        "from openenv_gym.registration import register_known\n"
+        "register_known(); print(openenv_gym.names())"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stderr.count("[environments.empty] has none of them; name one of base_url") == 1
+        assert "'whole'" in done.stdout
+        path.write_text("[environments")
+        problems: list[str] = []
+        known.known_servers(problems)
+        (problem,) = problems
+        assert "is not a registry file: " in problem
+        assert "Mend it" in problem
     finally:
         path.unlink()
 
@@ -81,9 +99,9 @@ def test_variables_come_before_the_file_and_the_file_before_notes(monkeypatch: p
     try:
         assert urls("openenv/both") == "http://noted:1"
         path.write_text('[environments.both]\nbase_url = "http://filed:2"\n')
-        assert [s.base_url for s in known.known_servers() if s.name == "both"] == ["http://filed:2"]
+        assert [s.source.value for s in known.known_servers() if s.name == "both"] == ["http://filed:2"]
         monkeypatch.setenv("OPENENV_BOTH_URL", "http://variable:3")
-        assert [s.base_url for s in known.known_servers() if s.name == "both"] == ["http://variable:3"]
+        assert [s.source.value for s in known.known_servers() if s.name == "both"] == ["http://variable:3"]
     finally:
         path.unlink(missing_ok=True)
         known.remove_note(note)
@@ -94,8 +112,8 @@ def test_a_server_started_after_the_import_is_found_and_forgotten_when_it_stops(
         env = gym.make("openenv/MountainCar-v0")
         assert env.reset(seed=1)[0] in env.observation_space
         env.close()
-        assert any(found.base_url == server.base_url for found in known.known_servers())
-    assert not any(found.base_url == server.base_url for found in known.known_servers())
+        assert any(found.source.value == server.base_url for found in known.known_servers())
+    assert not any(found.source.value == server.base_url for found in known.known_servers())
 
 
 def test_a_stale_note_is_dropped() -> None:
@@ -158,3 +176,85 @@ def test_what_register_was_told_comes_before_what_is_found() -> None:
         assert urls("openenv/told") == "http://told:2"
     finally:
         known.remove_note(note)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment's folder, whose server can be told by its file of process ids."""
+    folder = tmp_path_factory.mktemp("adder")
+    (folder / "openenv.yaml").write_text("name: adder\napp: app:app\n")
+    (folder / "app.py").write_text(
+        "import os, pathlib\n"
+        "from openenv_server import create_app, gymnasium_factory\n"
+        "import gymnasium\n"
+        "factory, models = gymnasium_factory(lambda: gymnasium.make('CartPole-v1'))\n"
+        "app = create_app(factory, models.action, models.observation, env_name='adder')\n"
+        "with pathlib.Path(__file__).with_name('pids').open('a') as file: print(os.getpid(), file=file)\n"
+    )
+    return folder
+
+
+def servers_of(folder: Path) -> list[int]:
+    """The servers of the folder that still run."""
+    pids = [int(line) for line in (folder / "pids").read_text().split()]
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_folder_is_served_while_its_environment_is_open(folder: Path) -> None:
+    env = gym.make("openenv/remote", path=str(folder))
+    assert env.reset(seed=1)[0] in env.observation_space
+    assert len(servers_of(folder)) == 1
+    env.close()
+    env.close()
+    assert servers_of(folder) == []
+
+
+def test_all_slots_share_the_server_of_a_folder(folder: Path) -> None:
+    openenv_gym.register("adder", path=folder)
+    envs = gym.make_vec("openenv/adder", 70)  # more than a server has by itself
+    envs.reset(seed=1)
+    assert len(servers_of(folder)) == 1
+    envs.close()
+    assert servers_of(folder) == []
+
+
+def test_an_environment_that_is_never_closed_leaves_no_server(folder: Path) -> None:
+    code = (
+        "import sys, gymnasium, openenv_gym\n"
+        "env = gymnasium.make('openenv/remote', path=sys.argv[1]); env.reset()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=60)
+    assert servers_of(folder) == []
+
+
+def test_a_copy_uses_the_server_and_leaves_it_running(folder: Path) -> None:
+    env = gym.make("openenv/remote", path=str(folder)).unwrapped
+    copy = pickle.loads(pickle.dumps(env))
+    copy.reset(seed=1)
+    copy.close()
+    assert env.reset(seed=1)[0] in env.observation_space
+    env.close()
+    assert servers_of(folder) == []
+
+
+def test_a_server_that_came_for_nothing_is_stopped(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="on_session_lost"):
+        gym.make("openenv/remote", path=str(folder), on_session_lost="cry")
+    assert servers_of(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ({"image": "my-env:latest"}, "docker run --rm -p 8000:8000 my-env:latest"),
+        ({"space": "My_Org/my-env"}, "https://my-org-my-env.hf.space"),
+        ({"space": "alone"}, "OWNER/NAME"),
+        ({"path": "/nowhere"}, "has no openenv.yaml"),
+        ({"path": "/", "base_url": "http://host"}, "has base_url and path; name one of"),
+        ({}, "needs the server"),
+    ],
+    ids=str,
+)
+def test_a_source_that_cannot_be_served_says_what_to_do(source: dict[str, str], advice: str) -> None:
+    with pytest.raises(ConfigurationError, match=advice):
+        gym.make("openenv/remote", **source)

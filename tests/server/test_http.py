@@ -143,13 +143,15 @@ def test_the_landing_page_and_the_documentation(url: str) -> None:
     assert {"/reset", "/step", "/state", "/health", "/metrics", "/metadata", "/schema", "/mcp"} == set(paths)
 
 
-def test_the_page_is_where_spaces_look_for_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(create_app(Counter, CountAction, CountObservation)) as url:
-        assert ask(f"{url}/web")[0] == 404
-    monkeypatch.setenv("ENABLE_WEB_INTERFACE", "true")
+def test_the_page_is_where_spaces_look_for_it_unless_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     app = create_app(Counter, CountAction, CountObservation)
     with running(app) as url, urllib.request.urlopen(f"{url}/web", timeout=10) as response:
         assert b"<h1>" in response.read()
+    monkeypatch.setenv("ENABLE_WEB_INTERFACE", "false")
+    with running(create_app(Counter, CountAction, CountObservation)) as url:
+        assert ask(f"{url}/web")[0] == 404
 
 
 def test_a_name_cannot_smuggle_html_into_the_page() -> None:

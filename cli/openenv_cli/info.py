@@ -1,0 +1,159 @@
+"""``openenv info``: what a server says of itself, and what it asks for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from openenv_gym.transport.endpoint import Endpoint
+
+_LONGEST_PLAIN_VALUE = 200
+
+
+def info(
+    target: Annotated[
+        str, typer.Argument(metavar="NAME|URL", help="A name that is known here, a URL, or a folder.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
+) -> None:
+    """Shows what an environment is, and its spaces; whether it is full, and asks for a key.
+
+    In a pipe, a line a fact, with a tab between its name and its value.
+
+    Examples:
+        openenv info http://localhost:8000
+
+        openenv info my-env
+
+        openenv info my-env --json | jq .action_schema
+    """
+    from openenv_cli.messages import without_controls
+    from openenv_cli.progress import status
+    from openenv_cli.targets import opened
+
+    with opened(target) as endpoint, status(f"Asking {endpoint}…"):
+        known = ask(endpoint, timeout)
+    if as_json:
+        print(json.dumps(known, indent=2, ensure_ascii=False))
+        return
+    rows = [(name.replace("_", " "), _in_words(name, value)) for name, value in known.items()]
+    if not sys.stdout.isatty():
+        for name, words in rows:
+            print(f"{name}\t{' '.join(without_controls(words).plain.split())}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, words in rows:
+        table.add_row(name, without_controls(words))
+    Console(highlight=False).print(table)
+
+
+def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
+    """All that can be asked of a server without beginning an episode.
+
+    Args:
+        endpoint: The server.
+        timeout_s: The time for each answer, in seconds.
+
+    Returns:
+        Its name, description and version, how it is, what it asks for, the two spaces, the render modes, and
+        the three schemas. What the server does not say is None.
+
+    Raises:
+        EndpointError: It does not answer, or refuses to.
+        SchemaError: No spaces can be made from its schemas.
+    """
+    from openenv_gym.errors import EndpointError, NotAnOpenEnvServerError
+    from openenv_gym.interface import read_interface
+    from openenv_gym.transport.connection import Connection
+    from openenv_gym.transport.http import get_json
+    from openenv_gym.transport.timeouts import Timeouts
+
+    schemas = get_json(endpoint, "/schema", timeout_s=timeout_s)
+    interface = read_interface(
+        endpoint,
+        timeouts=Timeouts(timeout_s, timeout_s, timeout_s),
+        unwrap=True,
+        omit_defaults=False,
+        infer_shapes=False,
+        action_space=None,
+        observation_space=None,
+        render_mode=None,
+    )
+    optional: dict[str, dict[str, Any]] = {}
+    for path in ("/health", "/metadata"):
+        try:
+            optional[path] = get_json(endpoint, path, timeout_s=timeout_s)
+        except NotAnOpenEnvServerError:  # not every server has it, or can answer it now
+            optional[path] = {}
+    health, metadata = optional["/health"], optional["/metadata"]
+    try:
+        connection = Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
+        protocol = 2 if connection.is_v2 else 1
+        connection.hang_up()
+    except EndpointError:
+        protocol = None
+    sessions = None
+    if "max_sessions" in health:
+        sessions = {"active": health.get("active_sessions"), "capacity": health["max_sessions"]}
+    return {
+        "name": metadata.get("name"),
+        "description": metadata.get("description"),
+        "version": metadata.get("version"),
+        "server": endpoint.base_url,
+        "health": health.get("status"),
+        "sessions": sessions,
+        "key": _key(endpoint, timeout_s),
+        "protocol": protocol,
+        "action_space": str(interface.action.space),
+        "observation_space": str(interface.observation.space),
+        "render_modes": interface.render_modes,
+        "action_schema": schemas["action"],
+        "observation_schema": schemas["observation"],
+        "state_schema": schemas.get("state"),
+    }
+
+
+def _key(endpoint: Endpoint, timeout_s: float) -> str:
+    """Whether a server that answers asks for a key."""
+    from openenv_gym.errors import UnauthorizedError
+    from openenv_gym.transport.endpoint import Endpoint
+    from openenv_gym.transport.http import get_schemas
+
+    if not endpoint.credentials.shows_key:
+        return "asks for none"
+    try:
+        get_schemas(Endpoint.parse(endpoint.base_url, api_key=""), timeout_s=timeout_s)
+    except UnauthorizedError:
+        return "asks for one, and takes $OPENENV_API_KEY"
+    return "asks for none"
+
+
+def _in_words(name: str, value: Any) -> str:
+    """A fact, short enough to be read."""
+    if value is None:
+        return "not said"
+    if name == "sessions":
+        return f"{value['active']} of {value['capacity']}"
+    if name == "render_modes":
+        return ", ".join(value) or "none"
+    if name.endswith("_schema"):
+        return ", ".join(_field(field, value) for field in value.get("properties", {})) or "no fields"
+    text = str(value).strip()
+    return text if len(text) <= _LONGEST_PLAIN_VALUE else f"{text[:_LONGEST_PLAIN_VALUE]}…"
+
+
+def _field(name: str, schema: dict[str, Any]) -> str:
+    """A field's name, with its type where it has one, and a mark where it may be left out."""
+    declared = schema["properties"][name].get("type")
+    kind = f": {declared}" if isinstance(declared, str) else ""
+    return f"{name}{'' if name in schema.get('required', []) else '?'}{kind}"

@@ -1,0 +1,198 @@
+"""``openenv play``: an environment, driven by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openenv_cli.playing.lines import Lines
+    from openenv_cli.playing.screen import Screen
+    from openenv_gym.interface import Interface
+    from openenv_gym.remote import RemoteSession, Taken
+    from openenv_gym.transport.endpoint import Endpoint
+
+_COMMANDS = (
+    ":reset [SEED]  begin an episode\n"
+    ":sample        take a random action\n"
+    ":state         show the environment's state\n"
+    ":help          show this\n"
+    ":quit          leave, as Ctrl-D does"
+)
+
+
+def play(
+    target: Annotated[
+        str, typer.Argument(metavar="NAME|URL", help="A name that is known here, a URL, or a folder.")
+    ],
+) -> None:
+    """Drives an environment by hand, in the terminal.
+
+    Each field of the action is a question: Enter takes the default in brackets, ? says more, and a whole
+    action may be typed as a JSON object. :reset [SEED], :sample, :state, :help and :quit go at any question.
+    What comes from a pipe is taken as if it were typed.
+
+    Examples:
+        openenv play http://localhost:8000
+
+        openenv play my-env
+
+        openenv play ./my_env < moves.txt
+    """
+    from openenv_cli.playing.lines import Lines
+    from openenv_cli.playing.screen import Screen
+    from openenv_cli.targets import opened
+
+    screen = Screen()
+    try:
+        with opened(target) as endpoint:
+            _Game(endpoint, screen, Lines()).play()
+    except KeyboardInterrupt:
+        print()  # what the shell says next has a line of its own
+        raise
+
+
+class _AsTyped:
+    """The codec of actions that are payloads already."""
+
+    def __init__(self, space: Any) -> None:
+        self.space = space
+
+    def encode(self, element: Any) -> Any:
+        return element
+
+    def decode(self, payload: Any) -> Any:
+        return payload
+
+
+class _Game:
+    """A session, and the episode that is under way in it."""
+
+    def __init__(self, endpoint: Endpoint, screen: Screen, lines: Lines) -> None:
+        from openenv_gym.interface import read_interface
+        from openenv_gym.remote import connect
+        from openenv_gym.transport.http import get_schemas
+        from openenv_gym.transport.timeouts import Timeouts
+
+        timeouts = Timeouts()
+        self._schema, _ = get_schemas(endpoint, timeout_s=timeouts.connect_s)
+        self._interface = read_interface(
+            endpoint,
+            timeouts=timeouts,
+            unwrap=False,
+            omit_defaults=False,
+            infer_shapes=False,
+            action_space=None,
+            observation_space=None,
+            render_mode=None,
+        )
+        # The server judges what was typed: its model may take more than the space has.
+        as_typed: Interface = self._interface._replace(action=_AsTyped(self._interface.action.space))
+        self._connect: Callable[[], RemoteSession] = lambda: connect(endpoint, as_typed, timeouts)
+        self._session: RemoteSession | None = None
+        self._endpoint = endpoint
+        self._screen, self._lines = screen, lines
+        self._renders = self._interface.server_renders is not None
+        self._steps, self._return = 0, 0.0
+
+    def play(self) -> None:
+        """Plays until the lines end, or a person leaves.
+
+        Raises:
+            OpenEnvError: There is no session to be had.
+        """
+        from openenv_cli.playing.asking import ask_action
+        from openenv_cli.playing.lines import CommandTypedError
+
+        try:
+            self._screen.tell(f"{self._endpoint}. :help shows the commands, ? what a question means.")
+            self._reset(None)
+            while True:
+                try:
+                    action = ask_action(self._schema, self._lines, self._screen.tell)
+                except CommandTypedError as command:
+                    if not self._obey(command.words):
+                        return
+                else:
+                    self._step(action)
+        except EOFError:
+            return
+        finally:
+            if self._session is not None:
+                self._session.close()
+
+    def _obey(self, words: list[str]) -> bool:
+        """Does what a command says; returns whether the game goes on."""
+        match words:
+            case ["quit" | "q"]:
+                return False
+            case ["reset"]:
+                self._reset(None)
+            case ["reset", seed] if seed.isdigit():
+                self._reset(int(seed))
+            case ["sample"]:
+                action = self._interface.action.encode(self._interface.action.space.sample())
+                self._screen.tell(json.dumps(action, ensure_ascii=False))
+                self._step(action)
+            case ["state"] if self._session is not None:
+                self._screen.show(self._session.state())
+            case _:
+                self._screen.tell(_COMMANDS)
+        return True
+
+    def _reset(self, seed: int | None) -> None:
+        if self._session is None or not self._session.is_open:
+            self._session = self._connect()
+        taken = self._session.reset({} if seed is None else {"seed": seed})
+        self._steps, self._return = 0, 0.0
+        self._screen.tell("A new episode" if seed is None else f"A new episode, of seed {seed}", "bold")
+        if taken.info.get("seed_ignored"):
+            self._screen.tell("The environment takes no seed.")
+        self._show(taken)
+
+    def _step(self, action: dict[str, Any]) -> None:
+        from openenv_cli.messages import say
+        from openenv_gym.errors import EndpointError, RemoteError, StepTimeoutError
+
+        assert self._session is not None
+        try:
+            taken = self._session.step(action, f"step {self._steps + 1}")
+        except (StepTimeoutError, EndpointError) as error:
+            say("Error", str(error))
+            self._reset(None)  # the session is gone
+            return
+        except RemoteError as error:
+            say("Error", str(error))
+            return
+        self._steps += 1
+        self._return += taken.reward
+        facts = f"step {self._steps}, reward {taken.reward:g}, return {self._return:g}"
+        ends = [name for name in ("terminated", "truncated") if getattr(taken, name)]
+        self._screen.tell(", ".join([facts, *ends]), "bold")
+        self._show(taken)
+        if ends:
+            self._reset(None)
+
+    def _show(self, taken: Taken) -> None:
+        """Shows an observation, and its picture."""
+        payload = self._interface.observation.encode(taken.observation)
+        self._screen.show(payload, taken.observation)
+        if taken.info:
+            self._screen.show({"info": taken.info})
+        self._screen.show_render(self._rendered(taken))
+
+    def _rendered(self, taken: Taken) -> Any:
+        from openenv_gym.errors import ConfigurationError
+
+        assert self._session is not None
+        if self._renders:
+            try:
+                return self._session.render()
+            except ConfigurationError:  # the way there lets version 1 through only, which has no render
+                self._renders = False
+        image = self._interface.renderers.get("rgb_array")
+        return image(taken.observation) if image is not None and self._screen.has_pictures else None

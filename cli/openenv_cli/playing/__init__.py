@@ -1,0 +1,1 @@
+"""What ``openenv play`` is made of: lines in, questions made from a schema, and observations shown."""

@@ -1,0 +1,86 @@
+"""What a command is pointed at: a server's URL, a name that is known here, or an environment's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openenv_gym.known import KnownServer
+    from openenv_gym.sources import Source
+    from openenv_gym.transport.endpoint import Endpoint
+
+_NAMESPACE = "openenv/"
+
+
+def known_here() -> list[KnownServer]:
+    """Every name that this machine knows; what cannot be read is said on standard error."""
+    from openenv_cli.messages import say
+    from openenv_gym.known import known_servers
+
+    problems: list[str] = []
+    servers = known_servers(problems)
+    for problem in problems:
+        say("Warning", problem)
+    return servers
+
+
+def source_of(target: str) -> Source:
+    """Where the server of a command's argument comes from.
+
+    Raises:
+        UnknownNameError: It is no URL, no known name, and no folder.
+        ConfigurationError: It is a folder, but not an environment's.
+    """
+    from openenv_gym.errors import UnknownNameError
+    from openenv_gym.sources import Source
+
+    if "://" in target:
+        return Source("base_url", target)
+    folder = Path(target)
+    is_path = os.sep in target.removeprefix(_NAMESPACE) or target.startswith(".")
+    names: dict[str, Source] = {}
+    if not is_path:
+        names = {server.name: server.source for server in known_here()}
+        canonical = target.removeprefix(_NAMESPACE).replace("_", "-")
+        if canonical in names:
+            return names[canonical]
+    if folder.is_dir():
+        from openenv_server.manifest import read_manifest
+
+        read_manifest(folder.resolve())
+        return Source("path", str(folder.resolve()))
+    if is_path:
+        raise UnknownNameError(f"There is no folder {target}")
+    known = ", ".join(names) or "none"
+    raise UnknownNameError(
+        f"There is no environment {target} here: no folder, and no name that is known. Known are: {known}. "
+        f"A server elsewhere is named by its URL, http://localhost:8000, or once and for all: "
+        f"openenv register {target} --url http://…"
+    )
+
+
+@contextmanager
+def opened(target: str) -> Iterator[Endpoint]:
+    """The endpoint of a command's argument; a server that has to be started is stopped at the end.
+
+    Raises:
+        OpenEnvError: As `source_of`; or the server does not start.
+    """
+    from openenv_cli.progress import status
+    from openenv_gym.providers.launching import Launch
+    from openenv_gym.transport.endpoint import Endpoint
+
+    source = source_of(target)
+    if source.kind == "base_url":
+        yield Endpoint.parse(source.value)
+        return
+    with status(f"Starting {source.value}…"):
+        launch = Launch(source)
+    try:
+        yield Endpoint.parse(launch.base_url)
+    finally:
+        launch.stop()

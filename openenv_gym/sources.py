@@ -1,0 +1,67 @@
+"""Where an environment comes from: a server's address, a folder, an image, or a Space."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from openenv_gym.errors import ConfigurationError
+
+Kind = Literal["base_url", "path", "image", "space"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_SPACE = re.compile(r"[\w.-]+/[\w.-]+")
+_IMAGE = re.compile(r"[a-z0-9][\w.:/@-]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an environment comes from.
+
+    Attributes:
+        kind: What it is, which is also the keyword of ``gym.make`` and of the registry file.
+        value: The server's base URL, the environment's folder, the image's name, or ``owner/name`` of a
+            Space.
+    """
+
+    kind: Kind
+    value: str
+
+    @property
+    def keywords(self) -> dict[str, str]:
+        """The keyword of ``gym.make``."""
+        return {self.kind: self.value}
+
+    @classmethod
+    def of(cls, given: Mapping[str, object], where: str) -> Source:
+        """The source among keywords, or among the fields of a table.
+
+        Args:
+            given: May have ``base_url``, ``path``, ``image`` and ``space``; those that are None do not count.
+            where: Names what was given, for the message.
+
+        Raises:
+            ConfigurationError: There is none, or several, or it is not what it should be.
+        """
+        found = [(kind, given[kind]) for kind in KINDS if given.get(kind) is not None]
+        if len(found) != 1:
+            has = " and ".join(kind for kind, _ in found) or "none of them"
+            raise ConfigurationError(f"{where} has {has}; name one of base_url, path, image and space")
+        ((kind, value),) = found
+        if isinstance(value, Path):
+            value = str(value)
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(f"{where}: {kind} is a text, not {value!r}")
+        if kind == "space" and not _SPACE.fullmatch(value):
+            raise ConfigurationError(f"{where}: a Space is OWNER/NAME, as in my-org/my-env, not {value!r}")
+        if kind == "image" and not _IMAGE.fullmatch(value):
+            raise ConfigurationError(
+                f"{where}: {value!r} is not an image's name, such as ghcr.io/my-org/my-env:latest"
+            )
+        return cls(kind, value)
+
+    def absolute(self) -> Source:
+        """The same, wherever the process goes: a folder's path from the root of the file system."""
+        return Source(self.kind, str(Path(self.value).resolve())) if self.kind == "path" else self
