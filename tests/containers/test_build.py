@@ -9,8 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from openenv_cli.docker.images import image_size
 
 import openenv_gym  # noqa: F401 - registers the ids
 from tests.containers.conftest import Build, openenv
+from tests.containers.waiting import answers, wait_for
 from tests.support.engine import Engine
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(300), pytest.mark.usefixtures("docker_host")]
@@ -39,13 +38,6 @@ def small(tmp_path: Path, python_image: str) -> Callable[[str], Path]:
         return folder
 
     return write
-
-
-def wait_for(is_true: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_guides_environment_is_built_with_its_base(environment_image: Build, docker_host: Engine) -> None:
@@ -75,14 +67,6 @@ def test_its_container_is_healthy_and_is_not_root(environment_image: Build, dock
         assert state["Status"] == "healthy", state["Log"]
     finally:
         docker_host.docker("rm", "--force", name)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize(
