@@ -1,0 +1,107 @@
+"""What every provider of servers is: start, wait, logs, stop."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TypeVar
+
+from openenv_gym.errors import DeadlineExceededError, EndpointError
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.http import get_json
+
+SelfT = TypeVar("SelfT", bound="Provider")
+
+_POLL_S = 0.1
+_ANSWER_TIMEOUT_S = 5.0
+
+
+class Provider(ABC):
+    """Starts servers of one environment, and stops them.
+
+    ``with`` starts them, waits until they are ready, and stops them in the end, whatever happens. A provider
+    of your own implements `start`, `check`, `logs` and `stop`; `openenv_gym.providers.testing` has the tests
+    that it has to pass.
+
+    Attributes:
+        ready_timeout_s: The time for the servers to be ready, in seconds, where nothing else is said.
+        endpoints: The servers' base URLs, once they are started.
+
+    Example:
+        >>> with ProcessProvider(gym="CartPole-v1") as provider:
+        ...     env = gymnasium.make("openenv/remote", base_url=provider.base_url)
+    """
+
+    ready_timeout_s: float = 60.0
+    endpoints: tuple[str, ...] = ()
+
+    @abstractmethod
+    def start(self) -> tuple[str, ...]:
+        """Starts the servers; returns their base URLs, at which they may not answer yet.
+
+        Raises:
+            ConfigurationError: They cannot be started. Nothing of them is left.
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Sees whether the servers run.
+
+        Raises:
+            ConfigurationError: One has ended; the message has its last words.
+        """
+
+    @abstractmethod
+    def logs(self) -> str:
+        """The last lines that the servers wrote."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stops the servers, and removes what was made for them. Safe to call again, and before `start`."""
+
+    @property
+    def base_url(self) -> str:
+        """The first server's base URL; "" before `start`."""
+        return self.endpoints[0] if self.endpoints else ""
+
+    def wait_ready(self, timeout_s: float | None = None) -> None:
+        """Waits until every server answers that it is healthy.
+
+        Args:
+            timeout_s: The time for it, in seconds; `ready_timeout_s` where left out.
+
+        Raises:
+            ConfigurationError: A server has ended instead.
+            DeadlineExceededError: It took too long; the message has the servers' last words.
+        """
+        timeout_s = self.ready_timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
+        waited_for = [Endpoint.parse(url) for url in self.endpoints]
+        while waited_for:
+            try:
+                get_json(waited_for[0], "/health", timeout_s=_ANSWER_TIMEOUT_S)
+            except EndpointError as error:
+                self.check()
+                if time.monotonic() > deadline:
+                    raise DeadlineExceededError(
+                        f"The server at {waited_for[0]} was not ready within {timeout_s:g} s ({error}). "
+                        f"Its last words:\n{self.logs()}"
+                    ) from error
+                time.sleep(_POLL_S)
+            else:
+                waited_for.pop(0)
+
+    def __enter__(self: SelfT) -> SelfT:
+        try:
+            self.endpoints = self.start()
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
