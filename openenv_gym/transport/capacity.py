@@ -15,6 +15,31 @@ _LONGEST_PAUSE_S = 2.0
 T = TypeVar("T")
 
 
+class Turn:
+    """When something is asked for again that was not to be had.
+
+    Args:
+        timeout_s: How long to go on, in seconds.
+
+    Attributes:
+        due_at: When to ask next, by ``time.monotonic()``.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self.due_at = time.monotonic()
+        self._deadline = self.due_at + timeout_s
+        self._pause_s = _SHORTEST_PAUSE_S
+
+    def goes_on(self, error: Exception) -> bool:
+        """Whether to ask again after an error, at `due_at`: pauses grow, and the last one ends in time."""
+        now = time.monotonic()
+        if not isinstance(error, CapacityError | EndpointUnreachableError) or now >= self._deadline:
+            return False
+        self.due_at = min(now + self._pause_s * random.uniform(0.5, 1.0), self._deadline)
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        return True
+
+
 def in_turn(ask: Callable[[], T], timeout_s: float) -> T:
     """Asks for sessions until the server is there and has them.
 
@@ -26,14 +51,11 @@ def in_turn(ask: Callable[[], T], timeout_s: float) -> T:
         CapacityError: It still has not after that time.
         EndpointUnreachableError: It still is not there.
     """
-    deadline = time.monotonic() + timeout_s
-    pause_s = _SHORTEST_PAUSE_S
+    turn = Turn(timeout_s)
     while True:
         try:
             return ask()
-        except (CapacityError, EndpointUnreachableError):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
+        except (CapacityError, EndpointUnreachableError) as error:
+            if not turn.goes_on(error):
                 raise
-            time.sleep(min(pause_s * random.uniform(0.5, 1.0), left_s))
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            time.sleep(max(turn.due_at - time.monotonic(), 0))

@@ -25,15 +25,13 @@ from openenv_gym.metrics import Metrics
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.capacity import in_turn
-from openenv_gym.transport.connection import Connection
-from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.refusals import capacity_error
-from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts
+from openenv_gym.vector.arguments import mask_of, seeds_of, slots_of
 from openenv_gym.vector.batch import Batch
+from openenv_gym.vector.connecting import connect_fleet
 from openenv_gym.vector.fleet import Fleet, Policy, collect
-from openenv_gym.vector.lanes import LaneFleet
-from openenv_gym.vector.slots import SocketFleet
+from openenv_gym.vector.servers import Addresses, Servers
 
 
 class Ready(NamedTuple):
@@ -66,9 +64,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's `SyncVectorEnv`, but for
     infos whose type differs from slot to slot, which lose nothing here.
 
+    Several servers of one environment share the slots in proportion to their free sessions. Where one dies,
+    its slots lose their episodes, and begin the next ones on the others, or where it comes back.
+
     Args:
-        base_url: The server's address, ``http://localhost:8000``.
-        num_envs: The number of slots; the server needs as many free sessions.
+        base_url: The server's address, ``http://localhost:8000``; a list of several servers' addresses; or a
+            function that returns such a list, asked whenever sessions are to be opened.
+        num_envs: The number of slots; the servers need as many free sessions.
         autoreset_mode: When a slot whose episode has ended is reset: in the next step, in the same step, or
             by the caller.
         max_episode_steps: Truncates episodes after as many steps.
@@ -78,7 +80,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         reset_timeout_s: The time for the answer to a reset, in seconds.
         step_timeout_s: The time for the answer to a step, in seconds.
         capacity_timeout_s: How long the first `reset`, and whatever opens a new session, waits where the
-            server has not as many free sessions or is being started anew, in seconds.
+            servers have not as many free sessions or are being started anew, in seconds. With `send` and
+            `recv`, the other slots go on meanwhile.
         on_session_lost: As in `RemoteEnv`, slot by slot: "truncate" ends the episodes whose sessions are
             lost, and begins the next ones in new sessions; the other slots go on.
         unwrap: As in `RemoteEnv`, like all that follow.
@@ -93,7 +96,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         ca_file: As in `RemoteEnv`.
 
     Raises:
-        ConfigurationError: No slots, or a render mode that there is not; and what `RemoteEnv` raises.
+        ConfigurationError: No slots, a render mode that there is not, or servers whose schemas differ; and
+            what `RemoteEnv` raises.
 
     Example:
         >>> envs = gym.make_vec("openenv/remote", base_url="http://localhost:8000", num_envs=64)
@@ -103,7 +107,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def __init__(
         self,
-        base_url: str | None = None,
+        base_url: Addresses | None = None,
         num_envs: int = 1,
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -132,8 +136,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             )
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
-        self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
+        self._servers = Servers(
+            base_url,
+            connect_timeout_s=connect_timeout_s,
+            api_key=api_key,
+            headers=headers,
+            ca_file=ca_file,
+        )
+        self.endpoint = self._servers.first
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)
         interface = read_interface(
@@ -146,6 +157,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             observation_space=observation_space,
             render_mode=render_mode,
         )
+        self._servers.check_same()
         self._interface = interface
         self.schema_report = interface.report
         self.num_envs = num_envs
@@ -187,7 +199,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._check_not_closed()
         seeds = seeds_of(seed, self.num_envs)
         data = dict(options or {})
-        mask = self._mask(data.pop("reset_mask", None))
+        mask = mask_of(data.pop("reset_mask", None), self.num_envs)
         chosen = np.flatnonzero(mask).tolist()
         chosen_seeds = [seeds[slot] for slot in chosen]
         if self._fleet is None:
@@ -238,7 +250,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             UsageError: A slot is named twice, is not there, or has a step under way; and what `step` raises.
         """
-        self._send(actions, self._all if slots is None else self._chosen(slots), together=False)
+        self._send(actions, self._all if slots is None else slots_of(slots, self.num_envs), together=False)
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
         """Waits for slots that were sent an action, and returns those that are ready.
@@ -347,7 +359,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             CapacityError: The server has not as many free sessions. None was kept.
         """
-        fleet = self._fleet = self._connect_fleet()
+        policy = Policy(
+            self.autoreset_mode,
+            self.max_episode_steps,
+            self.on_session_lost == "truncate",
+            self.capacity_timeout_s,
+        )
+        fleet = self._fleet = connect_fleet(
+            self._servers, self._interface, self._batch, policy, self.timeouts
+        )
         try:
             fleet.ask_reset(self._all, seeds, options)
             collect(fleet)
@@ -355,26 +375,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             fleet.close()
             self._fleet = None
             available = self.num_envs - error.details.get("refused", 1)
-            finding = f"{self.endpoint} has {available} of the {self.num_envs} sessions that were asked for"
+            finding = f"{self._servers} has {available} of the {self.num_envs} sessions that were asked for"
             message = "The others are in use."
             raise capacity_error(finding, message, self.num_envs, error.details, available) from error
-
-    def _connect(self) -> Connection:
-        return Connection(self.endpoint, connect_timeout_s=self.timeouts.connect_s, offers_v2=True)
-
-    def _connect_fleet(self) -> Fleet:
-        """The fleet for the version of the protocol that the server speaks."""
-        policy = Policy(
-            self.autoreset_mode,
-            self.max_episode_steps,
-            self.on_session_lost == "truncate",
-            self.capacity_timeout_s,
-        )
-        first = self._connect()
-        if first.is_v2:
-            return LaneFleet(first, self._connect, self._interface, self._batch, policy, self.timeouts)
-        sessions = [Session(self.endpoint, self.timeouts, first if slot == 0 else None) for slot in self._all]
-        return SocketFleet(sessions, self._interface, self._batch, policy)
 
     def _send(self, actions: Any, slots: list[int], *, together: bool) -> Fleet:
         begin = perf_counter()
@@ -433,22 +436,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             chosen = slice(None) if slots is None else slots
             infos["times_us"] = {part: us[chosen] for part, us in metrics.last_us().items()}
 
-    def _chosen(self, slots: Sequence[int] | np.ndarray[Any, Any]) -> list[int]:
-        numbers = [int(number) for number in slots]
-        wrong = [number for number in numbers if not 0 <= number < self.num_envs]
-        if wrong or len(set(numbers)) != len(numbers):
-            raise UsageError(f"The slots are 0 to {self.num_envs - 1}, each once, not {numbers}")
-        return numbers
-
-    def _mask(self, mask: Any) -> np.ndarray[Any, Any]:
-        if mask is None:
-            return np.ones(self.num_envs, np.bool_)
-        if not (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)):
-            raise UsageError(f"reset_mask is a bool array of shape ({self.num_envs},), not {excerpt(mask)}")
-        if not mask.any():
-            raise UsageError("reset_mask has no True, so there is nothing to reset")
-        return mask
-
     def _check_nothing_is_owed(self, slots: Sequence[int]) -> None:
         if self._batch.owes.any():
             owing = [slot for slot in slots if self._batch.owes[slot]]
@@ -460,20 +447,4 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise ClosedError(f"The vector environment at {self.endpoint} was closed; make a new one")
 
     def __repr__(self) -> str:
-        return f"RemoteVectorEnv({self.endpoint.base_url!r}, num_envs={self.num_envs})"
-
-
-def seeds_of(seed: Any, count: int) -> list[int | None]:
-    """A seed for each slot: none, ``seed + i``, or the ones given.
-
-    Raises:
-        ValueError: As many seeds as slots were expected.
-    """
-    if seed is None:
-        return [None] * count
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + i for i in range(count)]
-    seeds = [None if part is None else int(part) for part in seed]
-    if len(seeds) != count:
-        raise ValueError(f"{count} slots take {count} seeds, not {len(seeds)}")
-    return seeds
+        return f"RemoteVectorEnv({str(self._servers)!r}, num_envs={self.num_envs})"

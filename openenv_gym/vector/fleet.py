@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import selectors
 import time
 from collections.abc import Callable, Sequence
@@ -37,10 +38,12 @@ class Source(NamedTuple):
     Attributes:
         connection: Where it comes from; None where nothing could be asked.
         read: Reads it, or notes what hinders it.
+        due_at: Not before then, by ``time.monotonic()``, where nothing could be asked.
     """
 
     connection: Connection | None
     read: Callable[[], None]
+    due_at: float = 0.0
 
 
 class Fleet(Protocol):
@@ -104,7 +107,10 @@ def collect(fleet: Fleet, min_ready: int | None = None, timeout_s: float | None 
     """
     if min_ready is None:
         while sources := fleet.sources():
-            for source in sources:
+            # Those that wait for a session come last, so that they hold back none of the others.
+            for source in sorted(sources, key=lambda source: source.due_at):
+                if source.due_at:
+                    time.sleep(max(source.due_at - time.monotonic(), 0))
                 source.read()
     else:
         _read_first(fleet, min_ready, timeout_s)
@@ -132,19 +138,23 @@ def _read_first(fleet: Fleet, min_ready: int, timeout_s: float | None) -> None:
 
 def _is_at_hand(source: Source) -> bool:
     """Whether there is nothing to wait for: an answer, or a failure that reading tells of."""
-    return source.connection is None or not source.connection.is_open or source.connection.has_more
+    if source.connection is None:
+        return source.due_at <= time.monotonic()
+    return not source.connection.is_open or source.connection.has_more
 
 
 def _wait(sources: Sequence[Source], deadline: float | None) -> list[Source]:
-    """The sources at which something has come; none if nothing has until the deadline."""
+    """The sources at which something has come, or that are due; none if nothing has until the deadline."""
+    until = min((source.due_at for source in sources if source.connection is None), default=math.inf)
+    until = min(until, math.inf if deadline is None else deadline)
     with selectors.DefaultSelector() as selector:
         for source in sources:
-            assert source.connection is not None
-            selector.register(source.connection.raw_socket, selectors.EVENT_READ, source)
+            if source.connection is not None:
+                selector.register(source.connection.raw_socket, selectors.EVENT_READ, source)
         while True:
-            events = selector.select(None if deadline is None else max(deadline - time.monotonic(), 0))
+            events = selector.select(None if until == math.inf else max(until - time.monotonic(), 0))
             if not events:
-                return []
+                return [source for source in sources if source.connection is None and source.due_at <= until]
             for key, _ in events:
                 key.data.connection.answer_pings()  # which may be all that came
             if answers := [key.data for key, _ in selector.select(0)]:

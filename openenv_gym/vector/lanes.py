@@ -15,13 +15,16 @@ from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES
 from openenv_gym.spaces.columns import column_of, select
-from openenv_gym.transport.capacity import in_turn
+from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
-from openenv_gym.transport.returning import KNOCKS, may_be_asked_again
+from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Policy, Source
+from openenv_gym.vector.servers import Servers
+from openenv_gym.vector.shards import Shard, Shards
 from openenv_gym.wire import v2
 
 _AUTORESET: dict[AutoresetMode, v2.Autoreset] = {
@@ -36,27 +39,37 @@ class _Beginning(NamedTuple):
 
     seed: int | None
     options: dict[str, Any]
+    tries: int = RESET_TRIES
+
+
+class _Waiting(NamedTuple):
+    """Slots for whose sessions there is no room yet, and when to ask again."""
+
+    slots: list[int]
+    turn: Turn
 
 
 class LaneFleet:
-    """The slots, in as many lanes as the server has processes.
+    """The slots, in as many lanes as the servers have processes.
 
     Args:
-        first: An open connection.
-        connect: Opens another.
-        interface: The server's spaces and codecs.
+        placed: An open connection to each server, and how many of the slots it gets.
+        servers: Where sessions go to that are opened later.
+        connect: Opens another connection to a server.
+        interface: The servers' spaces and codecs.
         batch: Where the results are written.
         policy: What happens at the end of an episode, and when a session is lost.
         timeouts: How long to wait.
 
     Raises:
-        CapacityError: The server has not as many free sessions.
+        CapacityError: A server has not as many free sessions.
     """
 
     def __init__(
         self,
-        first: Connection,
-        connect: Callable[[], Connection],
+        placed: Sequence[tuple[Connection, int]],
+        servers: Servers,
+        connect: Callable[[Endpoint], Connection],
         interface: Interface,
         batch: Batch,
         policy: Policy,
@@ -65,23 +78,25 @@ class LaneFleet:
         self.batch = batch
         self.failures: list[Exception] = []
         self.times: list[tuple[Any, Times]] = []
-        self._connect = connect
+        self._servers = servers
         self._actions = column_of(interface.action)
         self._policy = policy
-        self._timeouts = timeouts
         # What the batch's memory may be views of: the connection receives into other memory meanwhile.
         self._held = memoryview(b"")
-        connections = _one_a_worker(first, connect, batch.count)
-        self._shares = [share.tolist() for share in np.array_split(np.arange(batch.count), len(connections))]
-        self._asked = [""] * len(connections)
-        self._tries = [0] * len(connections)
         self._beginning: dict[int, _Beginning] = {}
+        self._waiting: list[_Waiting] = []
         self._without_episode: set[int] = set()  # slots whose session was lost, until a reset
         self._last: dict[int, tuple[Any, dict[str, Any]]] = {}  # how an episode ended that is begun anew now
-        self._lanes = [Lane(connection, connect, timeouts) for connection in connections]
+        self._shards = Shards(
+            batch.count,
+            servers,
+            connect,
+            timeouts,
+            autoreset=_AUTORESET[policy.autoreset_mode],
+            max_episode_steps=policy.max_episode_steps,
+        )
         try:
-            for lane, share in zip(self._lanes, self._shares, strict=True):
-                self._open(lane, share)
+            self._shards.open_all(placed)
         except Exception:
             self.close()
             raise
@@ -90,100 +105,101 @@ class LaneFleet:
         self.batch.ask(slots)
         for slot, seed in zip(slots, seeds, strict=True):
             self._beginning[slot] = _Beginning(seed, options)
-        for index, mine, _ in self._spread(slots):
-            self._tries[index] = RESET_TRIES
-            self._begin(index, mine)
+        self._begin(slots)
 
     def ask_step(self, slots: list[int], actions: Any, *, together: bool) -> None:
         self.batch.ask(slots)
         column = self._actions.from_batch(actions, len(slots))
+        to_begin: list[int] = []
         if self._without_episode:
-            places = self._begin_lost(slots)
-            if not places:
-                return
-            slots, column = [slots[place] for place in places], select(column, places)
-        for index, mine, its_places in self._spread(slots):
-            lane = self._lanes[index]
+            to_begin, places = self._see_to_lost(slots)
+            slots, column = [slots[place] for place in places], select(column, places) if places else column
+        for shard, mine, its_places in self._shards.spread(slots):
             request = v2.Step(
-                id=lane.next_id(),
+                id=shard.lane.next_id(),
                 slots=mine,
                 actions=column if len(mine) == len(slots) else select(column, its_places),
                 min_ready=0 if together else 1,
             )
-            self._send(index, request, "step")
+            self._send(shard, request, "step")
+        # Last, as new sessions take their time: the others step meanwhile.
+        self._begin_anew(to_begin)
 
     def sources(self) -> list[Source]:
         owes = self.batch.owes
-        return [
-            Source(
-                None if self._lanes[index].has_early else self._lanes[index].connection,
-                partial(self._read, index),
-            )
-            for index, share in enumerate(self._shares)
-            if owes[share[0] : share[-1] + 1].any()
+        answers = [
+            Source(None if shard.lane.has_early else shard.lane.connection, partial(self._read, shard))
+            for shard in self._shards.each
+            if owes[shard.rows].any()
+        ]
+        return answers + [
+            Source(None, partial(self._ask_again, waiting), waiting.turn.due_at) for waiting in self._waiting
         ]
 
     def give_up_lost(self) -> None:
-        for lane, share in zip(self._lanes, self._shares, strict=True):
-            if not lane.is_open:
+        for shard in self._shards.each:
+            if not shard.lane.is_open:
                 # Those of which nothing was asked are truncated when something is.
-                lost = [slot for slot in share if self.batch.owes[slot]] if self._policy.truncates else share
+                truncates, owes = self._policy.truncates, self.batch.owes
+                lost = [slot for slot in shard.slots if owes[slot]] if truncates else shard.slots
                 self.batch.fail(lost, is_lost=True)
 
     def states(self) -> list[Any]:
-        return self._values(v2.GetState, "state")
+        return self._shards.values(lambda number, slots: v2.GetState(id=number, slots=slots), "state")
 
     def render(self) -> list[Any]:
-        return self._values(v2.Render, "render")
+        return self._shards.values(lambda number, slots: v2.Render(id=number, slots=slots), "render")
 
     def close(self) -> None:
-        for lane in self._lanes:
-            lane.close()
+        self._waiting.clear()
+        self._shards.close()
 
     # --- beginning ------------------------------------------------------------------------------------
 
-    def _open(self, lane: Lane, slots: Sequence[int]) -> None:
-        lane.open(
-            slots,
-            autoreset=_AUTORESET[self._policy.autoreset_mode],
-            max_episode_steps=self._policy.max_episode_steps,
-        )
+    def _begin(self, slots: Sequence[int], turn: Turn | None = None) -> None:
+        """Asks for the episodes that some slots are to begin, in new sessions where they have none.
 
-    def _begin(self, index: int, slots: Sequence[int]) -> None:
-        """Asks for the episodes that some slots of a lane are to begin, in new sessions where they have none.
-
-        What hinders it is noted.
+        Those for whom there is no room wait for their turn, while the others go on. What hinders it is noted.
         """
-        try:
-            in_turn(partial(self._make_open, index, slots), self._policy.capacity_timeout_s)
-        except (EndpointError, RemoteError) as error:
-            self._note(error, slots, is_lost=True)
-            return
-        by_options: dict[int, list[int]] = {}
+        failed: set[int] = set()
+        for without, error in self._shards.open_missing(slots):
+            failed.update(without)
+            turn = turn or Turn(self._policy.capacity_timeout_s)
+            if turn.goes_on(error):
+                self._waiting.append(_Waiting(without, turn))
+            else:
+                self._note(error, without, is_lost=True)
+        for shard, mine, _ in self._shards.spread([slot for slot in slots if slot not in failed]):
+            by_options: dict[int, list[int]] = {}
+            for slot in mine:
+                by_options.setdefault(id(self._beginning[slot].options), []).append(slot)
+            for alike in by_options.values():
+                request = v2.Reset(
+                    id=shard.lane.next_id(),
+                    slots=alike,
+                    seeds=[self._beginning[slot].seed for slot in alike],
+                    options=self._beginning[alike[0]].options,
+                )
+                self._send(shard, request, "reset")
+
+    def _begin_anew(self, slots: Sequence[int]) -> None:
         for slot in slots:
-            by_options.setdefault(id(self._beginning[slot].options), []).append(slot)
-        for mine in by_options.values():
-            request = v2.Reset(
-                id=self._lanes[index].next_id(),
-                slots=mine,
-                seeds=[self._beginning[slot].seed for slot in mine],
-                options=self._beginning[mine[0]].options,
-            )
-            self._send(index, request, "reset")
+            self._beginning[slot] = _Beginning(None, {})
+        if slots:
+            self._begin(slots)
 
-    def _make_open(self, index: int, slots: Sequence[int]) -> None:
-        """Opens those of some slots of a lane that have no session."""
-        if not self._lanes[index].is_open:
-            self._lanes[index] = Lane(self._connect(), self._connect, self._timeouts)
-        lane = self._lanes[index]
-        if closed := [slot for slot in slots if slot not in lane.slots]:
-            self._open(lane, closed)
+    def _ask_again(self, waiting: _Waiting) -> None:
+        self._waiting.remove(waiting)
+        self._begin(waiting.slots, waiting.turn)
 
-    def _begin_lost(self, slots: Sequence[int]) -> list[int]:
-        """Sees to the slots whose sessions were lost; the places of the others.
+    def _see_to_lost(self, slots: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Sees to the slots whose sessions were lost.
 
-        Where the caller knows already that the episode was cut short, the next one begins; where not, it is
-        told now.
+        Where the caller knows already that the episode was cut short, the next one is to begin; where not, it
+        is told now.
+
+        Returns:
+            The slots whose next episode is to begin, and the places of those that lost nothing.
         """
         untold: list[int] = []
         to_begin: list[int] = []
@@ -198,49 +214,31 @@ class LaneFleet:
             else:
                 untold.append(slot)
         self._cut_short(untold, "the session was lost while nothing was asked of it")
-        for slot in to_begin:
-            self._beginning[slot] = _Beginning(None, {})
-        for index, mine, _ in self._spread(to_begin):
-            self._tries[index] = RESET_TRIES
-            self._begin(index, mine)
-        return others
+        return to_begin, others
 
     # --- sending and reading --------------------------------------------------------------------------
 
-    def _spread(self, slots: Sequence[int]) -> list[tuple[int, list[int], Sequence[int]]]:
-        """The lanes of some slots: each lane's place, its slots, and where those stand among all."""
-        if not slots:
-            return []
-        if len(self._lanes) == 1:
-            return [(0, list(slots), range(len(slots)))]
-        spread: list[tuple[int, list[int], Sequence[int]]] = []
-        for index, share in enumerate(self._shares):
-            places = [place for place, slot in enumerate(slots) if share[0] <= slot <= share[-1]]
-            if places:
-                spread.append((index, [slots[place] for place in places], places))
-        return spread
-
-    def _send(self, index: int, request: v2.Reset | v2.Step, kind: str) -> None:
-        lane = self._lanes[index]
-        what = self._asked[index] = self._what(request.slots, kind)
+    def _send(self, shard: Shard, request: v2.Reset | v2.Step, kind: str) -> None:
+        what = shard.asked = self._what(request.slots, kind)
         try:
-            lane.send(request, what)
+            shard.lane.send(request, what)
         except EndpointError as error:
-            if lane.is_open:
+            if shard.lane.is_open:
                 self._note(error, request.slots, is_lost=False)
             else:
-                self._lose_lane(index, error)
+                self._lose_lane(shard, error)
 
-    def _read(self, index: int) -> None:
+    def _read(self, shard: Shard) -> None:
         """Reads one answer."""
-        lane, share = self._lanes[index], self._shares[index]
+        lane = shard.lane
         is_reset = bool(self._beginning)
         try:
-            result = lane.result(self._asked[index], is_reset=is_reset)
+            result = lane.result(shard.asked, is_reset=is_reset)
         except EndpointError as error:
-            self._lose_lane(index, error)
+            self._lose_lane(shard, error)
         except RemoteError as error:
-            self._note(error, lane.refused if lane.is_open else share, is_lost=is_reset or not lane.is_open)
+            slots = lane.refused if lane.is_open else shard.slots
+            self._note(error, slots, is_lost=is_reset or not lane.is_open)
         else:
             self._take(lane, result)
 
@@ -297,22 +295,19 @@ class LaneFleet:
                 self.batch.truncated[slot] = True
                 self.batch.note_final(slot, *last)
 
-    def _values(self, kind: type[v2.GetState] | type[v2.Render], what: str) -> list[Any]:
-        values: list[Any] = []
-        for lane, share in zip(self._lanes, self._shares, strict=True):
-            values.extend(lane.values(kind(id=lane.next_id(), slots=share), what))
-        return values
-
     # --- losing ---------------------------------------------------------------------------------------
 
-    def _lose_lane(self, index: int, error: EndpointError) -> None:
+    def _lose_lane(self, shard: Shard, error: EndpointError) -> None:
         """All sessions of a lane are gone. Where an episode was to begin anyway, it begins in a new one."""
-        share = self._shares[index]
+        self._servers.forget(shard.endpoint)
+        share = list(shard.slots)
         begins = [slot for slot in share if slot in self._beginning]
         self._lose([slot for slot in share if slot not in self._beginning], error)
-        if begins and self._tries[index] > 1 and may_be_asked_again(error):
-            self._tries[index] -= 1
-            self._begin(index, begins)
+        tries = min((self._beginning[slot].tries for slot in begins), default=0)
+        if tries > 1 and may_be_asked_again(error):
+            for slot in begins:
+                self._beginning[slot] = self._beginning[slot]._replace(tries=tries - 1)
+            self._begin(begins)
         elif begins:
             self._note(error, begins, is_lost=True)
 
@@ -331,10 +326,7 @@ class LaneFleet:
         if slots and self._policy.autoreset_mode is AutoresetMode.SAME_STEP:
             for slot in slots:
                 self._last[slot] = batch.last_observation(slot), info
-                self._beginning[slot] = _Beginning(None, {})
-            for index, mine, _ in self._spread(slots):
-                self._tries[index] = RESET_TRIES
-                self._begin(index, mine)
+            self._begin_anew(slots)
             return
         for slot in slots:
             batch.rewards[slot], batch.terminated[slot], batch.truncated[slot] = 0.0, False, True
@@ -355,18 +347,3 @@ class LaneFleet:
             return f"{len(slots)} slots from {slots[0]} on, {kind}"
         step = f" {self.batch.metrics.steps[slots[0]] + 1}" if kind == "step" else ""
         return f"slot {slots[0]}, {kind}{step}"
-
-
-def _one_a_worker(first: Connection, connect: Callable[[], Connection], most: int) -> list[Connection]:
-    """A connection to each of the server's processes, as far as they can be met, and ``most`` at most."""
-    worker, count = first.worker
-    found = {worker: first}
-    for _ in range(KNOCKS * count):
-        if len(found) >= min(count, most):
-            break
-        connection = connect()
-        if connection.worker[0] in found:
-            connection.drop()
-        else:
-            found[connection.worker[0]] = connection
-    return list(found.values())

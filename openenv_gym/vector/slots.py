@@ -10,15 +10,16 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
-from openenv_gym.errors import EndpointError, OpenEnvError, RemoteError
+from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, RemoteError
 from openenv_gym.interface import Interface, decode_observation
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import no_render
-from openenv_gym.transport.capacity import in_turn
+from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Policy, Source
+from openenv_gym.vector.servers import Servers
 
 
 class Slot:
@@ -27,7 +28,8 @@ class Slot:
     Args:
         number: The slot's number.
         session: The session.
-        interface: The server's spaces and codecs.
+        servers: Where a new session goes to.
+        interface: The servers' spaces and codecs.
         batch: Where the results are written.
         policy: What happens at the end of an episode, and when the session is lost.
 
@@ -39,6 +41,7 @@ class Slot:
         self,
         number: int,
         session: Session,
+        servers: Servers,
         interface: Interface,
         batch: Batch,
         policy: Policy,
@@ -46,6 +49,7 @@ class Slot:
         self.number = number
         self.session = session
         self.owes: str | None = None
+        self._servers = servers
         self._interface = interface
         self._batch = batch
         self._mode = policy.autoreset_mode
@@ -54,21 +58,35 @@ class Slot:
         self._patience_s = policy.capacity_timeout_s
         self._steps = 0
         self._is_resetting = False
+        self._asked_for: dict[str, Any] = {}
+        self._turn = Turn(0.0)
+        self._is_waiting = False
+        self._is_placed = True  # for the first time, all slots are placed together
         self._failure: OpenEnvError | None = None
         self._final: tuple[Any, dict[str, Any]] | None = None
         self._sent_at = 0.0
 
     def ask_reset(self, data: dict[str, Any]) -> None:
         """Asks for a new episode, in a new session where there is none."""
+        self._turn, self._final = Turn(self._patience_s), None
         self._ask(f"slot {self.number}, reset", self._send_reset, data)
-        self._is_resetting, self._steps = True, 0
+        self._is_resetting, self._steps, self._asked_for = True, 0, data
 
     def _send_reset(self, data: dict[str, Any], what: str) -> None:
-        in_turn(self.session.open, self._patience_s)
+        if not (self.session.is_open or self._is_placed):
+            self.session.close()
+            ((self.session.endpoint, _),) = self._servers.place_all(1)
+        self._is_placed = False
         self.session.send_reset(data, what)
+
+    @property
+    def due_at(self) -> float:
+        """When a new session is asked for again, by ``time.monotonic()``; 0.0 where none is waited for."""
+        return self._turn.due_at if self._is_waiting else 0.0
 
     def ask_step(self, action: Any) -> None:
         """Sends an action, or resets instead where the episode has ended and that is what comes next."""
+        self._final = None
         if self._mode is AutoresetMode.NEXT_STEP and self._has_ended:
             self.ask_reset({})
             return
@@ -84,11 +102,15 @@ class Slot:
         """
         what, self.owes = self.owes, None
         assert what is not None
+        if self._is_waiting:
+            self._ask(what, self._send_reset, self._asked_for)
+            return None
         try:
             if self._failure is not None:
                 raise self._failure
             answer = self.session.receive(what, is_reset=self._is_resetting)
         except LOSSES as loss:
+            self._servers.forget(self.session.endpoint)
             if self._is_resetting or not self._truncates:
                 raise
             self._cut_short(str(loss))
@@ -137,12 +159,13 @@ class Slot:
         return bool(self._batch.terminated[self.number] or self._batch.truncated[self.number])
 
     def _ask(self, what: str, send: Callable[[dict[str, Any], str], None], data: dict[str, Any]) -> None:
-        self.owes, self._failure, self._final = what, None, None
+        self.owes, self._failure, self._is_waiting = what, None, False
         try:
             send(data, what)
-        except EndpointError as error:
+        except (EndpointError, RemoteError, ConfigurationError) as error:
             # Raised when it is read, so that the other slots are asked and read all the same.
             self._failure = error
+            self._is_waiting = not self.session.is_open and self._turn.goes_on(error)
         self._sent_at = perf_counter()
 
 
@@ -151,19 +174,26 @@ class SocketFleet:
 
     Args:
         sessions: A session for each of them.
-        interface: The server's spaces and codecs.
+        servers: Where sessions go to that are opened later.
+        interface: The servers' spaces and codecs.
         batch: Where the results are written.
         policy: What happens at the end of an episode, and when a session is lost.
     """
 
     def __init__(
-        self, sessions: Sequence[Session], interface: Interface, batch: Batch, policy: Policy
+        self,
+        sessions: Sequence[Session],
+        servers: Servers,
+        interface: Interface,
+        batch: Batch,
+        policy: Policy,
     ) -> None:
         self.batch = batch
         self.failures: list[Exception] = []
         self.times: list[tuple[Any, Times]] = []
         self.slots = [
-            Slot(number, session, interface, batch, policy) for number, session in enumerate(sessions)
+            Slot(number, session, servers, interface, batch, policy)
+            for number, session in enumerate(sessions)
         ]
 
     def ask_reset(self, slots: list[int], seeds: Sequence[int | None], options: dict[str, Any]) -> None:
@@ -171,7 +201,7 @@ class SocketFleet:
             slot = self.slots[number]
             self.batch.ask([number])
             slot.ask_reset(options if seed is None else {**options, "seed": seed})
-            if slot.has_failed:
+            if slot.has_failed and not slot.due_at:
                 break  # a server that one slot cannot reach is not tried for each of the others
 
     def ask_step(self, slots: list[int], actions: Any, *, together: bool) -> None:
@@ -182,7 +212,9 @@ class SocketFleet:
 
     def sources(self) -> list[Source]:
         return [
-            Source(None if slot.has_failed else slot.session.connection, partial(self._read, slot))
+            Source(
+                None if slot.has_failed else slot.session.connection, partial(self._read, slot), slot.due_at
+            )
             for slot in self.slots
             if slot.owes is not None
         ]
@@ -206,7 +238,7 @@ class SocketFleet:
     def _read(self, slot: Slot) -> None:
         try:
             times = slot.receive()
-        except (EndpointError, RemoteError) as error:
+        except (EndpointError, RemoteError, ConfigurationError) as error:
             self.failures.append(error)
             self.batch.fail([slot.number], is_lost=not slot.session.has_episode)
         else:

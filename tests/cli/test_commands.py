@@ -307,7 +307,7 @@ def test_workers_share_an_address_and_a_vector_environment_meets_them_all() -> N
         local = gym.make_vec("CartPole-v1", 8, "sync")
         assert compare(local, envs, steps=100) > 4
         fleet: Any = envs.unwrapped._fleet  # type: ignore[attr-defined]
-        assert len(fleet._lanes) == 2
+        assert len(fleet._shards.each) == 2
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         workers = [
             int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()

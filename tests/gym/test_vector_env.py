@@ -33,7 +33,6 @@ from openenv_gym.errors import (
     SessionLostError,
     UsageError,
 )
-from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.types import Action, Observation, State
 from openenv_gym.vector.infos import batch_infos
 from openenv_gym.vector.slots import Slot, SocketFleet
@@ -249,13 +248,12 @@ def slots_of(envs: RemoteVectorEnv) -> list[Slot]:
 def test_a_slot_that_cannot_connect_leaves_the_others_whole(v1_nappers: RemoteVectorEnv) -> None:
     nappers = v1_nappers
     nappers.reset()
-    session = slots_of(nappers)[3].session
-    session.close()
-    session.endpoint, right = Endpoint.parse("http://127.0.0.1:9"), session.endpoint
+    slots_of(nappers)[3].session.close()
+    right, nappers._servers._addresses = nappers._servers._addresses, "http://127.0.0.1:9"
     for _ in range(2):
         with pytest.raises(EndpointUnreachableError, match=r"127\.0\.0\.1:9"):
             nappers.reset()
-    session.endpoint = right
+    nappers._servers._addresses = right
     assert nappers.reset()[0].tolist() == [0] * 8
 
 
