@@ -34,7 +34,9 @@ def connect_fleet(
             connections[endpoint] = connect(endpoint)
             servers.note_workers(endpoint, connections[endpoint].worker[1])
         is_v2 = _speak_v2(connections)
-        placed = [(connections[endpoint], share) for endpoint, share in servers.place_all(batch.count)]
+        # In version 1, a connection is a session.
+        shares = servers.place_all(batch.count, holds_one=not is_v2)
+        placed = [(connections[endpoint], share) for endpoint, share in shares]
         for connection in set(connections.values()).difference(connection for connection, _ in placed):
             connection.drop()
         if is_v2:

@@ -81,10 +81,11 @@ class Servers:
         """Notes that a connection to a server was lost: what comes back there may be another one."""
         self._same.discard(endpoint)
 
-    def place(self, count: int) -> list[tuple[Endpoint, int]]:
+    def place(self, count: int, *, holds_one: bool = False) -> list[tuple[Endpoint, int]]:
         """Where to open sessions: servers, and how many on each, in proportion to their free sessions.
 
-        Where there is one server only, it is not asked first: it says itself what it has not.
+        Where there is one server only, it is not asked first: it says itself what it has not. The keyword is
+        that of `place_all`.
 
         Returns:
             Shares that sum up to ``count``, or to fewer where there are fewer free sessions.
@@ -98,7 +99,7 @@ class Servers:
             return [(endpoints[0], count)]
         answers = _at_once(self._free, endpoints)
         alive = [
-            (endpoint, min(free, count))
+            (endpoint, min(free + holds_one, count))
             for endpoint, free in zip(endpoints, answers, strict=True)
             if not isinstance(free, EndpointError)
         ]
@@ -110,13 +111,17 @@ class Servers:
         shares = in_proportion(count, [free for _, free in alive])
         return [(endpoint, share) for (endpoint, _), share in zip(alive, shares, strict=True) if share]
 
-    def place_all(self, count: int) -> list[tuple[Endpoint, int]]:
+    def place_all(self, count: int, *, holds_one: bool = False) -> list[tuple[Endpoint, int]]:
         """The same, and all of them.
+
+        Args:
+            count: The number of sessions.
+            holds_one: Whether one of them is held on each server already, which counts as free.
 
         Raises:
             CapacityError: There are not as many free sessions; and what `place` raises.
         """
-        placed = self.place(count)
+        placed = self.place(count, holds_one=holds_one)
         available = sum(share for _, share in placed)
         if available < count:
             raise self.too_few(count, available)

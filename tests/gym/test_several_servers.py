@@ -1,0 +1,224 @@
+"""One vector environment over several servers."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from openenv_server import create_app, gymnasium_factory
+
+from openenv_gym import RemoteVectorEnv
+from openenv_gym.errors import CapacityError, ConfigurationError, EndpointUnreachableError
+from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.vector.servers import in_proportion
+from tests.faults.test_losses import sleepers
+from tests.support.servers import running, status_of, without_v2
+from tests.support.vectors import compare
+
+VERSIONS = ["v1", "v2"]
+
+
+@pytest.fixture(params=VERSIONS)
+def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
+    """Serves an application in either version of the protocol."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(running(without_v2(app) if request.param == "v1" else app))
+
+
+def gym_app(gym_id: str, **keywords: Any) -> Any:
+    factory, models = gymnasium_factory(lambda: gym.make(gym_id))
+    return create_app(factory, *models, **keywords)
+
+
+def active(base_url: str) -> int:
+    return int(status_of(f"{base_url}/health")[1]["active_sessions"])
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_trajectories_are_those_of_gymnasiums_own(mode: AutoresetMode, serve: Callable[..., str]) -> None:
+    theirs = gym.make_vec("CartPole-v1", 7, "sync", vector_kwargs={"autoreset_mode": mode})
+    urls = [serve(gym_app("CartPole-v1")) for _ in range(3)]
+    ours = gym.make_vec("openenv/remote", 7, base_url=urls, autoreset_mode=mode)
+    try:
+        assert compare(theirs, ours, steps=120) >= 5
+        assert [active(url) for url in urls] == [3, 2, 2]
+    finally:
+        ours.close()
+
+
+@pytest.mark.timeout(180)
+def test_256_slots_over_4_replicas_are_those_of_one_server() -> None:
+    with ExitStack() as stack:
+        urls = [
+            stack.enter_context(ProcessProvider(gym="CartPole-v1", max_sessions=256)).base_url
+            for _ in range(5)
+        ]
+        one = RemoteVectorEnv(urls[0], 256)
+        four = RemoteVectorEnv(urls[1:], 256)
+        assert compare(one, four, steps=100) > 256
+        assert [active(url) for url in urls] == [256, 64, 64, 64, 64]
+        one.close()
+        four.close()
+
+
+def test_slots_go_where_sessions_are_free(serve: Callable[..., str]) -> None:
+    small, large = serve(sleepers(max_concurrent_envs=3)), serve(sleepers(max_concurrent_envs=9))
+    other = RemoteVectorEnv(large, 3)
+    other.reset()
+    envs = RemoteVectorEnv([small, large], 6)
+    envs.reset()
+    assert (active(small), active(large)) == (2, 3 + 4)
+    envs.close()
+    other.close()
+
+
+def test_too_few_free_sessions_in_all_are_said_before_one_is_opened(serve: Callable[..., str]) -> None:
+    urls = [serve(sleepers(max_concurrent_envs=count)) for count in (2, 3)]
+    envs = RemoteVectorEnv(urls, 6)
+    with pytest.raises(CapacityError, match=rf"{urls[0]} and 1 other have 5 of the 6 sessions") as caught:
+        envs.reset()
+    assert (caught.value.asked_for, caught.value.available) == (6, 5)
+    assert [active(url) for url in urls] == [0, 0]
+    envs.close()
+
+
+def test_different_environments_are_refused(serve: Callable[..., str]) -> None:
+    one, other = serve(gym_app("CartPole-v1")), serve(gym_app("Blackjack-v1"))
+    with pytest.raises(ConfigurationError, match=f"{one} and {other} serve different environments"):
+        RemoteVectorEnv([one, other], 2)
+
+
+def test_different_versions_are_refused() -> None:
+    with running(sleepers()) as new, running(without_v2(sleepers())) as old:
+        envs = RemoteVectorEnv([new, old], 2)
+        with pytest.raises(ConfigurationError, match=f"{new} speaks version 2 .* {old} version 1"):
+            envs.reset()
+
+
+def test_no_address_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="the list of base URLs is empty"):
+        RemoteVectorEnv([], 2)
+
+
+def test_one_that_does_not_answer_at_the_start_is_an_error(serve: Callable[..., str]) -> None:
+    with pytest.raises(EndpointUnreachableError, match=r"127\.0\.0\.1:9"):
+        RemoteVectorEnv([serve(sleepers()), "http://127.0.0.1:9"], 2)
+
+
+def test_a_slow_server_does_not_hold_back_the_others(serve: Callable[..., str]) -> None:
+    envs = RemoteVectorEnv([serve(sleepers()), serve(sleepers())], 4)
+    envs.reset()
+    envs.send(np.array([1.0, 1.0, 0.0, 0.0]))
+    begin = time.monotonic()
+    for steps in range(1, 6):
+        ready = envs.recv(min_ready=2)
+        assert ready.slots.tolist() == [2, 3]
+        assert ready.observations.tolist() == [steps, steps]
+        envs.send(np.zeros(2), slots=[2, 3])
+    assert time.monotonic() - begin < 0.9
+    assert envs.recv(min_ready=4).observations.tolist() == [1, 1, 6, 6]
+    envs.close()
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_that_dies_costs_only_its_slots_their_episodes(mode: AutoresetMode, version: str) -> None:
+    app = without_v2 if version == "v1" else lambda app: app
+    with running(app(sleepers())) as alive, ExitStack() as dying:
+        dies = dying.enter_context(running(app(sleepers(resume_grace_s=0))))
+        envs = RemoteVectorEnv([dies, alive], 6, on_session_lost="truncate", autoreset_mode=mode)
+        envs.reset()
+        go = np.zeros(6)
+        assert envs.step(go)[0].tolist() == [1] * 6
+        dying.close()
+        observations, _, _, truncations, infos = envs.step(go)
+        assert truncations.tolist() == [True] * 3 + [False] * 3
+        if mode is AutoresetMode.SAME_STEP:
+            assert observations.tolist() == [0, 0, 0, 2, 2, 2]
+            assert infos["final_info"]["session_lost"][0]
+        else:
+            assert observations.tolist() == [1, 1, 1, 2, 2, 2]
+            assert infos["_session_lost"].tolist() == truncations.tolist()
+            if mode is AutoresetMode.DISABLED:
+                observations, _ = envs.reset(options={"reset_mask": truncations})
+                assert observations.tolist() == [0, 0, 0, 2, 2, 2]
+            else:
+                observations, _, _, truncations, _ = envs.step(go)
+                assert observations.tolist() == [0, 0, 0, 3, 3, 3]
+                assert not truncations.any()
+        before = observations
+        assert envs.step(go)[0].tolist() == (before + 1).tolist()
+        assert active(alive) == 6
+        envs.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_slots_for_which_there_is_no_room_wait_and_the_others_go_on(version: str) -> None:
+    """Until another server takes the place of the one that died."""
+    app = without_v2 if version == "v1" else lambda app: app
+    with ExitStack() as living, ExitStack() as dying:
+        alive = living.enter_context(running(app(sleepers(max_concurrent_envs=2))))
+        urls = [alive, dying.enter_context(running(app(sleepers(max_concurrent_envs=2, resume_grace_s=0))))]
+        envs = RemoteVectorEnv(lambda: urls, 4, on_session_lost="truncate", capacity_timeout_s=30)
+        envs.reset()
+        envs.step(np.zeros(4))
+        dying.close()
+        assert envs.step(np.zeros(4))[3].tolist() == [False, False, True, True]
+        envs.send(np.zeros(4))
+        for steps in range(3, 30):
+            ready = envs.recv(min_ready=2, timeout_s=5)
+            assert ready.slots.tolist() == [0, 1]
+            assert ready.observations.tolist() == [steps, steps]
+            envs.send(np.zeros(2), slots=[0, 1])
+        urls[1] = living.enter_context(running(app(sleepers(max_concurrent_envs=2))))
+        observations = envs.recv(min_ready=4, timeout_s=10).observations
+        assert observations.tolist() == [30, 30, 0, 0]
+        assert envs.step(np.zeros(4))[0].tolist() == [31, 31, 1, 1]
+        assert [active(url) for url in urls] == [2, 2]
+        envs.close()
+
+
+def test_a_wait_for_room_ends_with_an_error() -> None:
+    with running(sleepers(max_concurrent_envs=1)) as alive, ExitStack() as dying:
+        dies = dying.enter_context(running(sleepers(max_concurrent_envs=1, resume_grace_s=0)))
+        envs = RemoteVectorEnv([alive, dies], 2, on_session_lost="truncate", capacity_timeout_s=0.3)
+        envs.reset()
+        dying.close()
+        assert envs.step(np.zeros(2))[3].tolist() == [False, True]
+        with pytest.raises(CapacityError, match="have 0 of the 1 sessions"):
+            envs.step(np.zeros(2))
+        assert envs.recv(min_ready=1).observations.tolist() == [2]
+        envs.close()
+
+
+def test_a_copy_has_the_addresses_as_they_are(serve: Callable[..., str]) -> None:
+    urls = [serve(sleepers())]
+    envs = RemoteVectorEnv(lambda: urls, 2)
+    urls.append(serve(sleepers()))
+    envs.reset()
+    twin = copy.deepcopy(envs)
+    twin.reset()
+    assert [active(url) for url in urls] == [2, 2]
+    envs.close()
+    twin.close()
+
+
+@pytest.mark.parametrize(
+    ("count", "free", "shares"),
+    [
+        (10, [64, 64, 64], [4, 3, 3]),
+        (9, [3, 6, 9], [2, 3, 4]),
+        (3, [0, 1, 9], [0, 0, 3]),
+        (7, [2, 3], [2, 3]),
+        (1, [5, 6], [0, 1]),
+    ],
+)
+def test_shares_are_in_proportion_to_what_is_free(count: int, free: list[int], shares: list[int]) -> None:
+    assert in_proportion(count, free) == shares
