@@ -19,34 +19,48 @@ Options = Mapping[str, Any]
 
 
 def provider_of(
-    source: Source, sessions: int = 1, *, replicas: int = 1, options: Options | None = None
+    source: Source,
+    sessions: int = 1,
+    *,
+    replicas: int = 1,
+    provider: str | None = None,
+    options: Options | None = None,
 ) -> Provider:
     """The provider of a source.
 
     Args:
         source: Where the servers come from.
         sessions: How many sessions are wanted, of all servers together.
-        replicas: How many servers.
+        replicas: How many servers; where one of several dies, the others have room for its sessions.
+        provider: "ray" serves a folder on a Ray cluster; None is what goes with the source.
         options: Further keywords of the provider: those of `ProcessProvider` for a folder, of
-            `DockerProvider` for an image, of `HubProvider` for a Space.
+            `DockerProvider` for an image, of `HubProvider` for a Space, of `RayProvider` with Ray.
 
     Raises:
-        ConfigurationError: The options do not go with the source.
+        ConfigurationError: The options or the provider do not go with the source.
     """
     given = dict(options or {})
     if source.kind == "base_url":
-        if given or replicas != 1:
+        if given or replicas != 1 or provider is not None:
             raise ConfigurationError(
-                f"{source.value} runs already, so there are no replicas= and provider_options= for it"
+                f"{source.value} runs already, so there are no replicas=, provider= and provider_options= "
+                "for it"
             )
         return RunningProvider(source.value)
     if replicas < 1:
         raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
     if replicas > 1:
         given["replicas"] = replicas
-    each = -(-sessions // replicas)
+    each = -(-sessions // max(replicas - 1, 1))
+    make = _PROVIDERS[source.kind]
+    if provider is not None:
+        if (provider, source.kind) != ("ray", "path"):
+            raise ConfigurationError(
+                f'provider= is "ray" or left out, and goes with path=, not {provider!r} with {source.kind}='
+            )
+        make = _on_ray
     try:
-        return _PROVIDERS[source.kind](source.value, each if each > _DEFAULT_SESSIONS else None, given)
+        return make(source.value, each if each > _DEFAULT_SESSIONS else None, given)
     except TypeError as error:
         raise ConfigurationError(f"provider_options= of the {source.kind} {source.value}: {error}") from error
 
@@ -55,6 +69,12 @@ def _from_path(path: str, sessions: int | None, options: dict[str, Any]) -> Prov
     from openenv_gym.providers.process import ProcessProvider
 
     return ProcessProvider(path, **{"max_sessions": sessions, **options})
+
+
+def _on_ray(path: str, sessions: int | None, options: dict[str, Any]) -> Provider:
+    from openenv_gym.providers.ray import RayProvider
+
+    return RayProvider(path, **{"max_sessions": sessions, **options})
 
 
 def _from_image(image: str, sessions: int | None, options: dict[str, Any]) -> Provider:
@@ -88,6 +108,7 @@ class Launch:
 
     Attributes:
         endpoints: Their base URLs.
+        addresses: What tells them as they are now.
         headers: What each request to them has to have.
 
     Raises:
@@ -96,6 +117,7 @@ class Launch:
 
     def __init__(self, provider: Provider) -> None:
         self.endpoints = provider.launch()
+        self.addresses = provider.addresses
         self.headers = dict(provider.headers)
         self._finalizer = weakref.finalize(self, _stop_in_its_process, provider, os.getpid())
 

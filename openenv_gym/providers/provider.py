@@ -75,6 +75,14 @@ class Provider(ABC):
         """The first server's base URL; "" before `start`."""
         return self.endpoints[0] if self.endpoints else ""
 
+    def addresses(self) -> tuple[str, ...]:
+        """The servers' base URLs as they are now.
+
+        A provider that starts servers anew, at other addresses, says here where they are; `RemoteVectorEnv`
+        asks for it whenever it opens sessions.
+        """
+        return self.endpoints
+
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Waits until every server answers that it is healthy.
 

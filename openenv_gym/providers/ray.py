@@ -1,0 +1,188 @@
+"""Servers on the nodes of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError, MissingExtraError
+from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.providers.progress import tell
+from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.replica import Replica
+
+# For the answers of replicas that live; one that is being started anew is not waited for.
+_ANSWER_TIMEOUT_S = 0.2
+_STOP_TIMEOUT_S = 15.0
+
+
+class RayProvider(Provider):
+    """Runs a server in each of some actors, spread over the nodes of a Ray cluster.
+
+    An actor that dies, alone or with its node, is started anew by Ray where there is room, with another
+    address: `addresses` has the present ones. Every node needs this distribution with its ``cli`` extra, and
+    the folder at the same path.
+
+    Where Ray is not connected yet, ``ray.init()`` does it as always: to the cluster of ``RAY_ADDRESS``, else
+    to one on this machine.
+
+    Args:
+        path: As in `ProcessProvider`, like the four that follow.
+        gym: As in `ProcessProvider`.
+        app: As in `ProcessProvider`.
+        gym_kwargs: As in `ProcessProvider`.
+        max_sessions: As in `ProcessProvider`, of each replica.
+        replicas: How many servers.
+        num_cpus: Processors of each, as in Ray, like the four that follow. Ray reserves them, and does not
+            enforce them.
+        num_gpus: GPUs of each.
+        memory: Bytes of memory of each.
+        resources: Custom resources of each.
+        max_restarts: How often each is started anew; -1 is without end.
+        ready_timeout_s: The time for all of them to be ready, in seconds.
+
+    Raises:
+        MissingExtraError: Ray is not here.
+        ConfigurationError: What `ProcessProvider` raises.
+
+    Example:
+        >>> with RayProvider("./my_env", replicas=8, num_cpus=2) as provider:
+        ...     envs = RemoteVectorEnv(provider.addresses, 512, on_session_lost="truncate")
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        gym: str | None = None,
+        app: str | None = None,
+        gym_kwargs: Mapping[str, Any] | None = None,
+        max_sessions: int | None = None,
+        replicas: int = 1,
+        num_cpus: float = 1.0,
+        num_gpus: float = 0.0,
+        memory: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        max_restarts: int = -1,
+        ready_timeout_s: float = 120.0,
+    ) -> None:
+        self._ray = _import_ray()
+        if replicas < 1:
+            raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
+        keywords: dict[str, Any] = {"gym": gym, "app": app, "gym_kwargs": gym_kwargs, "max_sessions": max_sessions}
+        self._name = str(ProcessProvider(path, **keywords))
+        self._path = None if path is None else str(Path(path).resolve())
+        self._keywords = {**keywords, "ready_timeout_s": ready_timeout_s}
+        self._count = replicas
+        self._options = {
+            "num_cpus": num_cpus,
+            "num_gpus": num_gpus,
+            "memory": memory,
+            "resources": dict(resources or {}),
+            "max_restarts": max_restarts,
+            "scheduling_strategy": "SPREAD",
+        }
+        self.ready_timeout_s = ready_timeout_s
+        self._replicas: list[Any] = []
+        self._asked: dict[int, Any] = {}  # for the addresses of replicas that have not answered yet
+        self._has_connected = False
+
+    def __str__(self) -> str:
+        return f"{self._name} on Ray"
+
+    def start(self) -> tuple[str, ...]:
+        ray = self._ray
+        if not ray.is_initialized():
+            tell("Connecting to Ray…")
+            ray.init(log_to_driver=False)
+            self._has_connected = True
+        actor = ray.remote(Replica).options(**self._options)
+        self._replicas = [actor.remote(self._path, self._keywords) for _ in range(self._count)]
+        try:
+            urls = ray.get(
+                [replica.base_url.remote() for replica in self._replicas], timeout=self.ready_timeout_s
+            )
+        except ray.exceptions.GetTimeoutError as error:
+            raise DeadlineExceededError(
+                f"The {self._count} replicas of {self} were not ready within {self.ready_timeout_s:g} s. Each "
+                f"asks for {self._asks_for()}; the cluster has {_said(ray.cluster_resources())}, of which "
+                f"{_said(ray.available_resources())} are free. `ray status` shows what waits for what."
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise ConfigurationError(f"A replica of {self} could not be started: {error}") from error
+        self.endpoints = tuple(urls)
+        return self.endpoints
+
+    def addresses(self) -> tuple[str, ...]:
+        """The servers' base URLs as they are now; of one that is being started anew, the last one."""
+        ray, urls = self._ray, list(self.endpoints)
+        for place, replica in enumerate(self._replicas):
+            if place not in self._asked:
+                self._asked[place] = replica.base_url.remote()
+        if not self._asked:
+            return self.endpoints
+        asked = list(self._asked.values())
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_TIMEOUT_S)
+        answered = set(ready)
+        for place, answer in list(self._asked.items()):
+            if answer in answered:
+                del self._asked[place]
+                try:
+                    urls[place] = ray.get(answer)
+                except ray.exceptions.RayError:
+                    continue  # it is being started anew, or will never be: `check` says so
+        self.endpoints = tuple(urls)
+        return self.endpoints
+
+    def check(self) -> None:
+        for replica in self._replicas:
+            try:
+                self._ray.get(replica.base_url.remote(), timeout=self.ready_timeout_s)
+            except self._ray.exceptions.RayError as error:
+                raise ConfigurationError(f"A replica of {self} has ended: {error}") from error
+
+    def logs(self) -> str:
+        ray = self._ray
+        asked = [replica.logs.remote() for replica in self._replicas]
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_STOP_TIMEOUT_S) if asked else ([], [])
+        words: list[str] = []
+        for answer in ready:
+            try:
+                words.append(ray.get(answer))
+            except ray.exceptions.RayError as error:
+                words.append(f"{error}\n")
+        return "".join(words)
+
+    def stop(self) -> None:
+        ray = self._ray
+        replicas, self._replicas = self._replicas, []
+        self._asked, self.endpoints = {}, ()
+        if replicas and ray.is_initialized():
+            # Politely first, so that environments are closed.
+            asked = [replica.stop.remote() for replica in replicas]
+            ray.wait(asked, num_returns=len(asked), timeout=_STOP_TIMEOUT_S)
+            for replica in replicas:
+                ray.kill(replica)
+        if self._has_connected:
+            self._has_connected = False
+            ray.shutdown()
+
+    def _asks_for(self) -> str:
+        wanted = {name: self._options[name] for name in ("num_cpus", "num_gpus", "memory", "resources")}
+        return ", ".join(f"{name}={amount}" for name, amount in wanted.items() if amount) or "nothing"
+
+
+def _said(resources: Mapping[str, float]) -> str:
+    """Resources as a text, without those that each node has of its own."""
+    named = {name: amount for name, amount in resources.items() if not name.startswith("node:")}
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(named.items())) or "nothing"
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("RayProvider", "ray") from error
+    return ray
