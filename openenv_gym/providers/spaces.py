@@ -80,9 +80,9 @@ class SpaceOnHub:
     @property
     def page(self) -> str:
         """The address of its page."""
-        import huggingface_hub
+        from huggingface_hub import constants
 
-        return f"{huggingface_hub.constants.ENDPOINT}/spaces/{self.repo_id}"
+        return f"{constants.ENDPOINT}/spaces/{self.repo_id}"
 
     def stage(self) -> str:
         """What it does now: ``RUNNING``, ``SLEEPING``, ``BUILDING``.
@@ -120,9 +120,9 @@ class SpaceOnHub:
 
 
 def _api(token: str | None) -> HfApi:
-    import huggingface_hub
+    from huggingface_hub import HfApi, constants
 
-    return huggingface_hub.HfApi(endpoint=huggingface_hub.constants.ENDPOINT, token=token or False)
+    return HfApi(endpoint=constants.ENDPOINT, token=token or False)
 
 
 @contextlib.contextmanager
