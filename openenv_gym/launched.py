@@ -10,6 +10,7 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.launching import Launch, Options, provider_of
 from openenv_gym.sources import Source
 from openenv_gym.vector import RemoteVectorEnv
+from openenv_gym.vector.servers import Addresses
 
 
 class LaunchedEnv(RemoteEnv):
@@ -61,37 +62,62 @@ class LaunchedEnv(RemoteEnv):
 
 
 class LaunchedVectorEnv(RemoteVectorEnv):
-    """A `RemoteVectorEnv` that names its server in any way, as `LaunchedEnv` does; one server for all slots.
+    """A `RemoteVectorEnv` that names its servers in any way, as `LaunchedEnv` does.
 
     Args:
-        base_url: The server's address; or one of the three that follow ``num_envs``.
+        base_url: The server's address, or several ones, as in `RemoteVectorEnv`; or one of the three that
+            follow ``num_envs``.
         num_envs: The number of slots.
         path: An environment's folder, served from a process of its own.
         image: A container image.
         space: A Space of the Hugging Face Hub, ``owner/name``.
-        provider_options: As in `LaunchedEnv`.
+        replicas: How many servers are started, which share the slots.
+        provider: "ray" starts them on the nodes of a Ray cluster; needs ``path``.
+        provider_options: As in `LaunchedEnv`; with Ray those of `RayProvider`.
         **keywords: Those of `RemoteVectorEnv`.
 
     Raises:
         ConfigurationError: None of the four, or several; and what `RemoteVectorEnv` raises.
+
+    Example:
+        >>> envs = gym.make_vec("openenv/remote", 512, path="./my_env", replicas=8, provider="ray")
     """
 
     def __init__(
         self,
-        base_url: str | None = None,
+        base_url: Addresses | None = None,
         num_envs: int = 1,
         *,
         path: str | Path | None = None,
         image: str | None = None,
         space: str | None = None,
+        replicas: int = 1,
+        provider: str | None = None,
         provider_options: Options | None = None,
         **keywords: Any,
     ) -> None:
-        self._launch: Launch | None = _launch(base_url, path, image, space, num_envs, provider_options)
+        self._launch: Launch | None = None
+        if base_url is not None and not isinstance(base_url, str):
+            if (path, image, space, replicas, provider, provider_options) != (
+                None,
+                None,
+                None,
+                1,
+                None,
+                None,
+            ):
+                raise ConfigurationError(
+                    "The servers of several base URLs run already; nothing goes with them"
+                )
+            super().__init__(base_url, num_envs, **keywords)
+            return
+        self._launch = launch = _launch(
+            base_url, path, image, space, num_envs, provider_options, replicas=replicas, provider=provider
+        )
         try:
-            super().__init__(self._launch.base_url, num_envs, **_with_headers(keywords, self._launch))
+            super().__init__(launch.addresses, num_envs, **_with_headers(keywords, launch))
         except BaseException:
-            self._launch.stop()
+            launch.stop()
             raise
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -110,6 +136,9 @@ def _launch(
     space: str | None,
     sessions: int,
     options: Options | None,
+    *,
+    replicas: int = 1,
+    provider: str | None = None,
 ) -> Launch:
     given = {"base_url": base_url, "path": path, "image": image, "space": space}
     if not any(value is not None for value in given.values()):
@@ -121,7 +150,7 @@ def _launch(
         source = Source("base_url", base_url)  # what it may be is the endpoint's to say
     else:
         source = Source.of(given, "The environment")
-    return Launch(provider_of(source, sessions, options=options))
+    return Launch(provider_of(source, sessions, replicas=replicas, provider=provider, options=options))
 
 
 def _with_headers(keywords: dict[str, Any], launch: Launch) -> dict[str, Any]:

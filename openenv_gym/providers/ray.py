@@ -70,7 +70,12 @@ class RayProvider(Provider):
         self._ray = _import_ray()
         if replicas < 1:
             raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
-        keywords: dict[str, Any] = {"gym": gym, "app": app, "gym_kwargs": gym_kwargs, "max_sessions": max_sessions}
+        keywords: dict[str, Any] = {
+            "gym": gym,
+            "app": app,
+            "gym_kwargs": gym_kwargs,
+            "max_sessions": max_sessions,
+        }
         self._name = str(ProcessProvider(path, **keywords))
         self._path = None if path is None else str(Path(path).resolve())
         self._keywords = {**keywords, "ready_timeout_s": ready_timeout_s}
@@ -105,9 +110,9 @@ class RayProvider(Provider):
             )
         except ray.exceptions.GetTimeoutError as error:
             raise DeadlineExceededError(
-                f"The {self._count} replicas of {self} were not ready within {self.ready_timeout_s:g} s. Each "
-                f"asks for {self._asks_for()}; the cluster has {_said(ray.cluster_resources())}, of which "
-                f"{_said(ray.available_resources())} are free. `ray status` shows what waits for what."
+                f"The {self._count} replicas of {self} were not ready within {self.ready_timeout_s:g} s. "
+                f"Each asks for {self._asks_for()}; the cluster has {_said(ray.cluster_resources())}, "
+                f"of which {_said(ray.available_resources())} are free. `ray status` shows what waits for what."
             ) from error
         except ray.exceptions.RayError as error:
             raise ConfigurationError(f"A replica of {self} could not be started: {error}") from error
@@ -136,10 +141,15 @@ class RayProvider(Provider):
         return self.endpoints
 
     def check(self) -> None:
-        for replica in self._replicas:
+        ray = self._ray
+        asked = [replica.base_url.remote() for replica in self._replicas]
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_TIMEOUT_S) if asked else ([], [])
+        for answer in ready:
             try:
-                self._ray.get(replica.base_url.remote(), timeout=self.ready_timeout_s)
-            except self._ray.exceptions.RayError as error:
+                ray.get(answer)
+            except ray.exceptions.ActorUnavailableError:
+                continue  # it is being started anew
+            except ray.exceptions.RayError as error:
                 raise ConfigurationError(f"A replica of {self} has ended: {error}") from error
 
     def logs(self) -> str:

@@ -109,9 +109,10 @@ class Replica:
     """
 
     def __init__(self, path: str | None, keywords: dict[str, Any]) -> None:
-        from ray.util import get_node_ip_address
+        import ray
 
-        self._provider = NodeProvider(get_node_ip_address(), path=path, **keywords)
+        address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+        self._provider = NodeProvider(address, path=path, **keywords)
         self._provider.launch()
         threading.Thread(target=self._end_with_server, name="openenv-watch", daemon=True).start()
 

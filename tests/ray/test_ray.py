@@ -1,0 +1,122 @@
+"""Servers on a Ray cluster: three nodes, on one machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from openenv_gym import RemoteVectorEnv
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError
+from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.ray import RayProvider
+from openenv_gym.providers.testing import ProviderTests
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
+
+COUNTING = "tests.ray.counting:Counting-v0"
+SLOTS = 12
+GRID = Path(__file__).parents[2] / "envs" / "grid_world_env"
+
+
+@pytest.mark.usefixtures("cluster")
+class TestRayProvider(ProviderTests):
+    def make_provider(self) -> Provider:
+        return RayProvider(gym="CartPole-v1", replicas=2, num_cpus=0.5)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_folder_on_ray_by_name() -> None:
+    envs = gym.make_vec(
+        "openenv/remote", 4, path=GRID, replicas=2, provider="ray", provider_options={"num_cpus": 0.5}
+    )
+    envs.reset(seed=1)
+    for _ in range(20):
+        envs.step(envs.action_space.sample())
+    envs.close()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_more_than_the_cluster_has_is_said() -> None:
+    provider = RayProvider(gym="CartPole-v1", num_cpus=99, ready_timeout_s=2)
+    with pytest.raises(DeadlineExceededError, match=r"asks for num_cpus=99; the cluster has 3 CPU"), provider:
+        pass
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_server_that_does_not_come_up_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"openenv\.yaml"), RayProvider(tmp_path, num_cpus=0.5):
+        pass
+
+
+def test_a_node_that_dies_costs_only_its_slots_their_episodes(cluster: Any) -> None:
+    with RayProvider(gym=COUNTING, replicas=3, num_cpus=0.5, max_sessions=SLOTS // 2) as provider:
+        envs = RemoteVectorEnv(
+            provider.addresses, SLOTS, on_session_lost="truncate", capacity_timeout_s=60, copy=True
+        )
+        counted, _ = envs.reset()
+        every = np.zeros(SLOTS, np.int64)
+        envs.send(every)
+        victim, first = _node_of(cluster, provider._replicas[0]), provider.endpoints[0]
+        lost_at: dict[int, float] = {}
+        back_at: dict[int, float] = {}
+        steps, killed_at, longest_s = 0, 0.0, 0.0
+        last = time.monotonic()
+        while len(back_at) < 4 or time.monotonic() - killed_at < 5:
+            assert not killed_at or time.monotonic() - killed_at < 60, (lost_at, back_at)
+            ready = envs.recv(timeout_s=60)
+            now = time.monotonic()
+            longest_s, last = max(longest_s, now - last), now
+            for place, slot in enumerate(ready.slots.tolist()):
+                observation = int(ready.observations[place])
+                if ready.truncations[place]:
+                    lost_at[slot] = now
+                elif slot in lost_at and slot not in back_at:
+                    assert observation == 0
+                    back_at[slot] = now
+                else:
+                    assert observation == counted[slot] + 1, f"slot {slot} lost a step"
+                    steps += 1
+                counted[slot] = observation
+            envs.send(every[ready.slots], ready.slots)
+            if not killed_at and steps > 2000:
+                cluster.remove_node(victim, allow_graceful=False)
+                killed_at = time.monotonic()
+        assert sorted(lost_at) == sorted(back_at) == [0, 1, 2, 3]
+        took = max(back_at.values()) - killed_at
+        print(
+            f"lost after {max(lost_at.values()) - killed_at:.2f} s, all running again after {took:.2f} s; "
+            f"{steps} steps, none of the others' lost; the longest time without any step: {longest_s:.2f} s"
+        )
+        assert took < 15
+        while provider.addresses()[0] == first:
+            provider.check()
+            assert time.monotonic() - killed_at < 60, "Ray did not start another replica"
+            time.sleep(0.1)
+        provider.wait_ready()
+        print(f"the replica was there again after {time.monotonic() - killed_at:.2f} s")
+        envs.close()
+    cluster.add_node(num_cpus=1)
+
+
+def _node_of(cluster: Any, replica: Any) -> Any:
+    import ray
+
+    node_id = ray.get(replica.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()))
+    (node,) = [node for node in cluster.list_all_nodes() if node.node_id == node_id]
+    return node
+
+
+def test_without_ray_the_extra_is_named() -> None:
+    script = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from openenv_gym.providers.ray import RayProvider; RayProvider(gym='CartPole-v1')"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "RayProvider comes with the ray extra" in ended.stderr
