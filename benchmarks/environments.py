@@ -29,6 +29,25 @@ class Frames(gym.Env[np.ndarray[Any, Any], np.int64]):
         return self._frames[self._steps % 8], 1.0, False, False, {}
 
 
+class Busy(gym.Env[np.int64, np.int64]):
+    """Computes in each step, for as many seconds of processor time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.observation_space = spaces.Discrete(2)
+        self.action_space = spaces.Discrete(2)
+        self._seconds = seconds
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return np.int64(0), {}
+
+    def step(self, action: Any) -> Any:
+        end = time.thread_time() + self._seconds
+        while time.thread_time() < end:
+            pass
+        return np.int64(1), 1.0, False, False, {}
+
+
 class Nap(gym.Env[np.int64, np.int64]):
     """Sleeps in each step."""
 
@@ -47,5 +66,6 @@ class Nap(gym.Env[np.int64, np.int64]):
 
 
 gym.register("Frames-v0", "benchmarks.environments:Frames")
+gym.register("Busy1ms-v0", "benchmarks.environments:Busy", kwargs={"seconds": 0.001})
 gym.register("Nap50ms-v0", "benchmarks.environments:Nap", kwargs={"seconds": 0.05})
 gym.register("Nap1s-v0", "benchmarks.environments:Nap", kwargs={"seconds": 1.0})

@@ -112,7 +112,8 @@ class RayProvider(Provider):
             raise DeadlineExceededError(
                 f"The {self._count} replicas of {self} were not ready within {self.ready_timeout_s:g} s. "
                 f"Each asks for {self._asks_for()}; the cluster has {_said(ray.cluster_resources())}, "
-                f"of which {_said(ray.available_resources())} are free. `ray status` shows what waits for what."
+                f"of which {_said(ray.available_resources())} are free. `ray status` shows what waits "
+                "for what."
             ) from error
         except ray.exceptions.RayError as error:
             raise ConfigurationError(f"A replica of {self} could not be started: {error}") from error
@@ -167,11 +168,12 @@ class RayProvider(Provider):
     def stop(self) -> None:
         ray = self._ray
         replicas, self._replicas = self._replicas, []
+        has_started = bool(self.endpoints)
         self._asked, self.endpoints = {}, ()
         if replicas and ray.is_initialized():
-            # Politely first, so that environments are closed.
-            asked = [replica.stop.remote() for replica in replicas]
-            ray.wait(asked, num_returns=len(asked), timeout=_STOP_TIMEOUT_S)
+            if has_started:  # politely first, so that environments are closed
+                asked = [replica.stop.remote() for replica in replicas]
+                ray.wait(asked, num_returns=len(asked), timeout=_STOP_TIMEOUT_S)
             for replica in replicas:
                 ray.kill(replica)
         if self._has_connected:

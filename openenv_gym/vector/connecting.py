@@ -15,6 +15,7 @@ from openenv_gym.vector.fleet import Fleet, Policy
 from openenv_gym.vector.lanes import LaneFleet
 from openenv_gym.vector.servers import Servers
 from openenv_gym.vector.slots import SocketFleet
+from openenv_gym.wire import v1
 
 
 def connect_fleet(
@@ -38,7 +39,7 @@ def connect_fleet(
         shares = servers.place_all(batch.count, holds_one=not is_v2)
         placed = [(connections[endpoint], share) for endpoint, share in shares]
         for connection in set(connections.values()).difference(connection for connection, _ in placed):
-            connection.drop()
+            _let_go(connection)
         if is_v2:
             return LaneFleet(placed, servers, connect, interface, batch, policy, timeouts)
         sessions = [
@@ -49,8 +50,16 @@ def connect_fleet(
         return SocketFleet(sessions, servers, interface, batch, policy)
     except BaseException:
         for connection in connections.values():
-            connection.drop()
+            _let_go(connection)
         raise
+
+
+def _let_go(connection: Connection) -> None:
+    """Closes a connection; in version 1 it is a session, whose end is waited for."""
+    if connection.is_v2:
+        connection.hang_up()
+    else:
+        connection.close(v1.CLOSE_REQUEST)
 
 
 def _speak_v2(connections: dict[Endpoint, Connection]) -> bool:

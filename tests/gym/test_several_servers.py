@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -16,13 +18,17 @@ from openenv_server import create_app, gymnasium_factory
 
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import CapacityError, ConfigurationError, EndpointUnreachableError
+from openenv_gym.launched import LaunchedVectorEnv
+from openenv_gym.providers.launching import provider_of
 from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.sources import Source
 from openenv_gym.vector.servers import in_proportion
 from tests.faults.test_losses import sleepers
 from tests.support.servers import running, status_of, without_v2
 from tests.support.vectors import compare
 
 VERSIONS = ["v1", "v2"]
+GRID = Path(__file__).parents[2] / "envs" / "grid_world_env"
 
 
 @pytest.fixture(params=VERSIONS)
@@ -55,11 +61,8 @@ def test_trajectories_are_those_of_gymnasiums_own(mode: AutoresetMode, serve: Ca
 
 @pytest.mark.timeout(180)
 def test_256_slots_over_4_replicas_are_those_of_one_server() -> None:
-    with ExitStack() as stack:
-        urls = [
-            stack.enter_context(ProcessProvider(gym="CartPole-v1", max_sessions=256)).base_url
-            for _ in range(5)
-        ]
+    with ProcessProvider(gym="CartPole-v1", max_sessions=256, replicas=5) as provider:
+        urls = provider.endpoints
         one = RemoteVectorEnv(urls[0], 256)
         four = RemoteVectorEnv(urls[1:], 256)
         assert compare(one, four, steps=100) > 256
@@ -208,6 +211,31 @@ def test_a_copy_has_the_addresses_as_they_are(serve: Callable[..., str]) -> None
     assert [active(url) for url in urls] == [2, 2]
     envs.close()
     twin.close()
+
+
+def test_replicas_of_a_folder_share_the_slots() -> None:
+    envs = gym.make_vec("openenv/remote", 5, path=GRID, replicas=2)
+    remote = cast(LaunchedVectorEnv, envs.unwrapped)
+    assert remote._launch is not None
+    urls = remote._launch.endpoints
+    envs.reset(seed=3)
+    assert [active(url) for url in urls] == [3, 2]
+    envs.step(envs.action_space.sample())
+    envs.close()
+    with pytest.raises(urllib.error.URLError):
+        active(urls[1])
+
+
+def test_each_of_several_replicas_has_room_for_the_slots_of_one_that_dies() -> None:
+    with running(sleepers()) as base_url:
+        source = Source("path", str(GRID))
+        assert provider_of(source, 512, replicas=3)._variables["MAX_CONCURRENT_ENVS"] == "256"  # type: ignore[attr-defined]
+        with pytest.raises(ConfigurationError, match="runs already"):
+            gym.make_vec("openenv/remote", 2, base_url=base_url, replicas=2)
+        with pytest.raises(ConfigurationError, match="run already"):
+            gym.make_vec("openenv/remote", 2, base_url=[base_url], provider="ray")
+        with pytest.raises(ConfigurationError, match="not 'slurm' with path="):
+            gym.make_vec("openenv/remote", 2, path=GRID, provider="slurm")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""What one session needs: python -m benchmarks.capacity. docs/scaling.md plans with the figures."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.processes import cpu_s, resident_bytes
+from openenv_gym import RemoteVectorEnv
+from openenv_gym.providers.process import ProcessProvider
+
+_MOST_SESSIONS = 8192
+_TCP_INFO_BYTES = 136
+_BYTES_ACKED_AT = 120  # and the bytes received follow, in struct tcp_info of linux/tcp.h
+
+
+class Figures(NamedTuple):
+    """The figures of an environment."""
+
+    server_bytes: float
+    client_bytes: float
+    sent_bytes: float
+    received_bytes: float
+    server_us: float
+    client_us: float
+
+
+def measure(gym_id: str, few: int, many: int, steps: int) -> Figures:
+    """Measures with ``many`` sessions, and for the memory the difference to ``few``."""
+    with ProcessProvider(gym=gym_id, max_sessions=_MOST_SESSIONS) as provider:
+        warm = _open(provider.base_url, few)
+        server, client = resident_bytes(provider.pid), resident_bytes(os.getpid())
+        envs = _open(provider.base_url, many - few)
+        server_bytes = (resident_bytes(provider.pid) - server) / (many - few)
+        client_bytes = (resident_bytes(os.getpid()) - client) / (many - few)
+        actions = envs.action_space.sample()
+        (shard,) = envs._fleet._shards.each  # type: ignore[union-attr]
+        raw = shard.lane.connection.raw_socket
+        before, server_s, client_s = _bytes_of(raw), cpu_s(provider.pid), cpu_s(os.getpid())
+        for _ in range(steps):
+            envs.step(actions)
+        taken = steps * envs.num_envs
+        sent, received = (np.array(_bytes_of(raw)) - before) / taken
+        figures = Figures(
+            server_bytes,
+            client_bytes,
+            sent,
+            received,
+            (cpu_s(provider.pid) - server_s) / taken * 1e6,
+            (cpu_s(os.getpid()) - client_s) / taken * 1e6,
+        )
+        envs.close()
+        warm.close()
+    return figures
+
+
+def _open(base_url: str, count: int) -> RemoteVectorEnv:
+    envs = RemoteVectorEnv(base_url, count)
+    envs.reset(seed=0)
+    actions: Any = envs.action_space.sample()
+    for _ in range(5):
+        envs.step(actions)
+    return envs
+
+
+def _bytes_of(raw: socket.socket) -> tuple[int, int]:
+    """The bytes that a connection has sent, and received."""
+    info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    sent, received = struct.unpack_from("=QQ", info, _BYTES_ACKED_AT)
+    return sent, received
+
+
+def main() -> None:
+    """Prints a line for each environment."""
+    print(
+        "environment, bytes a session in the server, in the client, bytes a step there, back, CPU us a step"
+    )
+    for gym_id, many, steps in (
+        ("CartPole-v1", 4096, 50),
+        ("benchmarks.environments:Frames-v0", 512, 20),
+        ("benchmarks.environments:Nap50ms-v0", 1024, 20),
+    ):
+        figures = measure(gym_id, 64, many, steps)
+        print(gym_id, *(f"{figure:.1f}" for figure in figures), sep=", ")
+
+
+if __name__ == "__main__":
+    main()
