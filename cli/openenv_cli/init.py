@@ -16,6 +16,7 @@ import typer
 from openenv_scaffolds import WORKFLOW, Names, Template, render_environment, render_workflow
 
 from openenv_cli.origin import DISTRIBUTION, installed_origin
+from openenv_cli.progress import status
 from openenv_gym.errors import ConfigurationError
 
 
@@ -68,8 +69,11 @@ def init(
             workflow = draft / WORKFLOW
             workflow.parent.mkdir(parents=True)
             workflow.write_text(render_workflow({names.hyphenated: "server/Dockerfile"}))
-        is_locked = _lock(draft)
-    _tell(folder, names, repository, is_locked)
+        with status("Locking the dependencies…"):
+            why_not = _lock(draft)
+    if why_not:
+        print(why_not, file=sys.stderr)
+    _tell(folder, names, repository, is_locked=not why_not)
 
 
 @contextmanager
@@ -130,20 +134,18 @@ def _on_a_line(space: object) -> str:
     return " ".join(str(space).split())
 
 
-def _lock(folder: Path) -> bool:
-    """Writes uv.lock where uv is there; says so where it is not."""
+def _lock(folder: Path) -> str:
+    """Writes uv.lock; returns a sentence on why there is none."""
     uv = shutil.which("uv")
     if uv is None:
-        print("uv is not here, so there is no uv.lock yet: pip install uv, then uv lock.", file=sys.stderr)
-        return False
+        return "uv is not here, so there is no uv.lock yet: pip install uv, then uv lock."
     done = subprocess.run([uv, "lock", "--quiet", "--directory", str(folder)], capture_output=True, text=True)
     if done.returncode != 0:
-        print(f"uv could not lock the dependencies; later: uv lock. It said:\n{done.stderr}", file=sys.stderr)
-        return False
-    return True
+        return f"uv could not lock the dependencies; later: uv lock. It said:\n{done.stderr.strip()}"
+    return ""
 
 
-def _tell(folder: Path, names: Names, repository: Path | None, is_locked: bool) -> None:
+def _tell(folder: Path, names: Names, repository: Path | None, *, is_locked: bool) -> None:
     if not sys.stdout.isatty():
         print(folder)
         return
