@@ -71,6 +71,12 @@ def init(
             workflow.parent.mkdir(parents=True)
             workflow.write_text(render_workflow({names.hyphenated: "server/Dockerfile"}), encoding="utf-8")
         is_locked = _lock(draft)
+    if origin.path is not None and repository is None:
+        print(
+            f"{DISTRIBUTION} was installed from {origin.path}, and pyproject.toml finds it there. Before "
+            "others use the folder, name an address in [tool.uv.sources] that they can reach.",
+            file=sys.stderr,
+        )
     _tell(folder, names, repository, is_locked)
 
 
@@ -176,7 +182,8 @@ def _tell(folder: Path, names: Names, repository: Path | None, is_locked: bool) 
     console = Console()
     console.print(tree)
     console.print(
-        f"\nNext: edit [bold]models.py[/bold] and [bold]server/{names.environment_module}.py[/bold], then\n\n"
+        f"\nNext: edit [bold]models.py[/bold] and [bold]server/{names.environment_module}.py[/bold] "
+        "(README.md and tests/ tell of them), then\n\n"
         f"  cd {os.path.relpath(folder)}\n"
         f"  {'uv run ' if is_locked else ''}openenv serve",
         highlight=False,

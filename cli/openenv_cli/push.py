@@ -28,7 +28,7 @@ def push(
         str | None, typer.Option(help="Push an image to this registry instead, such as ghcr.io/my-org.")
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(help="With --registry: the image's name and tag. Default: the name.")
+        str | None, typer.Option(help="With --registry: the image's name and tag. Default: openenv-NAME")
     ] = None,
     base_image: Annotated[str | None, typer.Option(help="The image to start from, for this push.")] = None,
     interface: Annotated[
@@ -110,7 +110,10 @@ def push(
     folder = (path or directory or Path()).resolve()
     source = Source(folder, _validated(folder), base_image, tuple(exclude or ()))
     if registry is not None:
-        _push_image(source, f"{registry.rstrip('/')}/{tag or source.manifest.name.lower()}", bool(interface))
+        from openenv_cli.docker.environment import default_tag
+
+        name = tag or default_tag(source.manifest.name)
+        _push_image(source, f"{registry.rstrip('/')}/{name}", bool(interface))
         return
 
     from openenv_cli.hub.client import connect

@@ -132,6 +132,8 @@ def test_it_starts_in_every_way(made: Path, name: str) -> None:
         assert_it_steps(base_url)
     with started(folder, "uv", "run", "--quiet", "server", "--port", "PORT") as base_url:
         assert_it_steps(base_url)
+    with started(made, "env", "PORT=PORT", python, "-m", "openenv_server", name) as base_url:
+        assert_it_steps(base_url)
 
 
 def test_its_own_client_drives_it(made: Path) -> None:
