@@ -12,17 +12,10 @@ import pytest
 
 from openenv_gym.providers.process import ProcessProvider
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("own_settings")]
 
 TEMPLATES = {"echo_env": [], "array_env": ["--template", "array"], "chat_env": ["--template", "chat"],
              "cart_env": ["--gym", "CartPole-v1"]}  # fmt: skip
-
-
-@pytest.fixture
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own settings of uv may name the index to install from."""
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
 
 
 def made(folder: Path, name: str) -> Path:
@@ -41,7 +34,6 @@ def run(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.usefixtures("own_settings")
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_the_code_runs_against_its_server(name: str, tmp_path: Path) -> None:
     folder = made(tmp_path, name)
@@ -54,7 +46,6 @@ def test_the_code_runs_against_its_server(name: str, tmp_path: Path) -> None:
     assert "done=False" in said, "the observation that the second block prints"
 
 
-@pytest.mark.usefixtures("own_settings")
 def test_the_commands_run(tmp_path: Path) -> None:
     folder = made(tmp_path, "echo_env")
     (commands,) = blocks(folder, "bash")
@@ -73,7 +64,6 @@ def test_the_commands_run(tmp_path: Path) -> None:
             run("sh", "-c", command, cwd=folder)
 
 
-@pytest.mark.usefixtures("own_settings")
 def test_every_file_that_it_names_is_there(tmp_path: Path) -> None:
     folder = made(tmp_path, "echo_env")
     named = re.findall(r"^\| `([\w./]+)` \|", (folder / "README.md").read_text(), re.MULTILINE)
@@ -81,7 +71,6 @@ def test_every_file_that_it_names_is_there(tmp_path: Path) -> None:
     assert [name for name in named if not (folder / name).is_file()] == []
 
 
-@pytest.mark.usefixtures("own_settings")
 def test_uv_run_server_sees_what_the_author_changes(tmp_path: Path) -> None:
     folder = made(tmp_path, "echo_env")
     (folder / "server" / "logic").mkdir()
