@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openenv_cli.hub.options import EnvVar, Hardware, Private, Secret
 from openenv_gym.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,23 +35,16 @@ def push(
     interface: Annotated[
         bool | None, typer.Option(help="The web interface. Default: on in a Space, off in a registry.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="A Space that only its owner sees.")] = False,
+    private: Private = False,
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request on the Space; change nothing in it.")
     ] = False,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Leave out, as a line in .gitignore would.")
     ] = None,
-    hardware: Annotated[str | None, typer.Option(help="What the Space runs on, such as t4-small.")] = None,
-    env_var: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A variable that everybody can read.")
-    ] = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY[=VALUE]", help="A secret. KEY alone takes its value from your environment."
-        ),
-    ] = None,
+    hardware: Hardware = None,
+    env_var: EnvVar = None,
+    secret: Secret = None,
     count: Annotated[int, typer.Option(min=1, help="So many Spaces of it: NAME-1, NAME-2, ….")] = 1,
 ) -> None:
     """Publishes an environment: in a Space, or as an image in a registry.

@@ -43,7 +43,10 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with sessions of its own.")] = 1,
     reload: Annotated[
-        bool, typer.Option("--reload", help="Serve anew whenever a file of the folder changes.")
+        bool,
+        typer.Option(
+            "--reload", help="Serve anew whenever a Python file of the folder, or openenv.yaml, changes."
+        ),
     ] = False,
 ) -> None:
     """Serves an environment until Ctrl-C or SIGTERM; then lets requests under way finish.

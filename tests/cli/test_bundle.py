@@ -19,10 +19,7 @@ from openenv_gym.errors import ConfigurationError
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own settings of uv may name the index to install from."""
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+pytestmark = pytest.mark.usefixtures("own_settings")
 
 
 @pytest.fixture

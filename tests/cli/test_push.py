@@ -71,6 +71,19 @@ def test_the_interface_can_be_left_out_and_the_base_image_chosen(
     assert "openenv-base" not in done.stderr
 
 
+def test_a_secret_that_only_the_image_leaves_out_is_not_published(
+    hub: StandIn, environment: Path, tmp_path: Path
+) -> None:
+    (environment / "server" / "deploy.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    (environment / ".dockerignore").write_text("**/*.pem\n")
+    refused = openenv(hub, tmp_path, "push", str(environment))
+    assert refused.returncode == 2
+    assert "who sees a Space sees its files, and server/deploy.pem most likely holds" in refused.stderr
+    assert not hub.state.spaces
+    shown(openenv(hub, tmp_path, "push", str(environment), "--exclude", "*.pem"))
+    assert "server/deploy.pem" not in hub.state.spaces["ann/my_env"].files
+
+
 def test_a_second_push_without_changes_uploads_nothing(
     hub: StandIn, environment: Path, tmp_path: Path
 ) -> None:

@@ -9,15 +9,11 @@ from pathlib import PurePosixPath
 from openenv_cli.docker.dockerfile import Instruction, final_stage, read_dockerfile
 from openenv_cli.docker.dockerignore import ignore_rules, is_ignored
 from openenv_cli.left_out import LeftOut
+from openenv_cli.secret_files import looks_secret
 from openenv_cli.texts import read_text
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
 from openenv_cli.validation.folder import Folder
 
-_SECRET_FILES = (
-    ".env", ".env.*", ".netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa",
-    "*.pem", "*.key", "*.p12", "credentials.json", "secrets.*",
-)  # fmt: skip
-_EXAMPLES = (".example", ".sample", ".template")
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|API_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 _PAIR = re.compile(r"""(\w+)=("[^"]*"|'[^']*'|\S*)""")
 _PORT = re.compile(r"--port[\s=\",']+(\d+)")
@@ -108,7 +104,7 @@ def _secrets(folder: Folder) -> Finding:
     secrets = [
         path
         for path in (PurePosixPath(file.as_posix()) for file in folder.files)
-        if _looks_secret(path.name) and not is_ignored(path, rules) and not left_out.has(path)
+        if looks_secret(path.name) and not is_ignored(path, rules) and not left_out.has(path)
     ]
     found = []
     for said in _instructions(folder):
@@ -123,10 +119,6 @@ def _secrets(folder: Folder) -> Finding:
             "when it starts (docker run -e, or the secrets of a Space).",
         )
     return passed("It copies no file that looks like a secret, and sets none")
-
-
-def _looks_secret(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in _SECRET_FILES) and not name.endswith(_EXAMPLES)
 
 
 def _copies(said: Instruction, path: PurePosixPath) -> bool:
