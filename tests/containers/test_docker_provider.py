@@ -177,7 +177,9 @@ def test_no_engine_is_a_sentence_with_how_to_get_one(
 
 @pytest.mark.usefixtures("environment_image")
 def test_a_client_and_an_environment_of_an_image_end_their_containers(docker_host: Engine) -> None:
-    with GenericEnvClient.from_docker_image("openenv-my-env", env_vars={"A": "b"}, message_timeout_s=9) as client:
+    with GenericEnvClient.from_docker_image(
+        "openenv-my-env", env_vars={"A": "b"}, message_timeout_s=9
+    ) as client:
         client.reset()
         assert client.step({"command": "hello"}).reward == 1.0
     assert docker_host.docker("ps", "--all", "--quiet") == ""
@@ -191,7 +193,9 @@ def test_a_client_and_an_environment_of_an_image_end_their_containers(docker_hos
 def test_a_registered_image_is_made(docker_host: Engine, tmp_path: Path) -> None:
     variables = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
     assert openenv("register", "boxed", "--image", "openenv-my-env", env=variables).returncode == 0
-    code = "import gymnasium, openenv_gym; e = gymnasium.make('openenv/boxed'); print(e.reset()[0]); e.close()"
+    code = (
+        "import gymnasium, openenv_gym; e = gymnasium.make('openenv/boxed'); print(e.reset()[0]); e.close()"
+    )
     made = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
 
@@ -212,7 +216,10 @@ def test_a_run_that_was_killed_leaves_a_container_that_ps_finds_and_stop_removes
         rows = [line.split("\t") for line in openenv("ps").stdout.splitlines()]
         by_run = {row[4]: row for row in rows}
         host = socket.gethostname()
-        assert set(by_run) == {f"process {os.getpid()} on {host}", f"process {run.pid} on {host}, which is gone"}
+        assert set(by_run) == {
+            f"process {os.getpid()} on {host}",
+            f"process {run.pid} on {host}, which is gone",
+        }
         assert by_run[f"process {os.getpid()} on {host}"][3] == mine.base_url
         orphan = by_run[f"process {run.pid} on {host}, which is gone"]
         assert orphan[1:3] == ["small-serves", "running"]
