@@ -131,9 +131,10 @@ class DockerProvider(Provider):
         if engine is None:
             return
         try:
-            while self._names:
-                remove(engine, self._names[-1])
-                self._names.pop()
+            # At once, as each may take ten seconds to end; the end of the block waits for all, after Ctrl-C too.
+            with ThreadPoolExecutor(max_workers=max(1, len(self._names))) as pool:
+                list(pool.map(partial(remove, engine), self._names))
+            self._names = []
         finally:
             engine.close()
 

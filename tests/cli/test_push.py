@@ -52,9 +52,10 @@ def test_the_card_is_completed_and_the_dockerfile_can_be_built_by_the_hub(
     assert card["tags"] == ["openenv"]
     assert {"emoji", "colorFrom", "colorTo"} <= card.keys()
     dockerfile = files["Dockerfile"].decode()
-    assert dockerfile.count("FROM python:3.12-slim") == 2
+    assert dockerfile.count("FROM openenv-base") == 2
+    assert dockerfile.count("FROM ${PYTHON_IMAGE} AS openenv-base\n") == 1
     assert dockerfile.endswith("ENV ENABLE_WEB_INTERFACE=true\n")
-    assert "starts from python:3.12-slim, because the Hub cannot see the local openenv-base" in done.stderr
+    assert "builds openenv-base itself, because the Hub cannot see yours" in done.stderr
 
 
 def test_the_interface_can_be_left_out_and_the_base_image_chosen(

@@ -61,6 +61,13 @@ def docker_host(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     return engine
 
 
+@pytest.fixture
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own settings of uv may name the index to install from."""
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+
+
 @pytest.fixture(scope="session")
 def environment_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment as the guide lays it out, which needs this distribution's wheel beside it."""

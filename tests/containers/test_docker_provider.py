@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(300)]
 
 # A server with nothing but Python, as an environment's image takes a minute to build.
 SERVER = """\
-import http.server, json, os, pathlib, sys
+import http.server, json, os, pathlib, signal, sys
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -45,7 +47,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 print("here is", sys.argv[1], flush=True)
 if sys.argv[1] == "ends":
     sys.exit(3)
-server = http.server.HTTPServer(("0.0.0.0", int(sys.argv[2])), Answer)
+server = http.server.HTTPServer(("0.0.0.0", 8000), Answer)
 if sys.argv[1] == "serves":
     server.serve_forever()
 import time
@@ -60,7 +62,7 @@ def images(engine: Engine, python_image: str, tmp_path_factory: pytest.TempPathF
     (folder / "server.py").write_text(SERVER)
     for what in ("serves", "waits", "ends"):
         (folder / "Dockerfile").write_text(
-            f'FROM {python_image}\nCOPY server.py /\nENTRYPOINT ["python3", "/server.py", "{what}"]\nCMD ["8000"]\n'
+            f'FROM {python_image}\nCOPY server.py /\nCMD ["python3", "/server.py", "{what}"]\n'
         )
         engine.docker("build", "--quiet", "--tag", f"small-{what}", str(folder))
 
@@ -203,7 +205,8 @@ def test_a_registered_image_is_made(docker_host: Engine, tmp_path: Path) -> None
 def test_a_run_that_was_killed_leaves_a_container_that_ps_finds_and_stop_removes() -> None:
     code = (
         "import time; from openenv_gym.providers.docker import DockerProvider\n"
-        "provider = DockerProvider('small-serves'); provider.launch(); print('up', flush=True); time.sleep(60)"
+        "provider = DockerProvider('small-serves'); provider.launch(); print('up', flush=True)\n"
+        "time.sleep(60)"
     )
     with (
         DockerProvider("small-serves") as mine,

@@ -6,15 +6,11 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from openenv_cli.bundle import left_out_of
+from openenv_cli.docker.dockerfile import Instruction, final_stage, read_dockerfile
+from openenv_cli.docker.dockerignore import ignore_rules, is_ignored
+from openenv_cli.left_out import LeftOut
+from openenv_cli.texts import read_text
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
-from openenv_cli.validation.dockerfile import (
-    Instruction,
-    final_stage,
-    ignore_rules,
-    is_ignored,
-    read_dockerfile,
-)
 from openenv_cli.validation.folder import Folder
 
 _SECRET_FILES = (
@@ -29,7 +25,7 @@ _PORT = re.compile(r"--port[\s=\",']+(\d+)")
 
 def _instructions(folder: Folder) -> list[Instruction]:
     assert folder.dockerfile is not None  # docker.file has passed
-    return read_dockerfile(folder.dockerfile.read_text(errors="replace"))
+    return read_dockerfile(read_text(folder.dockerfile))
 
 
 def _file(folder: Folder) -> Finding:
@@ -108,11 +104,11 @@ def _healthcheck(folder: Folder) -> Finding:
 
 def _secrets(folder: Folder) -> Finding:
     assert folder.dockerfile is not None
-    rules, left_out = ignore_rules(folder.dockerfile, folder.path), left_out_of(folder.path)
+    rules, left_out = ignore_rules(folder.dockerfile, folder.path), LeftOut(folder.path)
     secrets = [
         path
         for path in (PurePosixPath(file.as_posix()) for file in folder.files)
-        if _looks_secret(path.name) and not is_ignored(path, rules) and not left_out.match_file(str(path))
+        if _looks_secret(path.name) and not is_ignored(path, rules) and not left_out.has(path)
     ]
     found = []
     for said in _instructions(folder):
