@@ -6,16 +6,21 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from openenv_gym.errors import ClosedError, MissingExtraError
+from openenv_gym.errors import ClosedError
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.types import StepResult
 from openenv_gym.wire.v1 import StepAnswer
+
+if TYPE_CHECKING:
+    from openenv_gym.providers.launching import Launch
+    from openenv_gym.providers.provider import Provider
 
 ActT = TypeVar("ActT")
 ObsT = TypeVar("ObsT")
@@ -85,6 +90,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             self.endpoint, Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s)
         )
         self._is_closed = False
+        self._launch: Launch | None = None
         # Inside `async with`: the thread that does the waiting.
         self._thread: ThreadPoolExecutor | None = None
 
@@ -141,9 +147,9 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         return self._call(open_session)
 
     def close(self) -> None:
-        """Ends the session. Safe to call again."""
+        """Ends the session, and stops what was started for it. Safe to call again."""
         self._is_closed = True
-        self._call(self._session.close)
+        self._call(self._end)
 
     def sync(self: ClientT) -> ClientT:
         """The face whose methods are not awaited, which is the client itself."""
@@ -167,28 +173,77 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         thread, self._thread = self._thread, None
         self._is_closed = True
         assert thread is not None
-        await asyncio.get_running_loop().run_in_executor(thread, self._session.close)
+        await asyncio.get_running_loop().run_in_executor(thread, self._end)
         thread.shutdown(wait=False)
 
     # --- where a server comes from ------------------------------------------------------------------------
 
     @classmethod
-    def from_docker_image(cls: type[ClientT], image: str, **kwargs: Any) -> ClientT:
-        """Starts an image and connects to it.
+    def from_docker_image(cls: type[ClientT], image: str, **options: Any) -> ClientT:
+        """Starts a container of an image, and makes a client of its server; `close` removes the container.
+
+        Args:
+            image: The image; it is pulled where it is not here.
+            **options: Those of `openenv_gym.providers.docker.DockerProvider` (``env_vars``, ``port``,
+                ``memory``, ``cpus``, ``network``, ``volumes``, ``ready_timeout_s``) and of the client.
 
         Raises:
-            MissingExtraError: Always, until containers are supported.
+            MissingExtraError: Without the docker extra.
+            ConfigurationError: No engine answers, or the container ends; the message has its last words.
+            DeadlineExceededError: It did not get healthy in time; so has that message.
+
+        Example:
+            >>> with MyEnv.from_docker_image("openenv-my-env:latest", memory="1g") as client:
+            ...     result = client.reset()
         """
-        raise MissingExtraError(f"{cls.__name__}.from_docker_image({image!r})", "docker")
+        from openenv_gym.providers.docker import DockerProvider
+
+        return cls._started(DockerProvider, image, options)
 
     @classmethod
-    def from_hub(cls: type[ClientT], repo_id: str, **kwargs: Any) -> ClientT:
-        """Connects to a Space of the Hugging Face Hub.
+    def from_hub(cls: type[ClientT], repo_id: str, **options: Any) -> ClientT:
+        """Makes a client of a Space of the Hugging Face Hub; `close` stops what was started here for it.
+
+        Args:
+            repo_id: The Space, ``my-org/my-env``.
+            **options: Those of `openenv_gym.providers.hub.HubProvider` (``mode``, ``token``,
+                ``trust_remote_code``, …) and of the client.
 
         Raises:
-            MissingExtraError: Always, until the Hub is supported.
+            MissingExtraError: Without the hub extra.
+            HubError: The Hub does not show the Space, or it does not run.
+            ConfigurationError: What is started here for it cannot be.
+            DeadlineExceededError: It was not ready in time.
+
+        Example:
+            >>> with MyEnv.from_hub("my-org/my-env") as client:
+            ...     result = client.reset()
         """
-        raise MissingExtraError(f"{cls.__name__}.from_hub({repo_id!r})", "hub")
+        from openenv_gym.providers.hub import HubProvider
+
+        return cls._started(HubProvider, repo_id, options)
+
+    @classmethod
+    def _started(
+        cls: type[ClientT], make_provider: Callable[..., Provider], source: str, options: dict[str, Any]
+    ) -> ClientT:
+        """A client, and the servers for it, which `close` stops."""
+        from openenv_gym.providers.launching import Launch
+
+        own = {*signature(EnvClient).parameters, *signature(cls).parameters}
+        client_options = {name: value for name, value in options.items() if name in own}
+        launch = Launch(
+            make_provider(source, **{name: value for name, value in options.items() if name not in own})
+        )
+        try:
+            if launch.headers:
+                client_options["headers"] = {**launch.headers, **(client_options.get("headers") or {})}
+            client = cls(base_url=launch.base_url, **client_options)
+        except BaseException:
+            launch.stop()
+            raise
+        client._launch = launch
+        return client
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -197,6 +252,13 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         if self._thread is None:
             return work()
         return cast(T, asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    def _end(self) -> None:
+        try:
+            self._session.close()
+        finally:
+            if self._launch is not None:
+                self._launch.stop()
 
     def _open_session(self) -> Session:
         if self._is_closed:

@@ -161,7 +161,7 @@ def running_servers() -> Iterator[KnownServer]:
         except (ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)
             continue
-        if _is_running(pid):
+        if is_running(pid):
             yield KnownServer(name, Source("base_url", url), f"openenv serve (process {pid})")
         else:
             path.unlink(missing_ok=True)
@@ -174,7 +174,8 @@ def _written_at(note: Path) -> int:
         return 0  # its server stopped just now
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

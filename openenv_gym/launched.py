@@ -7,7 +7,7 @@ from typing import Any
 
 from openenv_gym.env import RemoteEnv
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.providers.launching import Launch
+from openenv_gym.providers.launching import Launch, Options, provider_of
 from openenv_gym.sources import Source
 from openenv_gym.vector import RemoteVectorEnv
 
@@ -23,6 +23,8 @@ class LaunchedEnv(RemoteEnv):
         path: An environment's folder, served from a process of its own.
         image: A container image.
         space: A Space of the Hugging Face Hub, ``owner/name``.
+        provider_options: Further keywords of what starts the server: of `ProcessProvider` for a folder, of
+            `DockerProvider` for an image (``{"memory": "2g"}``), of `HubProvider` for a Space.
         **keywords: Those of `RemoteEnv`.
 
     Raises:
@@ -39,11 +41,12 @@ class LaunchedEnv(RemoteEnv):
         path: str | Path | None = None,
         image: str | None = None,
         space: str | None = None,
+        provider_options: Options | None = None,
         **keywords: Any,
     ) -> None:
-        self._launch: Launch | None = _launch(base_url, path, image, space, 1)
+        self._launch: Launch | None = _launch(base_url, path, image, space, 1, provider_options)
         try:
-            super().__init__(self._launch.base_url, **keywords)
+            super().__init__(self._launch.base_url, **_with_headers(keywords, self._launch))
         except BaseException:
             self._launch.stop()
             raise
@@ -66,6 +69,7 @@ class LaunchedVectorEnv(RemoteVectorEnv):
         path: An environment's folder, served from a process of its own.
         image: A container image.
         space: A Space of the Hugging Face Hub, ``owner/name``.
+        provider_options: As in `LaunchedEnv`.
         **keywords: Those of `RemoteVectorEnv`.
 
     Raises:
@@ -80,11 +84,12 @@ class LaunchedVectorEnv(RemoteVectorEnv):
         path: str | Path | None = None,
         image: str | None = None,
         space: str | None = None,
+        provider_options: Options | None = None,
         **keywords: Any,
     ) -> None:
-        self._launch: Launch | None = _launch(base_url, path, image, space, num_envs)
+        self._launch: Launch | None = _launch(base_url, path, image, space, num_envs, provider_options)
         try:
-            super().__init__(self._launch.base_url, num_envs, **keywords)
+            super().__init__(self._launch.base_url, num_envs, **_with_headers(keywords, self._launch))
         except BaseException:
             self._launch.stop()
             raise
@@ -99,14 +104,28 @@ class LaunchedVectorEnv(RemoteVectorEnv):
 
 
 def _launch(
-    base_url: str | None, path: str | Path | None, image: str | None, space: str | None, sessions: int
+    base_url: str | None,
+    path: str | Path | None,
+    image: str | None,
+    space: str | None,
+    sessions: int,
+    options: Options | None,
 ) -> Launch:
-    if base_url is not None and path is None and image is None and space is None:
-        return Launch(Source("base_url", base_url))  # what it may be is the endpoint's to say
     given = {"base_url": base_url, "path": path, "image": image, "space": space}
     if not any(value is not None for value in given.values()):
         raise ConfigurationError(
             'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000"), '
             'or the folder of an environment to serve: gym.make("openenv/remote", path="./my_env")'
         )
-    return Launch(Source.of(given, "The environment"), sessions)
+    if base_url is not None and path is None and image is None and space is None:
+        source = Source("base_url", base_url)  # what it may be is the endpoint's to say
+    else:
+        source = Source.of(given, "The environment")
+    return Launch(provider_of(source, sessions, options=options))
+
+
+def _with_headers(keywords: dict[str, Any], launch: Launch) -> dict[str, Any]:
+    """The keywords, and among them the headers that the server needs."""
+    if not launch.headers:
+        return keywords
+    return {**keywords, "headers": {**launch.headers, **(keywords.get("headers") or {})}}

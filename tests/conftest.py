@@ -32,7 +32,7 @@ def serve_gym() -> Iterator[Callable[[str], str]]:
     def serve(gym_id: str) -> str:
         if gym_id not in servers:
             servers[gym_id] = ProcessProvider(gym=gym_id)
-            servers[gym_id].start()
+            servers[gym_id].launch()
         return servers[gym_id].base_url
 
     yield serve

@@ -80,6 +80,7 @@ def bench(
         update = stack.enter_context(status("Starting a server…"))
         if gym is not None:
             server = ProcessProvider(gym=gym, max_sessions=max(counts), workers=workers)
+            server.shows_progress = False  # what is shown already is enough
             url = stack.enter_context(server).base_url
         assert url is not None
         for count in counts:

@@ -50,6 +50,8 @@ PANELS = {
         Command("list", "listing", "list_servers", 'Shows the names that gym.make("openenv/NAME") knows.'),
         Command("info", "info", "info", "Shows what an environment is, and its spaces."),
         Command("play", "play", "play", "Drives an environment by hand, in the terminal."),
+        Command("ps", "ps", "list_containers", "Shows the containers that Python programs started."),
+        Command("stop", "stop", "stop", "Stops containers that Python programs started, and removes them."),
         Command("spaces", "spaces", "show_spaces", "Shows which space each field of the schemas became."),
         Command("bench", "bench", "bench", "Measures a server's latency and throughput."),
         Command(

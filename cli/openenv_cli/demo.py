@@ -43,7 +43,7 @@ def demo(
     if plot is not None:
         check_plot(plot, "demo")
     begin = time.perf_counter()
-    with console.status("Starting a server…"), ProcessProvider(gym=GYM_ID) as server:
+    with ProcessProvider(gym=GYM_ID) as server:
         console.print(f"[bold]1. A server[/bold]    {GYM_ID} at {server.base_url}, process {server.pid}")
         latencies_ms = _compare(server.base_url)
         console.print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from functools import partial
@@ -31,6 +32,12 @@ def serve(
         Path | None, typer.Argument(help="The environment's folder, with openenv.yaml. Default: this one.")
     ] = None,
     gym: Annotated[str | None, typer.Option(help="Serve this Gymnasium environment instead.")] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:ATTRIBUTE", help="Serve this application, which create_app made, instead."
+        ),
+    ] = None,
     gym_kwarg: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A keyword for the Gymnasium environment.")
     ] = None,
@@ -48,6 +55,7 @@ def serve(
             "--reload", help="Serve anew whenever a Python file of the folder, or openenv.yaml, changes."
         ),
     ] = False,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited socket to listen on.")] = None,
 ) -> None:
     """Serves an environment until Ctrl-C or SIGTERM; then lets requests under way finish.
 
@@ -63,6 +71,8 @@ def serve(
         openenv serve --gym FrozenLake-v1 --gym-kwarg is_slippery=false
 
         openenv serve --gym CartPole-v1 --workers 4
+
+        openenv serve --app my_package.my_module:app
     """
     from openenv_server.manifest import read_manifest
 
@@ -70,14 +80,17 @@ def serve(
 
     settings = read_settings()
     folder: Path | None = None
-    if gym is None:
-        if gym_kwarg:
-            raise ConfigurationError("--gym-kwarg goes with --gym")
+    if sum(source is not None for source in (path, gym, app)) > 1:
+        raise ConfigurationError("Serve one of a folder, --gym and --app, not several at once")
+    if gym_kwarg and gym is None:
+        raise ConfigurationError("--gym-kwarg goes with --gym")
+    if app is not None:
+        name = app.replace(":", ".").split(".")[0]
+        make_app = partial(_from_import_path, app, max_sessions)
+    elif gym is None:
         folder = (path or Path()).resolve()
         name = read_manifest(folder).name
         make_app = partial(_from_folder, folder, max_sessions)
-    elif path is not None:
-        raise ConfigurationError(f"Serve the folder {path} or --gym {gym}, not both at once")
     else:
         name = re.split("[/:]", gym)[-1]  # without the namespace, and without the module that registers it
         make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
@@ -99,12 +112,13 @@ def serve(
             workers=workers,
             host=address,
             port=at_port,
+            fd=fd,
             settings=settings,
             on_started=started,
             on_stopped=stopped,
         )
         return
-    if folder is None or workers > 1:
+    if folder is None or workers > 1 or fd is not None:
         raise ConfigurationError(
             "--reload watches a folder, and serves it from one process: openenv serve PATH --reload"
         )
@@ -123,14 +137,23 @@ def serve(
 
 
 def _from_folder(folder: Path, max_sessions: int | None) -> FastAPI:
-    import os
-
     from openenv_server.loading import load_folder
 
-    if max_sessions is not None:
-        # The folder's own code calls create_app, which reads it there.
-        os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
+    _set_max_sessions(max_sessions)
     return load_folder(folder)
+
+
+def _from_import_path(path: str, max_sessions: int | None) -> FastAPI:
+    from openenv_server.loading import load_app
+
+    _set_max_sessions(max_sessions)
+    return load_app(path)
+
+
+def _set_max_sessions(max_sessions: int | None) -> None:
+    if max_sessions is not None:
+        # The environment's own code calls create_app, which reads it there.
+        os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
 
 
 def _from_gymnasium(env_id: str, gym_kwargs: list[str], max_sessions: int | None) -> FastAPI:

@@ -70,17 +70,15 @@ def opened(target: str) -> Iterator[Endpoint]:
     Raises:
         OpenEnvError: As `source_of`; or the server does not start.
     """
-    from openenv_cli.progress import status
-    from openenv_gym.providers.launching import Launch
+    from openenv_gym.providers.launching import Launch, provider_of
     from openenv_gym.transport.endpoint import Endpoint
 
     source = source_of(target)
     if source.kind == "base_url":
         yield Endpoint.parse(source.value)
         return
-    with status(f"Starting {source.value}…"):
-        launch = Launch(source)
+    launch = Launch(provider_of(source))
     try:
-        yield Endpoint.parse(launch.base_url)
+        yield Endpoint.parse(launch.base_url, headers=launch.headers)
     finally:
         launch.stop()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import re
+import secrets
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.providers.engine import LABEL, connect, published_url, remove, said_plainly
+from openenv_gym.providers.engine import connect, labels_of, published_url, pulled, remove, said_plainly
 from openenv_gym.providers.provider import Provider
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container
 
 _LOG_LINES = 50
@@ -30,9 +35,12 @@ class DockerProvider(Provider):
         memory: The most memory, as Docker writes it: ``512m``, ``2g``.
         cpus: The most processors, ``1.5`` say.
         network: A Docker network to join instead of the default one.
-        volumes: Folders to mount: from a path here to a path inside.
+        volumes: Folders and files to mount: from a path here to a path inside.
         replicas: How many containers.
         ready_timeout_s: The time for the servers to be ready, in seconds, without the time to pull.
+
+    Raises:
+        ConfigurationError: There is nothing at a path of ``volumes``.
 
     Example:
         >>> with DockerProvider("openenv-my-env:latest") as provider:
@@ -59,8 +67,9 @@ class DockerProvider(Provider):
         self._options: dict[str, Any] = {
             "environment": dict(env_vars or {}),
             "ports": {f"{port}/tcp": ("127.0.0.1", None)},
-            "labels": {LABEL: image, "openenv.pid": str(os.getpid())},
-            "volumes": {source: {"bind": target, "mode": "rw"} for source, target in (volumes or {}).items()},
+            "volumes": {
+                _mounted(source): {"bind": target, "mode": "rw"} for source, target in (volumes or {}).items()
+            },
         }
         if memory is not None:
             self._options["mem_limit"] = memory
@@ -68,42 +77,80 @@ class DockerProvider(Provider):
             self._options["nano_cpus"] = int(cpus * _NANO)
         if network is not None:
             self._options["network"] = network
-        self._containers: list[Container] = []
+        self._engine: docker.DockerClient | None = None
+        # Known before there are containers of them: whatever comes meanwhile, `stop` removes those.
+        self._names: list[str] = []
+
+    def __str__(self) -> str:
+        return self.image
 
     def start(self) -> tuple[str, ...]:
-        engine = connect()
-        with said_plainly():
+        self._engine = engine = connect()
+        pulled(engine, self.image)
+        containers: list[Container] = []
+        create = partial(engine.containers.create, self.image, labels=labels_of(self.image), **self._options)
+        # Ctrl-C is for this thread: the engine would go on making a container that nobody removes. The end of
+        # the block waits for the thread.
+        with said_plainly(), ThreadPoolExecutor(max_workers=1) as pool:
             for _ in range(self._replicas):
-                container = engine.containers.create(self.image, detach=True, **self._options)
-                # Known before it runs: whatever comes now, `stop` removes it.
-                self._containers.append(container)
+                self._names.append(_new_name(self.image))
+                container = pool.submit(create, name=self._names[-1]).result()
                 container.start()
-        for container in self._containers:
-            container.reload()
+                containers.append(container)
+            for container in containers:
+                container.reload()
         self.check()
-        self.endpoints = tuple(published_url(container) for container in self._containers)
+        self.endpoints = tuple(published_url(container) for container in containers)
+        if not all(self.endpoints):
+            raise ConfigurationError(
+                f"The network {self._options.get('network')!r} publishes no port of {self.image} on this "
+                "machine; name one of the kind bridge, or none"
+            )
         return self.endpoints
 
     def check(self) -> None:
-        for container in self._containers:
-            with said_plainly():
-                container.reload()
+        for container in self._containers():
             if container.status not in ("created", "running"):
                 state = container.attrs["State"]
+                reason = "ran out of memory, and" if state.get("OOMKilled") else "is"
                 raise ConfigurationError(
-                    f"The container {container.name} of {self.image} is {container.status}, "
+                    f"The container {container.name} of {self.image} {reason} {container.status}, "
                     f"with the exit code {state.get('ExitCode')}. Its last words:\n{self.logs()}"
                 )
 
     def logs(self) -> str:
+        containers = self._containers()
         with said_plainly():
             return "".join(
-                container.logs(tail=_LOG_LINES).decode(errors="replace") for container in self._containers
+                container.logs(tail=_LOG_LINES).decode(errors="replace") for container in containers
             )
 
     def stop(self) -> None:
-        containers, self._containers = self._containers, []
         self.endpoints = ()
-        for container in containers:
-            assert container.client is not None
-            remove(container.client, str(container.name))
+        if self._engine is None:
+            return
+        # At once, as each may take ten seconds. The end of the block waits for all, after Ctrl-C too.
+        with ThreadPoolExecutor(max_workers=max(1, len(self._names))) as pool:
+            list(pool.map(partial(remove, self._engine), self._names))
+        self._engine.close()
+        self._engine, self._names = None, []
+
+    def _containers(self) -> list[Container]:
+        if self._engine is None:
+            return []
+        with said_plainly():
+            return [self._engine.containers.get(name) for name in self._names]
+
+
+def _mounted(source: str) -> str:
+    path = Path(source).expanduser().resolve()
+    if not path.exists():
+        # Docker would make an empty folder of it, which belongs to root.
+        raise ConfigurationError(f"volumes= names {source}, and there is nothing at {path}")
+    return str(path)
+
+
+def _new_name(image: str) -> str:
+    """A name that no other container has, and that says what it is."""
+    last = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
+    return f"{re.sub(r'[^a-zA-Z0-9_.-]', '-', last)}-{secrets.token_hex(4)}"

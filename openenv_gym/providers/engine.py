@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from openenv_gym.errors import ConfigurationError, MissingExtraError
+from openenv_gym.errors import ConfigurationError, DockerError, MissingExtraError
+from openenv_gym.known import is_running
+from openenv_gym.providers.progress import tell
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-# What is started here carries this label, so that a crashed run's containers are found.
-LABEL = "openenv.image"
+# What is started here carries these labels, so that a crashed run's containers are found.
+_IMAGE, _PID, _HOST = "openenv.image", "openenv.pid", "openenv.host"
 _STOP_TIMEOUT_S = 10
+_MEGABYTE = 10**6
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,26 @@ class Started:
         image: Its image.
         base_url: Where its server answers; "" where it does not run.
         status: What Docker says of it: ``running``, ``exited``, …
-        pid: The process that started it.
+        host: The machine of the process that started it.
+        pid: That process.
+        is_orphan: Whether that process is gone, as far as this machine can say.
     """
 
     name: str
     image: str
     base_url: str
     status: str
+    host: str
     pid: int
+
+    @property
+    def is_orphan(self) -> bool:
+        return self.host == socket.gethostname() and not is_running(self.pid)
+
+
+def labels_of(image: str) -> dict[str, str]:
+    """The labels of a container that this process starts."""
+    return {_IMAGE: image, _PID: str(os.getpid()), _HOST: socket.gethostname()}
 
 
 def connect() -> docker.DockerClient:
@@ -49,9 +66,17 @@ def connect() -> docker.DockerClient:
     except ModuleNotFoundError as error:
         raise MissingExtraError("Docker", "docker") from error
     with said_plainly():
-        engine = docker.from_env()
+        engine = docker.from_env() if "DOCKER_HOST" in os.environ else _of_context()
         engine.ping()
     return engine
+
+
+def _of_context() -> docker.DockerClient:
+    """The engine of the current ``docker context``, which is the default one where nobody chose another."""
+    import docker
+
+    context = docker.ContextAPI.get_current_context()
+    return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False)
 
 
 @contextlib.contextmanager
@@ -62,24 +87,65 @@ def said_plainly() -> Iterator[None]:
 
     try:
         yield
-    except docker.errors.ImageNotFound as error:
-        raise ConfigurationError(
-            f"There is no such image here, nor can it be pulled: {error.explanation}. "
-            "`openenv build` builds an environment's; `docker images` lists those that there are."
-        ) from error
+    except docker.errors.NotFound as error:
+        raise DockerError(f"Docker does not find it: {error.explanation}") from error
     except docker.errors.APIError as error:
         raise ConfigurationError(f"Docker refused: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        if "PermissionError" in str(error):
+            raise ConfigurationError(
+                "This user may not use the Docker engine. Add it to the group docker: "
+                "sudo usermod -aG docker $USER, then log in anew."
+            ) from error
         raise ConfigurationError(
             f"No Docker engine answers ({error}). Start Docker Desktop, or install Docker Engine "
             "(Debian and Ubuntu: apt-get install docker.io) and start it; DOCKER_HOST says where it listens."
         ) from error
 
 
+def pulled(engine: docker.DockerClient, image: str) -> None:
+    """Pulls an image that is not here, and shows how far that is.
+
+    Raises:
+        ConfigurationError: It cannot be pulled.
+    """
+    import docker.errors
+    from docker.utils import parse_repository_tag
+
+    with said_plainly(), contextlib.suppress(docker.errors.ImageNotFound):
+        engine.images.get(image)
+        return
+    tell(f"Pulling {image}…")
+    repository, tag = parse_repository_tag(image)
+    layers: dict[str, tuple[int, int]] = {}
+    try:
+        with contextlib.closing(
+            engine.api.pull(repository, tag or "latest", stream=True, decode=True)
+        ) as news:
+            for entry in news:
+                if "error" in entry:
+                    raise _not_pulled(image, entry["error"])
+                if entry.get("status") == "Downloading" and (detail := entry.get("progressDetail")):
+                    layers[entry["id"]] = detail.get("current", 0), detail.get("total", 0)
+                    done, total = (sum(numbers) for numbers in zip(*layers.values(), strict=True))
+                    text = f"Pulling {image}: {done / _MEGABYTE:.0f} of {total / _MEGABYTE:.0f} MB"
+                    tell(text, done, total or None)
+    except docker.errors.APIError as error:
+        raise _not_pulled(image, error.explanation or error) from error
+
+
+def _not_pulled(image: str, reason: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"The image {image} is not here, and cannot be pulled: {reason}. `openenv build` builds an "
+        "environment's, `docker images` lists those that there are, and `docker login` is for a registry "
+        "that asks who you are."
+    )
+
+
 def started_containers(engine: docker.DockerClient) -> list[Started]:
     """All containers that providers started on this engine, also those of runs that crashed."""
     with said_plainly():
-        found = engine.containers.list(all=True, filters={"label": LABEL})
+        found = engine.containers.list(all=True, filters={"label": _IMAGE}, ignore_removed=True)
         return [_describe(container) for container in found]
 
 
@@ -104,8 +170,9 @@ def _describe(container: Container) -> Started:
     labels = container.labels
     return Started(
         name=str(container.name),
-        image=labels[LABEL],
+        image=labels[_IMAGE],
         base_url=published_url(container),
         status=str(container.status),
-        pid=int(labels.get("openenv.pid", 0)),
+        host=labels.get(_HOST, ""),
+        pid=int(labels.get(_PID, 0)),
     )

@@ -1,56 +1,79 @@
-"""From a source to a server: the provider of each kind, and a server that lives as long as its user."""
+"""From a source to a server: the provider of each kind, and servers that live as long as their user."""
 
 from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
-from typing import NoReturn, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.running import RunningProvider
 from openenv_gym.sources import Kind, Source
 
 # A server has as many sessions where it is not told otherwise.
 _DEFAULT_SESSIONS = 64
 
-
-class Provider(Protocol):
-    """What every provider has."""
-
-    def start(self) -> str:
-        """Starts the server and waits until it is up; returns its base URL.
-
-        Raises:
-            OpenEnvError: It did not come up; nothing of it is left.
-        """
-
-    def stop(self) -> None:
-        """Stops the server. Safe to call again."""
+Options = Mapping[str, Any]
 
 
-def _from_path(path: str, sessions: int) -> Provider:
-    return ProcessProvider(path, max_sessions=sessions if sessions > _DEFAULT_SESSIONS else None)
+def provider_of(
+    source: Source, sessions: int = 1, *, replicas: int = 1, options: Options | None = None
+) -> Provider:
+    """The provider of a source.
+
+    Args:
+        source: Where the servers come from.
+        sessions: How many sessions are wanted, of all servers together.
+        replicas: How many servers.
+        options: Further keywords of the provider: those of `ProcessProvider` for a folder, of
+            `DockerProvider` for an image, of `HubProvider` for a Space.
+
+    Raises:
+        ConfigurationError: The options do not go with the source.
+    """
+    given = dict(options or {})
+    if source.kind == "base_url":
+        if given or replicas != 1:
+            raise ConfigurationError(
+                f"{source.value} runs already, so there are no replicas= and provider_options= for it"
+            )
+        return RunningProvider(source.value)
+    if replicas < 1:
+        raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
+    if replicas > 1:
+        given["replicas"] = replicas
+    each = -(-sessions // replicas)
+    try:
+        return _PROVIDERS[source.kind](source.value, each if each > _DEFAULT_SESSIONS else None, given)
+    except TypeError as error:
+        raise ConfigurationError(f"provider_options= of the {source.kind} {source.value}: {error}") from error
 
 
-def _from_image(image: str, sessions: int) -> NoReturn:
-    raise ConfigurationError(
-        f"The image {image} is not started from here yet. Start it, "
-        f"docker run --rm -p 8000:8000 {image}, and name its address: base_url='http://localhost:8000', or "
-        "openenv register NAME --url http://localhost:8000 --force"
-    )
+def _from_path(path: str, sessions: int | None, options: dict[str, Any]) -> Provider:
+    from openenv_gym.providers.process import ProcessProvider
+
+    return ProcessProvider(path, **{"max_sessions": sessions, **options})
 
 
-def _from_space(space: str, sessions: int) -> NoReturn:
-    host = space.replace("/", "-").replace("_", "-").replace(".", "-").lower()
-    raise ConfigurationError(
-        f"The Space {space} is not looked up from here yet. Where it is public, name its address: "
-        f"base_url='https://{host}.hf.space', or openenv register NAME --url https://{host}.hf.space --force"
-    )
+def _from_image(image: str, sessions: int | None, options: dict[str, Any]) -> Provider:
+    from openenv_gym.providers.docker import DockerProvider
+
+    if sessions is not None:
+        options["env_vars"] = {"MAX_CONCURRENT_ENVS": str(sessions), **options.get("env_vars", {})}
+    return DockerProvider(image, **options)
 
 
-# Makes the provider of a source, given its value and the sessions that are wanted. (A base URL has none.)
-_PROVIDERS: dict[Kind, Callable[[str, int], Provider]] = {
+def _from_space(space: str, sessions: int | None, options: dict[str, Any]) -> Provider:
+    from openenv_gym.providers.hub import HubProvider
+
+    return HubProvider(space, **options)
+
+
+# Makes the provider of a source, given its value, the sessions of each server where they are more than a
+# server has by itself, and the user's options. (A base URL has none.)
+_PROVIDERS: dict[Kind, Callable[[str, int | None, dict[str, Any]], Provider]] = {
     "path": _from_path,
     "image": _from_image,
     "space": _from_space,
@@ -58,38 +81,35 @@ _PROVIDERS: dict[Kind, Callable[[str, int], Provider]] = {
 
 
 class Launch:
-    """The server of a source, started where it does not run yet.
-
-    What was started here is stopped by `stop`; at the latest when this object is gone, or the interpreter
-    ends.
+    """Servers that run until `stop`; at the latest until this object is gone, or the interpreter ends.
 
     Args:
-        source: Where the server comes from.
-        sessions: How many sessions are wanted.
+        provider: What starts them.
 
     Attributes:
-        base_url: The server's address.
+        endpoints: Their base URLs.
+        headers: What each request to them has to have.
 
     Raises:
-        OpenEnvError: It did not come up; nothing of it is left.
+        OpenEnvError: They did not come up; nothing of them is left.
     """
 
-    def __init__(self, source: Source, sessions: int = 1) -> None:
-        self._finalizer: Callable[[], object] | None = None
-        if source.kind == "base_url":
-            self.base_url = source.value
-            return
-        provider = _PROVIDERS[source.kind](source.value, sessions)
-        self.base_url = provider.start()
+    def __init__(self, provider: Provider) -> None:
+        self.endpoints = provider.launch()
+        self.headers = dict(provider.headers)
         self._finalizer = weakref.finalize(self, _stop_in_its_process, provider, os.getpid())
+
+    @property
+    def base_url(self) -> str:
+        """The first server's base URL."""
+        return self.endpoints[0]
 
     def stop(self) -> None:
         """Stops what was started. Safe to call again."""
-        if self._finalizer is not None:
-            self._finalizer()
+        self._finalizer()
 
 
 def _stop_in_its_process(provider: Provider, pid: int) -> None:
-    # A fork has a copy of the object, and the server is not its own.
+    # A fork has a copy of the object, and the servers are not its own.
     if os.getpid() == pid:
         provider.stop()

@@ -1,34 +1,47 @@
-"""A server in a process of its own, on this machine."""
+"""Servers in processes of their own, on this machine."""
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
+import shutil
+import socket
 import sys
-import threading
-from collections import deque
 from collections.abc import Mapping
-from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError
+from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers import project
+from openenv_gym.providers.kept import KeptProcess
+from openenv_gym.providers.provider import Provider
 
-_LOG_LINES = 200
-_STOP_TIMEOUT_S = 10.0
-_ANNOUNCEMENT = "http://127.0.0.1:"
+_FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
+_LOOPBACK = "127.0.0.1"
+# Stands in a command for the file descriptor of the server's socket.
+_FD = "{listening}"
 
 
-class ProcessProvider:
-    """Runs ``openenv serve`` on a free loopback port.
+class ProcessProvider(Provider):
+    """Runs ``openenv serve`` on free loopback ports.
+
+    A folder with a ``uv.lock`` is served by a Python with the packages that the lock names, where uv is here;
+    all else by the Python that runs this. The servers end when they are stopped, and when this process ends,
+    even by ``kill -9``. Ctrl-C in the terminal does not reach them.
 
     Args:
         path: An environment's folder, or
-        gym: the id of a Gymnasium environment.
-        gym_kwargs: Keywords for that one; JSON values.
-        max_sessions: Sessions at a time; the server's default where left out.
-        workers: Processes that serve, each with as many sessions.
-        ready_timeout_s: The time for the server to come up, in seconds.
+        gym: the id of a Gymnasium environment, or
+        app: the import path of an application, ``module:attribute``.
+        gym_kwargs: Keywords for the Gymnasium environment; JSON values.
+        max_sessions: Sessions at a time, of each worker; the server's default where left out.
+        workers: Processes that serve an address, each with as many sessions.
+        replicas: How many servers, each with an address.
+        ready_timeout_s: The time for the servers to be ready, in seconds, without the time to install what
+            the lock names.
+
+    Raises:
+        ConfigurationError: Not exactly one of the first three was given.
 
     Example:
         >>> with ProcessProvider(gym="CartPole-v1") as server:
@@ -37,108 +50,90 @@ class ProcessProvider:
 
     def __init__(
         self,
-        path: str | None = None,
+        path: str | Path | None = None,
         *,
         gym: str | None = None,
+        app: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
         max_sessions: int | None = None,
         workers: int = 1,
+        replicas: int = 1,
         ready_timeout_s: float = 60.0,
     ) -> None:
-        if (path is None) == (gym is None):
-            raise ConfigurationError("Name either an environment's folder or a Gymnasium id")
-        self._command = [sys.executable, "-m", "openenv_cli", "serve", "--port", "0", "--host", "127.0.0.1"]
-        self._command += [path] if path is not None else ["--gym", str(gym)]
-        for name, value in (gym_kwargs or {}).items():
-            self._command += ["--gym-kwarg", f"{name}={json.dumps(value)}"]
-        if max_sessions is not None:
-            self._command += ["--max-sessions", str(max_sessions)]
-        if workers > 1:
-            self._command += ["--workers", str(workers)]
-        self.ready_timeout_s = ready_timeout_s
-        self._process: subprocess.Popen[str] | None = None
-        self._log: deque[str] = deque(maxlen=_LOG_LINES)
-        self._announced: SimpleQueue[str | None] = SimpleQueue()
-        self.base_url = ""
-
-    def start(self) -> str:
-        """Starts the server and waits until it is up; returns its base URL.
-
-        Raises:
-            ConfigurationError: The server ended instead; the message has its last words.
-            DeadlineExceededError: It did not come up in time.
-        """
-        process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        self._process = process
-        assert process.stdout is not None
-        assert process.stderr is not None
-        threading.Thread(target=self._read_stdout, args=(process.stdout,), daemon=True).start()
-        self._stderr_reader = threading.Thread(target=self._log.extend, args=(process.stderr,), daemon=True)
-        self._stderr_reader.start()
-        try:
-            base_url = self._announced.get(timeout=self.ready_timeout_s)
-        except Empty:
-            self.stop()
-            raise DeadlineExceededError(
-                f"The server was not up within {self.ready_timeout_s:g} s. Its last words:\n{self.logs()}"
-            ) from None
-        except BaseException:
-            self.stop()
-            raise
-        if base_url is None:
-            process.wait()
-            self._stderr_reader.join(timeout=_STOP_TIMEOUT_S)
+        if sum(source is not None for source in (path, gym, app)) != 1:
             raise ConfigurationError(
-                f"The server ended with the exit code {process.returncode}. Its last words:\n{self.logs()}"
+                "Name one of an environment's folder, a Gymnasium id (gym=), and an application (app=)"
             )
-        self.base_url = base_url
-        return base_url
+        self._folder = None if path is None else Path(path)
+        self._name = str(path or gym or app)
+        self._options = ["--workers", str(workers)] if workers > 1 else []
+        if gym is not None:
+            self._options += ["--gym", gym]
+        if app is not None:
+            self._options += ["--app", app]
+        for name, value in (gym_kwargs or {}).items():
+            self._options += ["--gym-kwarg", f"{name}={json.dumps(value)}"]
+        self._variables = {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
+        self._replicas = replicas
+        self.ready_timeout_s = ready_timeout_s
+        self._processes: list[KeptProcess] = []
+        self._ended: list[KeptProcess] = []  # what they wrote can still be read
+
+    def __str__(self) -> str:
+        return self._name
+
+    def start(self) -> tuple[str, ...]:
+        command, without = self._command()
+        endpoints = []
+        for _ in range(self._replicas):
+            # Bound here, so that its address is known, whatever an environment prints.
+            with socket.socket() as listening:
+                listening.bind((_LOOPBACK, 0))
+                words = [word.replace(_FD, str(listening.fileno())) for word in command]
+                self._processes.append(KeptProcess(words, listening, self._variables, without))
+                endpoints.append(f"http://{_LOOPBACK}:{listening.getsockname()[1]}")
+        self.endpoints = tuple(endpoints)
+        return self.endpoints
+
+    def check(self) -> None:
+        for process in self._processes:
+            if (code := process.exit_code) is not None:
+                raise ConfigurationError(
+                    f"The server ended with the exit code {code}. Its last words:\n{process.logs()}"
+                )
+
+    def logs(self) -> str:
+        return "".join(process.logs() for process in self._processes or self._ended)
+
+    def stop(self) -> None:
+        self.endpoints = ()
+        for process in self._processes:
+            process.ask_to_stop()
+        for process in self._processes:
+            process.stop()
+        if self._processes:
+            self._ended, self._processes = self._processes, []
 
     @property
     def pid(self) -> int:
-        """The server's process id."""
-        assert self._process is not None, "start it first"
-        return self._process.pid
+        """The first server's process id.
 
-    def logs(self) -> str:
-        """The last lines that the server wrote."""
-        return "".join(self._log)
+        Raises:
+            ConfigurationError: It is not started.
+        """
+        if not self._processes:
+            raise ConfigurationError(f"The server of {self} is not started")
+        return self._processes[0].pid
 
-    def stop(self) -> None:
-        """Stops the server. Safe to call again."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout=_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def __enter__(self) -> ProcessProvider:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _read_stdout(self, stream: IO[str]) -> None:
-        # The environment may print before the server does: what is not the URL belongs to the log.
-        for line in stream:
-            if line.startswith(_ANNOUNCEMENT):
-                self._announced.put(line.strip())
-                break
-            self._log.append(line)
-        else:
-            self._announced.put(None)
-        self._log.extend(stream)
+    def _command(self) -> tuple[list[str], frozenset[str]]:
+        """What starts a server, with `_FD` for its socket; and which variables it is not to have."""
+        here = [sys.executable, "-m", "openenv_cli", "serve", "--host", _LOOPBACK, "--fd", _FD]
+        if self._folder is None:
+            return [*here, *self._options], frozenset()
+        folder = self._folder.resolve()
+        uv = os.environ.get("UV") or shutil.which("uv")
+        if uv is None or not (folder / "uv.lock").is_file():
+            return [*here, str(folder), *self._options], frozenset()
+        python = project.install(uv, folder)
+        application = project.application(folder)
+        return [python, _FOLDER_SERVER, str(folder), application, _FD, *self._options], project.FOREIGN

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TypeVar
 
-from openenv_gym.errors import DeadlineExceededError, EndpointError
+from openenv_gym.errors import DeadlineExceededError, EndpointError, UnauthorizedError
+from openenv_gym.providers.progress import shown, tell
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_json
 
 SelfT = TypeVar("SelfT", bound="Provider")
 
-_POLL_S = 0.1
 _ANSWER_TIMEOUT_S = 5.0
 
 
@@ -22,11 +24,14 @@ class Provider(ABC):
 
     ``with`` starts them, waits until they are ready, and stops them in the end, whatever happens. A provider
     of your own implements `start`, `check`, `logs` and `stop`; `openenv_gym.providers.testing` has the tests
-    that it has to pass.
+    that it has to pass, and docs/providers.md an example.
 
     Attributes:
         ready_timeout_s: The time for the servers to be ready, in seconds, where nothing else is said.
+        poll_s: The time between two questions whether they are, in seconds.
+        shows_progress: Whether `launch` shows what goes on, where standard error is a terminal.
         endpoints: The servers' base URLs, once they are started.
+        headers: What each request to them has to have, beside what a client shows by itself.
 
     Example:
         >>> with ProcessProvider(gym="CartPole-v1") as provider:
@@ -34,11 +39,16 @@ class Provider(ABC):
     """
 
     ready_timeout_s: float = 60.0
+    poll_s: float = 0.1
+    shows_progress: bool = True
     endpoints: tuple[str, ...] = ()
+    headers: Mapping[str, str] = {}
 
     @abstractmethod
     def start(self) -> tuple[str, ...]:
-        """Starts the servers; returns their base URLs, at which they may not answer yet.
+        """Starts the servers; keeps their base URLs in `endpoints`, and returns them.
+
+        They may not answer yet. What takes its time says so with `openenv_gym.providers.progress.tell`.
 
         Raises:
             ConfigurationError: They cannot be started. Nothing of them is left.
@@ -74,13 +84,16 @@ class Provider(ABC):
         Raises:
             ConfigurationError: A server has ended instead.
             DeadlineExceededError: It took too long; the message has the servers' last words.
+            UnauthorizedError: A server asks for a key that it was not shown.
         """
         timeout_s = self.ready_timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
-        waited_for = [Endpoint.parse(url) for url in self.endpoints]
+        waited_for = [Endpoint.parse(url, headers=self.headers) for url in self.endpoints]
         while waited_for:
             try:
                 get_json(waited_for[0], "/health", timeout_s=_ANSWER_TIMEOUT_S)
+            except UnauthorizedError:
+                raise
             except EndpointError as error:
                 self.check()
                 if time.monotonic() > deadline:
@@ -88,17 +101,31 @@ class Provider(ABC):
                         f"The server at {waited_for[0]} was not ready within {timeout_s:g} s ({error}). "
                         f"Its last words:\n{self.logs()}"
                     ) from error
-                time.sleep(_POLL_S)
+                time.sleep(self.poll_s)
             else:
                 waited_for.pop(0)
 
-    def __enter__(self: SelfT) -> SelfT:
+    def launch(self) -> tuple[str, ...]:
+        """Starts the servers, shows that, and waits until they are ready; returns their base URLs.
+
+        Whatever goes wrong, Ctrl-C among it, nothing of them is left.
+
+        Raises:
+            OpenEnvError: What `start` and `wait_ready` raise.
+        """
+        text = f"Starting a server of {self}…"
         try:
-            self.endpoints = self.start()
-            self.wait_ready()
+            with shown(text) if self.shows_progress else contextlib.nullcontext():
+                self.endpoints = self.start()
+                tell(text)
+                self.wait_ready()
         except BaseException:
             self.stop()
             raise
+        return self.endpoints
+
+    def __enter__(self: SelfT) -> SelfT:
+        self.launch()
         return self
 
     def __exit__(

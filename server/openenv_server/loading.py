@@ -46,6 +46,32 @@ def load_folder(folder: Path) -> FastAPI:
     return app
 
 
+def load_app(path: str) -> FastAPI:
+    """The application of an import path.
+
+    Args:
+        path: ``module:attribute``; the module is looked for in the current folder too.
+
+    Raises:
+        ConfigurationError: It cannot be imported, or is no application.
+    """
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise ConfigurationError(f"{path!r} is no import path: write module:attribute, as in my_env.app:app")
+    sys.path.insert(0, "")
+    try:
+        app = getattr(importlib.import_module(module_name), attribute, None)
+    except Exception as error:
+        raise ConfigurationError(
+            f"Importing {module_name} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(app, FastAPI):
+        raise ConfigurationError(
+            f"{module_name} has no application named {attribute!r}; it is what create_app returns"
+        )
+    return app
+
+
 def _where(error: Exception, folder: Path) -> str:
     """The last line of the author's own that the exception came through."""
     own = [

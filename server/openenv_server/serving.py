@@ -172,6 +172,22 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
+def inherited(fd: int) -> socket.socket:
+    """A bound socket that came with the process.
+
+    Raises:
+        ConfigurationError: There is none of that number.
+    """
+    try:
+        listening = socket.socket(fileno=fd)
+        listening.getsockname()
+    except OSError as error:
+        raise ConfigurationError(
+            f"--fd {fd} is no socket that this process has inherited: {error}"
+        ) from error
+    return listening
+
+
 def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:

@@ -22,7 +22,7 @@ from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.patience import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
 from openenv_server.logs import configure_logs
-from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind
+from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind, inherited
 from openenv_server.settings import Settings
 
 log = logging.getLogger("openenv_server")
@@ -37,6 +37,7 @@ def serve_app(
     workers: int,
     host: str,
     port: int,
+    fd: int | None = None,
     settings: Settings,
     on_started: Callable[[str], None],
     on_stopped: Callable[[], None],
@@ -51,6 +52,7 @@ def serve_app(
         workers: The number of processes; 1 is this one.
         host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
+        fd: The file descriptor of a bound socket, to listen on that instead.
         settings: How it logs, and how long it drains.
         on_started: Called with the base URL once all processes listen.
         on_stopped: Called when it begins to stop; perhaps again at the end.
@@ -63,7 +65,7 @@ def serve_app(
     configure_logs(settings.log_format, settings.log_level)
     if workers == 1:
         app = make_app()
-        listening = bind(host, port)
+        listening = bind(host, port) if fd is None else inherited(fd)
         base_url = base_url_of(host, listening)
         Server(
             app,
@@ -72,7 +74,7 @@ def serve_app(
             on_stopped=on_stopped,
         ).run_until_stopped(listening)
         return
-    listening = bind(host, port)
+    listening = bind(host, port) if fd is None else inherited(fd)
     stop = stop_signals()
     crew = [Worker(make_app, listening, number, workers, settings) for number in range(workers)]
     first = None

@@ -148,7 +148,7 @@ def test_serve_in_a_terminal_shows_the_line_to_paste() -> None:
         (["serve", "--gym", "NoSuchEnv-v0"], "Gymnasium cannot make NoSuchEnv-v0"),
         (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "slippery"], "write it as KEY=VALUE"),
         (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "nonsense=1"], "nonsense"),
-        (["serve", "--gym", "CartPole-v1", "folder"], "not both at once"),
+        (["serve", "--gym", "CartPole-v1", "folder"], "not several at once"),
         (["serve", "/"], "has no openenv.yaml"),
         (["serve", "--port", "70000"], "65535"),
         (["serve", "--gym"], "requires an argument"),
@@ -197,7 +197,7 @@ def test_a_server_that_cannot_start_says_why_to_its_provider() -> None:
     from openenv_gym.errors import ConfigurationError
 
     with pytest.raises(ConfigurationError, match="Gymnasium cannot make NoSuchEnv-v0"):
-        ProcessProvider(gym="NoSuchEnv-v0").start()
+        ProcessProvider(gym="NoSuchEnv-v0").launch()
 
 
 def test_an_environment_that_prints_as_it_is_imported_is_served(tmp_path: Path) -> None:

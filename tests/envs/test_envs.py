@@ -37,7 +37,7 @@ def serve() -> Iterator[Callable[[str], str]]:
     def serves(name: str) -> str:
         if name not in servers:
             servers[name] = ProcessProvider(str(ENVS / name))
-            servers[name].start()
+            servers[name].launch()
         return servers[name].base_url
 
     yield serves

@@ -152,11 +152,11 @@ def test_folders_that_cannot_be_served_say_why(tmp_path: Path) -> None:
 
     (tmp_path / "openenv.yaml").write_text("name: [")
     with pytest.raises(ConfigurationError, match="is not YAML"):
-        ProcessProvider(str(tmp_path)).start()
+        ProcessProvider(str(tmp_path)).launch()
     (tmp_path / "openenv.yaml").write_text(MANIFEST)
     with pytest.raises(ConfigurationError, match=r"importing server\.app failed: ModuleNotFoundError"):
-        ProcessProvider(str(tmp_path)).start()
+        ProcessProvider(str(tmp_path)).launch()
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "app.py").write_text("app = 5\n")
     with pytest.raises(ConfigurationError, match="has no application named 'app'"):
-        ProcessProvider(str(tmp_path)).start()
+        ProcessProvider(str(tmp_path)).launch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -106,7 +107,9 @@ def test_the_session_is_opened_when_it_is_needed() -> None:
         CounterClient(base_url="nowhere")
 
 
-def test_containers_and_the_hub_say_which_extra_they_need() -> None:
+def test_containers_and_the_hub_say_which_extra_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("docker", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r"docker extra.*openenv-gym\[docker\]"):
         CounterClient.from_docker_image("counter:latest")
     with pytest.raises(MissingExtraError, match=r"hub extra.*openenv-gym\[hub\]"):

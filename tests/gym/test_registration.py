@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import pytest
@@ -246,8 +247,8 @@ def test_a_server_that_came_for_nothing_is_stopped(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "advice"),
     [
-        ({"image": "my-env:latest"}, "docker run --rm -p 8000:8000 my-env:latest"),
-        ({"space": "My_Org/my-env"}, "https://my-org-my-env.hf.space"),
+        ({"base_url": "http://host", "provider_options": {"workers": 2}}, "runs already"),
+        ({"path": "/", "provider_options": {"memory": "2g"}}, "unexpected keyword argument 'memory'"),
         ({"space": "alone"}, "OWNER/NAME"),
         ({"path": "/nowhere"}, "has no openenv.yaml"),
         ({"path": "/", "base_url": "http://host"}, "has base_url and path; name one of"),
@@ -255,6 +256,6 @@ def test_a_server_that_came_for_nothing_is_stopped(folder: Path) -> None:
     ],
     ids=str,
 )
-def test_a_source_that_cannot_be_served_says_what_to_do(source: dict[str, str], advice: str) -> None:
+def test_a_source_that_cannot_be_served_says_what_to_do(source: dict[str, Any], advice: str) -> None:
     with pytest.raises(ConfigurationError, match=advice):
         gym.make("openenv/remote", **source)

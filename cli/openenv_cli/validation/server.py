@@ -48,7 +48,9 @@ class Server:
             DeadlineExceededError: It did not come up in time.
         """
         self._provider = ProcessProvider(str(self.folder), ready_timeout_s=self.timeout_s)
-        self.base_url = self._provider.start()
+        self._provider.shows_progress = False  # the checks show their own
+        self._provider.launch()
+        self.base_url = self._provider.base_url
 
     def stop(self) -> float:
         """Stops it; returns the seconds that it took. Safe to call again."""

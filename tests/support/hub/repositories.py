@@ -56,6 +56,11 @@ class Space:
     secrets: dict[str, str] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
     pull_requests: list[PullRequest] = field(default_factory=list)
+    host: str | None = None  # where its server is; None for where the Hub would have it
+    stages: list[str] = field(
+        default_factory=lambda: ["BUILDING"]
+    )  # one for each question; the last one stays
+    app_port: int | None = None
 
     @property
     def sha(self) -> str:

@@ -72,7 +72,8 @@ def make_hub(state: HubState) -> FastAPI:
             "private": space.private,
             "sdk": space.sdk,
             "subdomain": subdomain,
-            "host": f"https://{subdomain}.hf.space",
+            "host": space.host or f"https://{subdomain}.hf.space",
+            "cardData": {} if space.app_port is None else {"app_port": space.app_port},
             "siblings": [{"rfilename": path} for path in space.files],
             "tags": [],
             "likes": 0,
@@ -87,7 +88,11 @@ def make_hub(state: HubState) -> FastAPI:
 
     @app.get("/api/spaces/{owner}/{name}/runtime")
     async def runtime(request: Request, owner: str, name: str) -> Any:
-        return _runtime(state.space(f"{owner}/{name}", user_of(request)))
+        space = state.space(f"{owner}/{name}", user_of(request))
+        answer = _runtime(space)
+        if len(space.stages) > 1:
+            del space.stages[0]
+        return answer
 
     @app.post("/api/spaces/{owner}/{name}/hardware")
     async def hardware(request: Request, owner: str, name: str) -> Any:
@@ -223,7 +228,7 @@ def _variables(space: Space) -> dict[str, Any]:
 
 def _runtime(space: Space) -> dict[str, Any]:
     return {
-        "stage": "BUILDING",
+        "stage": space.stages[0],
         "hardware": {"current": None, "requested": space.hardware},
         "gcTimeout": None,
     }

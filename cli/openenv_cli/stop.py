@@ -1,0 +1,46 @@
+"""``openenv stop``: removes containers that were started here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def stop(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="Containers, as `openenv ps` shows them.")
+    ] = None,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", help="All that `openenv ps` shows, those in use too.")
+    ] = False,
+) -> None:
+    """Stops containers that Python programs started, and removes them; no others.
+
+    Prints the name of each that is gone.
+
+    Examples:
+        openenv stop my-env-1f2e3d4c
+
+        openenv stop --all
+    """
+    from contextlib import closing
+
+    from openenv_cli.progress import status
+    from openenv_gym.errors import ConfigurationError
+    from openenv_gym.providers.engine import connect, remove, started_containers
+
+    if bool(names) == all_of_them:
+        raise ConfigurationError("Name containers, as `openenv ps` shows them, or say --all")
+    with status("Asking Docker…") as update, closing(connect()) as engine:
+        known = [container.name for container in started_containers(engine)]
+        unknown = [name for name in names or () if name not in known]
+        if unknown:
+            raise ConfigurationError(
+                f"No container {', '.join(unknown)} was started by openenv_gym; those are: "
+                f"{', '.join(known) or 'none'}. `docker rm` is for others."
+            )
+        for name in dict.fromkeys(names or known):
+            update(f"Stopping {name}…")
+            remove(engine, name)
+            print(name, flush=True)

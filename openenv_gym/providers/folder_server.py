@@ -1,0 +1,36 @@
+"""Serves an environment's folder with the packages of the Python that runs this, whatever they are.
+
+A script: `process.ProcessProvider` runs it where a folder has an environment of packages of its own. Where
+those have the ``openenv`` command of this distribution, that serves; elsewhere uvicorn does.
+
+Its arguments: the folder, its application as ``module:attribute``, the listening socket's file descriptor,
+and further options of ``openenv serve``.
+"""
+
+import sys
+
+# This script's own folder, whose modules have the names of packages that the environment may import.
+del sys.path[0]
+
+import importlib.util  # noqa: E402
+import os  # noqa: E402
+import socket  # noqa: E402
+
+
+def serve(folder: str, app: str, listening: int, options: list[str]) -> None:
+    """Serves until a signal ends it."""
+    if all(importlib.util.find_spec(name) for name in ("openenv_cli", "openenv_server", "typer", "yaml")):
+        command = [sys.executable, "-m", "openenv_cli", "serve", folder, "--fd", str(listening), *options]
+        os.execv(sys.executable, command)
+    if options:
+        sys.exit(f"{' '.join(options)} needs openenv-gym[cli] among the dependencies of {folder}")
+    import uvicorn
+
+    sys.path.insert(0, folder)
+    is_ours = importlib.util.find_spec("openenv_server") is not None
+    config = uvicorn.Config(app, ws="openenv_server.detaching:DetachableProtocol" if is_ours else "auto")
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:])

@@ -1,0 +1,157 @@
+"""Servers of Spaces of the Hugging Face Hub: where they run, or here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError, HubError
+from openenv_gym.hub_names import space_id
+from openenv_gym.providers.progress import tell
+from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.spaces import SpaceOnHub
+
+Mode = Literal["space", "docker", "local"]
+_REGISTRY = "registry.hf.space"
+
+# What is said of a stage that ends, or goes by, without anybody's doing.
+_PASSING = {
+    "SLEEPING": "wakes",
+    "BUILDING": "is being built",
+    "RUNNING_BUILDING": "is being built",
+    "APP_STARTING": "starts",
+    "RUNNING_APP_STARTING": "starts",
+}
+_UP = {"RUNNING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"}
+_NEXT_STEPS = {
+    "PAUSED": "Only its owner can go on with it, on its page",
+    "STOPPED": "Only its owner can go on with it, on its page",
+    "BUILD_ERROR": "Its build failed; the log is on its page",
+    "RUNTIME_ERROR": "Its server ended with an error; the log is on its page",
+    "CONFIG_ERROR": "The front matter of its README.md is wrong; its page says where",
+    "NO_APP_FILE": "It has no Dockerfile: `openenv push` makes one",
+    "DELETING": "It is being deleted",
+}
+
+
+class HubProvider(Provider):
+    """A Space's server.
+
+    Args:
+        repo_id: The Space, ``my-org/my-env``, or the address of its page.
+        mode: "space" is the server that runs on the Hub, which is woken where it sleeps; "docker" runs the
+            Space's image on the Docker engine here; "local" downloads its files, and serves them from a
+            process here.
+        token: What to show to the Hub; the one that ``hf auth login`` or ``HF_TOKEN`` left where left out.
+            The server of a private Space is shown it too.
+        trust_remote_code: "local" runs the Space's code as you, on this machine, and needs a True.
+        ready_timeout_s: The time for the servers to be ready, in seconds, to be woken or built among it, but
+            without the time to pull or download. Where left out, 600 for "space", else 60.
+        **options: Those of `DockerProvider` for "docker", of `ProcessProvider` for "local".
+
+    Raises:
+        ConfigurationError: No Space can have this name, or the mode is none, or needs trust_remote_code.
+
+    Example:
+        >>> with HubProvider("my-org/my-env") as provider:
+        ...     env = gymnasium.make("openenv/remote", base_url=provider.base_url)
+    """
+
+    poll_s = 0.5
+
+    def __init__(
+        self,
+        repo_id: str,
+        *,
+        mode: Mode = "space",
+        token: str | None = None,
+        trust_remote_code: bool = False,
+        ready_timeout_s: float | None = None,
+        **options: Any,
+    ) -> None:
+        self._repo_id = space_id(repo_id)
+        if mode not in get_args(Mode):
+            raise ConfigurationError(f"mode= is one of {', '.join(get_args(Mode))}, not {mode!r}")
+        if mode == "local" and not trust_remote_code:
+            raise ConfigurationError(
+                f'mode="local" runs the code of the Space {self._repo_id} on this machine, as you. Look at '
+                "its Files on the Hub, and pass trust_remote_code=True if you trust it."
+            )
+        if mode == "space" and options:
+            raise ConfigurationError(
+                f"{', '.join(options)} cannot be said of a server that runs on the Hub; "
+                'mode="docker" or "local" starts one here'
+            )
+        self.ready_timeout_s = ready_timeout_s or (600.0 if mode == "space" else 60.0)
+        self._mode, self._token, self._options = mode, token, options
+        self._space: SpaceOnHub | None = None
+        self._local: Provider | None = None  # what runs it here
+
+    def __str__(self) -> str:
+        return f"the Space {self._repo_id}"
+
+    def start(self) -> tuple[str, ...]:
+        self._space = space = SpaceOnHub.ask(self._repo_id, self._token)
+        if self._mode == "space":
+            self._wake(space)
+            if space.is_private and space.token:
+                self.headers = {"Authorization": f"Bearer {space.token}"}
+            self.endpoints = (space.host,)
+        else:
+            self._local = self._provider_here(space)
+            self.endpoints = self._local.start()
+        return self.endpoints
+
+    def check(self) -> None:
+        if self._local is not None:
+            self._local.check()
+        elif self._space is not None:
+            _check_stage(self._space, self._space.stage())
+
+    def logs(self) -> str:
+        if self._local is not None:
+            return self._local.logs()
+        return f"Its log is at {self._space.page}?logs=container\n" if self._space is not None else ""
+
+    def stop(self) -> None:
+        """Stops what runs here. A Space goes on: others may use it, and it falls asleep by itself."""
+        self.endpoints, self.headers, self._space = (), {}, None
+        if self._local is not None:
+            self._local.stop()
+
+    def _wake(self, space: SpaceOnHub) -> None:
+        """Waits until the Space runs; the first request to its address wakes one that sleeps."""
+        deadline = time.monotonic() + self.ready_timeout_s
+        stage = space.stage()
+        if stage == "SLEEPING":
+            space.knock()
+        while stage not in _UP:
+            _check_stage(space, stage)
+            if time.monotonic() > deadline:
+                raise DeadlineExceededError(
+                    f"The Space {space.repo_id} {_PASSING[stage]} for more than {self.ready_timeout_s:g} s "
+                    f"(its stage is {stage}). Its page says why: {space.page}?logs=container"
+                )
+            tell(f"The Space {space.repo_id} {_PASSING[stage]}…")
+            time.sleep(self.poll_s)
+            stage = space.stage()
+
+    def _provider_here(self, space: SpaceOnHub) -> Provider:
+        options: Mapping[str, Any] = {"ready_timeout_s": self.ready_timeout_s, **self._options}
+        if self._mode == "docker":
+            from openenv_gym.providers.docker import DockerProvider
+
+            image = f"{_REGISTRY}/{space.subdomain}:latest"
+            return DockerProvider(image, **{"port": space.port, **options})
+        from openenv_gym.providers.process import ProcessProvider
+
+        return ProcessProvider(space.download(), **options)
+
+
+def _check_stage(space: SpaceOnHub, stage: str) -> None:
+    if stage not in _UP and stage not in _PASSING:
+        next_step = _NEXT_STEPS.get(stage, "Its page says more")
+        raise HubError(
+            f"The Space {space.repo_id} does not run: its stage is {stage}. {next_step}: {space.page}"
+        )

@@ -1,0 +1,36 @@
+"""A server that runs already, and is nobody's to start or to stop."""
+
+from __future__ import annotations
+
+from openenv_gym.providers.provider import Provider
+
+
+class RunningProvider(Provider):
+    """A server at a known address.
+
+    Args:
+        base_url: Its address.
+    """
+
+    shows_progress = False
+
+    def __init__(self, base_url: str) -> None:
+        self.endpoints = (base_url,)
+
+    def __str__(self) -> str:
+        return self.base_url
+
+    def start(self) -> tuple[str, ...]:
+        return self.endpoints
+
+    def check(self) -> None:
+        """Whoever connects to it sees how it is."""
+
+    def wait_ready(self, timeout_s: float | None = None) -> None:
+        """Does not wait, as nothing was started."""
+
+    def logs(self) -> str:
+        return ""
+
+    def stop(self) -> None:
+        """It goes on."""

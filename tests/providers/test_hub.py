@@ -1,0 +1,145 @@
+"""Spaces of the Hub: those that run there, and those that are run here. The Hub is the stand-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+from openenv_server import create_app
+
+from openenv_gym import GenericEnvClient
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError, HubError, UnauthorizedError
+from openenv_gym.providers.hub import HubProvider
+from openenv_gym.providers.testing import ProviderTests
+from tests.support.environments import CountAction, Counter, CountObservation
+from tests.support.hub import TOKEN, StandIn
+from tests.support.hub.faults import Fault
+from tests.support.hub.repositories import Space
+from tests.support.servers import running
+
+SPACE = "my-org/my_env"
+
+
+@pytest.mark.usefixtures("running_space")
+class TestASpaceThatRuns(ProviderTests):
+    stops_servers = False
+
+    def make_provider(self) -> HubProvider:
+        return HubProvider(SPACE)
+
+
+@pytest.mark.usefixtures("hub")
+class TestASpaceThatIsServedHere(ProviderTests):
+    def make_provider(self) -> HubProvider:
+        return HubProvider(SPACE, mode="local", trust_remote_code=True)
+
+
+def test_from_hub_connects_to_the_address_that_the_hub_says(running_space: Space) -> None:
+    with GenericEnvClient.from_hub(SPACE, message_timeout_s=5) as client:
+        assert str(client.endpoint) == running_space.host
+        assert client.reset().observation == {"total": 0}
+
+
+def test_gym_make_takes_a_space(running_space: Space) -> None:
+    env = gym.make("openenv/remote", space=SPACE)
+    observation, _ = env.reset()
+    assert observation in env.observation_space
+    env.close()
+
+
+def test_a_sleeping_space_is_woken(running_space: Space, hub: StandIn) -> None:
+    running_space.stages = ["SLEEPING", "APP_STARTING", "RUNNING"]
+    with GenericEnvClient.from_hub(SPACE) as client:
+        client.reset()
+    assert len(hub.asked("/runtime")) == 3
+
+
+@pytest.mark.parametrize(
+    ("stage", "next_step"),
+    [
+        ("PAUSED", "Only its owner can go on with it"),
+        ("BUILD_ERROR", "the log is on its page"),
+        ("NO_APP_FILE", "openenv push"),
+        ("SOMETHING_NEW", "Its page says more"),
+    ],
+)
+def test_a_space_that_does_not_run_says_what_to_do(space: Space, stage: str, next_step: str) -> None:
+    space.stages = [stage]
+    with pytest.raises(HubError, match=rf"stage is {stage}\. .*{next_step}.*/spaces/my-org/my_env"):
+        GenericEnvClient.from_hub(SPACE)
+
+
+def test_a_space_that_does_not_get_up_in_time_says_what_it_does(space: Space) -> None:
+    space.stages = ["BUILDING"]
+    with pytest.raises(DeadlineExceededError, match=r"is being built for more than 0\.01 s"):
+        GenericEnvClient.from_hub(SPACE, ready_timeout_s=0.01)
+
+
+def test_a_private_space_is_shown_the_token_and_a_public_one_is_not(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENENV_API_KEY", TOKEN)
+    app = create_app(Counter, CountAction, CountObservation)
+    monkeypatch.delenv("OPENENV_API_KEY")
+    with running(app) as space.host:
+        with GenericEnvClient.from_hub(SPACE) as client, pytest.raises(UnauthorizedError):
+            client.reset()
+        space.private = True
+        with GenericEnvClient.from_hub(SPACE) as client:
+            client.reset()
+            assert TOKEN not in repr(client.endpoint)
+        env = gym.make("openenv/remote", space=SPACE)
+        env.reset()
+        env.close()
+
+
+def test_a_space_that_is_not_there_says_what_to_check(hub: StandIn) -> None:
+    with pytest.raises(HubError, match=r"no such Space, or it is private.*HF_TOKEN"):
+        GenericEnvClient.from_hub("my-org/nowhere")
+
+
+def test_a_hub_that_fails_or_is_away_is_said(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.faults.append(Fault("GET /api/spaces", status=500, times=9))
+    with pytest.raises(HubError, match=r"the Hub failed \(500\)"):
+        GenericEnvClient.from_hub(SPACE)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubError, match="no answer"):
+        GenericEnvClient.from_hub(SPACE)
+
+
+@pytest.mark.parametrize("name", ["alone", "my-org/my--env", "a/b/c"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="OWNER/NAME"):
+        HubProvider(name)
+
+
+def test_a_spaces_code_runs_here_only_where_it_is_trusted(hub: StandIn) -> None:
+    with pytest.raises(ConfigurationError, match="trust_remote_code=True"):
+        GenericEnvClient.from_hub(SPACE, mode="local")
+    assert hub.requests == []
+
+
+def test_a_space_that_is_served_here_ends_with_its_client(hub: StandIn, tmp_path: Path) -> None:
+    with GenericEnvClient.from_hub(SPACE, mode="local", trust_remote_code=True) as client:
+        client.reset()
+        assert client._launch is not None
+        assert client._launch.base_url.startswith("http://127.0.0.1:")
+        base_url = client._launch.base_url
+    with pytest.raises(ConnectionError):
+        GenericEnvClient(base_url).reset()
+    assert len(list((tmp_path / "cache").rglob("my_env/app.py"))) == 1
+
+
+def test_files_that_are_here_are_not_downloaded_again(hub: StandIn) -> None:
+    for _ in range(2):
+        with GenericEnvClient.from_hub(SPACE, mode="local", trust_remote_code=True):
+            pass
+    assert len([request for request in hub.asked("/resolve/") if request.startswith("GET")]) == 3
+
+
+def test_options_that_mean_nothing_on_the_hub_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="memory cannot be said of a server that runs on the Hub"):
+        HubProvider(SPACE, memory="1g")
+    with pytest.raises(ConfigurationError, match="mode= is one of"):
+        HubProvider(SPACE, mode="cloud")  # type: ignore[arg-type]

@@ -1,0 +1,103 @@
+"""Folders with a uv.lock are served by a Python with their own packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from openenv_gym import GenericEnvClient
+from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.process import ProcessProvider
+
+UV = os.environ.get("UV") or shutil.which("uv")
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(UV is None, reason="there is no uv")]
+
+PROJECT = """\
+[project]
+name = "counter"
+version = "0.1.0"
+requires-python = ">=3.11"
+dependencies = ["openenv-gym[{extra}]", "iniconfig"]
+
+[tool.uv]
+package = false
+
+[tool.uv.sources]
+openenv-gym = {{ path = "{root}", editable = true }}
+"""
+APP = """\
+import os
+import sys
+
+import iniconfig
+from openenv_server import Action, Environment, Observation, State, create_app
+
+
+class Ask(Action):
+    pass
+
+
+class Told(Observation):
+    prefix: str
+    is_served_by_us: bool
+
+
+class Teller(Environment):
+    def reset(self):
+        return Told(prefix=sys.prefix, is_served_by_us="openenv_cli" in sys.modules)
+
+    def step(self, action):
+        return self.reset()
+
+    @property
+    def state(self):
+        return State()
+
+
+app = create_app(Teller, Ask, Told)
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own settings of uv may name the index to install from."""
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+
+def locked(folder: Path, extra: str) -> Path:
+    (folder / "openenv.yaml").write_text("name: teller\napp: app:app\n")
+    (folder / "app.py").write_text(APP)
+    (folder / "pyproject.toml").write_text(PROJECT.format(extra=extra, root=ROOT))
+    assert UV is not None
+    subprocess.run([UV, "lock", "-q", "--project", folder], check=True)
+    return folder
+
+
+@pytest.mark.parametrize(("extra", "by_us"), [("server", False), ("cli", True)])
+def test_it_is_served_with_what_its_lock_names(tmp_path: Path, extra: str, by_us: bool) -> None:
+    folder = locked(tmp_path, extra)
+    lock = (folder / "uv.lock").read_bytes()
+    with ProcessProvider(folder) as provider, GenericEnvClient(provider.base_url) as client:
+        told = client.reset().observation
+        assert told == {"prefix": str(folder / ".venv"), "is_served_by_us": by_us}
+        pid = provider.pid
+        assert Path(f"/proc/{pid}/cmdline").read_text().startswith(str(folder / ".venv"))
+    assert not Path(f"/proc/{pid}").exists()
+    assert (folder / "uv.lock").read_bytes() == lock
+
+
+def test_workers_that_its_packages_cannot_give_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"--workers 2 needs openenv-gym\[cli\]"):
+        ProcessProvider(locked(tmp_path, "server"), workers=2).launch()
+
+
+def test_a_lock_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    folder = locked(tmp_path, "server")
+    (folder / "uv.lock").write_text("version = 1\nbroken")
+    with pytest.raises(ConfigurationError, match=r"uv cannot install what .*uv\.lock names[^$]*uv\.lock"):
+        ProcessProvider(folder).launch()
