@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,11 @@ def explain_unknown_names() -> None:
 def _unknown(env_id: str) -> UnknownNameError:
     name = env_id.removeprefix(f"{NAMESPACE}/")
     known = ", ".join(f"{NAMESPACE}/{known}" for known in names())
+    near = get_close_matches(name.replace("_", "-"), names(), n=1)
+    meant = f" Did you mean {NAMESPACE}/{near[0]}?" if near else ""
     variable = "".join(c if c.isalnum() else "_" for c in name).upper()
     return UnknownNameError(
-        f"There is no environment {env_id}. Known are: {known}. To add it: "
+        f"There is no environment {env_id}.{meant} Known are: {known}. To add it: "
         f'openenv_gym.register("{name}", base_url="http://…"), `openenv register {name} --url http://…`, '
         f"OPENENV_{variable}_URL, or `openenv serve` on this machine. Without a name: "
         'gym.make("openenv/remote", base_url="http://…").'

@@ -38,3 +38,10 @@ def serve_gym() -> Iterator[Callable[[str], str]]:
     yield serve
     for server in servers.values():
         server.stop()
+
+
+@pytest.fixture
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own settings of uv may name the index to install from."""
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)

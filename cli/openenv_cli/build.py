@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from openenv_cli.progress import status
 from openenv_gym.errors import ConfigurationError
 
 _MEGABYTE = 1_000_000
@@ -109,7 +111,9 @@ def _build_from(
             context.resolve(), dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache
         )
         return
-    with bundled(folder) as bundle:
+    with ExitStack() as stack:
+        with status("Collecting what it is built from…"):
+            bundle = stack.enter_context(bundled(folder))
         build_environment(bundle, dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache)
 
 

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
 
 import tomlkit
-from pathspec import GitIgnoreSpec
 
+from openenv_cli.left_out import LeftOut
+from openenv_cli.progress import status
+from openenv_cli.texts import read_text
 from openenv_gym.errors import ConfigurationError
 
-# Neither secrets nor what is made anew belong into it.
-_ALWAYS_LEFT_OUT = (
-    ".git/",
-    ".venv/",
-    ".env",
-    ".env.*",
-    "!.env.example",
-    "__pycache__/",
-    "*.egg-info/",
-    ".mypy_cache/",
-    ".pytest_cache/",
-    ".ruff_cache/",
-)
 _WHEELS = "wheels"
 
 
@@ -36,66 +28,74 @@ _WHEELS = "wheels"
 def bundled(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
     """A copy of an environment's folder, for as long as the context lasts.
 
-    Left out are what its ``.gitignore`` names, caches and virtual environments, ``.env`` files, and what
-    `exclude` names. A ``.dockerignore`` is left to Docker. Dependencies that ``[tool.uv.sources]`` finds at
-    a path outside of the folder become wheels inside of the copy.
+    Left out is what `LeftOut` says. A ``.dockerignore`` is left to Docker. Dependencies that
+    ``[tool.uv.sources]`` finds at a path outside of the folder become wheels inside of the copy.
 
     Args:
         folder: The environment's folder.
         exclude: Further patterns, as in a ``.gitignore``.
 
     Raises:
-        ConfigurationError: A dependency's wheel cannot be made, or a link in the folder leads nowhere.
+        ConfigurationError: A dependency's wheel cannot be made, or a link in the folder leads nowhere or in
+            a circle.
+        OSError: There is no room for the copy.
     """
+    folder = folder.resolve()
     with tempfile.TemporaryDirectory(prefix="openenv-bundle-") as temporary:
-        copy = Path(temporary) / folder.resolve().name
-        _copy(folder.resolve(), copy, exclude)
-        if (copy / "pyproject.toml").is_file() and _bring_in_paths(folder.resolve(), copy):
-            _lock_anew(copy)
+        copy = Path(temporary) / folder.name
+        _copy(folder, copy, LeftOut(folder, exclude))
+        if (copy / "pyproject.toml").is_file() and _bring_in_paths(folder, copy):
+            with status("Locking the dependencies…"):
+                _lock_anew(copy)
         yield copy
 
 
-def left_out_of(folder: Path, exclude: Sequence[str] = ()) -> GitIgnoreSpec:
-    """What does not come into a folder's bundle: matches paths relative to the folder.
+def _copy(folder: Path, copy: Path, left_out: LeftOut) -> None:
+    """Copies a folder; of links, what they lead to."""
+    for where, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        here = Path(where)
+        within = PurePosixPath(here.relative_to(folder).as_posix())
+        folders[:] = [name for name in folders if not left_out.has(within / name, is_folder=True)]
+        for name in folders:
+            _refuse_loop(here / name, folder)
+        target = copy / within
+        target.mkdir()
+        for name in files:
+            if not left_out.has(within / name):
+                try:
+                    shutil.copy2(here / name, target / name)
+                except OSError as error:
+                    _refuse(error, here / name)
 
-    Args:
-        folder: The environment's folder.
-        exclude: Further patterns, as in a ``.gitignore``.
-    """
-    ignore = folder / ".gitignore"
-    own = ignore.read_text().splitlines() if ignore.is_file() else []
-    return GitIgnoreSpec.from_lines([*own, *_ALWAYS_LEFT_OUT, *exclude])
 
-
-def _copy(folder: Path, copy: Path, exclude: Sequence[str]) -> None:
-    spec = left_out_of(folder, exclude)
-
-    def left_out(directory: str, names: list[str]) -> set[str]:
-        within = Path(directory).relative_to(folder)
-        return {
-            name
-            for name in names
-            if spec.match_file(
-                f"{(within / name).as_posix()}{'/' if (folder / within / name).is_dir() else ''}"
+def _refuse_loop(path: Path, folder: Path) -> None:
+    if not path.is_symlink():
+        return
+    target = path.resolve()
+    for above in path.parents:
+        if above.resolve().is_relative_to(target):
+            raise ConfigurationError(
+                f"{path} is a link to {target}, which it is in itself, so that a copy of the folder has no "
+                "end. Remove it, or name it in .gitignore"
             )
-        }
-
-    try:
-        shutil.copytree(folder, copy, ignore=left_out)
-    except shutil.Error as error:
-        first = error.args[0][0]
-        raise ConfigurationError(f"{first[0]} cannot be copied: {first[2]}. Mend or remove it.") from error
+        if above == folder:
+            return
 
 
-def _as_git_names_it(path: Path, folder: Path) -> str:
-    return f"{path.relative_to(folder).as_posix()}{'/' if path.is_dir() else ''}"
+def _refuse(error: OSError, path: Path | None = None) -> NoReturn:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise error  # not the file's fault
+    reason = error.strerror or str(error)
+    raise ConfigurationError(
+        f"{path or error.filename} cannot be copied: {reason}. Mend or remove it"
+    ) from error
 
 
 def _bring_in_paths(folder: Path, copy: Path) -> bool:
     """Turns sources outside of the folder into wheels in the copy; True where there were any."""
     pyproject = copy / "pyproject.toml"
     try:
-        document = tomlkit.parse(pyproject.read_text())
+        document = tomlkit.parse(read_text(pyproject))
     except tomlkit.exceptions.ParseError as error:
         raise ConfigurationError(f"{folder / 'pyproject.toml'} is not TOML: {error}") from error
     sources: Any = document.get("tool", {}).get("uv", {}).get("sources", {})
@@ -107,11 +107,12 @@ def _bring_in_paths(folder: Path, copy: Path) -> bool:
         and not (folder / source["path"]).resolve().is_relative_to(folder)
     }
     for name, path in outside.items():
-        wheel = _wheel(name, path, copy / _WHEELS)
+        with status(f"Making a wheel of {name}…"):
+            wheel = _wheel(name, path, copy / _WHEELS)
         entry = tomlkit.inline_table()
         entry["path"] = f"{_WHEELS}/{wheel.name}"
         sources[name] = entry
-    pyproject.write_text(tomlkit.dumps(document))
+    pyproject.write_text(tomlkit.dumps(document), encoding="utf-8")
     return bool(outside)
 
 
@@ -125,6 +126,11 @@ def _wheel(name: str, path: Path, folder: Path) -> Path:
         )
     before = set(folder.iterdir())
     uv = shutil.which("uv")
+    if uv is None and find_spec("pip") is None:
+        raise ConfigurationError(
+            f"{name} comes from {path}, and a wheel has to be made of it, which takes uv or pip: neither is "
+            "here. Install uv: https://docs.astral.sh/uv/getting-started/installation"
+        )
     with_pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
     with_uv = [str(uv), "build", "--quiet", "--wheel", "--out-dir", str(folder)]
     done = subprocess.run([*(with_uv if uv else with_pip), str(path)], capture_output=True, text=True)

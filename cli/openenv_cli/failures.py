@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 import traceback
 
 from openenv_cli.messages import say
@@ -27,6 +29,18 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
+# What to do about what the operating system refuses.
+_NO_ROOM = "Make room there. Copies are made in {temporary}; the variable TMPDIR has them made elsewhere."
+_NOT_ALLOWED = "Choose another place, or have its owner change who may."
+_ADVICE = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EROFS: _NOT_ALLOWED,
+}
+
+
 def report(error: Exception) -> int:
     """Prints what went wrong to standard error; returns the exit code.
 
@@ -38,5 +52,12 @@ def report(error: Exception) -> int:
     if code == _OUR_OWN_FAULT:
         say("Error", "this is a fault of openenv itself. Please report it, with the lines above.")
     else:
-        say("Error", str(error))
+        say("Error", _in_words(error))
     return code
+
+
+def _in_words(error: Exception) -> str:
+    advice = _ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None
+    if advice is None:
+        return str(error)
+    return f"{error}. {advice.format(temporary=tempfile.gettempdir())}"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from openenv_cli.hub.options import EnvVar, Hardware, Private, Secret
 from openenv_gym.errors import HubError
 
 
@@ -15,17 +16,10 @@ def fork(
         str | None,
         typer.Option(metavar="[OWNER/]NAME", help="The new Space. Default: the same name, your own."),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="A Space that only its owner sees.")] = False,
-    hardware: Annotated[str | None, typer.Option(help="What it runs on, such as t4-small.")] = None,
-    env_var: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A variable that everybody can read.")
-    ] = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY[=VALUE]", help="A secret. KEY alone takes its value from your environment."
-        ),
-    ] = None,
+    private: Private = False,
+    hardware: Hardware = None,
+    env_var: EnvVar = None,
+    secret: Secret = None,
 ) -> None:
     """Copies an environment's Space into your own account.
 

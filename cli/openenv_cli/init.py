@@ -8,14 +8,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from openenv_scaffolds import WORKFLOW, Names, Template, render_environment, render_workflow
 
+from openenv_cli.left_out import repository_of
 from openenv_cli.origin import DISTRIBUTION, installed_origin
+from openenv_cli.progress import status
 from openenv_gym.errors import ConfigurationError
 
 
@@ -62,42 +64,60 @@ def init(
             source=origin.uv_source(folder),
             details=details,
         )
-        repository = _repository_of(folder)
+        repository = repository_of(folder)
         if repository is None:
             # It will be a repository of its own.
             workflow = draft / WORKFLOW
             workflow.parent.mkdir(parents=True)
-            workflow.write_text(render_workflow({names.hyphenated: "server/Dockerfile"}))
+            workflow.write_text(render_workflow({names.hyphenated: "server/Dockerfile"}), encoding="utf-8")
         is_locked = _lock(draft)
+    if origin.path is not None and repository is None:
+        print(
+            f"{DISTRIBUTION} was installed from {origin.path}, and pyproject.toml finds it there. Before "
+            "others use the folder, name an address in [tool.uv.sources] that they can reach.",
+            file=sys.stderr,
+        )
     _tell(folder, names, repository, is_locked)
 
 
 @contextmanager
 def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
     """A folder to write in, which becomes `folder` when all went well, and is gone otherwise."""
-    if folder.exists():
-        free = next(
-            f"{folder.name}{n}" for n in range(2, 10**6) if not folder.with_name(f"{folder.name}{n}").exists()
-        )
-        raise ConfigurationError(
-            f"{folder} exists already. Type: openenv init {free}, "
-            "or remove it, or choose another --output-dir"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # A neighbour, so that relative paths in it stay right when it is renamed.
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    _refuse_taken(folder)
+    made = [parent for parent in folder.parents if not os.path.lexists(parent)]
     try:
-        draft.chmod(0o777 & ~_umask())
-        yield draft
-        draft.rename(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # A neighbour, so that relative paths in it stay right when it is renamed.
+            draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        except OSError as error:
+            raise ConfigurationError(
+                f"Nothing can be made in {folder.parent}: {error.strerror}. Choose another --output-dir"
+            ) from error
+        try:
+            draft.chmod(0o777 & ~_umask())
+            yield draft
+            _refuse_taken(folder)
+            draft.rename(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):  # it is not there, or something else is in it by now
+                parent.rmdir()
         raise
 
 
-def _repository_of(folder: Path) -> Path | None:
-    """The repository that a folder is in."""
-    return next((parent for parent in folder.parents if (parent / ".git").exists()), None)
+def _refuse_taken(folder: Path) -> None:
+    if not os.path.lexists(folder):
+        return
+    free = next(
+        f"{folder.name}{n}" for n in range(2, 10**6) if not folder.with_name(f"{folder.name}{n}").exists()
+    )
+    raise ConfigurationError(
+        f"{folder} exists already. Type: openenv init {free}, or remove it, or choose another --output-dir"
+    )
 
 
 def _umask() -> int:
@@ -136,7 +156,10 @@ def _lock(folder: Path) -> bool:
     if uv is None:
         print("uv is not here, so there is no uv.lock yet: pip install uv, then uv lock.", file=sys.stderr)
         return False
-    done = subprocess.run([uv, "lock", "--quiet", "--directory", str(folder)], capture_output=True, text=True)
+    with status("Locking the dependencies…"):
+        done = subprocess.run(
+            [uv, "lock", "--quiet", "--directory", str(folder)], capture_output=True, text=True
+        )
     if done.returncode != 0:
         print(f"uv could not lock the dependencies; later: uv lock. It said:\n{done.stderr}", file=sys.stderr)
         return False
@@ -159,7 +182,8 @@ def _tell(folder: Path, names: Names, repository: Path | None, is_locked: bool) 
     console = Console()
     console.print(tree)
     console.print(
-        f"\nNext: edit [bold]models.py[/bold] and [bold]server/{names.environment_module}.py[/bold], then\n\n"
+        f"\nNext: edit [bold]models.py[/bold] and [bold]server/{names.environment_module}.py[/bold] "
+        "(README.md and tests/ tell of them), then\n\n"
         f"  cd {os.path.relpath(folder)}\n"
         f"  {'uv run ' if is_locked else ''}openenv serve",
         highlight=False,

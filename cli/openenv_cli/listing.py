@@ -69,8 +69,10 @@ def _ask(server: KnownServer, timeout_s: float) -> str:
     if source.kind == "path":
         is_there = (Path(source.value) / "openenv.yaml").exists()
         return "served when it is made" if is_there else "no openenv.yaml there"
-    if source.kind != "base_url":
-        return "not asked"
+    if source.kind == "image":
+        return "run when it is made"
+    if source.kind == "space":
+        return "on the Hub, not asked"
     begin = time.perf_counter()
     try:
         endpoint = Endpoint.parse(source.value)

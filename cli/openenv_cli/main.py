@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
+from types import FrameType
 
 _INTERRUPTED = 130
+# Sent by `kill` and by a terminal that closes. By default they end a process before it can clean up.
+_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main() -> None:
@@ -14,6 +18,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="openenv_gym$")
     # Imported in here, because Ctrl-C may come while they are.
     try:
+        _clean_up_at_signals()
         try:
             _run()
         except Exception as error:
@@ -34,3 +39,16 @@ def _run() -> None:
 
         raise MissingExtraError(f"The openenv command (it needs {error.name})", "cli") from error
     app()
+
+
+def _clean_up_at_signals() -> None:
+    """Has the signals that end this process run what cleans up first, as Ctrl-C does."""
+    for number in _ENDINGS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has a command ignore one
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)  # another one must not stop the cleaning up
+    sys.exit(128 + number)

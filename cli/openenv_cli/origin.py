@@ -22,12 +22,14 @@ class Origin:
         path: A checkout's folder, or a wheel.
         git: The address of a repository.
         commit: The commit there.
+        url: The address of an archive or a wheel.
     """
 
     version: str
     path: Path | None = None
     git: str | None = None
     commit: str | None = None
+    url: str | None = None
 
     def requirement(self, extra: str) -> str:
         """The requirement, as in a pyproject.toml."""
@@ -40,6 +42,8 @@ class Origin:
         """
         if self.git is not None:
             return f"{{ git = {_toml(self.git)}, rev = {_toml(self.commit or 'HEAD')} }}"
+        if self.url is not None:
+            return f"{{ url = {_toml(self.url)} }}"
         if self.path is None:
             return None
         if self.path.is_file():
@@ -62,7 +66,7 @@ def installed_origin() -> Origin:
         return Origin(ours.version, git=url, commit=noted["vcs_info"].get("commit_id"))
     if url.startswith("file:"):
         return Origin(ours.version, path=Path(url2pathname(urlparse(url).path)))
-    return Origin(ours.version)
+    return Origin(ours.version, url=url or None)
 
 
 def _toml(text: str) -> str:

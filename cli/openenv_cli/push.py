@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openenv_cli.hub.options import EnvVar, Hardware, Private, Secret
 from openenv_gym.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,29 +29,22 @@ def push(
         str | None, typer.Option(help="Push an image to this registry instead, such as ghcr.io/my-org.")
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(help="With --registry: the image's name and tag. Default: the name.")
+        str | None, typer.Option(help="With --registry: the image's name and tag. Default: openenv-NAME")
     ] = None,
     base_image: Annotated[str | None, typer.Option(help="The image to start from, for this push.")] = None,
     interface: Annotated[
         bool | None, typer.Option(help="The web interface. Default: on in a Space, off in a registry.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="A Space that only its owner sees.")] = False,
+    private: Private = False,
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request on the Space; change nothing in it.")
     ] = False,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Leave out, as a line in .gitignore would.")
     ] = None,
-    hardware: Annotated[str | None, typer.Option(help="What the Space runs on, such as t4-small.")] = None,
-    env_var: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A variable that everybody can read.")
-    ] = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY[=VALUE]", help="A secret. KEY alone takes its value from your environment."
-        ),
-    ] = None,
+    hardware: Hardware = None,
+    env_var: EnvVar = None,
+    secret: Secret = None,
     count: Annotated[int, typer.Option(min=1, help="So many Spaces of it: NAME-1, NAME-2, ….")] = 1,
 ) -> None:
     """Publishes an environment: in a Space, or as an image in a registry.
@@ -110,7 +104,10 @@ def push(
     folder = (path or directory or Path()).resolve()
     source = Source(folder, _validated(folder), base_image, tuple(exclude or ()))
     if registry is not None:
-        _push_image(source, f"{registry.rstrip('/')}/{tag or source.manifest.name.lower()}", bool(interface))
+        from openenv_cli.docker.environment import default_tag
+
+        name = tag or default_tag(source.manifest.name)
+        _push_image(source, f"{registry.rstrip('/')}/{name}", bool(interface))
         return
 
     from openenv_cli.hub.client import connect

@@ -50,7 +50,10 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with sessions of its own.")] = 1,
     reload: Annotated[
-        bool, typer.Option("--reload", help="Serve anew whenever a file of the folder changes.")
+        bool,
+        typer.Option(
+            "--reload", help="Serve anew whenever a Python file of the folder, or openenv.yaml, changes."
+        ),
     ] = False,
     fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited socket to listen on.")] = None,
 ) -> None:

@@ -79,7 +79,7 @@ def _write(report: Report, file: Path) -> None:
     """Writes a report, so that the file is never half written."""
     part = file.with_name(f"{file.name}.part")
     try:
-        part.write_text(report.model_dump_json(indent=2) + "\n")
+        part.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

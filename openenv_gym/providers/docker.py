@@ -126,16 +126,14 @@ class DockerProvider(Provider):
             )
 
     def stop(self) -> None:
-        engine, self._engine = self._engine, None
         self.endpoints = ()
-        if engine is None:
+        if self._engine is None:
             return
-        try:
-            while self._names:
-                remove(engine, self._names[-1])
-                self._names.pop()
-        finally:
-            engine.close()
+        # At once, as each may take ten seconds. The end of the block waits for all, after Ctrl-C too.
+        with ThreadPoolExecutor(max_workers=max(1, len(self._names))) as pool:
+            list(pool.map(partial(remove, self._engine), self._names))
+        self._engine.close()
+        self._engine, self._names = None, []
 
     def _containers(self) -> list[Container]:
         if self._engine is None:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -33,7 +34,8 @@ def load_folder(folder: Path) -> FastAPI:
         module = _import_app(folder, manifest.app_module)
     except Exception as error:
         raise ConfigurationError(
-            f"{folder / MANIFEST}: importing {manifest.app_module} failed: {type(error).__name__}: {error}"
+            f"{folder / MANIFEST}: importing {manifest.app_module} failed{_where(error, folder)}: "
+            f"{type(error).__name__}: {error}{_advice(error, folder)}"
         ) from error
     app = getattr(module, manifest.app_attribute, None)
     if not isinstance(app, FastAPI):
@@ -68,6 +70,31 @@ def load_app(path: str) -> FastAPI:
             f"{module_name} has no application named {attribute!r}; it is what create_app returns"
         )
     return app
+
+
+def _where(error: Exception, folder: Path) -> str:
+    """The last line of the author's own that the exception came through."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(folder) and ".venv" not in Path(frame.filename).parts
+    ]
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_relative_to(folder):
+        return f" at {Path(error.filename).relative_to(folder)}:{error.lineno}"
+    return f" at {Path(own[-1].filename).relative_to(folder)}:{own[-1].lineno}" if own else ""
+
+
+def _advice(error: Exception, folder: Path) -> str:
+    """What to do about a module that is missing."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return ""
+    name = error.name.rpartition(".")[2]
+    found = [path for path in (folder / f"{name}.py", folder / "server" / f"{name}.py") if path.exists()]
+    if not found:
+        return f". Is {error.name} spelt right? A package is named in pyproject.toml, and installed: uv sync"
+    if found[0].parent == folder:
+        return f". {found[0].name} is beside models.py: import it as models is, in both branches"
+    return f". {found[0].name} is in server/: from .{name} import …"
 
 
 def _import_app(folder: Path, module_name: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(
             f"{folder} has no {MANIFEST}, so it is not an environment's folder. "
@@ -86,15 +87,34 @@ def read_manifest(folder: Path) -> Manifest:
         raise ConfigurationError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(root, yaml.MappingNode):
         raise ConfigurationError(f"{path} is not a table of settings, such as name: my_env")
+    lines = _lines(root)
+    misspelt = _misspelt(content)
+    mistakes = [
+        f"{path}:{lines[field]}: {field}: there is no such field; did you mean {meant}?"
+        for field, meant in misspelt.items()
+    ]
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
-        lines = _lines(root)
-        mistakes = [
+        mistakes += [
             f"{path}:{lines.get(mistake['loc'][0], 1)}: {mistake['loc'][0]}: {_message(mistake)}"
             for mistake in error.errors()
+            if mistake["loc"][0] not in misspelt.values()
         ]
-        raise ConfigurationError("\n".join(mistakes)) from error
+    if mistakes:
+        raise ConfigurationError("\n".join(mistakes))
+    return manifest
+
+
+def _misspelt(content: dict[Any, Any]) -> dict[str, str]:
+    """Fields that are not ours but for a slip, where the one that was meant is missing."""
+    missing = [name for name in Manifest.model_fields if name not in content]
+    found = {}
+    for field in content:
+        near = get_close_matches(str(field), missing, n=1, cutoff=0.75)
+        if near and field not in Manifest.model_fields:
+            found[str(field)] = near[0]
+    return found
 
 
 def _lines(root: yaml.MappingNode) -> dict[Any, int]:

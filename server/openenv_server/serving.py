@@ -24,7 +24,8 @@ from openenv_server.detaching import DetachableProtocol
 from openenv_server.sessions import Sessions
 from openenv_server.settings import read_settings
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP, which not every system has, comes from a terminal that closes.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _NO_SIGNAL = 0
 
 log = logging.getLogger("openenv_server")
@@ -33,9 +34,9 @@ log = logging.getLogger("openenv_server")
 class Server(uvicorn.Server):
     """Serves until a signal asks it to stop; then it drains.
 
-    The first SIGTERM or Ctrl-C begins the drain: there are no new sessions, requests under way are answered,
-    sockets are closed with the code 1001, and environments are closed. A second one, or the drain timeout,
-    ends the process at once, whatever an environment is doing.
+    The first SIGTERM, SIGHUP or Ctrl-C begins the drain: there are no new sessions, requests under way are
+    answered, sockets are closed with the code 1001, and environments are closed. A second one, or the drain
+    timeout, ends the process at once, whatever an environment is doing.
 
     Args:
         app: What `create_app` made.

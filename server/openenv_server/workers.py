@@ -247,5 +247,6 @@ def stop_signals() -> socket.socket:
         theirs.send(bytes([number]))
 
     for number in STOP_SIGNALS:
-        signal.signal(number, tell)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, tell)
     return ours

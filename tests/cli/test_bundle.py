@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+import openenv_cli.bundle
 import pytest
 from openenv_cli.bundle import bundled
 
@@ -17,10 +19,7 @@ from openenv_gym.errors import ConfigurationError
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own settings of uv may name the index to install from."""
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+pytestmark = pytest.mark.usefixtures("own_settings")
 
 
 @pytest.fixture
@@ -80,6 +79,105 @@ def test_what_the_ignore_files_and_the_author_exclude_is_left_out(folder: Path) 
         "__pycache__/x.pyc",
         "notes/secret.txt",
     }
+
+
+def test_every_gitignore_counts_the_repositorys_too(folder: Path) -> None:
+    repository = folder.parent
+    (repository / ".git").mkdir()
+    (repository / ".gitignore").write_text("*.key\n/my_env/only_here.txt\n")
+    (folder / "server" / ".gitignore").write_text("*.txt\n!/keep.txt\n!here.key\n")
+    left_out = {"a.key", "server/b.key", "only_here.txt", "server/c.txt", "server/deep/keep.txt"}
+    for name in (*left_out, "server/keep.txt", "server/here.key", "server/only_here.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    with bundled(folder) as bundle:
+        there = files(bundle)
+    assert not there & left_out
+    assert {"server/keep.txt", "server/here.key", "server/only_here.md"} <= there
+
+
+def test_a_repository_that_ignores_the_whole_folder_does_not_empty_its_copy(folder: Path) -> None:
+    (folder.parent / ".git").write_text("gitdir: elsewhere\n")
+    (folder.parent / ".gitignore").write_text("*\n")
+    with bundled(folder) as bundle:
+        assert "openenv.yaml" in files(bundle)
+
+
+def test_the_file_that_marks_a_worktree_is_left_out(folder: Path) -> None:
+    (folder / ".git").write_text("gitdir: /home/somebody/repository\n")
+    with bundled(folder) as bundle:
+        assert ".git" not in files(bundle)
+
+
+def test_names_in_a_gitignore_need_not_be_utf_8(folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (folder / name).write_text("x")
+    (folder / ".gitignore").write_bytes(b"caf\xe9\n")
+    with bundled(folder) as bundle:
+        assert name not in files(bundle)
+
+
+def test_a_dependency_from_a_path_without_uv_and_pip_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(openenv_cli.bundle, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"uv or pip: neither is here\. Install uv"), bundled(folder):
+        pass
+
+
+@pytest.mark.parametrize("links", [{"loop": "."}, {"up": ".."}, {"a/to_b": "../b", "b/to_a": "../a"}])
+def test_links_in_a_circle_are_refused(links: dict[str, str], folder: Path) -> None:
+    for name, target in links.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(target)
+    with pytest.raises(ConfigurationError, match="has no end"), bundled(folder):
+        pass
+
+
+def test_what_links_lead_to_is_copied(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("x")
+    (folder / "data").symlink_to(tmp_path / "data")
+    (folder / "again.md").symlink_to("README.md")
+    with bundled(folder) as bundle:
+        assert (bundle / "data" / "a.txt").read_text() == "x"
+        assert not (bundle / "again.md").is_symlink()
+        assert (bundle / "again.md").read_bytes() == (folder / "README.md").read_bytes()
+
+
+def test_a_pipe_is_named(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ConfigurationError, match=f"{folder / 'pipe'} cannot be copied"), bundled(folder):
+        pass
+
+
+def test_a_full_disk_is_not_a_files_fault(folder: Path, tmp_path: Path) -> None:
+    (folder / "large.bin").write_bytes(bytes(2_000_000))
+    code = (
+        "import sys\n"
+        "from openenv_cli import failures\n"
+        "from openenv_cli.bundle import bundled\n"
+        "from pathlib import Path\n"
+        "try:\n"
+        "    with bundled(Path(sys.argv[1])): pass\n"
+        "except Exception as error: sys.exit(failures.report(error))\n"
+    )
+    full = tmp_path / "full"
+    full.mkdir()
+    script = f"mount -t tmpfs -o size=500k tmpfs {full} && exec {sys.executable} -c '{code}' {folder}"
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
+        env={**os.environ, "TMPDIR": str(full)},
+        capture_output=True,
+        text=True,
+    )
+    if "unshare failed" in done.stderr or "permission denied" in done.stderr.lower():
+        pytest.skip(f"no file system of the test's own: {done.stderr}")
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device" in done.stderr
+    assert f"Copies are made in {full}" in done.stderr
+    assert "Mend" not in done.stderr
 
 
 def test_without_uv_the_lock_file_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_an_unforeseen_error_is_openenvs_own_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ZeroDivisionError("division by zero")) == 3
     said = capsys.readouterr().err
-    assert "Traceback" in said or "ZeroDivisionError" in said
+    assert "ZeroDivisionError: division by zero" in said
     assert "a fault of openenv itself" in said
 
 

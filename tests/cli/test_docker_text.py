@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 from openenv_cli.docker.build_output import BuildOutput
-from openenv_cli.docker.dockerfile import declared_arguments, images_to_start_from
+from openenv_cli.docker.dockerfile import (
+    declared_arguments,
+    final_stage,
+    images_to_start_from,
+    read_dockerfile,
+)
 from openenv_cli.docker.environment import default_tag
 
 
@@ -18,16 +23,51 @@ from openenv_cli.docker.environment import default_tag
         ('ARG X="a"\nARG Y=${X}-slim\nFROM ${Y}', {}, {"a-slim"}),
         ("FROM ${X:-a}", {}, {"a"}),
         ("FROM \\\n  # a comment between\n  a \\\n  AS b\nFROM b", {}, {"a"}),
+        ("FROM a\nRUN python <<EOF\nfrom x import y\nEOF\nCOPY <<'E' /f\nFROM z\nE", {}, {"a"}),
+        ("FROM\ta", {}, {"a"}),
     ],
 )
 def test_the_images_that_a_dockerfile_starts_from(
     dockerfile: str, build_args: dict[str, str], images: set[str]
 ) -> None:
-    assert images_to_start_from(dockerfile, build_args) == images
+    assert images_to_start_from(read_dockerfile(dockerfile), build_args) == images
 
 
 def test_the_arguments_that_a_dockerfile_takes() -> None:
-    assert declared_arguments("ARG A=1\nFROM a\nARG B C=2\nRUN echo ARG D") == {"A", "B", "C"}
+    assert declared_arguments(read_dockerfile("ARG A=1\nFROM a\nARG B C=2\nRUN echo ARG D")) == {
+        "A",
+        "B",
+        "C",
+    }
+
+
+def test_a_dockerfile_is_read_with_its_comments_continuations_and_heredocs() -> None:
+    text = """\
+# syntax=docker/dockerfile:1
+FROM a AS first
+RUN one \\
+    # in between
+
+    && two
+RUN <<END
+USER nobody
+END
+COPY --chown=1:1 ["a b", "/d"]
+FROM first
+cmd x"""
+    instructions = read_dockerfile(text)
+    assert [(said.line, said.name) for said in instructions] == [
+        (2, "FROM"), (3, "RUN"), (7, "RUN"), (10, "COPY"), (11, "FROM"), (12, "CMD"),
+    ]  # fmt: skip
+    assert instructions[1].arguments == "one && two"
+    assert instructions[3].words == ["a b", "/d"]
+
+
+def test_a_stage_has_what_the_stage_has_that_it_is_made_from() -> None:
+    text = "ARG B=base\nFROM x AS base\nUSER a\nFROM y AS other\nUSER b\nFROM ${B}\nCMD run\n"
+    assert [said.arguments for said in final_stage(read_dockerfile(text))]== [
+        "x AS base", "a", "${B}", "run",
+    ]  # fmt: skip
 
 
 def test_the_default_tag_has_hyphens_and_small_letters() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from openenv_cli.init import _whole_or_not_at_all
+from openenv_cli.origin import installed_origin
 
 from openenv_gym import RemoteEnv
+from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.process import ProcessProvider
 from tests.support.peer import peer_python, peer_server
 
@@ -127,6 +132,8 @@ def test_it_starts_in_every_way(made: Path, name: str) -> None:
         assert_it_steps(base_url)
     with started(folder, "uv", "run", "--quiet", "server", "--port", "PORT") as base_url:
         assert_it_steps(base_url)
+    with started(made, "env", "PORT=PORT", python, "-m", "openenv_server", name) as base_url:
+        assert_it_steps(base_url)
 
 
 def test_its_own_client_drives_it(made: Path) -> None:
@@ -202,6 +209,80 @@ def test_nothing_is_left_where_it_fails(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "NoSuchEnvironment" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_where_nothing_can_be_made_is_named_and_no_folder_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = init("my_env", "--output-dir", tmp_path / "file" / "deeper")
+    assert done.returncode == 2
+    assert f"Nothing can be made in {tmp_path / 'file' / 'deeper'}: Not a directory" in done.stderr
+    done = init("my_env", "--output-dir", "/proc/no/such")
+    assert "Nothing can be made in /proc/no/such" in done.stderr
+
+
+def test_folders_that_were_made_for_it_go_with_it_when_it_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        with _whole_or_not_at_all(tmp_path / "a" / "b" / "my_env") as draft:
+            (draft / "file").write_text("x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_at_once_one_is_refused_and_the_other_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "my_env"
+
+    def be_overtaken() -> None:
+        with _whole_or_not_at_all(folder) as slow, _whole_or_not_at_all(folder) as quick:
+            (slow / "whose").write_text("the slow one's")
+            (quick / "whose").write_text("the quick one's")
+
+    with pytest.raises(ConfigurationError, match="exists already"):
+        be_overtaken()
+    assert (folder / "whose").read_text() == "the quick one's"
+    assert [path.name for path in tmp_path.iterdir()] == ["my_env"]
+
+
+@pytest.mark.parametrize(
+    ("noted", "source"),
+    [
+        ({"url": "https://example.org/a.zip", "archive_info": {}}, '{ url = "https://example.org/a.zip" }'),
+        (
+            {"url": "https://example.org/r.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            '{ git = "https://example.org/r.git", rev = "abc" }',
+        ),
+        ({"url": "file:///no%20such/place", "dir_info": {}}, '{ path = "/no such/place", editable = true }'),
+        (None, None),
+    ],
+)
+def test_it_finds_the_distribution_where_that_was_installed_from(
+    noted: dict[str, object] | None, source: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    information = tmp_path / "openenv_gym-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: openenv-gym\nVersion: 1.0\n")
+    if noted is not None:
+        (information / "direct_url.json").write_text(json.dumps(noted))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed_origin().uv_source(tmp_path / "my_env") == source
+
+
+def test_folders_of_modules_and_data_files_reach_the_wheel(tmp_path: Path) -> None:
+    assert init("my_env", "--output-dir", tmp_path).returncode == 0
+    folder = tmp_path / "my_env"
+    added = ("extra.py", "levels.json", "server/logic/deep.py", "server/logic/board.txt", "data/a/b.txt")
+    left_out = ("tests/more.py", "wheels/x.whl", "venv/lib/x.py", ".env")
+    for name in (*added, *left_out):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    run_in(folder, "uv", "build", "--quiet", "--wheel", "--out-dir", str(tmp_path))
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"my_env/{name}" for name in added} <= names
+    assert not {f"my_env/{name}" for name in left_out} & names
+    assert not any("__pycache__" in name or "egg-info" in name for name in names)
 
 
 def test_without_uv_there_is_no_lock_file_and_a_sentence(tmp_path: Path) -> None:

@@ -52,9 +52,10 @@ def test_the_card_is_completed_and_the_dockerfile_can_be_built_by_the_hub(
     assert card["tags"] == ["openenv"]
     assert {"emoji", "colorFrom", "colorTo"} <= card.keys()
     dockerfile = files["Dockerfile"].decode()
-    assert dockerfile.count("FROM python:3.12-slim") == 2
+    assert dockerfile.count("FROM openenv-base") == 2
+    assert dockerfile.count("FROM ${PYTHON_IMAGE} AS openenv-base\n") == 1
     assert dockerfile.endswith("ENV ENABLE_WEB_INTERFACE=true\n")
-    assert "starts from python:3.12-slim, because the Hub cannot see the local openenv-base" in done.stderr
+    assert "builds openenv-base itself, because the Hub cannot see yours" in done.stderr
 
 
 def test_the_interface_can_be_left_out_and_the_base_image_chosen(
@@ -68,6 +69,19 @@ def test_the_interface_can_be_left_out_and_the_base_image_chosen(
     assert files["Dockerfile"].decode().endswith("ENV ENABLE_WEB_INTERFACE=false\n")
     assert b"base_path" not in files["README.md"]
     assert "openenv-base" not in done.stderr
+
+
+def test_a_secret_that_only_the_image_leaves_out_is_not_published(
+    hub: StandIn, environment: Path, tmp_path: Path
+) -> None:
+    (environment / "server" / "deploy.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    (environment / ".dockerignore").write_text("**/*.pem\n")
+    refused = openenv(hub, tmp_path, "push", str(environment))
+    assert refused.returncode == 2
+    assert "who sees a Space sees its files, and server/deploy.pem most likely holds" in refused.stderr
+    assert not hub.state.spaces
+    shown(openenv(hub, tmp_path, "push", str(environment), "--exclude", "*.pem"))
+    assert "server/deploy.pem" not in hub.state.spaces["ann/my_env"].files
 
 
 def test_a_second_push_without_changes_uploads_nothing(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from openenv_cli.docker.dockerfile import images_to_start_from, read_dockerfile
 from openenv_cli.hub.card import complete_card
-from openenv_cli.hub.dockerfile import with_base, with_interface, without_local_base
+from openenv_cli.hub.dockerfile import with_base, with_base_inside, with_interface
 
 from openenv_gym.errors import ConfigurationError
+
+BASE = "# Base\nARG P=python:3\nFROM ${P}\nRUN true\n"
 
 
 def card_of(readme: str) -> dict[str, object]:
@@ -80,11 +83,25 @@ def test_the_stages_that_share_the_last_ones_image_follow_it_and_others_stay() -
         ("ARG B=python:3.12\nFROM $B\nARG B=openenv-base\n", False),
     ],
 )
-def test_the_local_base_is_replaced_wherever_it_is_named(text: str, is_local: bool) -> None:
-    changed, was_local = without_local_base(text)
+def test_the_local_base_becomes_a_stage_wherever_it_is_named(text: str, is_local: bool) -> None:
+    changed, was_local = with_base_inside(text, BASE)
     assert was_local is is_local
-    assert ("FROM python:3.12-slim" in changed) is is_local
+    images = images_to_start_from(read_dockerfile(changed), {})
+    assert ("python:3" in images) is is_local
     assert is_local or changed == text
+
+
+def test_the_stage_of_the_base_comes_after_the_arguments_for_all_stages() -> None:
+    text = (
+        "# syntax=docker/dockerfile:1\nARG T=1\nARG B=openenv-base\nFROM \\\n  # no: ${B}\n  ${B} AS a\n"
+        "RUN cat <<E\nFROM openenv-base\nE\nFROM other:${T}\nCOPY --from=a /x /x\n"
+    )
+    assert with_base_inside(text, BASE)[0] == (
+        "# syntax=docker/dockerfile:1\nARG T=1\nARG B=openenv-base\n"
+        "# Base\nARG P=python:3\nFROM ${P} AS openenv-base\nRUN true\n\n"
+        "FROM \\\n  # no: ${B}\n  openenv-base AS a\n"
+        "RUN cat <<E\nFROM openenv-base\nE\nFROM other:${T}\nCOPY --from=a /x /x\n"
+    )
 
 
 def test_the_interfaces_variable_comes_last() -> None:

@@ -158,13 +158,14 @@ def test_a_folder_without_a_dockerfile_says_where_to_get_one(small: Callable[[st
     assert "has neither server/Dockerfile nor Dockerfile" in failed.stderr
 
 
-def test_ctrl_c_ends_the_build_in_the_engine_too(
-    small: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_build_in_the_engine_too(
+    number: signal.Signals, small: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    seconds = f"10000{os.getpid()}"  # which no other run of this test has
+    seconds = f"1{number:05}{os.getpid()}"  # which no other run of this test has
     folder = small(f"RUN echo it runs; sleep {seconds}; true")
     build = subprocess.Popen(
         [sys.executable, "-m", "openenv_cli", "build", str(folder)], stderr=subprocess.PIPE, text=True
@@ -175,9 +176,9 @@ def test_ctrl_c_ends_the_build_in_the_engine_too(
         wait_for(lambda: is_running(seconds))
         assert list(temporary.iterdir())
     finally:
-        build.send_signal(signal.SIGINT)
+        build.send_signal(number)
         _, errors = build.communicate(timeout=20)
-    assert build.returncode == 130
+    assert build.returncode == 128 + number
     assert "Traceback" not in errors
     wait_for(lambda: not is_running(seconds), 20)
     assert list(temporary.iterdir()) == []

@@ -17,13 +17,6 @@ from tests.support.engine import Engine, running_engine
 pytestmark = [pytest.mark.containers, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own settings of uv may name the index to install from."""
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
-
-
 @pytest.mark.usefixtures("own_settings", "python_image")
 def test_from_an_empty_folder_to_a_container_of_the_pulled_image(
     docker_host: Engine, registry: str, tmp_path: Path

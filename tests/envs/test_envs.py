@@ -56,7 +56,7 @@ def _make(base_url: str, **keywords: Any) -> gym.Env[Any, Any]:
 
 
 def test_there_are_environments() -> None:
-    assert {"chat_env", "coding_env", "grid_world_env"} <= set(NAMES)
+    assert {"chat_env", "coding_env", "echo_env", "grid_world_env"} <= set(NAMES)
 
 
 def test_check_env_passes(name: str, serve: Callable[[str], str]) -> None:
@@ -101,6 +101,16 @@ def test_a_task_is_set_by_options_and_a_sandbox_ends_with_its_session(serve: Cal
     solved = env.step({"code": "def add(a, b): return a + b", "stdin": ""})
     assert solved[1:3] == (1.0, True)
     env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("check", ["ruff check .", "ruff format --check .", "mypy"])
+def test_it_passes_its_own_checks(name: str, check: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *check.split()], cwd=ENVS / name, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

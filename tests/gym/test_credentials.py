@@ -456,7 +456,7 @@ def test_openenv_serve_and_spaces_share_the_variable() -> None:
         refused = subprocess.run(
             [*command, "spaces", base_url], capture_output=True, text=True, env=os.environ, timeout=60
         )
-        assert refused.returncode == 3
+        assert refused.returncode == 5
         assert refused.stderr.startswith(f"Error: {base_url} asks for a key")
         envs = RemoteVectorEnv(base_url, 4, api_key=KEY)
         envs.reset()

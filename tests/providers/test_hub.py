@@ -72,7 +72,7 @@ def test_a_space_that_does_not_run_says_what_to_do(space: Space, stage: str, nex
 
 def test_a_space_that_does_not_get_up_in_time_says_what_it_does(space: Space) -> None:
     space.stages = ["BUILDING"]
-    with pytest.raises(DeadlineExceededError, match="is being built for more than 0.01 s"):
+    with pytest.raises(DeadlineExceededError, match=r"is being built for more than 0\.01 s"):
         GenericEnvClient.from_hub(SPACE, ready_timeout_s=0.01)
 
 

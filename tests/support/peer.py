@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -49,13 +50,13 @@ def peer_server(*command: str | Path, **options: Any) -> Iterator[str]:
     """Runs a server of the peer's; gives its base URL.
 
     Args:
-        command: What starts it; ``PORT`` stands for its port.
+        command: What starts it; ``PORT`` at the end of a word stands for its port.
         options: Those of `subprocess.Popen`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [str(port) if word == "PORT" else str(word) for word in command]
+    words = [re.sub(r"\bPORT$", str(port), str(word)) for word in command]
     process = subprocess.Popen(words, **options)
     try:
         base_url = f"http://127.0.0.1:{port}"

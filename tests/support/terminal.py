@@ -57,6 +57,10 @@ class Terminal:
         """Types Ctrl-C."""
         self.process.sendintr()
 
+    def hang_up(self) -> None:
+        """Closes the terminal, as its window does."""
+        self.process.ptyproc.fileobj.close()
+
     def end(self) -> int:
         """Waits for the end; returns what a shell says of it."""
         self.process.expect(pexpect.EOF)

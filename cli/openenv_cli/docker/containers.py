@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openenv_cli.docker.client import find_docker, run
+from openenv_cli.docker.client import run
 
 _LOG_LINES = 100
 _STOP_TIMEOUT_S = 10
@@ -16,26 +16,23 @@ _STOP_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Container:
-    """A container that was started here.
+    """A container.
 
     Attributes:
-        id: Its id.
-        docker: The command that started it.
+        name: Its name, which no other has. It need not be there yet: so what is begun can always be removed.
+        docker: The command that starts it.
     """
 
-    id: str
+    name: str
     docker: Path
 
-    @classmethod
-    def start(cls, image: str, port: int) -> Container:
-        """Starts an image; its port is published on loopback alone, under a free number.
+    def start(self, image: str, port: int) -> None:
+        """Starts it, from an image; its port is published on loopback alone, under a free number.
 
         Raises:
-            ConfigurationError: There is no Docker here.
             DockerError: There is no such image, or it cannot be started.
         """
-        docker = find_docker()
-        return cls(run(docker, "run", "--detach", "--publish", f"127.0.0.1::{port}", image), docker)
+        run(self.docker, "run", "--detach", "--name", self.name, "--publish", f"127.0.0.1::{port}", image)
 
     @property
     def base_url(self) -> str:
@@ -59,7 +56,7 @@ class Container:
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in it, to its end, whatever that is."""
         return subprocess.run(
-            [self.docker, "exec", self.id, *command],
+            [self.docker, "exec", self.name, *command],
             capture_output=True,
             text=True,
             errors="replace",
@@ -69,7 +66,7 @@ class Container:
     def logs(self) -> str:
         """The last lines that it wrote."""
         done = subprocess.run(
-            [self.docker, "logs", "--tail", str(_LOG_LINES), self.id],
+            [self.docker, "logs", "--tail", str(_LOG_LINES), self.name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -80,12 +77,12 @@ class Container:
 
     def stop(self) -> None:
         """Asks it to end, and ends it after ten seconds."""
-        run(self.docker, "stop", "--time", str(_STOP_TIMEOUT_S), self.id)
+        run(self.docker, "stop", "--time", str(_STOP_TIMEOUT_S), self.name)
 
     def remove(self) -> None:
-        """Removes it, running or not, with what it stored."""
-        run(self.docker, "rm", "--force", "--volumes", self.id)
+        """Removes it, running or not, with what it stored; nothing where it was never started."""
+        run(self.docker, "rm", "--force", "--volumes", self.name)
 
     def _inspect(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(run(self.docker, "inspect", self.id))[0]
+        found: dict[str, Any] = json.loads(run(self.docker, "inspect", self.name))[0]
         return found

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from openenv_cli.docker.dockerfile import declared_arguments, images_to_start_from
+from openenv_cli.docker.dockerfile import declared_arguments, images_to_start_from, read_dockerfile
 from openenv_cli.docker.images import build_image, has_image
+from openenv_cli.texts import read_text
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.known import canonical_name
 
@@ -61,12 +62,12 @@ def build_environment(
         ConfigurationError: There is no Docker that can build here.
         DockerError: A build failed.
     """
-    text = dockerfile.read_text(encoding="utf-8", errors="replace")
+    instructions = read_dockerfile(read_text(dockerfile))
     # The guide's Dockerfile takes both. All that is needed is in the context, whatever repository it is from.
     ours = {"BUILD_MODE": "standalone", "ENV_NAME": name}
-    declared = declared_arguments(text)
+    declared = declared_arguments(instructions)
     arguments = {key: value for key, value in ours.items() if key in declared} | dict(build_args or {})
-    starts_from = images_to_start_from(text, arguments)
+    starts_from = images_to_start_from(instructions, arguments)
     if starts_from & {BASE_IMAGE, BASE_IMAGE.partition(":")[0]} and not has_image(BASE_IMAGE):
         print(
             f"{BASE_IMAGE} is not here yet, and {dockerfile.name} starts from it: built first.",
@@ -90,7 +91,12 @@ def build_base(
         ConfigurationError: There is no Docker that can build here.
         DockerError: The build failed.
     """
+    dockerfile = base_dockerfile()
+    build_image(dockerfile.parent, dockerfile, tag, build_args or {}, no_cache)
+
+
+def base_dockerfile() -> Path:
+    """The Dockerfile of ``openenv-base``, which copies nothing from its context."""
     import openenv_scaffolds
 
-    folder = Path(openenv_scaffolds.__file__).parent / "base"
-    build_image(folder, folder / "Dockerfile", tag, build_args or {}, no_cache)
+    return Path(openenv_scaffolds.__file__).parent / "base" / "Dockerfile"

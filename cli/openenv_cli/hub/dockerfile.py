@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import re
 
+from openenv_cli.docker.dockerfile import Stage, first_stages, read_dockerfile, read_stages
 from openenv_gym.errors import ConfigurationError
 
-# A public image for those who cannot see the local one.
-PUBLIC_BASE = "python:3.12-slim"
+_BASE_STAGE = "openenv-base"
 _LOCAL_BASE = re.compile(r"openenv-base(:[\w.-]+)?")
-_FROM = re.compile(
-    r"^(?P<before>[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*)(?P<image>\S+)"
-    r"(?P<after>(?:[ \t]+AS[ \t]+(?P<stage>\S+))?[ \t]*)$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_ARGUMENT = re.compile(r"^[ \t]*ARG[ \t]+(\w+)=[\"']?([^\"'\s]+)[\"']?", re.IGNORECASE | re.MULTILINE)
-_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 
 
 def with_base(text: str, image: str) -> str:
@@ -27,26 +20,33 @@ def with_base(text: str, image: str) -> str:
     Raises:
         ConfigurationError: It has no FROM.
     """
-    stages = list(_FROM.finditer(text))
+    stages = read_stages(read_dockerfile(text))
     if not stages:
         raise ConfigurationError("The Dockerfile has no FROM, so --base-image has nothing to replace")
-    by_name = {match["stage"].lower(): match["image"] for match in stages if match["stage"]}
-    old = stages[-1]["image"]
-    while old.lower() in by_name:
-        old = by_name.pop(old.lower())
-    return _replaced(text, {old}, image)
+    by_name = {stage.name: stage for stage in stages if stage.name}
+    last = stages[-1]
+    while last.image.lower() in by_name:
+        last = by_name.pop(last.image.lower())
+    return _starting_from(image, text, [stage for stage in stages if stage.written == last.written])
 
 
-def without_local_base(text: str) -> tuple[str, bool]:
-    """The Dockerfile with `PUBLIC_BASE` for ``openenv-base``, and whether it was there."""
-    first_stage = _FROM.search(text)
-    defaults = dict(_ARGUMENT.findall(text[: first_stage.start()])) if first_stage else {}
-    local = {
-        match["image"]
-        for match in _FROM.finditer(text)
-        if _LOCAL_BASE.fullmatch(_resolved(match["image"], defaults))
-    }
-    return _replaced(text, local, PUBLIC_BASE), bool(local)
+def with_base_inside(text: str, base: str) -> tuple[str, bool]:
+    """The Dockerfile with ``openenv-base`` as a stage of its own, and whether it started from that.
+
+    Args:
+        text: The Dockerfile.
+        base: The Dockerfile of ``openenv-base``, of one stage.
+    """
+    stages = read_stages(read_dockerfile(text))
+    local = [stage for stage in first_stages(stages) if _LOCAL_BASE.fullmatch(stage.image)]
+    if not local:
+        return text, False
+    (its_own,) = read_stages(read_dockerfile(base))
+    base = _starting_from(f"{its_own.written} AS {_BASE_STAGE}", base, [its_own])
+    lines = _starting_from(_BASE_STAGE, text, local).splitlines(keepends=True)
+    # After the arguments that count for every FROM.
+    first = stages[0].begin.line - 1
+    return "".join([*lines[:first], f"{base.rstrip()}\n\n", *lines[first:]]), True
 
 
 def with_interface(text: str, is_on: bool) -> str:
@@ -54,13 +54,15 @@ def with_interface(text: str, is_on: bool) -> str:
     return f"{text.rstrip()}\n\nENV ENABLE_WEB_INTERFACE={str(is_on).lower()}\n"
 
 
-def _replaced(text: str, old: set[str], new: str) -> str:
-    def renewed(match: re.Match[str]) -> str:
-        return f"{match['before']}{new}{match['after']}" if match["image"] in old else match[0]
-
-    return _FROM.sub(renewed, text)
-
-
-def _resolved(image: str, defaults: dict[str, str]) -> str:
-    """The image with the defaults of the arguments in it."""
-    return _REFERENCE.sub(lambda match: defaults.get(match[1] or match[3], match[2] or ""), image)
+def _starting_from(image: str, text: str, stages: list[Stage]) -> str:
+    """The Dockerfile, where these of its stages start from another image; all lines stay where they are."""
+    lines = text.splitlines(keepends=True)
+    for stage in stages:
+        written = re.compile(rf"(?<!\S){re.escape(stage.written)}(?!\S)")
+        for number in range(stage.begin.line - 1, stage.begin.last_line):
+            is_comment = lines[number].lstrip().startswith("#")
+            changed = lines[number] if is_comment else written.sub(lambda _: image, lines[number], count=1)
+            if changed != lines[number]:
+                lines[number] = changed
+                break
+    return "".join(lines)

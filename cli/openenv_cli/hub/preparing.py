@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openenv_cli.docker.environment import find_dockerfile
+from openenv_cli.docker.environment import base_dockerfile, find_dockerfile
 from openenv_cli.hub.card import complete_card
-from openenv_cli.hub.dockerfile import PUBLIC_BASE, with_base, with_interface, without_local_base
+from openenv_cli.hub.dockerfile import with_base, with_base_inside, with_interface
+from openenv_cli.texts import read_text
 
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
@@ -28,12 +29,12 @@ def prepare_dockerfile(bundle: Path, *, base_image: str | None, has_interface: b
         ConfigurationError: There is no Dockerfile, or nothing in it to replace.
     """
     path = find_dockerfile(bundle)
-    text = path.read_text()
+    text = read_text(path)
     if base_image is not None:
         text = with_base(text, base_image)
     if has_interface is not None:
         text = with_interface(text, has_interface)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -45,7 +46,8 @@ def prepare_space(
     Args:
         bundle: A copy of an environment's folder.
         manifest: Its ``openenv.yaml``.
-        base_image: The image to start from; None keeps what is there, but for the local ``openenv-base``.
+        base_image: The image to start from; None keeps what is there; ``openenv-base``, which is local,
+            becomes a stage of the Dockerfile.
         has_interface: Whether the web interface is on.
 
     Returns:
@@ -56,11 +58,11 @@ def prepare_space(
     """
     notes = []
     dockerfile = prepare_dockerfile(bundle, base_image=base_image, has_interface=has_interface)
-    text, was_local = without_local_base(dockerfile.read_text())
+    text, was_local = with_base_inside(read_text(dockerfile), read_text(base_dockerfile()))
     if was_local:
         notes.append(
-            f"The Dockerfile of the Space starts from {PUBLIC_BASE}, because the Hub cannot see the local "
-            "openenv-base; --base-image names another. Yours is as it was."
+            "The Dockerfile of the Space builds openenv-base itself, because the Hub cannot see yours; "
+            "--base-image names an image to start from instead. Your Dockerfile is as it was."
         )
     # The Hub builds the one at the root, and no other.
     at_root = bundle / "Dockerfile"
@@ -70,15 +72,16 @@ def prepare_space(
             "in place of the one at the root."
         )
     dockerfile.unlink()
-    at_root.write_text(text)
+    at_root.write_text(text, encoding="utf-8")
 
     readme = bundle / "README.md"
     readme.write_text(
         complete_card(
-            readme.read_text() if readme.is_file() else "",
+            read_text(readme) if readme.is_file() else "",
             title=manifest.name.replace("_", " ").replace("-", " ").title(),
             port=manifest.port,
             has_interface=has_interface,
-        )
+        ),
+        encoding="utf-8",
     )
     return notes

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openenv_cli.bundle import bundled
-from openenv_gym.errors import HubError
+from openenv_cli.secret_files import looks_secret
+from openenv_gym.errors import ConfigurationError, HubError
 
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
@@ -46,13 +47,14 @@ def push_spaces(
     """Pushes to each of these Spaces, makes those that are not there, and shows each.
 
     Raises:
-        ConfigurationError: No Space can be made of the folder.
+        ConfigurationError: No Space can be made of the folder, or it has files that look like secrets.
         HubError: The Hub refuses, fails, or cannot be reached.
     """
     from openenv_cli.hub.preparing import prepare_space
     from openenv_cli.hub.showing import note
 
     with bundled(source.folder, source.exclude) as bundle:
+        _refuse_secrets(bundle)
         notes = prepare_space(
             bundle, source.manifest, base_image=source.base_image, has_interface=has_interface
         )
@@ -61,6 +63,20 @@ def push_spaces(
         message = f"Push {source.manifest.name} with openenv"
         for repo_id in repo_ids:
             _push_space(hub, bundle, repo_id, settings, message, as_pull_request)
+
+
+def _refuse_secrets(bundle: Path) -> None:
+    """A Space shows all of its files, also those that a .dockerignore keeps out of its image."""
+    found = sorted(
+        path.relative_to(bundle).as_posix()
+        for path in bundle.rglob("*")
+        if path.is_file() and looks_secret(path.name)
+    )
+    if found:
+        raise ConfigurationError(
+            f"Nothing was pushed: who sees a Space sees its files, and {', '.join(found)} most likely "
+            "holds a secret. Name it in .gitignore, or leave it out with --exclude"
+        )
 
 
 def _push_space(

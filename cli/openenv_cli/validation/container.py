@@ -62,12 +62,11 @@ class Image:
 
         assert self.folder.dockerfile is not None
         name = self.folder.manifest.name
-        tag = f"{default_tag(name)}:validate-{secrets.token_hex(4)}"
+        self._tag = f"{default_tag(name)}:validate-{secrets.token_hex(4)}"
         # What Docker writes is for `openenv build`; of a failure the message has what matters.
         with bundled(self.folder.path) as bundle, contextlib.redirect_stderr(io.StringIO()):
-            build_environment(bundle, self.folder.dockerfile, tag, name=name)
-        self._tag = tag
-        return image_size(tag)
+            build_environment(bundle, self.folder.dockerfile, self._tag, name=name)
+        return image_size(self._tag)
 
     def start(self) -> float:
         """Starts a container of it; returns the seconds until its server answered.
@@ -76,7 +75,8 @@ class Image:
             ConfigurationError: It ended, or did not answer in time; the message has its last words.
         """
         begin = time.monotonic()
-        self.container = Container.start(self._tag, self.folder.manifest.port)
+        self.container = Container(self._tag.replace(":", "-"), find_docker())
+        self.container.start(self._tag, self.folder.manifest.port)
         self.server.base_url = self.container.base_url
         deadline = begin + self.server.timeout_s
         while True:

@@ -6,22 +6,14 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from openenv_cli.bundle import left_out_of
+from openenv_cli.docker.dockerfile import Instruction, final_stage, read_dockerfile
+from openenv_cli.docker.dockerignore import ignore_rules, is_ignored
+from openenv_cli.left_out import LeftOut
+from openenv_cli.secret_files import looks_secret
+from openenv_cli.texts import read_text
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
-from openenv_cli.validation.dockerfile import (
-    Instruction,
-    final_stage,
-    ignore_rules,
-    is_ignored,
-    read_dockerfile,
-)
 from openenv_cli.validation.folder import Folder
 
-_SECRET_FILES = (
-    ".env", ".env.*", ".netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa",
-    "*.pem", "*.key", "*.p12", "credentials.json", "secrets.*",
-)  # fmt: skip
-_EXAMPLES = (".example", ".sample", ".template")
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|API_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 _PAIR = re.compile(r"""(\w+)=("[^"]*"|'[^']*'|\S*)""")
 _PORT = re.compile(r"--port[\s=\",']+(\d+)")
@@ -29,7 +21,7 @@ _PORT = re.compile(r"--port[\s=\",']+(\d+)")
 
 def _instructions(folder: Folder) -> list[Instruction]:
     assert folder.dockerfile is not None  # docker.file has passed
-    return read_dockerfile(folder.dockerfile.read_text(errors="replace"))
+    return read_dockerfile(read_text(folder.dockerfile))
 
 
 def _file(folder: Folder) -> Finding:
@@ -108,11 +100,11 @@ def _healthcheck(folder: Folder) -> Finding:
 
 def _secrets(folder: Folder) -> Finding:
     assert folder.dockerfile is not None
-    rules, left_out = ignore_rules(folder.dockerfile, folder.path), left_out_of(folder.path)
+    rules, left_out = ignore_rules(folder.dockerfile, folder.path), LeftOut(folder.path)
     secrets = [
         path
         for path in (PurePosixPath(file.as_posix()) for file in folder.files)
-        if _looks_secret(path.name) and not is_ignored(path, rules) and not left_out.match_file(str(path))
+        if looks_secret(path.name) and not is_ignored(path, rules) and not left_out.has(path)
     ]
     found = []
     for said in _instructions(folder):
@@ -127,10 +119,6 @@ def _secrets(folder: Folder) -> Finding:
             "when it starts (docker run -e, or the secrets of a Space).",
         )
     return passed("It copies no file that looks like a secret, and sets none")
-
-
-def _looks_secret(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in _SECRET_FILES) and not name.endswith(_EXAMPLES)
 
 
 def _copies(said: Instruction, path: PurePosixPath) -> bool:

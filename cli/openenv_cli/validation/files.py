@@ -83,7 +83,7 @@ def _app(folder: Folder) -> Finding:
 def _project(folder: Folder) -> Finding:
     try:
         project = folder.pyproject.get("project")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         return failed(f"pyproject.toml is not TOML: {error}", "Mend that line.")
     if not isinstance(project, dict) or not isinstance(project.get("name"), str):
         return failed(
@@ -95,6 +95,11 @@ def _project(folder: Folder) -> Finding:
 
 def _dependencies(folder: Folder) -> Finding:
     dependencies = folder.pyproject["project"].get("dependencies", [])
+    if not isinstance(dependencies, list):
+        return failed(
+            f"pyproject.toml has dependencies = {dependencies!r}, which is no list",
+            'Write dependencies = ["openenv-gym[server]"].',
+        )
     named = {
         re.sub(r"[._]", "-", found.group().lower())
         for text in dependencies

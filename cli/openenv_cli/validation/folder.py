@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import symtable
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openenv_cli.docker.environment import DOCKERFILES
+from openenv_cli.texts import read_text
 
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
@@ -47,8 +49,9 @@ class Folder:
 
         Raises:
             tomllib.TOMLDecodeError: It is not TOML.
+            ConfigurationError: It is not text.
         """
-        return tomllib.loads((self.path / "pyproject.toml").read_text())
+        return tomllib.loads(read_text(self.path / "pyproject.toml"))
 
     @cached_property
     def dockerfile(self) -> Path | None:
@@ -86,7 +89,7 @@ def has_name(file: Path, name: str) -> bool:
 
     A module that imports ``*`` has every name, as far as can be told without an import.
     """
-    source = file.read_text()
+    source = _source(file)
     if any(
         isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(ast.parse(source))
     ):
@@ -102,5 +105,11 @@ def has_main_block(file: Path) -> bool:
     """Whether a module does something where it is run: ``if __name__ == "__main__"``."""
     return any(
         isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
-        for node in ast.parse(file.read_text()).body
+        for node in ast.parse(_source(file)).body
     )
+
+
+def _source(file: Path) -> str:
+    """A module's text, in the encoding that it says it has (PEP 263)."""
+    with tokenize.open(file) as opened:
+        return opened.read()

@@ -69,7 +69,7 @@ with open("big", "wb", buffering=0) as file:
 print(os.path.getsize("big"))
 """
     outcome = open_sandbox(isolation).run(code)
-    assert int(outcome.stdout or 0) <= 8 << 20
+    assert 1_000_000 <= int(outcome.stdout) <= 8 << 20, outcome
 
 
 def test_a_full_disk_is_the_programs_own(isolation: Isolation, open_sandbox: OpenSandbox) -> None:

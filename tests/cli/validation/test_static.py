@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from openenv_cli.validation.dockerfile import final_stage, read_dockerfile
 from openenv_cli.validation.report import Level, Outcome
 
 from tests.cli.validation.outcomes import check_of, edit, objections, validate
@@ -26,6 +25,7 @@ DEFECTS = [
     ("project.valid", "pyproject.toml", "[project]", "[project"),
     ("project.valid", "pyproject.toml", 'name = "walker"', 'title = "walker"'),
     ("project.openenv", "pyproject.toml", "openenv-gym[server]", "fastapi"),
+    ("project.openenv", "pyproject.toml", "dependencies = [", "dependencies = 5\nothers = ["),
     ("project.script", "pyproject.toml", "server =", "serve ="),
     ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.main:main"),
     ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.app:run"),
@@ -146,28 +146,16 @@ def test_a_copy_that_leaves_the_secret_behind_is_fine(walker: Path) -> None:
     assert validate(walker, Level.STATIC).passed
 
 
-def test_a_dockerfile_is_read_with_its_comments_continuations_and_heredocs() -> None:
-    text = """\
-# syntax=docker/dockerfile:1
-FROM a AS first
-RUN one \\
-    # in between
-
-    && two
-RUN <<END
-USER nobody
-END
-COPY --chown=1:1 ["a b", "/d"]
-FROM first
-cmd x"""
-    instructions = read_dockerfile(text)
-    assert [(said.line, said.name) for said in instructions] == [
-        (2, "FROM"), (3, "RUN"), (7, "RUN"), (10, "COPY"), (11, "FROM"), (12, "CMD"),
-    ]  # fmt: skip
-    assert instructions[1].arguments == "one && two"
-    assert instructions[3].words == ["a b", "/d"]
+def test_a_file_that_is_not_utf_8_fails_its_check_with_the_line(walker: Path) -> None:
+    (walker / "server" / "Dockerfile").write_bytes(b"FROM a\n# caf\xe9\nCMD b\n")
+    check = check_of(validate(walker, Level.STATIC), "docker.from")
+    assert check.outcome is Outcome.FAILED
+    assert "Dockerfile:2: this is not UTF-8" in check.detail
 
 
-def test_a_stage_has_what_the_stage_has_that_it_is_made_from() -> None:
-    text = "FROM x AS base\nUSER a\nFROM y AS other\nUSER b\nFROM base\nCMD run\n"
-    assert [said.arguments for said in final_stage(read_dockerfile(text))][1:4] == ["a", "base", "run"]
+def test_python_and_ignore_files_may_have_another_encoding(walker: Path) -> None:
+    app = walker / "server" / "app.py"
+    app.write_bytes(b"# -*- coding: latin-1 -*-\n# caf\xe9\n" + app.read_bytes())
+    for name in (".gitignore", ".dockerignore"):
+        (walker / name).write_bytes(b"caf\xe9\n")
+    assert objections(validate(walker, Level.STATIC)) == {}

@@ -57,7 +57,9 @@ class Space:
     commits: list[Commit] = field(default_factory=list)
     pull_requests: list[PullRequest] = field(default_factory=list)
     host: str | None = None  # where its server is; None for where the Hub would have it
-    stages: list[str] = field(default_factory=lambda: ["BUILDING"])  # one for each question; the last one stays
+    stages: list[str] = field(
+        default_factory=lambda: ["BUILDING"]
+    )  # one for each question; the last one stays
     app_port: int | None = None
 
     @property

@@ -1,0 +1,45 @@
+"""``python -m openenv_server [FOLDER]``: serves an environment's folder, without the command line.
+
+Images start their server so. Where it listens, and all else, is said by variables (see `Settings`).
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from openenv_gym.errors import OpenEnvError
+from openenv_server.loading import load_folder
+from openenv_server.settings import read_settings
+from openenv_server.workers import serve_app
+
+_INTERRUPTED = 130
+
+
+def main(words: list[str]) -> None:
+    """Serves until a signal ends it.
+
+    Args:
+        words: The folder; this one where there are none.
+    """
+    folder = Path(words[0] if words else ".").resolve()
+    try:
+        settings = read_settings()
+        serve_app(
+            partial(load_folder, folder),
+            workers=1,
+            host=settings.host,
+            port=settings.port,
+            settings=settings,
+            on_started=partial(print, flush=True),
+            on_stopped=lambda: None,
+        )
+    except OpenEnvError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
