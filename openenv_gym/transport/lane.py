@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -45,6 +46,8 @@ class Lane:
         connection: The connection; its server speaks version 2.
         connect: Opens another to the same server.
         timeouts: How long to wait.
+        most_away_s: How long the way back to the server is looked for at most, in seconds, even where it
+            keeps the sessions for longer.
 
     Attributes:
         slots: The numbers of the sessions that were opened.
@@ -54,8 +57,16 @@ class Lane:
         refused: The slots of the request that the server refused last.
     """
 
-    def __init__(self, connection: Connection, connect: Callable[[], Connection], timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        connect: Callable[[], Connection],
+        timeouts: Timeouts,
+        *,
+        most_away_s: float = math.inf,
+    ) -> None:
         self.connection = connection
+        self._most_away_s = most_away_s
         self.timeouts = timeouts
         self.slots: set[int] = set()
         self.sent_at = self.received_at = 0.0
@@ -112,7 +123,7 @@ class Lane:
         if not isinstance(answer, v2.Opened):
             raise self._wrong_answer(answer, "open")
         self.slots.update(answer.slots)
-        self._token, self._grace_s = answer.token, answer.grace_s
+        self._token, self._grace_s = answer.token, min(answer.grace_s, self._most_away_s)
         if answer.errors:
             if self.slots == set(answer.slots):
                 self.close()

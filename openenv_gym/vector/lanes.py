@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,6 +33,9 @@ _AUTORESET: dict[AutoresetMode, v2.Autoreset] = {
     AutoresetMode.SAME_STEP: "same_step",
     AutoresetMode.DISABLED: "disabled",
 }
+
+# How long the way back to one of several servers is looked for, where episodes may be lost.
+_MOST_AWAY_S = 3.0
 
 
 class _Beginning(NamedTuple):
@@ -94,6 +98,8 @@ class LaneFleet:
             timeouts,
             autoreset=_AUTORESET[policy.autoreset_mode],
             max_episode_steps=policy.max_episode_steps,
+            # The slots of the other servers stand still meanwhile; those of this one may begin anew there.
+            most_away_s=_MOST_AWAY_S if policy.truncates and len(placed) > 1 else math.inf,
         )
         try:
             self._shards.open_all(placed)

@@ -60,6 +60,7 @@ class Shards:
         timeouts: How long to wait.
         autoreset: When the server resets a slot whose episode has ended.
         max_episode_steps: Truncates episodes after as many steps.
+        most_away_s: How long the way back to a lost server is looked for at most, in seconds.
 
     Attributes:
         each: The shards that have slots.
@@ -74,6 +75,7 @@ class Shards:
         *,
         autoreset: v2.Autoreset,
         max_episode_steps: int | None,
+        most_away_s: float,
     ) -> None:
         self.each: list[Shard] = []
         self._servers = servers
@@ -81,6 +83,7 @@ class Shards:
         self._timeouts = timeouts
         self._autoreset = autoreset
         self._max_episode_steps = max_episode_steps
+        self._most_away_s = most_away_s
         self._all = list(range(count))
         self._of: list[Shard | None] = [None] * count
 
@@ -194,7 +197,12 @@ class Shards:
 
     def _lane(self, connection: Connection) -> Lane:
         self._servers.note_workers(connection.endpoint, connection.worker[1])
-        return Lane(connection, partial(self._connect, connection.endpoint), self._timeouts)
+        return Lane(
+            connection,
+            partial(self._connect, connection.endpoint),
+            self._timeouts,
+            most_away_s=self._most_away_s,
+        )
 
     def _open(self, shard: Shard, slots: Sequence[int]) -> None:
         shard.lane.open(slots, autoreset=self._autoreset, max_episode_steps=self._max_episode_steps)

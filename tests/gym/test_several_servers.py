@@ -24,6 +24,7 @@ from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.sources import Source
 from openenv_gym.vector.servers import in_proportion
 from tests.faults.test_losses import sleepers
+from tests.support.proxy import FaultProxy
 from tests.support.servers import running, status_of, without_v2
 from tests.support.vectors import compare
 
@@ -159,6 +160,22 @@ def test_a_server_that_dies_costs_only_its_slots_their_episodes(mode: AutoresetM
         before = observations
         assert envs.step(go)[0].tolist() == (before + 1).tolist()
         assert active(alive) == 6
+        envs.close()
+
+
+def test_a_server_to_which_there_is_no_way_any_more_is_given_up_soon() -> None:
+    """It keeps the sessions for a minute, but the others do not stand still for so long."""
+    with running(sleepers()) as alive, running(sleepers()) as away, FaultProxy(away, faults={}) as proxy:
+        envs = RemoteVectorEnv([alive, proxy.base_url], 4, on_session_lost="truncate", connect_timeout_s=1.0)
+        envs.reset()
+        proxy.pause()
+        proxy.cut()
+        begin = time.monotonic()
+        assert envs.step(np.zeros(4))[3].tolist() == [False, False, True, True]
+        assert time.monotonic() - begin < 6
+        assert envs.step(np.zeros(4))[0].tolist() == [2, 2, 0, 0]
+        assert active(alive) == 4
+        proxy.resume()
         envs.close()
 
 
