@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
+from openenv_cli.validation.tracebacks import own_frames
 from openenv_gym.client import GenericEnvClient
 from openenv_gym.env import RemoteEnv
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError
@@ -83,7 +84,7 @@ class Server:
         log = self._provider.logs() if self._provider is not None else ""
         begin = len(self._shown) if log.startswith(self._shown) else 0
         self._shown = log
-        return last_lines(log[begin:])
+        return last_lines(own_frames(log[begin:]))
 
     def __enter__(self) -> Server:
         return self

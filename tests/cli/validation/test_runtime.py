@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,11 @@ SEEDED = """\
 MAIN_BLOCK = 'if __name__ == "__main__":\n    main()\n'
 NOT_TRIED = {"files.lock": Outcome.WARNING, "mode.python_m": Outcome.WARNING}
 STEP = "        self._state.step_count += 1\n"
+LATE = """\
+        Walker.steps = getattr(Walker, "steps", 0) + 1
+        if Walker.steps > 150:
+            return Place.model_construct(x=500)
+"""
 
 # The check, the file, what is replaced by what, and what the check says.
 DEFECTS = [
@@ -53,7 +59,11 @@ DEFECTS = [
     ("schemas.valid", MODELS, "ge=-1, le=1", "ge=-1, le=1, json_schema_extra={'type': 'digit'}", "digit"),
     ("session.reset", LOGIC, RESET, f"        raise OSError('no map')\n{RESET}", "OSError: no map"),
     ("session.reset", LOGIC, RESET, f"        import os; os._exit(3)\n{RESET}", ""),
-    ("session.reset", LOGIC, RESET, f"        return None\n{RESET}", "NoneType"),
+    ("session.reset", LOGIC, RESET, f"        return None\n{RESET}", "reset returned None"),
+    ("session.reset", LOGIC, RESET, f"        return Place.model_construct(x=200)\n{RESET}", "x is 200"),
+    ("session.step", LOGIC, STEP, f"        [][3]\n{STEP}", 'walker_environment.py", line 24, in step'),
+    ("session.step", LOGIC, "return Place(x=self._x, r", "Place(x=self._x, r", "is a `return` missing?"),
+    ("session.step", LOGIC, STEP, f"{STEP}{LATE}", "x is 500, and its schema says maximum: 100"),
     ("session.step", LOGIC, STEP, f"        raise KeyError('door')\n{STEP}", "'door'"),
     ("session.step", LOGIC, STEP, f"        import os; os._exit(3)\n{STEP}", ""),
     ("session.step", LOGIC, STEP, f"        return Place.model_construct(x='far')\n{STEP}", "far"),
@@ -103,6 +113,34 @@ def test_the_good_folder_has_no_objection_but_for_what_was_not_tried(walker: Pat
         "docker": None,
     }
     assert len(report.left_out) == 1
+
+
+def test_much_is_looked_at_and_the_report_says_how_much(walker: Path) -> None:
+    without_main_block(walker)
+    detail = check_of(validate(walker, Level.RUNTIME), "session.step").detail
+    counts = re.match(r"(\d+) sampled actions in (\d+) episodes", detail)
+    assert counts is not None, detail
+    assert int(counts[1]) > 100
+    assert int(counts[2]) > 1
+
+
+def test_an_episode_that_differs_is_shown_as_the_observation_has_it(walker: Path) -> None:
+    without_main_block(walker)
+    edit(
+        walker / MODELS,
+        ("x: int = Field(ge=-100, le=100)", "x: int = 0\n    map: Literal['cave', 'island'] = 'cave'"),
+    )
+    edit(walker / MODELS, ("from pydantic", "from typing import Literal\n\nfrom pydantic"))
+    maps = "map=('cave', 'island')[Walker.resets % 2]"
+    edit(
+        walker / LOGIC,
+        (RESET, f'        Walker.resets = getattr(Walker, "resets", 0) + 1\n{RESET}'),
+        ("Place(x=self._x)", f"Place(x=self._x, {maps})"),
+    )
+    detail = check_of(validate(walker, Level.RUNTIME), "session.seed").detail
+    assert "observation.map is 'cave' once and 'island' then" in detail or (
+        "observation.map is 'island' once and 'cave' then" in detail
+    )
 
 
 def test_an_environment_that_prints_as_it_is_imported_is_no_less_valid(walker: Path) -> None:
