@@ -12,6 +12,7 @@ from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironme
 from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.http import get_schemas
+from openenv_gym.wire.codes import ErrorCode
 
 _BOUNDS_FIX = (
     "Give the field in the observation's model the bounds that it has, or keep it within them. Where it was "
@@ -35,6 +36,11 @@ def _reset(server: Server) -> Finding:
             wrong = player.objection(player.reset(SEED))
         except RemoteEnvironmentError as error:
             return _raised("reset", player.where, error)
+        except RemoteError as error:
+            if error.code != ErrorCode.FACTORY_ERROR:
+                raise
+            said = str(error).partition("reset: ")[2].removesuffix(f" ({error.code})")
+            return failed(f"The environment cannot be made: {said}", "Mend the line in its __init__.")
     if wrong:
         return failed(wrong, _BOUNDS_FIX)
     with closing(server.env()) as env:
