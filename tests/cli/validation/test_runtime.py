@@ -6,9 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from openenv_cli.validation.check import Progress
+from openenv_cli.validation.container import Image
+from openenv_cli.validation.folder import Folder
 from openenv_cli.validation.report import Level, Outcome
+from openenv_cli.validation.server import START_CHECKS, Server
+from openenv_cli.validation.validating import CONTAINER_CHECKS
 
-from tests.cli.validation.outcomes import check_of, edit, objections, validate
+from tests.cli.validation.outcomes import Heard, check_of, edit, objections, validate
 
 APP, MODELS, LOGIC = "server/app.py", "models.py", "server/walker_environment.py"
 CREATE = 'create_app(Walker, Step, Place, env_name="walker")'
@@ -194,8 +199,31 @@ def test_one_that_cannot_be_made_fails_where_it_is_first_made(walker: Path) -> N
         walker / LOGIC, ("        self._random = random.Random()\n", "        raise OSError('no display')\n")
     )
     report = validate(walker, Level.RUNTIME)
-    assert {"routes.metadata", "session.reset"} <= set(objections(report))
-    assert "no display" in check_of(report, "session.reset").detail
+    assert {**NOT_TRIED, **objections(report)} == {**NOT_TRIED, "session.reset": Outcome.FAILED}
+    detail = check_of(report, "session.reset").detail
+    assert detail.startswith("The environment cannot be made: Walker() raised OSError: no display")
+    assert 'walker_environment.py", line 13, in __init__' in detail
+    assert "openenv_server/" not in detail
+
+
+def test_no_image_is_built_of_what_does_not_start(walker: Path) -> None:
+    edit(walker / APP, (IMPORTS, "import sys; 1 / 0\n"))
+    folder, progress = Folder(walker), Progress(Heard())
+    with Server(20, folder=walker) as server:
+        progress.run(Level.RUNTIME, START_CHECKS, server)
+    with Image(folder, 20) as image:
+        progress.run(Level.CONTAINER, CONTAINER_CHECKS, image)
+    in_image = [result for result in progress.results.values() if result.level is Level.CONTAINER]
+    assert {(result.outcome, result.blocked_by) for result in in_image} == {(Outcome.SKIPPED, "server.start")}
+
+
+def test_a_mode_that_does_not_work_says_why_in_its_line(walker: Path) -> None:
+    edit(walker / APP, (IMPORTS, "import sys; 1 / 0\n"))
+    reasons = {mode.name: mode.reason for mode in validate(walker, Level.RUNTIME).modes}
+    assert reasons["openenv serve"].startswith("The server ended with the exit code 2: Error: ")
+    assert reasons["openenv serve"].endswith("ZeroDivisionError: division by zero")
+    assert reasons["python -m"] == "Not looked at, as server.start did not pass"
+    assert reasons["docker"] == "Not tried: only the level runtime was asked for"
 
 
 def test_an_application_that_is_no_openenv_server_is_told_apart(walker: Path) -> None:
