@@ -119,19 +119,20 @@ def why_it_ended(
     first = first.removesuffix(" Its last words:").rstrip(".")
     lines = last_lines(log).splitlines()
     last = lines[-1] if lines else ""
-    if in_image and ("FileNotFoundError" in log or "ModuleNotFoundError" in log):
+    lacks_module = "No module named" in log or "ModuleNotFoundError" in log
+    if in_image and (lacks_module or "FileNotFoundError" in log):
         fix = (
             "Where the file is in the folder, .gitignore or .dockerignore may leave it out of the image, or "
             "the package does not bring it: name data files under [tool.setuptools.package-data]. A missing "
             "package belongs into the dependencies of pyproject.toml."
         )
-    elif "No module named" in log or "ModuleNotFoundError" in log:
+    elif lacks_module:
         fix = (
             "Name the package in the dependencies of pyproject.toml, and install them here: "
             "uv pip install -e FOLDER."
         )
     elif isinstance(error, ConfigurationError):
-        fix = f"Mend what its last line says, and try it: {what}."
+        fix = f"Mend what it says, and try it: {what}."
     else:
         fix = f"See what it waits for: {what}. If it only takes long to start, give it time with --timeout."
     # The last line says most: it stands alone where only one line is shown.
