@@ -35,7 +35,7 @@ def _uv_run(trial: Trial) -> Finding:
         return skipped("uv is not here", "pip install uv")
     if not (path / "uv.lock").is_file():
         return skipped("There is no uv.lock, and none is made here", "Make it with `uv lock`.")
-    with _leaves_no_metadata(path), tempfile.TemporaryDirectory(prefix="openenv-validate-") as scratch:
+    with leaves_no_metadata(path), tempfile.TemporaryDirectory(prefix="openenv-validate-") as scratch:
         # The folder's own virtual environment, where it has one; else one that leaves nothing behind.
         variables = {"VIRTUAL_ENV": ""}
         if not (path / ".venv").is_dir():
@@ -57,7 +57,7 @@ def _uv_run(trial: Trial) -> Finding:
 
 
 @contextlib.contextmanager
-def _leaves_no_metadata(folder: Path) -> Iterator[None]:
+def leaves_no_metadata(folder: Path) -> Iterator[None]:
     """Takes away what setuptools writes into a folder as it installs it, unless it was there before."""
 
     def metadata() -> set[Path]:
