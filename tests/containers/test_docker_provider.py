@@ -247,6 +247,7 @@ def test_stop_removes_all_of_ours_and_no_others(docker_host: Engine) -> None:
     provider.stop()  # its containers are gone already
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_time_leaves_no_container() -> None:
     code = (
         "import sys, time; from openenv_gym.providers.docker import DockerProvider\n"

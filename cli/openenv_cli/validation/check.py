@@ -14,6 +14,8 @@ from openenv_gym.errors import OpenEnvError
 
 SubjectT = TypeVar("SubjectT")
 
+# A server writes its log, and it is read, beside the answer that says that something failed.
+_LOG_DELAY_S = 0.3
 _GYMNASIUM_MARKS = re.compile(r"\x1b\[\d+m|WARN: ")
 
 
@@ -24,6 +26,7 @@ class Finding(NamedTuple):
     detail: str
     fix: str = ""
     notes: tuple[str, ...] = ()
+    blocked_by: str = ""
 
 
 def passed(detail: str, *, notes: Iterable[str] = ()) -> Finding:
@@ -118,6 +121,8 @@ class Progress:
             self._listener.begins(check.title)
             begin = time.monotonic()
             finding = self._blocked(check) or _look(check, subject)
+            if finding.outcome is Outcome.FAILED and words is not str:
+                time.sleep(_LOG_DELAY_S)
             said = words().strip()
             if finding.outcome is Outcome.FAILED and said and said not in finding.detail:
                 finding = finding._replace(detail=f"{finding.detail}\nThe server's log says:\n{said}")
@@ -139,7 +144,11 @@ class Progress:
     def _blocked(self, check: Check[SubjectT]) -> Finding | None:
         # Of a URL there are no files, and nothing to start: those checks were not run.
         missing = [need for need in check.needs if need in self.results and not self.did_pass(need)]
-        return skipped(f"It says nothing until {missing[0]} passes") if missing else None
+        if not missing:
+            return None
+        # That one may have been skipped for another one: this is to be mended.
+        root = self.results[missing[0]].blocked_by or missing[0]
+        return Finding(Outcome.SKIPPED, f"Not looked at, as {root} did not pass", blocked_by=root)
 
 
 def _look(check: Check[SubjectT], subject: SubjectT) -> Finding:

@@ -16,7 +16,8 @@ from openenv_cli.docker.environment import build_environment, default_tag
 from openenv_cli.docker.images import image_size
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
 from openenv_cli.validation.folder import Folder
-from openenv_cli.validation.server import Server, last_lines, stop_finding
+from openenv_cli.validation.server import Server, last_lines, stop_finding, why_it_ended
+from openenv_cli.validation.tracebacks import own_frames
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.http import get_json
 
@@ -51,6 +52,11 @@ class Image:
         self.container: Container | None = None
         self._tag = ""
         self._shown = ""
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """The names that the environment's own package may have where it is installed."""
+        return frozenset({self.folder.manifest.name, self.folder.path.name})
 
     def build(self) -> int:
         """Builds the image; returns its size in bytes.
@@ -109,7 +115,7 @@ class Image:
         log = self.container.logs() if self.container is not None else ""
         begin = len(self._shown) if log.startswith(self._shown) else 0
         self._shown = log
-        return last_lines(log[begin:])
+        return last_lines(own_frames(log[begin:], self.packages))
 
     def __enter__(self) -> Image:
         return self
@@ -146,7 +152,12 @@ def _build(image: Image) -> Finding:
 
 
 def _serve(image: Image) -> Finding:
-    took_s = image.start()
+    try:
+        took_s = image.start()
+    except ConfigurationError as error:
+        image.new_words()
+        run_by_hand = "openenv build, then docker run --rm -p 8000:8000 IMAGE"
+        return why_it_ended(error, run_by_hand, packages=image.packages, in_image=True)
     return passed(f"A container of the image, at {image.server.base_url}: up after {took_s:.1f} s")
 
 
@@ -187,13 +198,14 @@ IMAGE_CHECKS = (
         "Its image can be built",
         _build,
         "Mend the step that is named; `openenv build` shows all of it.",
-        ("docker.from", "manifest.valid"),
+        # What does not start here does not start there, and a build takes its time.
+        ("docker.from", "manifest.valid", "server.start"),
     ),
     Check(
         "container.serve",
         "The image serves the environment",
         _serve,
-        "See what the container says: openenv build, then docker run --rm -p 8000:8000 IMAGE.",
+        "Try it: openenv build, then docker run --rm -p 8000:8000 IMAGE.",
         ("container.build",),
     ),
     Check("container.user", "The server in it is not root", _is_not_root, needs=("container.serve",)),

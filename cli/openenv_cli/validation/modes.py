@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +35,7 @@ def _uv_run(trial: Trial) -> Finding:
         return skipped("uv is not here", "pip install uv")
     if not (path / "uv.lock").is_file():
         return skipped("There is no uv.lock, and none is made here", "Make it with `uv lock`.")
-    with tempfile.TemporaryDirectory(prefix="openenv-validate-") as scratch:
+    with leaves_no_metadata(path), tempfile.TemporaryDirectory(prefix="openenv-validate-") as scratch:
         # The folder's own virtual environment, where it has one; else one that leaves nothing behind.
         variables = {"VIRTUAL_ENV": ""}
         if not (path / ".venv").is_dir():
@@ -51,7 +53,22 @@ def _uv_run(trial: Trial) -> Finding:
                 f"Try `uv sync` in {path}; after a change of pyproject.toml, `uv lock`.",
             )
         command = [uv, "run", "--frozen", "--no-sync", "server"]
-        return _start(trial, command, path, variables, "uv run server --port 8000")
+        return _start(trial, command, path, variables, "uv run server")
+
+
+@contextlib.contextmanager
+def leaves_no_metadata(folder: Path) -> Iterator[None]:
+    """Takes away what setuptools writes into a folder as it installs it, unless it was there before."""
+
+    def metadata() -> set[Path]:
+        return {*folder.glob("*.egg-info"), *folder.glob("*/*.egg-info")}
+
+    before = metadata()
+    try:
+        yield
+    finally:
+        for path in metadata() - before:
+            shutil.rmtree(path)
 
 
 def _python_m(trial: Trial) -> Finding:
@@ -68,11 +85,12 @@ def _python_m(trial: Trial) -> Finding:
     else:
         where = folder.path
     command = [sys.executable, "-m", module]
-    return _start(trial, command, where, {}, f"python -m {module} --port 8000")
+    return _start(trial, command, where, {}, f"python -m {module}")
 
 
 def _start(trial: Trial, command: list[str], where: Path, variables: dict[str, str], shown: str) -> Finding:
     port = free_port()
+    shown = f"{shown} --port {port}"
     told = {**variables, "HOST": "127.0.0.1", "PORT": str(port)}
     try:
         took_s = launch(
@@ -99,7 +117,7 @@ def modes_of(results: dict[str, CheckResult], why_no_container: str) -> list[Mod
         _mode("python -m", results["mode.python_m"]),
         _mode("docker", results["container.serve"])
         if "container.serve" in results
-        else Mode(name="docker", works=None, reason=f"It was not tried: {why_no_container}"),
+        else Mode(name="docker", works=None, reason=f"Not tried: {why_no_container}"),
     ]
 
 

@@ -35,6 +35,9 @@ class CheckResult(BaseModel):
     outcome: Outcome
     detail: str = Field(description="What was found, and what was expected where that is something else")
     fix: str = Field(default="", description="What to do next; empty where there is nothing to do")
+    blocked_by: str = Field(
+        default="", description="The check that did not pass, where this one was skipped for it"
+    )
     notes: list[str] = Field(default_factory=list, description="What was noticed beside it")
     duration_s: float
 

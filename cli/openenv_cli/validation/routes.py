@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from openenv_cli.validation.check import Check, Finding, failed, passed, warning
-from openenv_cli.validation.server import Server, health_of
+from openenv_cli.validation.check import Check, Finding, failed, passed, skipped, warning
+from openenv_cli.validation.server import Server, cannot_be_made, health_of
+from openenv_gym.errors import NotAnOpenEnvServerError
 from openenv_gym.transport.http import get_json, get_schemas
 
 _ROUTES = ("/health", "/metadata", "/schema")
@@ -27,7 +28,13 @@ def _health(server: Server) -> Finding:
 
 
 def _metadata(server: Server) -> Finding:
-    metadata = get_json(server.endpoint, "/metadata", timeout_s=server.timeout_s)
+    try:
+        metadata = get_json(server.endpoint, "/metadata", timeout_s=server.timeout_s)
+    except NotAnOpenEnvServerError:
+        if cannot_be_made(server):
+            # An instance is asked for its metadata. One failure is enough.
+            return skipped("The environment cannot be made: see session.reset")
+        raise
     if not isinstance(metadata.get("name"), str) or not metadata["name"]:
         return failed(f"GET /metadata has no name: {_excerpt(metadata)}", "Give create_app an env_name.")
     if not metadata.get("description"):
@@ -94,7 +101,7 @@ ROUTE_CHECKS = (
         "routes.metadata",
         "GET /metadata says what it is",
         _metadata,
-        fix="Where the environment cannot be made, mend its __init__; else give create_app an env_name.",
+        fix="Look at the server's log; the metadata are those of the class, and create_app's env_name.",
         needs=_STARTED,
     ),
     Check("schemas.valid", "Its schemas are JSON Schema", _schemas, fix=_UPDATE, needs=_STARTED),

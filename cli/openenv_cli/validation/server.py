@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
+from openenv_cli.validation.tracebacks import own_frames
 from openenv_gym.client import GenericEnvClient
 from openenv_gym.env import RemoteEnv
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError, OpenEnvError, RemoteError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.wire.codes import ErrorCode
 
 # A place on a server may be free only a moment after its session is closed.
 TURN_TIMEOUT_S = 5.0
@@ -85,7 +89,7 @@ class Server:
         log = self._provider.logs() if self._provider is not None else ""
         begin = len(self._shown) if log.startswith(self._shown) else 0
         self._shown = log
-        return last_lines(log[begin:])
+        return last_lines(own_frames(log[begin:]))
 
     def __enter__(self) -> Server:
         return self
@@ -101,25 +105,40 @@ def last_lines(log: str) -> str:
     return "\n".join(log.strip().splitlines()[-_LOG_LINES:])
 
 
-def why_it_ended(error: Exception, what: str) -> Finding:
+def why_it_ended(
+    error: Exception, what: str, *, packages: Collection[str] = (), in_image: bool = False
+) -> Finding:
     """The finding for a server that did not come up.
 
     Args:
         error: What happened, with the server's last words.
         what: What was started.
+        packages: The names of the author's packages, for `own_frames`.
+        in_image: Whether it ran in a container.
     """
-    text = str(error).strip()
+    text = own_frames(str(error).strip(), packages)
     first, _, log = text.partition("\n")
-    if "No module named" in log or "ModuleNotFoundError" in log:
+    first = first.removesuffix(" Its last words:").rstrip(".")
+    lines = last_lines(log).splitlines()
+    last = lines[-1] if lines else ""
+    lacks_module = "No module named" in log or "ModuleNotFoundError" in log
+    if in_image and (lacks_module or "FileNotFoundError" in log):
+        fix = (
+            "Where the file is in the folder, .gitignore or .dockerignore may leave it out of the image, or "
+            "the package does not bring it: name data files under [tool.setuptools.package-data]. A missing "
+            "package belongs into the dependencies of pyproject.toml."
+        )
+    elif lacks_module:
         fix = (
             "Name the package in the dependencies of pyproject.toml, and install them here: "
             "uv pip install -e FOLDER."
         )
     elif isinstance(error, ConfigurationError):
-        fix = f"Mend what its last line says, and try it: {what}."
+        fix = f"Mend what it says, and try it: {what}."
     else:
         fix = f"See what it waits for: {what}. If it only takes long to start, give it time with --timeout."
-    return failed(f"{first}\n{last_lines(log)}".rstrip(), fix)
+    # The last line says most: it stands alone where only one line is shown.
+    return failed("\n".join([f"{first}: {last}" if last else first, *lines[:-1]]), fix)
 
 
 def _start(server: Server) -> Finding:
@@ -150,6 +169,18 @@ START_CHECKS = (Check("server.start", "`openenv serve` starts it", _start, needs
 STOP_CHECKS = (
     Check("server.stop", "It stops when it is told to", _stop, needs=("server.start", "session.step")),
 )
+
+
+def cannot_be_made(server: Server) -> str:
+    """Why a session gets no environment, as its factory raises; empty where it gets one, or nobody knows."""
+    with closing(server.client()) as client:
+        try:
+            client.reset()
+        except RemoteError as error:
+            return str(error) if error.code == ErrorCode.FACTORY_ERROR else ""
+        except OpenEnvError:
+            return ""
+    return ""
 
 
 def health_of(server: Server) -> dict[str, Any]:

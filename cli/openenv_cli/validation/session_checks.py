@@ -6,13 +6,18 @@ from contextlib import closing, suppress
 from typing import Any
 
 from openenv_cli.validation.check import Check, Finding, failed, passed, warning
-from openenv_cli.validation.episodes import SEED, first_difference, play
+from openenv_cli.validation.episodes import SEED, Player, first_difference
 from openenv_cli.validation.server import TURN_TIMEOUT_S, Server
 from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironmentError, RemoteError
 from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.http import get_schemas
+from openenv_gym.wire.codes import ErrorCode
 
+_BOUNDS_FIX = (
+    "Give the field in the observation's model the bounds that it has, or keep it within them. Where it was "
+    "made with model_construct, its model did not check it."
+)
 # A field that no environment has.
 _UNKNOWN = "openenv_validate_no_such_field"
 
@@ -25,6 +30,19 @@ def _websocket(server: Server) -> Finding:
 
 
 def _reset(server: Server) -> Finding:
+    # By the fields of the message first: of an element of a space nobody can tell which field it was.
+    with closing(Player(server)) as player:
+        try:
+            wrong = player.objection(player.reset(SEED))
+        except RemoteEnvironmentError as error:
+            return _raised("reset", player.where, error)
+        except RemoteError as error:
+            if error.code != ErrorCode.FACTORY_ERROR:
+                raise
+            said = str(error).partition("reset: ")[2].removesuffix(f" ({error.code})")
+            return failed(f"The environment cannot be made: {said}", "Mend the line in its __init__.")
+    if wrong:
+        return failed(wrong, _BOUNDS_FIX)
     with closing(server.env()) as env:
         observation, info = env.reset(seed=SEED)
     notes = ["It takes no seed: its reset has no parameter `seed`"] if info.get("seed_ignored") else []
@@ -32,9 +50,9 @@ def _reset(server: Server) -> Finding:
 
 
 def _step(server: Server) -> Finding:
-    with closing(server.env()) as env:
+    with closing(Player(server)) as player:
         try:
-            episode = play(env)
+            wrong = player.play_long()
         except ActionRefusedError as error:
             return failed(
                 f"A sampled action, which its schema allows, is refused: {error}",
@@ -42,13 +60,37 @@ def _step(server: Server) -> Finding:
                 "which texts are sampled.",
             )
         except RemoteEnvironmentError as error:
-            return failed(
-                f"It raises on a sampled action, which its schema allows: {error}",
-                "Answer what cannot be done with an observation that says so, or narrow the action's model.",
-            )
-    steps = len(episode.moments) - 1
-    how = "and the episode ended" if episode.ended else "and the episode goes on"
-    return passed(f"{steps} sampled actions were taken, {how}")
+            return _raised("step", player.where, error)
+    if wrong:
+        return failed(wrong, _BOUNDS_FIX)
+    # As trainers do it: over the best version of the protocol that both speak.
+    with closing(server.env()) as env:
+        env.action_space.seed(SEED)
+        env.reset(seed=SEED)
+        env.step(env.action_space.sample())
+    return passed(
+        f"{_count(player.steps, 'sampled action')} in {_count(player.episodes, 'episode')}: each observation "
+        "is as its schema and its space say"
+    )
+
+
+def _raised(method: str, where: str, error: RemoteEnvironmentError) -> Finding:
+    """The finding for a method that raised, or gave nothing."""
+    if "returned NoneType" in str(error):
+        return failed(
+            f"{where}: {method} returned None; is a `return` missing?",
+            f"Return an observation from {method}.",
+        )
+    said = str(error).partition("the environment raised ")[2].partition(" The session is still there;")[0]
+    return failed(
+        f"{where}: {method} raised {said or error}",
+        "Mend that line; what an agent may do wrong belongs into an observation, or is ruled out where you "
+        "narrow the action's model.",
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _state(server: Server) -> Finding:
@@ -59,10 +101,10 @@ def _state(server: Server) -> Finding:
 
 
 def _seed(server: Server) -> Finding:
-    with closing(server.env()) as env:
-        first, again = play(env), play(env)
-    with closing(server.env()) as env:
-        elsewhere = play(env)
+    with closing(Player(server)) as player:
+        first, again = player.play(), player.play()
+    with closing(Player(server)) as player:
+        elsewhere = player.play()
     for other, where in ((again, "a second time in the same session"), (elsewhere, "in another session")):
         if difference := first_difference(first, other):
             fix = (

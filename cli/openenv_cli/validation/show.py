@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from openenv_cli.validation.report import CheckResult, Mode, Outcome, Report
@@ -39,6 +40,8 @@ class Show:
         # Progress that is written over itself is for a terminal.
         moving = self._console if self._console.is_terminal else Console(stderr=True)
         self._is_quiet = to_stderr and not self._console.is_terminal
+        self._blocked: Counter[str] = Counter()
+        self._failures: list[CheckResult] = []
         self._status: Status | None = moving.status("") if moving.is_terminal else None
 
     def begins(self, title: str) -> None:
@@ -53,10 +56,16 @@ class Show:
         """Shows what came of it."""
         if self._is_quiet:
             return
+        if result.outcome is Outcome.FAILED:
+            self._failures.append(result)
+        if result.blocked_by and not self._is_verbose:
+            # So many lines would hide the failure that they come from.
+            self._blocked[result.blocked_by] += 1
+            return
         mark, style = _MARKS[result.outcome]
         took = f"  ({result.duration_s:.1f} s)" if result.duration_s >= 1 else ""
         self._line(f"{mark} {result.title}  [{result.id}]{took}", style)
-        if self._is_verbose or result.outcome in (Outcome.FAILED, Outcome.WARNING):
+        if self._is_verbose or result.outcome is not Outcome.PASSED:
             self._indented(result.detail)
             if result.fix:
                 self._indented(f"→ {result.fix}")
@@ -70,10 +79,13 @@ class Show:
             self._status.stop()
 
     def summary(self, report: Report) -> None:
-        """Shows the modes, the counts and the verdict."""
+        """Shows what was skipped, the modes, the counts, the failures once more, and the verdict."""
         self.stop()
         if self._is_quiet:
             return
+        for root, count in self._blocked.items():
+            what = "1 check was" if count == 1 else f"{count} checks were"
+            self._line(f"- {what} skipped, as {root} did not pass", "dim")
         if report.modes:
             self._line("\nDeployment modes")
         for mode in report.modes:
@@ -87,6 +99,12 @@ class Show:
         self._line(f"\n{numbers} in {report.duration_s:.1f} s")
         for left_out in report.left_out:
             self._line(f"Left out: {left_out}")
+        if self._failures:
+            # Above, they may have scrolled away.
+            self._line("\nWhat failed")
+        for failure in self._failures:
+            first = failure.detail.splitlines()[0] if failure.detail else ""
+            self._line(f"✗ {failure.title}  [{failure.id}]: {first}", "bold red")
         verdict = "is valid" if report.passed else "is not valid"
         self._line(f"{report.name} {verdict} ({report.level})", "bold green" if report.passed else "bold red")
 

@@ -58,7 +58,7 @@ def validate_folder(
     folder = Folder(path)
     if not (folder.path / MANIFEST).is_file():
         read_manifest(folder.path)  # says so, and what to do
-    why_not = why_no_engine() if level in (None, Level.CONTAINER) else "it was not asked for"
+    why_not = why_no_engine() if level in (None, Level.CONTAINER) else f"only the level {level} was asked for"
     if level is Level.CONTAINER and why_not:
         raise ConfigurationError(f"--level container cannot be done here: {why_not}")
     reached = level or (Level.RUNTIME if why_not else Level.CONTAINER)

@@ -60,6 +60,20 @@ def test_a_failure_says_what_to_do_and_exits_with_1(walker: Path) -> None:
     assert lines[-1] == "walker is not valid (runtime)"
 
 
+def test_a_failure_is_seen_at_the_end_and_what_was_skipped_for_it_is_one_line(walker: Path) -> None:
+    edit(walker / "server/app.py", ("import sys\n", "import sys; 1 / 0\n"))
+    (walker / "uv.lock").unlink()
+    lines = run(walker, "--level", "runtime").stdout.splitlines()
+    assert "- 17 checks were skipped, as server.start did not pass" in lines
+    assert not any("[session." in line for line in lines)
+    assert lines[-3] == "What failed"
+    assert lines[-2].startswith("✗ `openenv serve` starts it  [server.start]: The server ended with the exit")
+    assert lines[-1] == "walker is not valid (runtime)"
+    explained = run(walker, "--level", "runtime", "--verbose").stdout
+    assert "    Not looked at, as server.start did not pass" in explained
+    assert "[session.step]" in explained
+
+
 def test_json_is_the_report_and_nothing_else(walker: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     done = run(walker, "--level", "static", "--json", "--output", file)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from openenv_cli.validation.check import Progress
+from openenv_cli.validation.container import Image
+from openenv_cli.validation.folder import Folder
 from openenv_cli.validation.report import Level, Outcome
+from openenv_cli.validation.server import START_CHECKS, Server
+from openenv_cli.validation.validating import CONTAINER_CHECKS
 
-from tests.cli.validation.outcomes import check_of, edit, objections, validate
+from tests.cli.validation.outcomes import Heard, check_of, edit, objections, validate
 
 APP, MODELS, LOGIC = "server/app.py", "models.py", "server/walker_environment.py"
 CREATE = 'create_app(Walker, Step, Place, env_name="walker")'
@@ -41,6 +47,11 @@ SEEDED = """\
 MAIN_BLOCK = 'if __name__ == "__main__":\n    main()\n'
 NOT_TRIED = {"files.lock": Outcome.WARNING, "mode.python_m": Outcome.WARNING}
 STEP = "        self._state.step_count += 1\n"
+LATE = """\
+        Walker.steps = getattr(Walker, "steps", 0) + 1
+        if Walker.steps > 150:
+            return Place.model_construct(x=500)
+"""
 
 # The check, the file, what is replaced by what, and what the check says.
 DEFECTS = [
@@ -53,7 +64,11 @@ DEFECTS = [
     ("schemas.valid", MODELS, "ge=-1, le=1", "ge=-1, le=1, json_schema_extra={'type': 'digit'}", "digit"),
     ("session.reset", LOGIC, RESET, f"        raise OSError('no map')\n{RESET}", "OSError: no map"),
     ("session.reset", LOGIC, RESET, f"        import os; os._exit(3)\n{RESET}", ""),
-    ("session.reset", LOGIC, RESET, f"        return None\n{RESET}", "NoneType"),
+    ("session.reset", LOGIC, RESET, f"        return None\n{RESET}", "reset returned None"),
+    ("session.reset", LOGIC, RESET, f"        return Place.model_construct(x=200)\n{RESET}", "x is 200"),
+    ("session.step", LOGIC, STEP, f"        [][3]\n{STEP}", 'walker_environment.py", line 24, in step'),
+    ("session.step", LOGIC, "return Place(x=self._x, r", "Place(x=self._x, r", "is a `return` missing?"),
+    ("session.step", LOGIC, STEP, f"{STEP}{LATE}", "x is 500, and its schema says maximum: 100"),
     ("session.step", LOGIC, STEP, f"        raise KeyError('door')\n{STEP}", "'door'"),
     ("session.step", LOGIC, STEP, f"        import os; os._exit(3)\n{STEP}", ""),
     ("session.step", LOGIC, STEP, f"        return Place.model_construct(x='far')\n{STEP}", "far"),
@@ -103,6 +118,34 @@ def test_the_good_folder_has_no_objection_but_for_what_was_not_tried(walker: Pat
         "docker": None,
     }
     assert len(report.left_out) == 1
+
+
+def test_much_is_looked_at_and_the_report_says_how_much(walker: Path) -> None:
+    without_main_block(walker)
+    detail = check_of(validate(walker, Level.RUNTIME), "session.step").detail
+    counts = re.match(r"(\d+) sampled actions in (\d+) episodes", detail)
+    assert counts is not None, detail
+    assert int(counts[1]) > 100
+    assert int(counts[2]) > 1
+
+
+def test_an_episode_that_differs_is_shown_as_the_observation_has_it(walker: Path) -> None:
+    without_main_block(walker)
+    edit(
+        walker / MODELS,
+        ("x: int = Field(ge=-100, le=100)", "x: int = 0\n    map: Literal['cave', 'island'] = 'cave'"),
+    )
+    edit(walker / MODELS, ("from pydantic", "from typing import Literal\n\nfrom pydantic"))
+    maps = "map=('cave', 'island')[Walker.resets % 2]"
+    edit(
+        walker / LOGIC,
+        (RESET, f'        Walker.resets = getattr(Walker, "resets", 0) + 1\n{RESET}'),
+        ("Place(x=self._x)", f"Place(x=self._x, {maps})"),
+    )
+    detail = check_of(validate(walker, Level.RUNTIME), "session.seed").detail
+    assert "observation.map is 'cave' once and 'island' then" in detail or (
+        "observation.map is 'island' once and 'cave' then" in detail
+    )
 
 
 def test_an_environment_that_prints_as_it_is_imported_is_no_less_valid(walker: Path) -> None:
@@ -156,8 +199,31 @@ def test_one_that_cannot_be_made_fails_where_it_is_first_made(walker: Path) -> N
         walker / LOGIC, ("        self._random = random.Random()\n", "        raise OSError('no display')\n")
     )
     report = validate(walker, Level.RUNTIME)
-    assert {"routes.metadata", "session.reset"} <= set(objections(report))
-    assert "no display" in check_of(report, "session.reset").detail
+    assert {**NOT_TRIED, **objections(report)} == {**NOT_TRIED, "session.reset": Outcome.FAILED}
+    detail = check_of(report, "session.reset").detail
+    assert detail.startswith("The environment cannot be made: Walker() raised OSError: no display")
+    assert 'walker_environment.py", line 13, in __init__' in detail
+    assert "openenv_server/" not in detail
+
+
+def test_no_image_is_built_of_what_does_not_start(walker: Path) -> None:
+    edit(walker / APP, (IMPORTS, "import sys; 1 / 0\n"))
+    folder, progress = Folder(walker), Progress(Heard())
+    with Server(20, folder=walker) as server:
+        progress.run(Level.RUNTIME, START_CHECKS, server)
+    with Image(folder, 20) as image:
+        progress.run(Level.CONTAINER, CONTAINER_CHECKS, image)
+    in_image = [result for result in progress.results.values() if result.level is Level.CONTAINER]
+    assert {(result.outcome, result.blocked_by) for result in in_image} == {(Outcome.SKIPPED, "server.start")}
+
+
+def test_a_mode_that_does_not_work_says_why_in_its_line(walker: Path) -> None:
+    edit(walker / APP, (IMPORTS, "import sys; 1 / 0\n"))
+    reasons = {mode.name: mode.reason for mode in validate(walker, Level.RUNTIME).modes}
+    assert reasons["openenv serve"].startswith("The server ended with the exit code 2: Error: ")
+    assert reasons["openenv serve"].endswith("ZeroDivisionError: division by zero")
+    assert reasons["python -m"] == "Not looked at, as server.start did not pass"
+    assert reasons["docker"] == "Not tried: only the level runtime was asked for"
 
 
 def test_an_application_that_is_no_openenv_server_is_told_apart(walker: Path) -> None:

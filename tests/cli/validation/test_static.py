@@ -102,7 +102,7 @@ def test_a_check_without_its_ground_is_skipped_and_says_why(walker: Path) -> Non
     (walker / "server" / "Dockerfile").unlink()
     skipped = check_of(validate(walker, Level.STATIC), "docker.secrets")
     assert skipped.outcome is Outcome.SKIPPED
-    assert "docker.from" in skipped.detail
+    assert "docker.file" in skipped.detail
 
 
 @pytest.mark.parametrize(
