@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -223,6 +224,10 @@ class Shards:
             shard.set_slots({*shard.slots, *slots})
 
 
+# After a process was met again: time for another one, which was busy, to take its turn.
+_PAUSE_S = 0.005
+
+
 def _one_a_worker(first: Connection, connect: Callable[[], Connection], most: int) -> list[Connection]:
     """A connection to each of the server's processes, as far as they can be met, and ``most`` at most."""
     worker, count = first.worker
@@ -233,6 +238,7 @@ def _one_a_worker(first: Connection, connect: Callable[[], Connection], most: in
         connection = connect()
         if connection.worker[0] in found:
             connection.drop()
+            time.sleep(_PAUSE_S)
         else:
             found[connection.worker[0]] = connection
     return list(found.values())

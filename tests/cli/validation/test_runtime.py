@@ -164,7 +164,7 @@ def test_one_that_hangs_as_it_is_imported_fails_in_time(walker: Path) -> None:
     failure = check_of(report, "server.start")
     assert failure.outcome is Outcome.FAILED
     assert failure.duration_s < 6
-    assert "not up within 3 s" in failure.detail
+    assert "not ready within 3 s" in failure.detail
     assert check_of(report, "session.step").outcome is Outcome.SKIPPED
 
 
