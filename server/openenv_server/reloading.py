@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import signal
 import socket
 import threading
@@ -18,7 +19,7 @@ from openenv_server.logs import configure_logs
 from openenv_server.manifest import MANIFEST
 from openenv_server.serving import base_url_of, bind
 from openenv_server.settings import Settings
-from openenv_server.workers import GRACE_S, Worker, see_off, stop_signals
+from openenv_server.workers import BACKLOG, GRACE_S, Worker, see_off, stop_signals
 
 # More bytes than there will be changes at a time.
 _MANY = 2**16
@@ -66,16 +67,19 @@ def serve_reloading(
     configure_logs(settings.log_format, settings.log_level)
     listening = bind(host, port)
     stop = stop_signals()
+    may_serve = multiprocessing.get_context("spawn").Event()
+    may_serve.set()  # there are no others to wait for
     worker: Worker | None = None
     has_started = False
     signalled: int | None = None
     with _changes(folder) as changes:
         try:
             while signalled is None:
-                worker = Worker(make_app, listening, 0, 1, settings)
+                worker = Worker(make_app, listening, 0, 1, settings, may_serve)
                 events: list[socket.socket | int] = [stop, changes]
                 try:
                     if worker.comes_up(stop):
+                        listening.listen(BACKLOG)
                         events.append(worker.sentinel)
                         if has_started:
                             on_reloaded(None)

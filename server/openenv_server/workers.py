@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from types import FrameType
 
 from fastapi import FastAPI
@@ -27,6 +28,8 @@ from openenv_server.settings import Settings
 
 log = logging.getLogger("openenv_server")
 _READY = ""
+# Connections that wait to be taken, as many as uvicorn lets wait.
+BACKLOG = 2048
 # The time that the processes have to end beyond the drain timeout, in seconds.
 GRACE_S = 1.0
 
@@ -54,7 +57,7 @@ def serve_app(
         port: The port to listen on; 0 takes a free one.
         fd: The file descriptor of a bound socket, to listen on that instead.
         settings: How it logs, and how long it drains.
-        on_started: Called with the base URL once all processes listen.
+        on_started: Called with the base URL once connections are taken.
         on_stopped: Called when it begins to stop; perhaps again at the end.
 
     Raises:
@@ -76,10 +79,14 @@ def serve_app(
         return
     listening = bind(host, port) if fd is None else inherited(fd)
     stop = stop_signals()
-    crew = [Worker(make_app, listening, number, workers, settings) for number in range(workers)]
+    may_serve = multiprocessing.get_context("spawn").Event()
+    crew = [Worker(make_app, listening, number, workers, settings, may_serve) for number in range(workers)]
     first = None
     try:
         if all(worker.comes_up(stop) for worker in crew):
+            # All at once: who is answered by one of them counts on the others too.
+            listening.listen(BACKLOG)
+            may_serve.set()
             on_started(base_url_of(host, listening))
         while first is None:
             ended = wait([stop, *(worker.sentinel for worker in crew)])
@@ -110,8 +117,9 @@ class Worker:
         number: int,
         count: int,
         settings: Settings,
+        may_serve: Event,
     ) -> None:
-        self._arguments = (make_app, listening, number, count, settings)
+        self._arguments = (make_app, listening, number, count, settings, may_serve)
         self._number = number
         self.start()
 
@@ -135,7 +143,7 @@ class Worker:
         return self._process.sentinel
 
     def comes_up(self, stop: socket.socket) -> bool:
-        """Waits until it listens.
+        """Waits until it has its application.
 
         Args:
             stop: What can be read from when a signal has come.
@@ -204,6 +212,7 @@ def _work(
     number: int,
     count: int,
     settings: Settings,
+    may_serve: Event,
     parent: Connection,
 ) -> None:
     """What runs in each process."""
@@ -221,11 +230,13 @@ def _work(
     server = Server(
         app,
         drain_timeout_s=settings.drain_timeout,
-        on_started=lambda: parent.send(_READY),
+        on_started=lambda: None,
         on_stopped=lambda: None,
         worker=number,
         headers=[(WORKER_HEADER, f"{number}/{count}")],
     )
+    parent.send(_READY)
+    may_serve.wait()
     servers.append(server)
     server.run_until_stopped(listening)
 
