@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from openenv_gym.env import RemoteEnv
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.providers.launching import Launch, Options, provider_of
 from openenv_gym.sources import Source
 from openenv_gym.vector import RemoteVectorEnv
 from openenv_gym.vector.servers import Addresses
+
+_LOG_LINES = 30
+_LOG_TIMEOUT_S = 1.0
+_POLL_S = 0.01
 
 
 class LaunchedEnv(RemoteEnv):
@@ -52,6 +57,22 @@ class LaunchedEnv(RemoteEnv):
             self._launch.stop()
             raise
 
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        try:
+            return super().reset(seed=seed, options=options)
+        except RemoteEnvironmentError as error:
+            self._add_log(error)
+            raise
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        try:
+            return super().step(action)
+        except RemoteEnvironmentError as error:
+            self._add_log(error)
+            raise
+
     def close(self) -> None:
         super().close()
         if self._launch is not None:
@@ -59,6 +80,17 @@ class LaunchedEnv(RemoteEnv):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_launch": None}
+
+    def _add_log(self, error: RemoteEnvironmentError) -> None:
+        """Shows the traceback in the server's log, which nobody else has."""
+        if self._launch is None:
+            return
+        # It was written before the answer was sent, and is read by another thread.
+        error_id, deadline = str(error.details.get("error_id", "")), time.monotonic() + _LOG_TIMEOUT_S
+        while error_id not in (log := self._launch.logs()) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        if log.strip():
+            error.add_note("The server's log ends with:\n" + "\n".join(log.splitlines()[-_LOG_LINES:]))
 
 
 class LaunchedVectorEnv(RemoteVectorEnv):

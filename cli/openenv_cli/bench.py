@@ -20,6 +20,7 @@ _WARM_UP_STEPS = 10
 _LEAST_STEPS = 3
 # The table's headings.
 COLUMNS = ("sessions", "p50 ms", "p99 ms", "steps/s", "env µs", "server µs", "network µs", "client µs")
+_SESSIONS = "1,8,64,256"
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,17 @@ class Measured:
 
 
 def bench(
-    url: Annotated[str | None, typer.Argument(help="A server that is up.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(metavar="NAME_URL_OR_FOLDER", help="What is measured.")
+    ] = None,
     gym: Annotated[str | None, typer.Option(help="Serve this Gymnasium environment for it.")] = None,
     sessions: Annotated[
-        str, typer.Option(metavar="N,N,…", help="Numbers of sessions to measure.")
-    ] = "1,8,64,256",
+        str | None,
+        typer.Option(
+            metavar="N,N,…",
+            help=f"Numbers of sessions to measure. Default: {_SESSIONS}, as far as there are.",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Measure each for so long.")] = 3.0,
     workers: Annotated[int, typer.Option(min=1, help="With --gym: the server's processes.")] = 1,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save the figures as a plot.")] = None,
@@ -63,15 +70,16 @@ def bench(
         openenv bench --gym CartPole-v1 --workers 2 --plot bench.png
     """
     from openenv_cli.progress import status
+    from openenv_cli.targets import opened
     from openenv_gym.errors import CapacityError, ConfigurationError
     from openenv_gym.providers.process import ProcessProvider
 
-    if (url is None) == (gym is None):
+    if (target is None) == (gym is None):
         raise ConfigurationError(
-            "Name a server, openenv bench http://localhost:8000, or an environment to serve for it, "
-            "openenv bench --gym CartPole-v1"
+            "Name a server, a folder or a name, openenv bench http://localhost:8000, or an environment to "
+            "serve for it, openenv bench --gym CartPole-v1"
         )
-    counts = _numbers(sessions)
+    counts = _numbers(sessions or _SESSIONS)
     if plot is not None:
         check_plot(plot, "bench")
     measured: list[Measured] = []
@@ -82,7 +90,9 @@ def bench(
             server = ProcessProvider(gym=gym, max_sessions=max(counts), workers=workers)
             server.shows_progress = False  # what is shown already is enough
             url = stack.enter_context(server).base_url
-        assert url is not None
+        else:
+            assert target is not None
+            url = str(stack.enter_context(opened(target)))
         for count in counts:
             update(f"{count} session{'s' if count > 1 else ''} for {seconds:g} s…")
             try:
@@ -91,12 +101,14 @@ def bench(
                 refusal = error
                 break
     if measured:
-        _print(measured, gym or url)
+        _print(measured, gym or target or url)
     if plot is not None and measured:
-        _save_plot(measured, gym or url, plot)
+        _save_plot(measured, gym or target or url, plot)
         print(f"The plot is in {plot}", file=sys.stderr)
-    if refusal is not None:
+    if refusal is not None and (sessions or not measured):
         raise refusal
+    if refusal is not None:
+        print(f"Not measured further: {refusal}", file=sys.stderr)
 
 
 def measure(base_url: str, sessions: int, seconds: float) -> Measured:

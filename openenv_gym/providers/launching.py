@@ -110,6 +110,7 @@ class Launch:
         endpoints: Their base URLs.
         addresses: What tells them as they are now.
         headers: What each request to them has to have.
+        logs: Gives the last lines that they wrote.
 
     Raises:
         OpenEnvError: They did not come up; nothing of them is left.
@@ -119,6 +120,7 @@ class Launch:
         self.endpoints = provider.launch()
         self.addresses = provider.addresses
         self.headers = dict(provider.headers)
+        self.logs = provider.logs
         self._finalizer = weakref.finalize(self, _stop_in_its_process, provider, os.getpid())
 
     @property

@@ -24,6 +24,7 @@ import openenv_gym
 from openenv_gym import known
 from openenv_gym.providers.process import ProcessProvider
 from tests.support.vectors import compare
+from tests.support.walker import write_walker
 
 OPENENV = [sys.executable, "-m", "openenv_cli"]
 
@@ -264,6 +265,15 @@ def test_ctrl_c_ends_the_demo_at_once_and_leaves_no_server(until: str, tmp_path:
     assert demo.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in errors
     assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_bench_by_itself_goes_as_far_as_there_are_sessions(tmp_path: Path) -> None:
+    folder = write_walker(tmp_path)
+    (folder / "uv.lock").unlink()  # served by this interpreter
+    done = run("bench", str(folder), "--seconds", "0.1", MAX_CONCURRENT_ENVS="8")
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()][-2:] == ["1", "8"]
+    assert "Not measured further" in done.stderr
 
 
 def test_bench_measures_and_stops_where_the_server_is_full(

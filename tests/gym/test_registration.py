@@ -19,6 +19,7 @@ from openenv_gym import known
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.registration import register_known
+from tests.support.walker import write_walker
 
 
 @pytest.fixture(autouse=True)
@@ -208,6 +209,20 @@ def test_a_folder_is_served_while_its_environment_is_open(folder: Path) -> None:
     env.close()
     env.close()
     assert servers_of(folder) == []
+
+
+def test_what_a_served_folder_raises_comes_with_its_log(tmp_path: Path) -> None:
+    folder = write_walker(tmp_path)
+    (folder / "uv.lock").unlink()  # served by this interpreter
+    module = folder / "server" / "walker_environment.py"
+    module.write_text(module.read_text().replace("self._x += action", "self._y += action"))
+    env = gym.make("openenv/remote", path=str(folder))
+    env.reset(seed=1)
+    with pytest.raises(openenv_gym.OpenEnvError) as failed:
+        env.step(env.action_space.sample())
+    env.close()
+    assert "walker_environment.py" in failed.value.__notes__[0]
+    assert "has no attribute '_y'" in failed.value.__notes__[0]
 
 
 def test_all_slots_share_the_server_of_a_folder(folder: Path) -> None:
