@@ -18,7 +18,7 @@ class RunningProvider(Provider):
         self.endpoints = (base_url,)
 
     def __str__(self) -> str:
-        return self.base_url
+        return str(self.base_url)  # what it may be is the endpoint's to say
 
     def start(self) -> tuple[str, ...]:
         return self.endpoints

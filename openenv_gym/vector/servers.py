@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from openenv_gym.errors import ConfigurationError, EndpointError, EndpointUnreachableError, OpenEnvError
+from openenv_gym.transport.credentials import Credentials
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_json, get_schemas
 from openenv_gym.transport.refusals import capacity_error
@@ -47,7 +49,7 @@ class Servers:
     ) -> None:
         self._addresses = addresses
         self._timeout_s = connect_timeout_s
-        self._shown: dict[str, Any] = {"api_key": api_key, "headers": headers, "ca_file": ca_file}
+        self._credentials = Credentials.of(api_key, headers, ca_file)
         self._workers: dict[Endpoint, int] = {}
         self._schemas: tuple[Any, Any] | None = None
         self._same: set[Endpoint] = set()  # those whose schemas were seen to be the first one's
@@ -57,7 +59,9 @@ class Servers:
         """Where the servers are now."""
         found = self._addresses() if callable(self._addresses) else self._addresses
         urls = [found] if isinstance(found, str) else list(found)
-        endpoints = list(dict.fromkeys(Endpoint.parse(url, **self._shown) for url in urls))
+        endpoints = list(
+            dict.fromkeys(replace(Endpoint.parse(url), credentials=self._credentials) for url in urls)
+        )
         if not endpoints:
             raise ConfigurationError("There is no server: the list of base URLs is empty")
         return endpoints

@@ -22,7 +22,7 @@ def forgetful(server: ProcessProvider) -> Iterator[ProcessProvider]:
     """Runs a server that keeps no sessions of broken sockets: what is left behind is left for good."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESUME_GRACE", "0")
-        server.start()
+        server.launch()
     try:
         yield server
     finally:

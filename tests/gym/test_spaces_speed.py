@@ -6,8 +6,9 @@ the times themselves.
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Annotated, Any, Literal
 
@@ -63,6 +64,15 @@ def seconds(do: Do, times: int) -> float:
     for _ in range(times):
         do()
     return (time.perf_counter() - begin) / times
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Keeps the garbage collector from what other tests left: it would look at all of it, and count for one."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def ratio(ours: Do, theirs: Do, times: int) -> float:
