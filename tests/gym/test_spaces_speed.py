@@ -68,7 +68,7 @@ def seconds(do: Do, times: int) -> float:
 
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
-    """Keeps the garbage collector from what other tests left: it would look at all of it, and count for one."""
+    """Keeps the garbage collector from what other tests left, at which it would look for ours alone."""
     gc.collect()
     gc.freeze()
     yield
