@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import platformdirs
 import pytest
+from filelock import FileLock
 
 from tests.containers.environment import write_environment
 from tests.support.engine import Engine, running_engine, running_registry, why_no_engine
@@ -49,7 +51,11 @@ def registry(engine: Engine) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def python_image(engine: Engine) -> str:
     """The tag of the image that openenv-base starts from."""
-    return load_python_image(engine)
+    cache = Path(platformdirs.user_cache_dir("openenv-gym", appauthor=False))
+    cache.mkdir(parents=True, exist_ok=True)
+    # Tests that run beside each other wait for the one that makes it.
+    with FileLock(cache / "python-image.lock"):
+        return load_python_image(engine)
 
 
 @pytest.fixture

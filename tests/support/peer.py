@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock
 
 VERSION = "0.10.0"
 
@@ -29,19 +30,22 @@ def peer_python(*extras: str) -> Path:
     tag = "-".join([f"openenv-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}", *extras])
     venv = Path(platformdirs.user_cache_dir("openenv-gym", appauthor=False)) / "peers" / tag
     python = venv / "bin" / "python"
-    ready = venv / "is-complete"
-    if not ready.exists():
-        uv = shutil.which("uv")
-        assert uv is not None, "uv makes the peer's environment: pip install uv"
-        shutil.rmtree(venv, ignore_errors=True)
-        # The user's own settings may say where packages come from.
-        env = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
-        for arguments in (
-            ["venv", "-q", "-p", sys.executable, str(venv)],
-            ["pip", "install", "-q", "-p", str(python), f"openenv=={VERSION}", *extras],
-        ):
-            subprocess.run([uv, *arguments], check=True, env=env)
-        ready.touch()
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    # Tests that run beside each other wait for the one that makes it.
+    with FileLock(f"{venv}.lock"):
+        ready = venv / "is-complete"
+        if not ready.exists():
+            uv = shutil.which("uv")
+            assert uv is not None, "uv makes the peer's environment: pip install uv"
+            shutil.rmtree(venv, ignore_errors=True)
+            # The user's own settings may say where packages come from.
+            env = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
+            for arguments in (
+                ["venv", "-q", "-p", sys.executable, str(venv)],
+                ["pip", "install", "-q", "-p", str(python), f"openenv=={VERSION}", *extras],
+            ):
+                subprocess.run([uv, *arguments], check=True, env=env)
+            ready.touch()
     return python
 
 

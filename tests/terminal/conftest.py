@@ -73,13 +73,15 @@ app = create_app(Workshop, Build, Seen, env_name="workshop")
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Path:
+def workshop() -> Iterator[Path]:
     """An environment's folder."""
-    folder = tmp_path / "workshop"
-    folder.mkdir()
-    (folder / "openenv.yaml").write_text("name: workshop\napp: app:app\n")
-    (folder / "app.py").write_text(APP)
-    return folder
+    # A path that fits a terminal of 80 columns.
+    with tempfile.TemporaryDirectory(prefix="oe-") as short:
+        folder = Path(short) / "workshop"
+        folder.mkdir()
+        (folder / "openenv.yaml").write_text("name: workshop\napp: app:app\n")
+        (folder / "app.py").write_text(APP)
+        yield folder
 
 
 @pytest.fixture

@@ -228,10 +228,9 @@ def test_a_mode_that_does_not_work_says_why_in_its_line(walker: Path) -> None:
 
 def test_an_application_that_is_no_openenv_server_is_told_apart(walker: Path) -> None:
     edit(walker / APP, (CREATE, "__import__('fastapi').FastAPI()"))
-    report = validate(walker, Level.RUNTIME)
-    assert {"routes.health", "routes.metadata", "schemas.valid", "session.websocket"} <= set(
-        objections(report)
-    )
+    failure = check_of(validate(walker, Level.RUNTIME, timeout_s=5), "server.start")
+    assert failure.outcome is Outcome.FAILED
+    assert "404 to GET /health" in failure.detail
 
 
 def test_a_module_that_does_nothing_where_it_is_run_is_a_warning(walker: Path) -> None:
