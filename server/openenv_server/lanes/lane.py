@@ -138,7 +138,7 @@ class Lane:
                 try:
                     self._answer_next()
                 except TimeoutError:
-                    if not any(slot.is_busy for slot in self._slots.values()):
+                    if self._overdue.was_quiet():  # else its silence begins with the answer
                         message = "Nothing came for too long: the sessions end"
                         self._fail(None, ErrorCode.SESSION_ERROR, message)
                         return False
@@ -427,7 +427,14 @@ class Lane:
         async def gather() -> list[T | BaseException]:
             return await asyncio.gather(*coroutines, return_exceptions=True)
 
-        return asyncio.run_coroutine_threadsafe(gather(), self._loop).result()
+        gathered = gather()
+        try:
+            future = asyncio.run_coroutine_threadsafe(gathered, self._loop)
+        except RuntimeError:  # the event loop has gone
+            for coroutine in (gathered, *coroutines):
+                coroutine.close()
+            raise
+        return future.result()
 
     def _count(self, errors: Sequence[v2.SlotError]) -> None:
         for error in errors:

@@ -28,6 +28,7 @@ class Overdue:
         self.limit_s = limit_s
         self._busy: dict[Slot, tuple[Pending, float]] = {}
         self._lock = threading.Lock()
+        self._has_worked = False
         self._seen: tuple[Round | None, int] = (None, 0)
         self._seen_at = 0.0
 
@@ -36,6 +37,7 @@ class Overdue:
         slot.is_busy = True
         with self._lock:
             self._busy[slot] = pending, monotonic()
+            self._has_worked = True
 
     def end(self, slot: Slot) -> bool:
         """Notes that it has ended; returns whether anybody waits for it still."""
@@ -43,6 +45,13 @@ class Overdue:
             is_awaited = self._busy.pop(slot, None) is not None
         slot.is_busy = False
         return is_awaited
+
+    def was_quiet(self) -> bool:
+        """Whether no slot has worked on a thread of its own since this was asked last."""
+        with self._lock:
+            was_quiet = not self._has_worked
+            self._has_worked = bool(self._busy)
+        return was_quiet
 
     def give_up(self) -> list[tuple[Slot, Pending]]:
         """The slots that work for too long. From now on nobody waits for them."""
