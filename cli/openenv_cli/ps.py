@@ -42,7 +42,8 @@ def list_containers() -> None:
     console = Console(highlight=False)
     if not containers:
         console.print(
-            "No container runs that was started with from_docker_image, gym.make or a DockerProvider."
+            "No container runs that was started with from_docker_image, gym.make, a DockerProvider or "
+            "openenv validate."
         )
         return
     table = Table("name", "image", "status", "address", "started by", box=None, pad_edge=False)

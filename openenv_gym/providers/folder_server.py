@@ -1,7 +1,7 @@
 """Serves an environment's folder with the packages of the Python that runs this, whatever they are.
 
-A script: `process.ProcessProvider` runs it where a folder has an environment of packages of its own. Where
-those have the ``openenv`` command of this distribution, that serves; elsewhere uvicorn does.
+A script: `server_command.ServerCommand` runs it where a folder has an environment of packages of its own.
+Where those have the ``openenv`` command of this distribution, that serves; elsewhere uvicorn does.
 
 Its arguments: the folder, its application as ``module:attribute``, the listening socket's file descriptor,
 and further options of ``openenv serve``.

@@ -34,8 +34,7 @@ class KeptProcess:
     Args:
         command: The command and its arguments.
         listening: A bound socket; the command inherits its file descriptor.
-        variables: Variables beside this process's own.
-        without: Variables that it is not to have.
+        environment: Its environment variables.
 
     Attributes:
         pid: Its process id.
@@ -45,18 +44,13 @@ class KeptProcess:
     """
 
     def __init__(
-        self,
-        command: Sequence[str],
-        listening: socket.socket,
-        variables: Mapping[str, str],
-        without: frozenset[str] = frozenset(),
+        self, command: Sequence[str], listening: socket.socket, environment: Mapping[str, str]
     ) -> None:
         self._owner = os.getpid()
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._line, theirs = socket.socketpair()
         _lines.add(self._line)
         inherited = (theirs.fileno(), listening.fileno())
-        kept = {name: value for name, value in os.environ.items() if name not in without}
         with theirs:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-I", "-S", _KEEPER, *map(str, inherited), str(_GRACE_S), *command],
@@ -64,7 +58,7 @@ class KeptProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=inherited,
-                env={**kept, **variables},
+                env=environment,
                 start_new_session=True,
             )
         # It has no reference to this object, which would else never be gone.

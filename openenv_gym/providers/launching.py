@@ -80,15 +80,25 @@ def _on_ray(path: str, sessions: int | None, options: dict[str, Any]) -> Provide
 def _from_image(image: str, sessions: int | None, options: dict[str, Any]) -> Provider:
     from openenv_gym.providers.docker import DockerProvider
 
-    if sessions is not None:
-        options["env_vars"] = {"MAX_CONCURRENT_ENVS": str(sessions), **options.get("env_vars", {})}
-    return DockerProvider(image, **options)
+    return DockerProvider(image, **_with_room(sessions, options))
 
 
 def _from_space(space: str, sessions: int | None, options: dict[str, Any]) -> Provider:
     from openenv_gym.providers.hub import HubProvider
 
+    match options.get("mode"):
+        case "local":
+            options = {"max_sessions": sessions, **options}
+        case "docker":
+            options = _with_room(sessions, options)
     return HubProvider(space, **options)
+
+
+def _with_room(sessions: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a container, with a variable for its number of sessions, where the user has named none."""
+    if sessions is None:
+        return options
+    return {**options, "env_vars": {"MAX_CONCURRENT_ENVS": str(sessions), **options.get("env_vars", {})}}
 
 
 # Makes the provider of a source, given its value, the sessions of each server where they are more than a

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.providers import project
 from openenv_gym.providers.kept import KeptProcess
 from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.server_command import ServerCommand
 
-_FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
 _LOOPBACK = "127.0.0.1"
-# Stands in a command for the file descriptor of the server's socket.
-_FD = "{listening}"
 
 
 class ProcessProvider(Provider):
@@ -39,6 +32,9 @@ class ProcessProvider(Provider):
         replicas: How many servers, each with an address.
         ready_timeout_s: The time for the servers to be ready, in seconds, without the time to install what
             the lock names.
+
+    Attributes:
+        server: What each of them is started with.
 
     Raises:
         ConfigurationError: Not exactly one of the first three was given.
@@ -60,37 +56,26 @@ class ProcessProvider(Provider):
         replicas: int = 1,
         ready_timeout_s: float = 60.0,
     ) -> None:
-        if sum(source is not None for source in (path, gym, app)) != 1:
-            raise ConfigurationError(
-                "Name one of an environment's folder, a Gymnasium id (gym=), and an application (app=)"
-            )
-        self._folder = None if path is None else Path(path)
-        self._name = str(path or gym or app)
-        self._options = ["--workers", str(workers)] if workers > 1 else []
-        if gym is not None:
-            self._options += ["--gym", gym]
-        if app is not None:
-            self._options += ["--app", app]
-        for name, value in (gym_kwargs or {}).items():
-            self._options += ["--gym-kwarg", f"{name}={json.dumps(value)}"]
-        self._variables = {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
+        self.server = ServerCommand(
+            path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions, workers=workers
+        )
         self._replicas = replicas
         self.ready_timeout_s = ready_timeout_s
         self._processes: list[KeptProcess] = []
         self._ended: list[KeptProcess] = []  # what they wrote can still be read
 
     def __str__(self) -> str:
-        return self._name
+        return self.server.name
 
     def start(self) -> tuple[str, ...]:
-        command, without = self._command()
+        command = self.server.resolve(_LOOPBACK)
         endpoints = []
         for _ in range(self._replicas):
             # Bound here, so that its address is known, whatever an environment prints.
             with socket.socket() as listening:
                 listening.bind((_LOOPBACK, 0))
-                words = [word.replace(_FD, str(listening.fileno())) for word in command]
-                self._processes.append(KeptProcess(words, listening, self._variables, without))
+                words = command.words(listening.fileno())
+                self._processes.append(KeptProcess(words, listening, command.environment()))
                 endpoints.append(f"http://{_LOOPBACK}:{listening.getsockname()[1]}")
         self.endpoints = tuple(endpoints)
         return self.endpoints
@@ -124,16 +109,3 @@ class ProcessProvider(Provider):
         if not self._processes:
             raise ConfigurationError(f"The server of {self} is not started")
         return self._processes[0].pid
-
-    def _command(self) -> tuple[list[str], frozenset[str]]:
-        """What starts a server, with `_FD` for its socket; and which variables it is not to have."""
-        here = [sys.executable, "-m", "openenv_cli", "serve", "--host", _LOOPBACK, "--fd", _FD]
-        if self._folder is None:
-            return [*here, *self._options], frozenset()
-        folder = self._folder.resolve()
-        uv = os.environ.get("UV") or shutil.which("uv")
-        if uv is None or not (folder / "uv.lock").is_file():
-            return [*here, str(folder), *self._options], frozenset()
-        python = project.install(uv, folder)
-        application = project.application(folder)
-        return [python, _FOLDER_SERVER, str(folder), application, _FD, *self._options], project.FOREIGN

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError, MissingExtraError
-from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.providers.progress import tell
 from openenv_gym.providers.provider import Provider
 from openenv_gym.providers.replica import Replica
+from openenv_gym.providers.server_command import ServerCommand
 
 # For the answers of replicas that live; one that is being started anew is not waited for.
 _ANSWER_TIMEOUT_S = 0.2
@@ -44,7 +44,7 @@ class RayProvider(Provider):
 
     Raises:
         MissingExtraError: Ray is not here.
-        ConfigurationError: What `ProcessProvider` raises.
+        ConfigurationError: Not exactly one of the first three was given.
 
     Example:
         >>> with RayProvider("./my_env", replicas=8, num_cpus=2) as provider:
@@ -70,15 +70,10 @@ class RayProvider(Provider):
         self._ray = _import_ray()
         if replicas < 1:
             raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
-        keywords: dict[str, Any] = {
-            "gym": gym,
-            "app": app,
-            "gym_kwargs": gym_kwargs,
-            "max_sessions": max_sessions,
-        }
-        self._name = str(ProcessProvider(path, **keywords))
-        self._path = None if path is None else str(Path(path).resolve())
-        self._keywords = {**keywords, "ready_timeout_s": ready_timeout_s}
+        folder = None if path is None else Path(path).resolve()
+        self._server = ServerCommand(
+            folder, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions
+        )
         self._count = replicas
         self._options = {
             "num_cpus": num_cpus,
@@ -94,7 +89,7 @@ class RayProvider(Provider):
         self._has_connected = False
 
     def __str__(self) -> str:
-        return f"{self._name} on Ray"
+        return f"{self._server.name} on Ray"
 
     def start(self) -> tuple[str, ...]:
         ray = self._ray
@@ -103,7 +98,7 @@ class RayProvider(Provider):
             ray.init(log_to_driver=False)
             self._has_connected = True
         actor = ray.remote(Replica).options(**self._options)
-        self._replicas = [actor.remote(self._path, self._keywords) for _ in range(self._count)]
+        self._replicas = [actor.remote(self._server, self.ready_timeout_s) for _ in range(self._count)]
         try:
             urls = ray.get(
                 [replica.base_url.remote() for replica in self._replicas], timeout=self.ready_timeout_s

@@ -9,10 +9,11 @@ import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.providers.process import _FD, _LOOPBACK, ProcessProvider
+from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.server_command import ServerCommand
 
 _DYING = str(Path(__file__).with_name("dying.py"))
 _LOG_LINES = 200
@@ -20,7 +21,7 @@ _LOG_LINES = 200
 _STOP_TIMEOUT_S = 11.0
 
 
-class NodeProvider(ProcessProvider):
+class NodeProvider(Provider):
     """Runs one server that other machines reach, as a child of this process.
 
     When an actor's process ends, Ray kills its children, and only those: what `ProcessProvider` puts between
@@ -29,29 +30,34 @@ class NodeProvider(ProcessProvider):
 
     Args:
         address: The node's address, to listen on.
-        **keywords: Those of `ProcessProvider`, but for ``replicas``.
+        server: What to run.
+        ready_timeout_s: The time for it to be ready, in seconds.
     """
 
-    def __init__(self, address: str, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, address: str, server: ServerCommand, *, ready_timeout_s: float) -> None:
         self._address = address
+        self._server = server
+        self.ready_timeout_s = ready_timeout_s
         self._child: subprocess.Popen[str] | None = None
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
 
+    def __str__(self) -> str:
+        return self._server.name
+
     def start(self) -> tuple[str, ...]:
-        command, without = self._command()
+        command = self._server.resolve(self._address)
         with socket.socket() as listening:
             listening.bind((self._address, 0))
-            known = {_FD: str(listening.fileno()), _LOOPBACK: self._address}
+            words = command.words(listening.fileno())
             self._child = subprocess.Popen(
-                [sys.executable, "-I", "-S", _DYING, str(os.getpid()), *(known.get(w, w) for w in command)],
+                [sys.executable, "-I", "-S", _DYING, str(os.getpid()), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
                 pass_fds=[listening.fileno()],
-                env={**{k: v for k, v in os.environ.items() if k not in without}, **self._variables},
+                env=command.environment(),
             )
             self.endpoints = (f"http://{self._address}:{listening.getsockname()[1]}",)
         assert self._child.stdout is not None
@@ -81,12 +87,6 @@ class NodeProvider(ProcessProvider):
             child.kill()
             child.wait()
 
-    @property
-    def pid(self) -> int:
-        if self._child is None:
-            raise ConfigurationError(f"The server of {self} is not started")
-        return self._child.pid
-
     def wait(self) -> None:
         """Waits until the server has ended, or was stopped."""
         if (child := self._child) is not None:
@@ -101,18 +101,18 @@ class Replica:
     """The actor: a server on the node where it runs. It ends when the server ends, for Ray to start another.
 
     Args:
-        path: The environment's folder, or None.
-        keywords: The other keywords of `NodeProvider`.
+        server: What to run.
+        ready_timeout_s: The time for it to be ready, in seconds.
 
     Raises:
         OpenEnvError: The server did not come up. Ray does not try it again then.
     """
 
-    def __init__(self, path: str | None, keywords: dict[str, Any]) -> None:
+    def __init__(self, server: ServerCommand, ready_timeout_s: float) -> None:
         import ray
 
         address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        self._provider = NodeProvider(address, path=path, **keywords)
+        self._provider = NodeProvider(address, server, ready_timeout_s=ready_timeout_s)
         self._provider.launch()
         threading.Thread(target=self._end_with_server, name="openenv-watch", daemon=True).start()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from openenv_cli.docker.client import find_docker
+from openenv_cli.docker.containers import Container
 
 from openenv_gym import GenericEnvClient
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError, DockerError
@@ -230,6 +232,16 @@ def test_a_run_that_was_killed_leaves_a_container_that_ps_finds_and_stop_removes
         assert (stopped.returncode, stopped.stdout) == (0, f"{orphan[0]}\n")
         mine.check()
     assert openenv("ps").stdout == ""
+
+
+def test_a_container_that_a_killed_validation_left_is_found_too() -> None:
+    container = Container("left-by-validate", find_docker())
+    container.start("small-serves", 8000)
+    try:
+        (row,) = openenv("ps").stdout.splitlines()
+        assert row.split("\t")[:4] == [container.name, "small-serves", "running", container.base_url]
+    finally:
+        container.remove()
 
 
 def test_stop_removes_all_of_ours_and_no_others(docker_host: Engine) -> None:

@@ -245,8 +245,8 @@ def test_replicas_of_a_folder_share_the_slots() -> None:
 
 def test_each_of_several_replicas_has_room_for_the_slots_of_one_that_dies() -> None:
     with running(sleepers()) as base_url:
-        source = Source("path", str(GRID))
-        assert provider_of(source, 512, replicas=3)._variables["MAX_CONCURRENT_ENVS"] == "256"  # type: ignore[attr-defined]
+        provider = cast(ProcessProvider, provider_of(Source("path", str(GRID)), 512, replicas=3))
+        assert provider.server.variables == {"MAX_CONCURRENT_ENVS": "256"}
         with pytest.raises(ConfigurationError, match="runs already"):
             gym.make_vec("openenv/remote", 2, base_url=base_url, replicas=2)
         with pytest.raises(ConfigurationError, match="run already"):

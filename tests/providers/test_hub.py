@@ -131,6 +131,14 @@ def test_a_space_that_is_served_here_ends_with_its_client(hub: StandIn, tmp_path
     assert len(list((tmp_path / "cache").rglob("my_env/app.py"))) == 1
 
 
+def test_a_space_that_is_served_here_has_room_for_all_slots(hub: StandIn) -> None:
+    here = {"mode": "local", "trust_remote_code": True}
+    envs = gym.make_vec("openenv/remote", 70, space=SPACE, provider_options=here)
+    observations, _ = envs.reset()
+    assert len(observations) == 70
+    envs.close()
+
+
 def test_files_that_are_here_are_not_downloaded_again(hub: StandIn) -> None:
     for _ in range(2):
         with GenericEnvClient.from_hub(SPACE, mode="local", trust_remote_code=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openenv_cli.docker.client import run
+from openenv_gym.providers.engine import labels_of
 
 _LOG_LINES = 100
 _STOP_TIMEOUT_S = 10
@@ -29,10 +30,14 @@ class Container:
     def start(self, image: str, port: int) -> None:
         """Starts it, from an image; its port is published on loopback alone, under a free number.
 
+        It has the labels by which ``openenv ps`` finds what a crashed run has left.
+
         Raises:
             DockerError: There is no such image, or it cannot be started.
         """
-        run(self.docker, "run", "--detach", "--name", self.name, "--publish", f"127.0.0.1::{port}", image)
+        labels = [f"--label={name}={value}" for name, value in labels_of(image).items()]
+        published = f"--publish=127.0.0.1::{port}"
+        run(self.docker, "run", "--detach", "--name", self.name, published, *labels, image)
 
     @property
     def base_url(self) -> str:

@@ -58,17 +58,17 @@ def connect(feature: str, secrets: Collection[str] = ()) -> Hub:
         import huggingface_hub
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature, "hub") from error
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    endpoint = huggingface_hub.constants.ENDPOINT
     if not sys.stderr.isatty():
         disable_progress_bars()
-    token = huggingface_hub.get_token() or _logged_in(endpoint)
+    token = huggingface_hub.get_token() or _logged_in(ENDPOINT)
     # Its log shows requests with their bodies where HF_DEBUG is set, and the secrets of a Space in them.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     hidden = frozenset({token, *secrets})
-    api = huggingface_hub.HfApi(endpoint=endpoint, token=token)
-    with told("Asking whose token this is", endpoint, hidden):
+    api = huggingface_hub.HfApi(endpoint=ENDPOINT, token=token)
+    with told("Asking whose token this is", ENDPOINT, hidden):
         user = str(api.whoami()["name"])
     return Hub(api, user, hidden)
 
