@@ -34,7 +34,7 @@ def play(
 
     Each field of the action is a question: Enter takes the default in brackets, ? says more, and a whole
     action may be typed as a JSON object. :reset [SEED], :sample, :state, :help and :quit go at any question.
-    What comes from a pipe is taken as if it were typed.
+    What comes from a pipe is taken as if it were typed; the exit code is 1 where a step of it failed.
 
     Examples:
         openenv play http://localhost:8000
@@ -47,13 +47,15 @@ def play(
     from openenv_cli.playing.screen import Screen
     from openenv_cli.targets import opened
 
-    screen = Screen()
+    lines = Lines()
     try:
         with opened(target) as endpoint:
-            _Game(endpoint, screen, Lines()).play()
+            has_failed = _Game(endpoint, Screen(), lines).play()
     except KeyboardInterrupt:
         print()  # what the shell says next has a line of its own
         raise
+    if has_failed and not lines.is_typed:
+        raise typer.Exit(1)
 
 
 class _AsTyped:
@@ -98,9 +100,10 @@ class _Game:
         self._screen, self._lines = screen, lines
         self._renders = self._interface.server_renders is not None
         self._steps, self._return = 0, 0.0
+        self._has_failed = False
 
-    def play(self) -> None:
-        """Plays until the lines end, or a person leaves.
+    def play(self) -> bool:
+        """Plays until the lines end, or a person leaves; returns whether a step has failed.
 
         Raises:
             OpenEnvError: There is no session to be had.
@@ -116,11 +119,11 @@ class _Game:
                     action = ask_action(self._schema, self._lines, self._screen.tell)
                 except CommandTypedError as command:
                     if not self._obey(command.words):
-                        return
+                        return self._has_failed
                 else:
                     self._step(action)
         except EOFError:
-            return
+            return self._has_failed
         finally:
             if self._session is not None:
                 self._session.close()
@@ -161,12 +164,11 @@ class _Game:
         assert self._session is not None
         try:
             taken = self._session.step(action, f"step {self._steps + 1}")
-        except (StepTimeoutError, EndpointError) as error:
+        except (EndpointError, RemoteError) as error:
             say("Error", str(error))
-            self._reset(None)  # the session is gone
-            return
-        except RemoteError as error:
-            say("Error", str(error))
+            self._has_failed = True
+            if isinstance(error, StepTimeoutError | EndpointError):
+                self._reset(None)  # the session is gone
             return
         self._steps += 1
         self._return += taken.reward

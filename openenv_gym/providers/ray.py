@@ -95,7 +95,7 @@ class RayProvider(Provider):
         ray = self._ray
         if not ray.is_initialized():
             tell("Connecting to Ray…")
-            ray.init(log_to_driver=False)
+            ray.init(log_to_driver=False, logging_level="WARNING")
             self._has_connected = True
         actor = ray.remote(Replica).options(**self._options)
         self._replicas = [actor.remote(self._server, self.ready_timeout_s) for _ in range(self._count)]

@@ -32,7 +32,7 @@ def load_folder(folder: Path) -> FastAPI:
     sys.path.insert(0, str(folder))
     try:
         module = _import_app(folder, manifest.app_module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{folder / MANIFEST}: importing {manifest.app_module} failed{_where(error, folder)}: "
             f"{type(error).__name__}: {error}{_advice(error, folder)}"
@@ -61,7 +61,7 @@ def load_app(path: str) -> FastAPI:
     sys.path.insert(0, "")
     try:
         app = getattr(importlib.import_module(module_name), attribute, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"Importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error
@@ -72,7 +72,7 @@ def load_app(path: str) -> FastAPI:
     return app
 
 
-def _where(error: Exception, folder: Path) -> str:
+def _where(error: BaseException, folder: Path) -> str:
     """The last line of the author's own that the exception came through."""
     own = [
         frame
@@ -84,7 +84,7 @@ def _where(error: Exception, folder: Path) -> str:
     return f" at {Path(own[-1].filename).relative_to(folder)}:{own[-1].lineno}" if own else ""
 
 
-def _advice(error: Exception, folder: Path) -> str:
+def _advice(error: BaseException, folder: Path) -> str:
     """What to do about a module that is missing."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return ""

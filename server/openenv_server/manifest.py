@@ -93,6 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
         f"{path}:{lines[field]}: {field}: there is no such field; did you mean {meant}?"
         for field, meant in misspelt.items()
     ]
+    mistakes += [f"{path}:{line}: {field}: it is named once more" for field, line in _repeated(root)]
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
@@ -120,6 +121,16 @@ def _misspelt(content: dict[Any, Any]) -> dict[str, str]:
 def _lines(root: yaml.MappingNode) -> dict[Any, int]:
     """The line of each field, counted from 1."""
     return {key.value: key.start_mark.line + 1 for key, _ in root.value}
+
+
+def _repeated(root: yaml.MappingNode) -> list[tuple[str, int]]:
+    """Fields that are named before, of which YAML would take the last, with their lines."""
+    keys = [key for key, _ in root.value]
+    return [
+        (str(key.value), key.start_mark.line + 1)
+        for place, key in enumerate(keys)
+        if key.value in [earlier.value for earlier in keys[:place]]
+    ]
 
 
 def _message(mistake: Any) -> str:

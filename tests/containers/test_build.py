@@ -18,8 +18,8 @@ from openenv_cli.docker.images import image_size
 
 import openenv_gym  # noqa: F401 - registers the ids
 from tests.containers.conftest import Build, openenv
-from tests.containers.waiting import answers, wait_for
 from tests.support.engine import Engine
+from tests.support.waiting import answers, wait_for
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(300), pytest.mark.usefixtures("docker_host")]
 

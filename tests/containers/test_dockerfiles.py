@@ -13,8 +13,8 @@ from openenv_cli.validation.validating import validate_folder
 from openenv_server.manifest import read_manifest
 
 from tests.containers.conftest import openenv
-from tests.containers.waiting import answers, wait_for
 from tests.support.engine import Engine
+from tests.support.waiting import answers, wait_for
 
 pytestmark = [
     pytest.mark.containers,

@@ -11,8 +11,8 @@ import pytest
 
 import openenv_gym  # noqa: F401 - registers the ids
 from tests.containers.conftest import openenv
-from tests.containers.waiting import answers, wait_for
 from tests.support.engine import Engine
+from tests.support.waiting import answers, wait_for
 
 pytestmark = [
     pytest.mark.containers,

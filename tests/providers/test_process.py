@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from openenv_gym import GenericEnvClient
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.providers.testing import ProviderTests
+from tests.support.process_tree import descendants, is_there
+from tests.support.waiting import wait_for
 
 APP = """\
 import subprocess
@@ -63,27 +65,6 @@ class TestAGymnasiumId(ProviderTests):
 class TestAnImportPath(ProviderTests):
     def make_provider(self) -> ProcessProvider:
         return ProcessProvider(app="tests.providers.served:app")
-
-
-def wait_for(is_true: Callable[[], object], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def descendants(pid: int) -> list[int]:
-    children: list[int] = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += map(int, file.read_text().split())
-    return children + [below for child in children for below in descendants(child)]
-
-
-def is_there(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("workers", [1, 2])

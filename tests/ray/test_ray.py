@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from openenv_gym.errors import ConfigurationError, DeadlineExceededError
 from openenv_gym.providers.provider import Provider
 from openenv_gym.providers.ray import RayProvider
 from openenv_gym.providers.testing import ProviderTests
+from tests.support.process_tree import descendants, is_there
+from tests.support.waiting import answers, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -111,6 +114,49 @@ def _node_of(cluster: Any, replica: Any) -> Any:
     node_id = ray.get(replica.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()))
     (node,) = [node for node in cluster.list_all_nodes() if node.node_id == node_id]
     return node
+
+
+RUN = """\
+import sys, time
+from openenv_gym.providers.ray import RayProvider
+print(*RayProvider(gym="CartPole-v1", replicas=2, num_cpus=0.5).launch(), flush=True)
+time.sleep(120)
+"""
+
+
+# Two of Ray's own processes wait for a minute for what was killed with the rest.
+PATIENT = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
+def killed_run(**variables: str) -> tuple[list[int], list[str]]:
+    """Kills a run that has two replicas; returns its processes but for the patient, and the base URLs."""
+    command = [sys.executable, "-c", RUN]
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**env, **variables}) as run:
+        assert run.stdout is not None
+        urls = run.stdout.readline().split()
+        started = [
+            pid
+            for pid in descendants(run.pid)
+            if not Path(f"/proc/{pid}/cmdline").read_text().startswith(PATIENT)
+        ]
+        run.kill()
+    assert len(urls) == 2
+    return started, urls
+
+
+def test_kill_9_of_the_run_leaves_no_server_on_the_cluster(cluster: Any) -> None:
+    _, urls = killed_run(RAY_ADDRESS=cluster.address)
+    wait_for(lambda: not any(answers(f"{url}/health") for url in urls), timeout_s=30)
+    with RayProvider(gym="CartPole-v1", replicas=3):
+        pass  # all processors are free again
+
+
+def test_kill_9_of_a_run_with_a_cluster_of_its_own_leaves_no_process() -> None:
+    started, urls = killed_run()
+    assert len(started) > len(urls)
+    wait_for(lambda: not any(map(is_there, started)), timeout_s=30)
+    assert not any(answers(f"{url}/health") for url in urls)
 
 
 def test_without_ray_the_extra_is_named() -> None:

@@ -39,6 +39,7 @@ def test_the_fields_that_are_left_out_have_defaults(tmp_path: Path) -> None:
         ("nmae: a\n", "openenv.yaml:1: nmae: there is no such field; did you mean name?"),
         ("name: a\nprot: 9000\n", "openenv.yaml:2: prot: there is no such field; did you mean port?"),
         ("name: a\nruntme: flask\n", "openenv.yaml:2: runtme: there is no such field; did you mean runtime?"),
+        ("name: a\nport: 1\nport: 2\n", "openenv.yaml:3: port: it is named once more"),
         ("name: [\n", "openenv.yaml is not YAML"),
         ("- name\n", "is not a table of settings"),
     ],
@@ -67,6 +68,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, said: str) 
             "named 'server.maps'. maps.py is beside models.py: import it as models is",
         ),
         ("1 / 0", "server/walker_environment.py:1: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(3)", "server/walker_environment.py:1: SystemExit: 3"),
         ("def broken(:", "server/walker_environment.py:1: SyntaxError"),
     ],
 )

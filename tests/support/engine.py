@@ -7,12 +7,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
+
+from openenv_gym.providers import dying
+from tests.support.process_tree import descendants
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
@@ -77,30 +83,45 @@ def running_engine() -> Iterator[Engine]:
         folder = Path(temporary)
         host, log = f"unix://{folder}/docker.sock", folder / "log"
         command = [
-            "dockerd",
+            *(sys.executable, "-I", "-S", dying.__file__, str(os.getpid())),  # it ends with the tests
+            str(shutil.which("dockerd")),
             f"--host={host}",
             f"--data-root={folder}/data",
             f"--exec-root={folder}/exec",
             f"--pidfile={folder}/docker.pid",
             f"--bridge={bridge}",
         ]
-        # Health checks write into the user's folders for passing things, and the tests' may not exist.
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-        with log.open("w") as output:
-            # Ctrl-C is for the tests, which then stop the engine in order.
-            process = subprocess.Popen(
-                command, env=variables, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        engine = Engine(host, process.pid, folder / "config")
-        engine.config.mkdir()
+        config = folder / "config"
+        config.mkdir()
+        process: subprocess.Popen[bytes] | None = None
         try:
-            _wait_until(lambda: _answers(engine), process, log)
+            with _alone():
+                process = _start(command, log)
+                engine = Engine(host, process.pid, config)
+                _wait_until(lambda: _answers(engine), process, log)
             yield engine
         finally:
-            children = _descendants(process.pid)
-            process.terminate()
-            process.wait(STOP_TIMEOUT_S)
-            _clear_away(children, folder)
+            if process is not None:
+                children = descendants(process.pid)
+                with _alone():
+                    process.terminate()
+                    process.wait(STOP_TIMEOUT_S)
+                _clear_away(children, folder)
+
+
+def _alone() -> FileLock:
+    """Held while an engine starts or stops: two at once meddle with the same chains of the packet filter."""
+    return FileLock(Path(tempfile.gettempdir()) / "openenv-gym-engines.lock")
+
+
+def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    # Health checks write into the user's folders for passing things, and the tests' may not exist.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    with log.open("w") as output:
+        # Ctrl-C is for the tests, which then stop the engine in order.
+        return subprocess.Popen(
+            command, env=variables, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 @contextmanager
@@ -179,14 +200,6 @@ def _delete_rules(bridge: str) -> None:
             append, *parts = rule.split()
             if append == "-A" and bridge in parts:
                 subprocess.run(["iptables", "-t", table, "-D", *parts], check=True)
-
-
-def _descendants(pid: int) -> list[int]:
-    """The processes below a process."""
-    children: list[int] = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        children += [int(child) for child in file.read_text().split()]
-    return children + [below for child in children for below in _descendants(child)]
 
 
 def _clear_away(processes: list[int], folder: Path) -> None:

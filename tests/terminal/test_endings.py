@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.waiting import wait_for
 from tests.support.terminal import Terminal
+from tests.support.waiting import wait_for
 
 # In place of uv: a program that says that it runs, and takes its time.
 SLOW_UV = '#!/bin/sh\necho $$ > "$UV_HAS_STARTED"\nexec sleep 600\n'

@@ -18,7 +18,7 @@ def play(target: str | Path, *lines: str) -> subprocess.CompletedProcess[str]:
         input="".join(f"{line}\n" for line in lines),
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=60,
     )
 
@@ -85,6 +85,7 @@ def test_a_script_plays_from_a_pipe(workshop: Path) -> None:
         ":nonsense",
         f'{{"where": "left", "is_fast": true, {part}}}',
     )
+    assert done.returncode == 1, "two of its steps failed"
     assert "\x1b" not in done.stdout + done.stderr
     assert "▀" not in done.stdout
     assert "A new episode, of seed 7\nsaid:\n  seed 7\n" in done.stdout
@@ -103,6 +104,7 @@ def test_what_the_server_renders_is_shown(tmp_path: Path) -> None:
 
     with ProcessProvider(gym="FrozenLake-v1", gym_kwargs={"render_mode": "ansi"}) as server:
         done = play(server.base_url, "2", "x", "4")
+    assert done.returncode == 0
     assert "SFFF\nFHFH\nFFFH\nHFFG\n" in done.stdout
     assert "action (whole number 0 to 3): 2\nstep 1, reward 0, return 0\n" in done.stdout
     assert done.stdout.count("Type a whole number 0 to 3") == 2

@@ -18,11 +18,15 @@ class CommandTypedError(Exception):
 
 
 class Lines:
-    """Asks for one line after another."""
+    """Asks for one line after another.
+
+    Attributes:
+        is_typed: Whether a person types them.
+    """
 
     def __init__(self) -> None:
-        self._is_terminal = sys.stdin.isatty()
-        if self._is_terminal:
+        self.is_typed = sys.stdin.isatty()
+        if self.is_typed:
             import readline  # noqa: F401 - lets input() be edited, and remember what was typed before
 
     def ask(self, prompt: str) -> str:
@@ -32,7 +36,7 @@ class Lines:
             CommandTypedError: It begins with a colon.
             EOFError: There are no more.
         """
-        if self._is_terminal:
+        if self.is_typed:
             line = input(prompt)
         else:
             line = sys.stdin.readline()

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Callable
 
 
-def wait_for(is_true: Callable[[], bool], timeout_s: float = 60) -> None:
+def wait_for(is_true: Callable[[], object], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_true():
         assert time.monotonic() < deadline
