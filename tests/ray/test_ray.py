@@ -153,7 +153,7 @@ def test_kill_9_of_the_run_leaves_no_server_on_the_cluster(cluster: Any) -> None
 
 
 def test_kill_9_of_a_run_with_a_cluster_of_its_own_leaves_no_process() -> None:
-    started, urls = killed_run()
+    started, urls = killed_run(RAY_ADDRESS="local")
     assert len(started) > len(urls)
     wait_for(lambda: not any(map(is_there, started)), timeout_s=30)
     assert not any(answers(f"{url}/health") for url in urls)
