@@ -127,11 +127,12 @@ def test_a_fork_neither_keeps_it_alive_nor_stops_it() -> None:
         sleeper.kill()
 
 
-def test_what_the_environment_started_ends_with_it(folder: Path) -> None:
-    (folder / "app.py").write_text(APP + "subprocess.Popen(['sleep', '300'])\n")
+@pytest.mark.parametrize("options", ["", ", start_new_session=True"], ids=["in its group", "in another"])
+def test_what_the_environment_started_ends_with_it(folder: Path, options: str) -> None:
+    (folder / "app.py").write_text(f"{APP}subprocess.Popen(['sh', '-c', 'sleep 300 & sleep 300']{options})\n")
     with ProcessProvider(folder) as provider:
         started = descendants(provider.pid)
-        assert len(started) == 1
+        assert len(started) == 3
     wait_for(lambda: not any(map(is_there, started)))
 
 
