@@ -42,5 +42,5 @@ def stop(
             )
         for name in dict.fromkeys(names or known):
             update(f"Stopping {name}…")
-            remove(engine, name)
+            remove(engine, [name])
             print(name, flush=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.engine import connect, labels_of, published_url, pulled, remove, said_plainly
-from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.provider import Provider, at_least_one
 
 if TYPE_CHECKING:
     import docker
@@ -40,7 +40,7 @@ class DockerProvider(Provider):
         ready_timeout_s: The time for the servers to be ready, in seconds, without the time to pull.
 
     Raises:
-        ConfigurationError: There is nothing at a path of ``volumes``.
+        ConfigurationError: There is nothing at a path of ``volumes``, or no replica is wanted.
 
     Example:
         >>> with DockerProvider("openenv-my-env:latest") as provider:
@@ -62,7 +62,7 @@ class DockerProvider(Provider):
     ) -> None:
         self.image = image
         self.ready_timeout_s = ready_timeout_s
-        self._replicas = replicas
+        self._replicas = at_least_one(replicas)
         self._port = port
         self._options: dict[str, Any] = {
             "environment": dict(env_vars or {}),
@@ -129,9 +129,7 @@ class DockerProvider(Provider):
         self.endpoints = ()
         if self._engine is None:
             return
-        # At once, as each may take ten seconds. The end of the block waits for all, after Ctrl-C too.
-        with ThreadPoolExecutor(max_workers=max(1, len(self._names))) as pool:
-            list(pool.map(partial(remove, self._engine), self._names))
+        remove(self._engine, self._names)
         self._engine.close()
         self._engine, self._names = None, []
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import http
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from openenv_gym.errors import ConfigurationError, DockerError, MissingExtraError
+from openenv_gym.errors import ConfigurationError, DockerError, MissingExtraError, OpenEnvError
 from openenv_gym.known import is_running
 from openenv_gym.providers.progress import tell
+from openenv_gym.providers.stopping import stop_timeout_s
 
 if TYPE_CHECKING:
     import docker
@@ -19,7 +23,6 @@ if TYPE_CHECKING:
 
 # What is started here carries these labels, so that a crashed run's containers are found.
 _IMAGE, _PID, _HOST = "openenv.image", "openenv.pid", "openenv.host"
-_STOP_TIMEOUT_S = 10
 _MEGABYTE = 10**6
 
 
@@ -72,10 +75,16 @@ def connect() -> docker.DockerClient:
 
 
 def _of_context() -> docker.DockerClient:
-    """The engine of the current ``docker context``, which is the default one where nobody chose another."""
+    """The engine of ``DOCKER_CONTEXT``, else of the current ``docker context``."""
     import docker
 
-    context = docker.ContextAPI.get_current_context()
+    name = os.environ.get("DOCKER_CONTEXT")
+    context = docker.ContextAPI.get_context(name) if name else docker.ContextAPI.get_current_context()
+    if context is None:
+        raise ConfigurationError(
+            f"There is no Docker context {name or 'that is the current one'}: `docker context ls` lists "
+            "those that there are, and `docker context use NAME` chooses one."
+        )
     return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False)
 
 
@@ -110,11 +119,18 @@ def pulled(engine: docker.DockerClient, image: str) -> None:
         ConfigurationError: It cannot be pulled.
     """
     import docker.errors
+
+    with said_plainly():
+        try:
+            engine.images.get(image)
+        except docker.errors.ImageNotFound:
+            _pull(engine, image)
+
+
+def _pull(engine: docker.DockerClient, image: str) -> None:
+    import docker.errors
     from docker.utils import parse_repository_tag
 
-    with said_plainly(), contextlib.suppress(docker.errors.ImageNotFound):
-        engine.images.get(image)
-        return
     tell(f"Pulling {image}…")
     repository, tag = parse_repository_tag(image)
     layers: dict[str, tuple[int, int]] = {}
@@ -149,14 +165,51 @@ def started_containers(engine: docker.DockerClient) -> list[Started]:
         return [_describe(container) for container in found]
 
 
-def remove(engine: docker.DockerClient, name: str) -> None:
-    """Stops a container and removes it; one that is gone already is no error."""
+def remove(engine: docker.DockerClient, names: Sequence[str]) -> None:
+    """Stops containers, beside each other, and removes them; one that is gone already is no error.
+
+    In this thread alone: where the interpreter ends, there are no new ones.
+
+    Raises:
+        OpenEnvError: Some could not be removed; all others were.
+    """
+    failures: list[OpenEnvError] = []
+    for end in (_ask_to_end, partial(_remove, asked_at=time.monotonic())):
+        for name in names:
+            try:
+                with said_plainly():
+                    end(engine, name)
+            except OpenEnvError as error:
+                failures.append(error)
+    if failures:
+        raise failures[-1]
+
+
+def _ask_to_end(engine: docker.DockerClient, name: str) -> None:
     import docker.errors
 
-    with said_plainly(), contextlib.suppress(docker.errors.NotFound):
+    # It is gone, or has ended; what else is wrong, its removal says.
+    with contextlib.suppress(docker.errors.APIError):
         container = engine.containers.get(name)
-        container.stop(timeout=_STOP_TIMEOUT_S)
-        container.remove(force=True, v=True)
+        container.kill(signal=container.attrs["Config"].get("StopSignal") or "SIGTERM")
+
+
+def _remove(engine: docker.DockerClient, name: str, asked_at: float) -> None:
+    import docker.errors
+    import requests
+
+    with contextlib.suppress(docker.errors.NotFound):
+        container = engine.containers.get(name)
+        variables = dict(entry.partition("=")[::2] for entry in container.attrs["Config"]["Env"] or ())
+        left_s = asked_at + stop_timeout_s(variables) - time.monotonic()
+        # It takes too long, which comes as either of the two; then it is killed.
+        with contextlib.suppress(requests.exceptions.Timeout, requests.exceptions.ConnectionError):
+            container.wait(timeout=max(0.1, left_s))
+        try:
+            container.remove(force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code != http.HTTPStatus.CONFLICT:  # another one removes it already
+                raise
 
 
 def published_url(container: Container) -> str:

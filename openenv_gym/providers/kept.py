@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.stopping import stop_timeout_s
 
 _KEEPER = str(Path(__file__).with_name("keeper.py"))
 _LOG_LINES = 200
-# A server drains for ten seconds, where its settings do not say otherwise.
-_GRACE_S = 11.0
 _KEEPER_TIMEOUT_S = 5.0
 _READER_TIMEOUT_S = 5.0
 
@@ -34,7 +33,7 @@ class KeptProcess:
     Args:
         command: The command and its arguments.
         listening: A bound socket; the command inherits its file descriptor.
-        environment: Its environment variables.
+        environment: Its environment variables; ``DRAIN_TIMEOUT`` is how long it may take to end.
 
     Attributes:
         pid: Its process id.
@@ -47,13 +46,14 @@ class KeptProcess:
         self, command: Sequence[str], listening: socket.socket, environment: Mapping[str, str]
     ) -> None:
         self._owner = os.getpid()
+        self._grace_s = stop_timeout_s(environment)
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._line, theirs = socket.socketpair()
         _lines.add(self._line)
         inherited = (theirs.fileno(), listening.fileno())
         with theirs:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", _KEEPER, *map(str, inherited), str(_GRACE_S), *command],
+                [sys.executable, "-I", "-S", _KEEPER, *map(str, inherited), str(self._grace_s), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -95,7 +95,7 @@ class KeptProcess:
             return
         self.ask_to_stop()
         try:
-            self._keeper.wait(_GRACE_S + _KEEPER_TIMEOUT_S)
+            self._keeper.wait(self._grace_s + _KEEPER_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._keeper.kill()
             self._keeper.wait()

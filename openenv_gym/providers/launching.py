@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.running import RunningProvider
 from openenv_gym.sources import Kind, Source
 
@@ -47,9 +48,7 @@ def provider_of(
                 "for it"
             )
         return RunningProvider(source.value)
-    if replicas < 1:
-        raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
-    if replicas > 1:
+    if at_least_one(replicas) > 1:
         given["replicas"] = replicas
     each = -(-sessions // max(replicas - 1, 1))
     make = _PROVIDERS[source.kind]
@@ -131,7 +130,8 @@ class Launch:
         self.addresses = provider.addresses
         self.headers = dict(provider.headers)
         self.logs = provider.logs
-        self._finalizer = weakref.finalize(self, _stop_in_its_process, provider, os.getpid())
+        self._stop = partial(_stop_in_its_process, provider, os.getpid())
+        self._finalizer = weakref.finalize(self, self._stop)
 
     @property
     def base_url(self) -> str:
@@ -139,8 +139,9 @@ class Launch:
         return self.endpoints[0]
 
     def stop(self) -> None:
-        """Stops what was started. Safe to call again."""
-        self._finalizer()
+        """Stops what was started. Safe to call again, also where it failed."""
+        self._stop()
+        self._finalizer.detach()
 
 
 def _stop_in_its_process(provider: Provider, pid: int) -> None:

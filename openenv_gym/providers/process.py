@@ -9,7 +9,7 @@ from typing import Any
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.kept import KeptProcess
-from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.server_command import ServerCommand
 
 _LOOPBACK = "127.0.0.1"
@@ -37,7 +37,7 @@ class ProcessProvider(Provider):
         server: What each of them is started with.
 
     Raises:
-        ConfigurationError: Not exactly one of the first three was given.
+        ConfigurationError: Not exactly one of the first three was given, or no replica is wanted.
 
     Example:
         >>> with ProcessProvider(gym="CartPole-v1") as server:
@@ -59,7 +59,7 @@ class ProcessProvider(Provider):
         self.server = ServerCommand(
             path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions, workers=workers
         )
-        self._replicas = replicas
+        self._replicas = at_least_one(replicas)
         self.ready_timeout_s = ready_timeout_s
         self._processes: list[KeptProcess] = []
         self._ended: list[KeptProcess] = []  # what they wrote can still be read

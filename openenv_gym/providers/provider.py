@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TypeVar
 
-from openenv_gym.errors import DeadlineExceededError, EndpointError, UnauthorizedError
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError, EndpointError, UnauthorizedError
 from openenv_gym.providers.progress import shown, tell
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_json
@@ -140,3 +140,14 @@ class Provider(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def at_least_one(replicas: int) -> int:
+    """The number of servers that ``replicas=`` asks for.
+
+    Raises:
+        ConfigurationError: It is less than 1.
+    """
+    if replicas < 1:
+        raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
+    return replicas

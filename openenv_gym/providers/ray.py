@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError, MissingExtraError
+from openenv_gym.errors import (
+    ConfigurationError,
+    DeadlineExceededError,
+    MissingExtraError,
+    OpenEnvError,
+)
 from openenv_gym.providers.progress import tell
-from openenv_gym.providers.provider import Provider
+from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.replica import Replica
 from openenv_gym.providers.server_command import ServerCommand
 
 # For the answers of replicas that live; one that is being started anew is not waited for.
 _ANSWER_TIMEOUT_S = 0.2
 _STOP_TIMEOUT_S = 15.0
+_CONNECT_TIMEOUT_S = 10.0
 
 
 class RayProvider(Provider):
@@ -25,7 +33,7 @@ class RayProvider(Provider):
     the folder at the same path.
 
     Where Ray is not connected yet, ``ray.init()`` does it as always: to the cluster of ``RAY_ADDRESS``, else
-    to one on this machine.
+    to one on this machine. It stays connected until this process ends, or ``ray.shutdown()``.
 
     Args:
         path: As in `ProcessProvider`, like the four that follow.
@@ -40,7 +48,8 @@ class RayProvider(Provider):
         memory: Bytes of memory of each.
         resources: Custom resources of each.
         max_restarts: How often each is started anew; -1 is without end.
-        ready_timeout_s: The time for all of them to be ready, in seconds.
+        ready_timeout_s: The time for all of them to have a place on a node, and then for each to be ready, in
+            seconds.
 
     Raises:
         MissingExtraError: Ray is not here.
@@ -68,13 +77,11 @@ class RayProvider(Provider):
         ready_timeout_s: float = 120.0,
     ) -> None:
         self._ray = _import_ray()
-        if replicas < 1:
-            raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
         folder = None if path is None else Path(path).resolve()
         self._server = ServerCommand(
             folder, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions
         )
-        self._count = replicas
+        self._count = at_least_one(replicas)
         self._options = {
             "num_cpus": num_cpus,
             "num_gpus": num_gpus,
@@ -86,38 +93,33 @@ class RayProvider(Provider):
         self.ready_timeout_s = ready_timeout_s
         self._replicas: list[Any] = []
         self._asked: dict[int, Any] = {}  # for the addresses of replicas that have not answered yet
-        self._has_connected = False
 
     def __str__(self) -> str:
         return f"{self._server.name} on Ray"
 
     def start(self) -> tuple[str, ...]:
         ray = self._ray
-        if not ray.is_initialized():
-            tell("Connecting to Ray…")
-            ray.init(log_to_driver=False, logging_level="WARNING")
-            self._has_connected = True
+        _connect(ray)
         actor = ray.remote(Replica).options(**self._options)
         self._replicas = [actor.remote(self._server, self.ready_timeout_s) for _ in range(self._count)]
+        placed = [replica.__ray_ready__.remote() for replica in self._replicas]
         try:
-            urls = ray.get(
-                [replica.base_url.remote() for replica in self._replicas], timeout=self.ready_timeout_s
-            )
-        except ray.exceptions.GetTimeoutError as error:
-            raise DeadlineExceededError(
-                f"The {self._count} replicas of {self} were not ready within {self.ready_timeout_s:g} s. "
-                f"Each asks for {self._asks_for()}; the cluster has {_said(ray.cluster_resources())}, "
-                f"of which {_said(ray.available_resources())} are free. `ray status` shows what waits "
-                "for what."
-            ) from error
+            _, waiting = ray.wait(placed, num_returns=self._count, timeout=self.ready_timeout_s)
+            if waiting:
+                raise self._not_placed(len(waiting))
+            self.endpoints = tuple(ray.get([replica.base_url.remote() for replica in self._replicas]))
         except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, OpenEnvError):
+                raise cause from None  # it has the server's last words
             raise ConfigurationError(f"A replica of {self} could not be started: {error}") from error
-        self.endpoints = tuple(urls)
         return self.endpoints
 
     def addresses(self) -> tuple[str, ...]:
         """The servers' base URLs as they are now; of one that is being started anew, the last one."""
         ray, urls = self._ray, list(self.endpoints)
+        if not ray.is_initialized():
+            return self.endpoints
         for place, replica in enumerate(self._replicas):
             if place not in self._asked:
                 self._asked[place] = replica.base_url.remote()
@@ -138,6 +140,8 @@ class RayProvider(Provider):
 
     def check(self) -> None:
         ray = self._ray
+        if self._replicas and not ray.is_initialized():
+            raise ConfigurationError(f"Ray was shut down, and the replicas of {self} with it")
         asked = [replica.base_url.remote() for replica in self._replicas]
         ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_TIMEOUT_S) if asked else ([], [])
         for answer in ready:
@@ -150,6 +154,8 @@ class RayProvider(Provider):
 
     def logs(self) -> str:
         ray = self._ray
+        if not ray.is_initialized():
+            return ""
         asked = [replica.logs.remote() for replica in self._replicas]
         ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_STOP_TIMEOUT_S) if asked else ([], [])
         words: list[str] = []
@@ -171,13 +177,51 @@ class RayProvider(Provider):
                 ray.wait(asked, num_returns=len(asked), timeout=_STOP_TIMEOUT_S)
             for replica in replicas:
                 ray.kill(replica)
-        if self._has_connected:
-            self._has_connected = False
-            ray.shutdown()
+
+    def _not_placed(self, count: int) -> DeadlineExceededError:
+        """The error of replicas that no node has taken."""
+        ray = self._ray
+        hint = (
+            " This runs under `uv run`, and so do Ray's workers then: where they cannot, set "
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV=0."
+        )
+        return DeadlineExceededError(
+            f"{count} of the {self._count} replicas of {self} had no place within "
+            f"{self.ready_timeout_s:g} s. Each asks for {self._asks_for()}; the cluster has "
+            f"{_said(ray.cluster_resources())}, of which {_said(ray.available_resources())} are free. "
+            f"`ray status` shows what waits for what.{hint if 'UV' in os.environ else ''}"
+        )
 
     def _asks_for(self) -> str:
         wanted = {name: self._options[name] for name in ("num_cpus", "num_gpus", "memory", "resources")}
         return ", ".join(f"{name}={amount}" for name, amount in wanted.items() if amount) or "nothing"
+
+
+def _connect(ray: Any) -> None:
+    """Connects this process to Ray, if it is not yet.
+
+    Raises:
+        ConfigurationError: There is no way to the cluster.
+    """
+    if ray.is_initialized():
+        return
+    tell("Connecting to Ray…")
+    address = os.environ.get("RAY_ADDRESS", "")
+    next_step = "`ray status` says whether it runs; without RAY_ADDRESS, Ray starts one on this machine."
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():  # Ray itself would wait for minutes
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise ConfigurationError(
+                f"No Ray cluster answers at RAY_ADDRESS={address} ({error}). {next_step}"
+            ) from error
+    try:
+        ray.init(log_to_driver=False, logging_level="WARNING")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(
+            f"There is no way to Ray{f' at RAY_ADDRESS={address}' if address else ''}: {error}. {next_step}"
+        ) from error
 
 
 def _said(resources: Mapping[str, float]) -> str:

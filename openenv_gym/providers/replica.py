@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.provider import Provider
 from openenv_gym.providers.server_command import ServerCommand
+from openenv_gym.providers.stopping import stop_timeout_s
 
 _DYING = str(Path(__file__).with_name("dying.py"))
 _LOG_LINES = 200
-# A server drains for ten seconds, where its settings do not say otherwise.
-_STOP_TIMEOUT_S = 11.0
+_READER_TIMEOUT_S = 5.0
 
 
 class NodeProvider(Provider):
@@ -46,7 +49,10 @@ class NodeProvider(Provider):
 
     def start(self) -> tuple[str, ...]:
         command = self._server.resolve(self._address)
-        with socket.socket() as listening:
+        environment = command.environment()
+        self._stop_timeout_s = stop_timeout_s(environment)
+        is_v6 = ":" in self._address
+        with socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET) as listening:
             listening.bind((self._address, 0))
             words = command.words(listening.fileno())
             self._child = subprocess.Popen(
@@ -57,9 +63,11 @@ class NodeProvider(Provider):
                 text=True,
                 errors="replace",
                 pass_fds=[listening.fileno()],
-                env=command.environment(),
+                env=environment,
+                start_new_session=True,
             )
-            self.endpoints = (f"http://{self._address}:{listening.getsockname()[1]}",)
+            host = f"[{self._address}]" if is_v6 else self._address
+            self.endpoints = (f"http://{host}:{listening.getsockname()[1]}",)
         assert self._child.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._child.stdout,), daemon=True)
         self._reader.start()
@@ -67,7 +75,7 @@ class NodeProvider(Provider):
 
     def check(self) -> None:
         if self._child is not None and (code := self._child.poll()) is not None:
-            self._reader.join(_STOP_TIMEOUT_S)
+            self._reader.join(_READER_TIMEOUT_S)
             raise ConfigurationError(
                 f"The server ended with the exit code {code}. Its last words:\n{self.logs()}"
             )
@@ -81,20 +89,26 @@ class NodeProvider(Provider):
         if child is None:
             return
         child.terminate()
-        try:
-            child.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(self._stop_timeout_s)
+        _kill_group(child)
 
     def wait(self) -> None:
-        """Waits until the server has ended, or was stopped."""
+        """Waits until the server has ended, or was stopped; ends what it has left."""
         if (child := self._child) is not None:
             child.wait()
+            _kill_group(child)
 
     def _read(self, output: IO[str]) -> None:
         with output:
             self._log.extend(output)
+
+
+def _kill_group(child: subprocess.Popen[str]) -> None:
+    """Kills a process, if it runs still, and what it started in its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 class Replica:
@@ -103,9 +117,6 @@ class Replica:
     Args:
         server: What to run.
         ready_timeout_s: The time for it to be ready, in seconds.
-
-    Raises:
-        OpenEnvError: The server did not come up. Ray does not try it again then.
     """
 
     def __init__(self, server: ServerCommand, ready_timeout_s: float) -> None:
@@ -113,11 +124,16 @@ class Replica:
 
         address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         self._provider = NodeProvider(address, server, ready_timeout_s=ready_timeout_s)
-        self._provider.launch()
-        threading.Thread(target=self._end_with_server, name="openenv-watch", daemon=True).start()
+        self._came_up: Future[None] = Future()
+        threading.Thread(target=self._serve, name="openenv-serve", daemon=True).start()
 
     def base_url(self) -> str:
-        """Where the server answers."""
+        """Where the server answers; waits until it does.
+
+        Raises:
+            OpenEnvError: It did not come up.
+        """
+        self._came_up.result()
         return self._provider.base_url
 
     def logs(self) -> str:
@@ -128,7 +144,14 @@ class Replica:
         """Stops the server."""
         self._provider.stop()
 
-    def _end_with_server(self) -> None:
+    def _serve(self) -> None:
+        """Starts the server and waits for its end, in one thread: the kernel ends a child with its thread."""
+        try:
+            self._provider.launch()
+        except BaseException as error:
+            self._came_up.set_exception(error)
+            return
+        self._came_up.set_result(None)
         self._provider.wait()
         try:
             self._provider.check()  # says nothing where it was stopped on purpose

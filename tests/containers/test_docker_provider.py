@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +31,15 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(300)]
 
 # A server with nothing but Python, as an environment's image takes a minute to build.
 SERVER = """\
-import http.server, json, os, pathlib, signal, sys
+import http.server, json, os, pathlib, signal, sys, time
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+def end(*_):
+    if sys.argv[1] == "drains":
+        time.sleep(12)
+        pathlib.Path("/told/drained").touch()
+    sys.exit()
+
+signal.signal(signal.SIGTERM, end)
 
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -50,19 +57,18 @@ print("here is", sys.argv[1], flush=True)
 if sys.argv[1] == "ends":
     sys.exit(3)
 server = http.server.HTTPServer(("0.0.0.0", 8000), Answer)
-if sys.argv[1] == "serves":
+if sys.argv[1] in ("serves", "drains"):
     server.serve_forever()
-import time
 time.sleep(300)
 """
 
 
 @pytest.fixture(scope="module")
 def images(engine: Engine, python_image: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The images small-serves, small-waits and small-ends, of a few layers above the Python one."""
+    """The images small-serves, small-waits, small-ends and small-drains: Python, and a file."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "server.py").write_text(SERVER)
-    for what in ("serves", "waits", "ends"):
+    for what in ("serves", "waits", "ends", "drains"):
         (folder / "Dockerfile").write_text(
             f'FROM {python_image}\nCOPY server.py /\nCMD ["python3", "/server.py", "{what}"]\n'
         )
@@ -232,6 +238,45 @@ def test_a_run_that_was_killed_leaves_a_container_that_ps_finds_and_stop_removes
         assert (stopped.returncode, stopped.stdout) == (0, f"{orphan[0]}\n")
         mine.check()
     assert openenv("ps").stdout == ""
+
+
+@pytest.mark.usefixtures("environment_image")
+@pytest.mark.parametrize("end", ["", "1 / 0", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"])
+def test_a_run_that_ends_without_close_leaves_no_container(docker_host: Engine, end: str) -> None:
+    code = (
+        "import gymnasium as gym, openenv_gym\n"
+        "envs = gym.make_vec('openenv/remote', 2, image='openenv-my-env', replicas=2); envs.reset()\n"
+        f"print('up'); {end}"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stdout == "up\n"
+    assert docker_host.docker("ps", "--all", "--quiet") == ""
+    assert "cannot schedule" not in ended.stderr
+
+
+def test_a_container_that_drains_for_long_is_given_the_time(docker_host: Engine, tmp_path: Path) -> None:
+    slow = DockerProvider("small-drains", env_vars={"DRAIN_TIMEOUT": "13"}, volumes={str(tmp_path): "/told"})
+    begin = time.monotonic()
+    with slow:
+        pass
+    assert time.monotonic() - begin > 12
+    assert (tmp_path / "drained").exists()
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others(docker_host: Engine) -> None:
+    with DockerProvider("small-serves", replicas=2) as provider:
+        docker_host.docker("rm", "--force", provider._names[0])
+    assert docker_host.docker("ps", "--all", "--quiet") == ""
+
+
+def test_a_docker_context_that_is_not_there_is_said(
+    docker_host: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delenv("DOCKER_HOST")
+        patch.setenv("DOCKER_CONTEXT", "elsewhere")
+        with pytest.raises(ConfigurationError, match="There is no Docker context elsewhere"):
+            DockerProvider("small-serves").start()
 
 
 def test_a_container_that_a_killed_validation_left_is_found_too() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from openenv_gym.errors import ConfigurationError, DeadlineExceededError
 from openenv_gym.providers.provider import Provider
 from openenv_gym.providers.ray import RayProvider
 from openenv_gym.providers.testing import ProviderTests
+from tests.support.engine import free_port
 from tests.support.process_tree import descendants, is_there
 from tests.support.waiting import answers, wait_for
 
@@ -50,6 +52,65 @@ def test_more_than_the_cluster_has_is_said() -> None:
     provider = RayProvider(gym="CartPole-v1", num_cpus=99, ready_timeout_s=2)
     with pytest.raises(DeadlineExceededError, match=r"asks for num_cpus=99; the cluster has 3 CPU"), provider:
         pass
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_server_that_takes_too_long_shows_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "openenv.yaml").write_text("name: slow\napp: app:app\n")
+    (tmp_path / "app.py").write_text("import time\nprint('I sleep', flush=True)\ntime.sleep(60)\n")
+    provider = RayProvider(tmp_path, num_cpus=0.5, ready_timeout_s=4)
+    with pytest.raises(DeadlineExceededError, match=r"not ready within 4 s(.|\n)*I sleep"), provider:
+        pass
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_end_of_one_provider_leaves_the_others_alone() -> None:
+    with RayProvider(gym="CartPole-v1", num_cpus=0.5) as lasts:
+        with RayProvider(gym="CartPole-v1", num_cpus=0.5):
+            pass
+        lasts.check()
+        assert answers(f"{lasts.addresses()[0]}/health")
+
+
+def test_the_end_of_the_one_that_connected_leaves_the_others_alone() -> None:
+    code = """\
+        from openenv_gym.providers.ray import RayProvider
+        first = RayProvider(gym="CartPole-v1", num_cpus=0.2)
+        first.launch()
+        with RayProvider(gym="CartPole-v1", num_cpus=0.2) as lasts:
+            first.stop()
+            lasts.check()
+            lasts.wait_ready()
+            import ray
+            ray.shutdown()
+            assert lasts.addresses() == lasts.endpoints and lasts.logs() == ""
+            try:
+                lasts.check()
+            except Exception as error:
+                print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "RAY_ADDRESS": "local"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ray was shut down, and the replicas of CartPole-v1 on Ray with it" in done.stdout
+
+
+def test_a_cluster_that_does_not_answer_is_said_soon() -> None:
+    code = "from openenv_gym.providers.ray import RayProvider; RayProvider(gym='CartPole-v1').launch()"
+    address = f"127.0.0.1:{free_port()}"
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "RAY_ADDRESS": address},
+        capture_output=True,
+        text=True,
+    )
+    assert f"No Ray cluster answers at RAY_ADDRESS={address}" in done.stderr
+    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.usefixtures("cluster")
