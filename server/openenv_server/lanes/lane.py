@@ -27,10 +27,11 @@ from openenv_server.lanes.history import Done, History
 from openenv_server.lanes.overdue import Overdue, Stopped
 from openenv_server.lanes.pending import Pending, Round, Sent, Work
 from openenv_server.lanes.ports import ClientLeftError, NotBinaryError, Port
+from openenv_server.lanes.refusals import no_room, not_open, not_opened
 from openenv_server.lanes.registry import Lanes
 from openenv_server.lanes.slot import Slot
 from openenv_server.metrics import Durations
-from openenv_server.sessions import CapacityReachedError, FactoryFailedError, Session
+from openenv_server.sessions import Session
 
 # More in one message would keep the event loop from the other clients: a slot that is refused costs it 10 µs.
 _MOST_SLOTS = 2**14
@@ -239,7 +240,7 @@ class Lane:
         done: list[Done] = []
         for number, slot, argument in zip(numbers, slots, arguments, strict=True):
             if slot is None:
-                done.append(_unknown(number))
+                done.append(not_open(number))
             elif type(argument) is Refusal and not slot.resets_next:
                 done.append(slot.refused(argument.message, argument.details))
             elif slot.is_busy:
@@ -346,7 +347,7 @@ class Lane:
             else:
                 new.append(number)
         room = self._lanes.max_slots - len(self._slots)
-        errors.extend(_no_room(number, self._lanes.max_slots) for number in new[room:])
+        errors.extend(no_room(number, self._lanes.max_slots) for number in new[room:])
         del new[room:]
         opened = self._wait_for_all([self._sessions.open(self._client) for _ in new])
         for number, session in zip(new, opened, strict=True):
@@ -356,7 +357,7 @@ class Lane:
                     number, session, driver, request.autoreset, request.max_episode_steps
                 )
             else:
-                errors.append(_not_opened(number, session))
+                errors.append(not_opened(number, session))
         failed = {error.slot for error in errors}
         made = [number for number in request.slots if number not in failed]
         self._count(errors)
@@ -400,7 +401,7 @@ class Lane:
         self, request: v2.GetState | v2.Render, read: Callable[[Slot], Coroutine[Any, Any, Any]]
     ) -> None:
         known = [self._slots[number] for number in request.slots if number in self._slots]
-        errors = [_unknown(number) for number in request.slots if number not in self._slots]
+        errors = [not_open(number) for number in request.slots if number not in self._slots]
         numbers, values = [], []
         for slot, value in zip(known, self._wait_for_all([read(slot) for slot in known]), strict=True):
             if isinstance(value, BaseException):
@@ -451,26 +452,3 @@ class Lane:
             except OSError as error:
                 # The answer is kept for a client that comes back.
                 log.debug("a client left before its answer: %s", error)
-
-
-def _unknown(number: int) -> v2.SlotError:
-    return v2.SlotError(
-        number, ErrorCode.UNKNOWN_SESSION, f"Slot {number} is not open on this socket; open it first", {}
-    )
-
-
-def _no_room(number: int, most: int) -> v2.SlotError:
-    message = f"A socket has {most} slot{'s' if most != 1 else ''} at most (MAX_SLOTS_PER_SOCKET)"
-    return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, message, {})
-
-
-def _not_opened(number: int, error: BaseException) -> v2.SlotError:
-    match error:
-        case CapacityReachedError():
-            numbers = {"active_sessions": error.active, "max_sessions": error.capacity}
-            return v2.SlotError(number, ErrorCode.CAPACITY_REACHED, str(error), numbers)
-        case FactoryFailedError():
-            details = {"factory_name": error.factory_name, "error_id": error.error_id}
-            return v2.SlotError(number, ErrorCode.FACTORY_ERROR, str(error), details)
-    error_id = report(error, "a session could not be opened")
-    return v2.SlotError(number, ErrorCode.SESSION_ERROR, own_failure(error_id), {"error_id": error_id})
