@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,6 @@ from openenv_gym.providers.launching import Launch, Options, provider_of
 from openenv_gym.sources import Source
 from openenv_gym.vector import RemoteVectorEnv
 from openenv_gym.vector.servers import Addresses
-
-_LOG_LINES = 30
-_LOG_TIMEOUT_S = 1.0
-_POLL_S = 0.01
 
 
 class LaunchedEnv(RemoteEnv):
@@ -82,15 +77,8 @@ class LaunchedEnv(RemoteEnv):
         return {**super().__getstate__(), "_launch": None}
 
     def _add_log(self, error: RemoteEnvironmentError) -> None:
-        """Shows the traceback in the server's log, which nobody else has."""
-        if self._launch is None:
-            return
-        # It was written before the answer was sent, and is read by another thread.
-        error_id, deadline = str(error.details.get("error_id", "")), time.monotonic() + _LOG_TIMEOUT_S
-        while error_id not in (log := self._launch.logs()) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-        if log.strip():
-            error.add_note("The server's log ends with:\n" + "\n".join(log.splitlines()[-_LOG_LINES:]))
+        if self._launch is not None:
+            self._launch.add_log(error)
 
 
 class LaunchedVectorEnv(RemoteVectorEnv):

@@ -85,6 +85,7 @@ class HubProvider(Provider):
             )
         self.ready_timeout_s = ready_timeout_s or (600.0 if mode == "space" else 60.0)
         self._mode, self._token, self._options = mode, token, options
+        self.has_log = mode != "space"
         self._space: SpaceOnHub | None = None
         self._local: Provider | None = None  # what runs it here
 

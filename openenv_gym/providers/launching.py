@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.running import RunningProvider
 from openenv_gym.sources import Kind, Source
 
 # A server has as many sessions where it is not told otherwise.
 _DEFAULT_SESSIONS = 64
+_LOG_LINES = 30
+_LOG_TIMEOUT_S = 1.0
+_LOG_POLL_S = 0.01
 
 Options = Mapping[str, Any]
 
@@ -119,7 +123,6 @@ class Launch:
         endpoints: Their base URLs.
         addresses: What tells them as they are now.
         headers: What each request to them has to have.
-        logs: Gives the last lines that they wrote.
 
     Raises:
         OpenEnvError: They did not come up; nothing of them is left.
@@ -129,7 +132,7 @@ class Launch:
         self.endpoints = provider.launch()
         self.addresses = provider.addresses
         self.headers = dict(provider.headers)
-        self.logs = provider.logs
+        self._logs, self._has_log = provider.logs, provider.has_log
         self._stop = partial(_stop_in_its_process, provider, os.getpid())
         self._finalizer = weakref.finalize(self, self._stop)
 
@@ -137,6 +140,21 @@ class Launch:
     def base_url(self) -> str:
         """The first server's base URL."""
         return self.endpoints[0]
+
+    def add_log(self, error: RemoteEnvironmentError) -> None:
+        """Adds the end of the server's log to an error, as a note: its traceback, which nobody else has.
+
+        Waits up to 1 s for it, where the server is one that was started here.
+        """
+        log = self._logs()
+        if self._has_log:
+            # It was written before the answer was sent, and is read by another thread.
+            error_id, deadline = str(error.details.get("error_id", "")), time.monotonic() + _LOG_TIMEOUT_S
+            while error_id not in log and time.monotonic() < deadline:
+                time.sleep(_LOG_POLL_S)
+                log = self._logs()
+        if log.strip():
+            error.add_note("The server's log ends with:\n" + "\n".join(log.splitlines()[-_LOG_LINES:]))
 
     def stop(self) -> None:
         """Stops what was started. Safe to call again, also where it failed."""

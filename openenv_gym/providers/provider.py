@@ -30,6 +30,7 @@ class Provider(ABC):
         ready_timeout_s: The time for the servers to be ready, in seconds, where nothing else is said.
         poll_s: The time between two questions whether they are, in seconds.
         shows_progress: Whether `launch` shows what goes on, where standard error is a terminal.
+        has_log: Whether `logs` has what the servers write; False where they are not its own.
         endpoints: The servers' base URLs, once they are started.
         headers: What each request to them has to have, beside what a client shows by itself.
 
@@ -41,6 +42,7 @@ class Provider(ABC):
     ready_timeout_s: float = 60.0
     poll_s: float = 0.1
     shows_progress: bool = True
+    has_log: bool = True
     endpoints: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
 

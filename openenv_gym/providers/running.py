@@ -13,6 +13,7 @@ class RunningProvider(Provider):
     """
 
     shows_progress = False
+    has_log = False
 
     def __init__(self, base_url: str) -> None:
         self.endpoints = (base_url,)

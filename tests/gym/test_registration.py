@@ -7,18 +7,23 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
+from openenv_server import create_app
 
 import openenv_gym
 from openenv_gym import known
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.registration import register_known
+from tests.support.environments import CountAction, Counter, CountObservation
+from tests.support.servers import running
 from tests.support.walker import write_walker
 
 
@@ -223,6 +228,18 @@ def test_what_a_served_folder_raises_comes_with_its_log(tmp_path: Path) -> None:
     env.close()
     assert "walker_environment.py" in failed.value.__notes__[0]
     assert "has no attribute '_y'" in failed.value.__notes__[0]
+
+
+def test_where_nothing_was_started_an_error_waits_for_no_log() -> None:
+    with running(create_app(Counter, CountAction, CountObservation)) as base_url:
+        env = gym.make("openenv/remote", base_url=base_url, disable_env_checker=True)
+        env.reset()
+        begin = time.monotonic()
+        with pytest.raises(RemoteEnvironmentError, match="too much") as failed:
+            env.step(np.array(40))
+        assert time.monotonic() - begin < 0.5
+        assert not hasattr(failed.value, "__notes__")
+        env.close()
 
 
 def test_all_slots_share_the_server_of_a_folder(folder: Path) -> None:
