@@ -69,9 +69,11 @@ class LaunchedEnv(RemoteEnv):
             raise
 
     def close(self) -> None:
-        super().close()
-        if self._launch is not None:
-            self._launch.stop()
+        try:
+            super().close()
+        finally:
+            if self._launch is not None:
+                self._launch.stop()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_launch": None}
@@ -141,9 +143,11 @@ class LaunchedVectorEnv(RemoteVectorEnv):
             raise
 
     def close_extras(self, **kwargs: Any) -> None:
-        super().close_extras(**kwargs)
-        if self._launch is not None:
-            self._launch.stop()
+        try:
+            super().close_extras(**kwargs)
+        finally:
+            if self._launch is not None:
+                self._launch.stop()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_launch": None}

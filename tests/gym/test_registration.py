@@ -22,6 +22,7 @@ from openenv_gym import known
 from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.registration import register_known
+from openenv_gym.transport.connection import Connection
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 from tests.support.walker import write_walker
@@ -240,6 +241,26 @@ def test_where_nothing_was_started_an_error_waits_for_no_log() -> None:
         assert time.monotonic() - begin < 0.5
         assert not hasattr(failed.value, "__notes__")
         env.close()
+
+
+@pytest.mark.parametrize("slots", [None, 2], ids=["one session", "a vector"])
+def test_ctrl_c_while_sessions_are_closed_stops_the_server(
+    folder: Path, slots: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(connection: Connection) -> None:
+        raise KeyboardInterrupt
+
+    env: Any
+    if slots is None:
+        env = gym.make("openenv/remote", path=str(folder))
+    else:
+        env = gym.make_vec("openenv/remote", slots, path=str(folder))
+    env.reset(seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "hang_up", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            env.close()
+    assert servers_of(folder) == []
 
 
 def test_all_slots_share_the_server_of_a_folder(folder: Path) -> None:
