@@ -54,6 +54,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     A subclass says how an action becomes a payload, and how a payload becomes a result and a state. The
     session is opened when it is first needed. Entered with ``async with``, the same methods are awaitable.
 
+    A copy and a pickle have a session of their own. They use the server of the original, and do not stop it.
+
     Args:
         base_url: The server's address, ``http://localhost:8000``.
         connect_timeout_s: The time to connect, in seconds.
@@ -244,6 +246,10 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             raise
         client._launch = launch
         return client
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the session, and what this object alone stops and waits with."""
+        return {**self.__dict__, "_launch": None, "_thread": None}
 
     # --- inside -------------------------------------------------------------------------------------------
 

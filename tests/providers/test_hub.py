@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium as gym
@@ -129,6 +133,30 @@ def test_a_space_that_is_served_here_ends_with_its_client(hub: StandIn, tmp_path
     with pytest.raises(ConnectionError):
         GenericEnvClient(base_url).reset()
     assert len(list((tmp_path / "cache").rglob("my_env/app.py"))) == 1
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda client: pickle.loads(pickle.dumps(client))])
+def test_a_copy_of_a_client_uses_its_server_and_leaves_it_running(
+    hub: StandIn, copied: Callable[[GenericEnvClient], GenericEnvClient]
+) -> None:
+    with GenericEnvClient.from_hub(SPACE, mode="local", trust_remote_code=True) as client:
+        client.reset()
+        client.step({"amount": 2})
+        with copied(client) as twin:
+            assert twin.reset().observation == {"total": 0}
+        assert client.step({"amount": 1}).observation == {"total": 3}
+
+
+def test_a_client_is_copied_inside_async_with(running_space: Space) -> None:
+    async def copy_it() -> GenericEnvClient:
+        async with GenericEnvClient(running_space.host) as client:
+            await client.reset()
+            twin = copy.deepcopy(client)
+        assert isinstance(twin, GenericEnvClient)
+        return twin
+
+    with asyncio.run(copy_it()) as twin:
+        assert twin.reset().observation == {"total": 0}
 
 
 def test_a_space_that_is_served_here_has_room_for_all_slots(hub: StandIn) -> None:
