@@ -79,10 +79,10 @@ def connect(endpoint: Endpoint, interface: Interface, timeouts: Timeouts) -> Rem
         CapacityError: The server has no free session.
     """
 
-    def connection() -> Connection:
-        return Connection(endpoint, connect_timeout_s=timeouts.connect_s, offers_v2=True)
+    def connection(timeout_s: float) -> Connection:
+        return Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
 
-    first = connection()
+    first = connection(timeouts.connect_s)
     if first.is_v2:
         return LaneSession(first, connection, interface, timeouts)
     return JsonSession(Session(endpoint, timeouts, first), interface)
@@ -94,7 +94,7 @@ class LaneSession:
     def __init__(
         self,
         first: Connection,
-        connection: Callable[[], Connection],
+        connection: Callable[[float], Connection],
         interface: Interface,
         timeouts: Timeouts,
     ) -> None:
@@ -122,7 +122,8 @@ class LaneSession:
                 # No episode is lost where one is to begin anyway.
                 if not tries_left or not may_be_asked_again(error):
                     raise
-                self._lane = Lane(self._connection(), self._connection, self._timeouts)
+                connection = self._connection(self._timeouts.connect_s)
+                self._lane = Lane(connection, self._connection, self._timeouts)
                 self._lane.open(_SLOT)
             else:
                 break

@@ -44,7 +44,7 @@ class Lane:
 
     Args:
         connection: The connection; its server speaks version 2.
-        connect: Opens another to the same server.
+        connect: Opens another to the same server, in so many seconds at most.
         timeouts: How long to wait.
         most_away_s: How long the way back to the server is looked for at most, in seconds, even where it
             keeps the sessions for longer.
@@ -60,7 +60,7 @@ class Lane:
     def __init__(
         self,
         connection: Connection,
-        connect: Callable[[], Connection],
+        connect: Callable[[float], Connection],
         timeouts: Timeouts,
         *,
         most_away_s: float = math.inf,
@@ -119,7 +119,7 @@ class Lane:
                 if self._token or not tries_left or not may_be_asked_again(error):
                     raise
                 # The server closes what it may have opened, as nobody was told how to come back to it.
-                self.connection = self._connect()
+                self.connection = self._connect(self.timeouts.connect_s)
         if not isinstance(answer, v2.Opened):
             raise self._wrong_answer(answer, "open")
         self.slots.update(answer.slots)

@@ -44,7 +44,7 @@ def _is_refusal(error: SessionLostError) -> bool:
 
 def come_back(
     lost: Connection,
-    connect: Callable[[], Connection],
+    connect: Callable[[float], Connection],
     request: v2.Resume,
     *,
     grace_s: float,
@@ -54,14 +54,14 @@ def come_back(
 ) -> tuple[Connection, v2.Resumed]:
     """Opens another socket to the same server process, and resumes the sessions there.
 
-    It is tried again and again, with growing pauses, for as long as the server keeps the sessions.
+    It is tried again and again, with growing pauses, for ``grace_s``; no try goes on for longer than that.
 
     Args:
         lost: The connection that broke.
-        connect: Opens a connection.
+        connect: Opens a connection, in so many seconds at most.
         request: The request to resume.
-        grace_s: How long the server keeps the sessions, in seconds.
-        timeout_s: The time for its answer, in seconds.
+        grace_s: How long the way back is looked for, in seconds: the server keeps the sessions for so long.
+        timeout_s: The time to connect, and then for the answer, in seconds.
         what: What was being done when the connection broke ("step 12").
         cause: How it broke.
 
@@ -71,18 +71,19 @@ def come_back(
     if _is_refusal(cause):
         raise cause
     begin = time.monotonic()
+    until = begin + grace_s
     refused_since: float | None = None
     last: EndpointError = cause
-    for pause_s in _pauses():
-        time.sleep(pause_s)
+    for pause_s in _pauses(min(grace_s / 10, _LONGEST_PAUSE_S)):
+        time.sleep(min(pause_s, max(until - time.monotonic(), 0)))
         now = time.monotonic()
-        if now - begin > grace_s:
+        if now >= until:
             raise _lost(
                 lost, what, cause, f"there was no way back to it within {grace_s:g} s ({last})"
             ) from cause
         try:
-            connection = _connect_to(lost.worker, connect)
-            answer = _ask(connection, request, timeout_s)
+            connection = _connect_to(lost.worker, connect, until, timeout_s)
+            answer = _ask(connection, request, _time_left(until, timeout_s))
         except EndpointError as error:
             last = error
             if not isinstance(error.__cause__, ConnectionRefusedError):
@@ -102,10 +103,17 @@ def come_back(
     raise AssertionError("unreachable: the pauses do not end")
 
 
-def _connect_to(worker: tuple[int, int], connect: Callable[[], Connection]) -> Connection:
+def _time_left(until: float, most_s: float) -> float:
+    """The seconds until then, ``most_s`` at most; a moment where there are none left."""
+    return max(min(until - time.monotonic(), most_s), 1e-3)
+
+
+def _connect_to(
+    worker: tuple[int, int], connect: Callable[[float], Connection], until: float, timeout_s: float
+) -> Connection:
     """A connection to one of the processes of a server; the kernel chooses which one a socket meets."""
     for _ in range(KNOCKS * worker[1]):
-        connection = connect()
+        connection = connect(_time_left(until, timeout_s))
         if connection.worker == worker:
             return connection
         connection.drop()
@@ -126,13 +134,13 @@ def _ask(connection: Connection, request: v2.Resume, timeout_s: float) -> v2.Res
     raise ProtocolError(f"{connection.endpoint} answered resume with {type(answer).__name__}")
 
 
-def _pauses() -> Iterator[float]:
+def _pauses(longest_s: float) -> Iterator[float]:
     """Seconds to wait before each try: none, then twice as many each time, more or less by chance."""
     yield 0.0
     pause_s = 0.05
     while True:
         yield pause_s * random.uniform(0.5, 1.5)
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        pause_s = min(pause_s * 2, longest_s)
 
 
 def _lost(lost: Connection, what: str, cause: SessionLostError, reason: str) -> SessionLostError:

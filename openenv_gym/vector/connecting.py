@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.interface import Interface
 from openenv_gym.transport.connection import Connection
@@ -28,11 +26,14 @@ def connect_fleet(
         ConfigurationError: They speak different versions of the protocol.
         EndpointError: One cannot be connected to.
     """
-    connect = partial(Connection, connect_timeout_s=timeouts.connect_s, offers_v2=True)
+
+    def connect(endpoint: Endpoint, timeout_s: float) -> Connection:
+        return Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
+
     connections: dict[Endpoint, Connection] = {}
     try:
         for endpoint in servers.endpoints():
-            connections[endpoint] = connect(endpoint)
+            connections[endpoint] = connect(endpoint, timeouts.connect_s)
             servers.note_workers(endpoint, connections[endpoint].worker[1])
         is_v2 = _speak_v2(connections)
         # In version 1, a connection is a session.

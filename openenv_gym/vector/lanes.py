@@ -59,7 +59,7 @@ class LaneFleet:
     Args:
         placed: An open connection to each server, and how many of the slots it gets.
         servers: Where sessions go to that are opened later.
-        connect: Opens another connection to a server.
+        connect: Opens another connection to a server, in so many seconds at most.
         interface: The servers' spaces and codecs.
         batch: Where the results are written.
         policy: What happens at the end of an episode, and when a session is lost.
@@ -73,7 +73,7 @@ class LaneFleet:
         self,
         placed: Sequence[tuple[Connection, int]],
         servers: Servers,
-        connect: Callable[[Endpoint], Connection],
+        connect: Callable[[Endpoint, float], Connection],
         interface: Interface,
         batch: Batch,
         policy: Policy,

@@ -57,7 +57,7 @@ class Shards:
     Args:
         count: The number of slots.
         servers: Where new sessions go to.
-        connect: Opens a connection to a server.
+        connect: Opens a connection to a server, in so many seconds at most.
         timeouts: How long to wait.
         autoreset: When the server resets a slot whose episode has ended.
         max_episode_steps: Truncates episodes after as many steps.
@@ -71,7 +71,7 @@ class Shards:
         self,
         count: int,
         servers: Servers,
-        connect: Callable[[Endpoint], Connection],
+        connect: Callable[[Endpoint, float], Connection],
         timeouts: Timeouts,
         *,
         autoreset: v2.Autoreset,
@@ -99,7 +99,8 @@ class Shards:
         """
         begin = 0
         for first, share in placed:
-            connections = _one_a_worker(first, partial(self._connect, first.endpoint), share)
+            connect = partial(self._connect, first.endpoint, self._timeouts.connect_s)
+            connections = _one_a_worker(first, connect, share)
             slots = np.arange(begin, begin + share)
             for connection, part in zip(connections, np.array_split(slots, len(connections)), strict=True):
                 self._assign(part.tolist(), Shard(self._lane(connection)))
@@ -190,7 +191,8 @@ class Shards:
         here = [shard for shard in self.each if shard.lane.is_open and shard.endpoint == endpoint]
         met = {shard.lane.connection.worker[0]: shard for shard in here}
         if not here or len(met) < here[0].lane.connection.worker[1]:
-            connection = self._connect(endpoint)
+            # The slots of the other servers stand still meanwhile.
+            connection = self._connect(endpoint, min(self._timeouts.connect_s, self._most_away_s))
             if connection.worker[0] not in met:
                 return Shard(self._lane(connection))
             connection.drop()

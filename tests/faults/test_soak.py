@@ -93,7 +93,9 @@ def connect(endpoint: Endpoint, number: int) -> None:
     connection = Connection(endpoint, connect_timeout_s=10, offers_v2=number % 2 == 0)
     leave = number // 2 % 3
     if connection.is_v2:
-        lane = Lane(connection, lambda: Connection(endpoint, connect_timeout_s=10), Timeouts())
+        lane = Lane(
+            connection, lambda timeout_s: Connection(endpoint, connect_timeout_s=timeout_s), Timeouts()
+        )
         lane.open([0, 1])
         lane.ask(v2.Reset(id=9, slots=[0, 1]), "reset")
         close = lane.close

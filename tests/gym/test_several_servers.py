@@ -166,13 +166,13 @@ def test_a_server_that_dies_costs_only_its_slots_their_episodes(mode: AutoresetM
 def test_a_server_to_which_there_is_no_way_any_more_is_given_up_soon() -> None:
     """It keeps the sessions for a minute, but the others do not stand still for so long."""
     with running(sleepers()) as alive, running(sleepers()) as away, FaultProxy(away, faults={}) as proxy:
-        envs = RemoteVectorEnv([alive, proxy.base_url], 4, on_session_lost="truncate", connect_timeout_s=1.0)
+        envs = RemoteVectorEnv([alive, proxy.base_url], 4, on_session_lost="truncate", connect_timeout_s=8.0)
         envs.reset()
         proxy.pause()
         proxy.cut()
         begin = time.monotonic()
         assert envs.step(np.zeros(4))[3].tolist() == [False, False, True, True]
-        assert time.monotonic() - begin < 6
+        assert 2.9 < time.monotonic() - begin < 4
         assert envs.step(np.zeros(4))[0].tolist() == [2, 2, 0, 0]
         assert active(alive) == 4
         proxy.resume()

@@ -11,9 +11,9 @@ from openenv_gym.transport.timeouts import Timeouts
 def new_lane(base_url: str) -> Lane:
     """A lane without sessions."""
 
-    def connect() -> Connection:
-        return Connection(Endpoint(base_url), connect_timeout_s=5, offers_v2=True)
+    def connect(timeout_s: float) -> Connection:
+        return Connection(Endpoint(base_url), connect_timeout_s=timeout_s, offers_v2=True)
 
-    connection = connect()
+    connection = connect(5)
     assert connection.is_v2
     return Lane(connection, connect, Timeouts(5, 10, 10))
