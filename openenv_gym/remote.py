@@ -196,8 +196,13 @@ class JsonSession:
         return self._session.is_open
 
     def reset(self, data: dict[str, Any]) -> Taken:
-        self._session.send_reset(data)
-        return self._receive("reset")
+        for _ in range(RESET_TRIES - 1):
+            try:
+                return self._reset(data)
+            except SessionLostError as error:
+                if not may_be_asked_again(error):
+                    raise
+        return self._reset(data)
 
     def step(self, action: Any, what: str) -> Taken:
         self._session.send_step(self._interface.action.encode(action), what)
@@ -211,6 +216,10 @@ class JsonSession:
 
     def close(self) -> None:
         self._session.close()
+
+    def _reset(self, data: dict[str, Any]) -> Taken:
+        self._session.send_reset(data)  # in a new session, where there is none
+        return self._receive("reset")
 
     def _receive(self, what: str) -> Taken:
         sent_at = perf_counter()

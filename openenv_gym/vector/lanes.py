@@ -307,8 +307,12 @@ class LaneFleet:
         """All sessions of a lane are gone. Where an episode was to begin anyway, it begins in a new one."""
         self._servers.forget(shard.endpoint)
         share = list(shard.slots)
+        for slot in share:
+            if slot not in self._beginning and self._is_resetting_itself(slot):
+                self._beginning[slot] = _Beginning(None, {})
         begins = [slot for slot in share if slot in self._beginning]
-        self._lose([slot for slot in share if slot not in self._beginning], error)
+        if others := [slot for slot in share if slot not in self._beginning]:
+            self._lose(others, error)
         tries = min((self._beginning[slot].tries for slot in begins), default=0)
         if tries > 1 and may_be_asked_again(error):
             for slot in begins:
@@ -316,6 +320,12 @@ class LaneFleet:
             self._begin(begins)
         elif begins:
             self._note(error, begins, is_lost=True)
+
+    def _is_resetting_itself(self, slot: int) -> bool:
+        """Whether the step that is under way is a reset, as the slot's episode had ended."""
+        batch = self.batch
+        has_ended = bool(batch.terminated[slot] or batch.truncated[slot])
+        return has_ended and bool(batch.owes[slot]) and self._policy.autoreset_mode is AutoresetMode.NEXT_STEP
 
     def _lose(self, slots: Sequence[int], error: Exception) -> None:
         """The sessions of some slots are gone: that is an error, or the end of their episodes."""

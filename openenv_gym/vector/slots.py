@@ -14,8 +14,9 @@ from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, 
 from openenv_gym.interface import Interface, decode_observation
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
-from openenv_gym.remote import no_render
+from openenv_gym.remote import RESET_TRIES, no_render
 from openenv_gym.transport.capacity import Turn
+from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Policy, Source
@@ -59,6 +60,7 @@ class Slot:
         self._steps = 0
         self._is_resetting = False
         self._asked_for: dict[str, Any] = {}
+        self._tries = 0
         self._turn = Turn(0.0)
         self._is_waiting = False
         self._is_placed = True  # for the first time, all slots are placed together
@@ -70,7 +72,8 @@ class Slot:
         """Asks for a new episode, in a new session where there is none."""
         self._turn, self._final = Turn(self._patience_s), None
         self._ask(f"slot {self.number}, reset", self._send_reset, data)
-        self._is_resetting, self._steps, self._asked_for = True, 0, data
+        self._is_resetting, self._steps = True, 0
+        self._asked_for, self._tries = data, RESET_TRIES
 
     def _send_reset(self, data: dict[str, Any], what: str) -> None:
         if not (self.session.is_open or self._is_placed):
@@ -111,6 +114,11 @@ class Slot:
             answer = self.session.receive(what, is_reset=self._is_resetting)
         except LOSSES as loss:
             self._servers.forget(self.session.endpoint)
+            if self._is_resetting and self._tries > 1 and may_be_asked_again(loss):
+                # No episode is lost where one is to begin anyway.
+                self._tries -= 1
+                self._ask(what, self._send_reset, self._asked_for)
+                return None
             if self._is_resetting or not self._truncates:
                 raise
             self._cut_short(str(loss))

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
-from openenv_server import Environment, create_app, gymnasium_factory
+from openenv_server import create_app, gymnasium_factory
 from openenv_server.detaching import DetachableProtocol
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
@@ -33,41 +33,11 @@ from openenv_gym.errors import (
     SessionLostError,
     UsageError,
 )
-from openenv_gym.types import Action, Observation, State
 from openenv_gym.vector.infos import batch_infos
 from openenv_gym.vector.slots import Slot, SocketFleet
+from tests.support.napper import Nap, Napper, Slept
 from tests.support.servers import running, without_v2
 from tests.support.vectors import assert_equal, compare
-
-
-class Nap(Action):
-    seconds: float
-
-
-class Slept(Observation):
-    naps: int
-
-
-class Napper(Environment[Nap, Slept, State]):
-    """Sleeps as long as it is told; fails when that is negative."""
-
-    SUPPORTS_CONCURRENT_SESSIONS = True
-
-    def reset(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> Slept:
-        self._naps = 0
-        return Slept(naps=0, metadata={"seed": seed})
-
-    def step(self, action: Nap, timeout_s: float | None = None, **kwargs: Any) -> Slept:
-        if action.seconds < 0:
-            raise RuntimeError("cannot sleep backwards")
-        time.sleep(action.seconds)
-        self._naps += 1
-        return Slept(naps=self._naps)
-
-    @property
-    def state(self) -> State:
-        return State()
-
 
 VERSIONS = ["v1", "v2", "v2 on the event loop"]
 
