@@ -7,7 +7,7 @@ import os
 import tempfile
 import traceback
 
-from openenv_cli.messages import say
+from openenv_cli.messages import in_words, say
 from openenv_gym.errors import (
     AccessRefusedError,
     ConfigurationError,
@@ -59,5 +59,5 @@ def report(error: Exception) -> int:
 def _in_words(error: Exception) -> str:
     advice = _ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None
     if advice is None:
-        return str(error)
+        return in_words(error)
     return f"{error}. {advice.format(temporary=tempfile.gettempdir())}"

@@ -25,6 +25,12 @@ def say(kind: Literal["Error", "Warning"], text: str) -> None:
     console.print(Text.assemble((f"{kind}:", _COLOURS[kind]), " ", text))
 
 
+def in_words(error: Exception) -> str:
+    """What an error says, and below it what was noted beside it: the end of a server's log, say."""
+    notes = (without_controls(note).plain for note in getattr(error, "__notes__", ()))
+    return "\n".join([str(error), *notes])
+
+
 def without_controls(text: str) -> Text:
     """A server's text, which may do nothing to the terminal but colour itself."""
     from rich.text import Text

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from openenv_cli.playing.lines import Lines
     from openenv_cli.playing.screen import Screen
     from openenv_gym.interface import Interface
+    from openenv_gym.providers.launching import Launch
     from openenv_gym.remote import RemoteSession, Taken
-    from openenv_gym.transport.endpoint import Endpoint
 
 _COMMANDS = (
     ":reset [SEED]  begin an episode\n"
@@ -45,12 +45,12 @@ def play(
     """
     from openenv_cli.playing.lines import Lines
     from openenv_cli.playing.screen import Screen
-    from openenv_cli.targets import opened
+    from openenv_cli.targets import launched
 
     lines = Lines()
     try:
-        with opened(target) as endpoint:
-            has_failed = _Game(endpoint, Screen(), lines).play()
+        with launched(target) as launch:
+            has_failed = _Game(launch, Screen(), lines).play()
     except KeyboardInterrupt:
         print()  # what the shell says next has a line of its own
         raise
@@ -74,13 +74,14 @@ class _AsTyped:
 class _Game:
     """A session, and the episode that is under way in it."""
 
-    def __init__(self, endpoint: Endpoint, screen: Screen, lines: Lines) -> None:
+    def __init__(self, launch: Launch, screen: Screen, lines: Lines) -> None:
+        from openenv_cli.targets import endpoint_of
         from openenv_gym.interface import read_interface
         from openenv_gym.remote import connect
         from openenv_gym.transport.http import get_schemas
         from openenv_gym.transport.timeouts import Timeouts
 
-        timeouts = Timeouts()
+        endpoint, timeouts = endpoint_of(launch), Timeouts()
         self._schema, _ = get_schemas(endpoint, timeout_s=timeouts.connect_s)
         self._interface = read_interface(
             endpoint,
@@ -96,7 +97,7 @@ class _Game:
         as_typed: Interface = self._interface._replace(action=_AsTyped(self._interface.action.space))
         self._connect: Callable[[], RemoteSession] = lambda: connect(endpoint, as_typed, timeouts)
         self._session: RemoteSession | None = None
-        self._endpoint = endpoint
+        self._launch, self._endpoint = launch, endpoint
         self._screen, self._lines = screen, lines
         self._renders = self._interface.server_renders is not None
         self._steps, self._return = 0, 0.0
@@ -158,14 +159,16 @@ class _Game:
         self._show(taken)
 
     def _step(self, action: dict[str, Any]) -> None:
-        from openenv_cli.messages import say
-        from openenv_gym.errors import EndpointError, RemoteError, StepTimeoutError
+        from openenv_cli.messages import in_words, say
+        from openenv_gym.errors import EndpointError, RemoteEnvironmentError, RemoteError, StepTimeoutError
 
         assert self._session is not None
         try:
             taken = self._session.step(action, f"step {self._steps + 1}")
         except (EndpointError, RemoteError) as error:
-            say("Error", str(error))
+            if isinstance(error, RemoteEnvironmentError):
+                self._launch.add_log(error)
+            say("Error", in_words(error))
             self._has_failed = True
             if isinstance(error, StepTimeoutError | EndpointError):
                 self._reset(None)  # the session is gone

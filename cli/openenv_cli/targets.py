@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from openenv_gym.known import KnownServer
+    from openenv_gym.providers.launching import Launch
     from openenv_gym.sources import Source
     from openenv_gym.transport.endpoint import Endpoint
 
@@ -64,21 +65,40 @@ def source_of(target: str) -> Source:
 
 
 @contextmanager
-def opened(target: str) -> Iterator[Endpoint]:
-    """The endpoint of a command's argument; a server that has to be started is stopped at the end.
+def launched(target: str) -> Iterator[Launch]:
+    """The server of a command's argument; one that has to be started is stopped at the end.
+
+    An error of the environment that leaves the block has the end of the server's log.
 
     Raises:
         OpenEnvError: As `source_of`; or the server does not start.
     """
+    from openenv_gym.errors import RemoteEnvironmentError
     from openenv_gym.providers.launching import Launch, provider_of
-    from openenv_gym.transport.endpoint import Endpoint
 
-    source = source_of(target)
-    if source.kind == "base_url":
-        yield Endpoint.parse(source.value)
-        return
-    launch = Launch(provider_of(source))
+    launch = Launch(provider_of(source_of(target)))
     try:
-        yield Endpoint.parse(launch.base_url, headers=launch.headers)
+        yield launch
+    except RemoteEnvironmentError as error:
+        launch.add_log(error)
+        raise
     finally:
         launch.stop()
+
+
+@contextmanager
+def opened(target: str) -> Iterator[Endpoint]:
+    """The endpoint of a command's argument; otherwise as `launched`."""
+    with launched(target) as launch:
+        yield endpoint_of(launch)
+
+
+def endpoint_of(launch: Launch) -> Endpoint:
+    """The endpoint of a server.
+
+    Raises:
+        InvalidEndpointError: Its base URL is none.
+    """
+    from openenv_gym.transport.endpoint import Endpoint
+
+    return Endpoint.parse(launch.base_url, headers=launch.headers)
