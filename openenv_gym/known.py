@@ -1,7 +1,8 @@
 """The names that this machine knows, and the source of each.
 
 Three places, the first that has a name counts: ``OPENENV_MY_ENV_URL`` variables, the user's registry file,
-and the notes that running ``openenv serve`` commands leave.
+and the notes that running ``openenv serve`` commands leave. The servers of providers leave none: they are
+their program's own.
 """
 
 from __future__ import annotations

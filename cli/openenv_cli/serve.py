@@ -98,7 +98,8 @@ def serve(
     note: list[Path] = []
 
     def started(base_url: str) -> None:
-        note.append(leave_note(name, base_url))
+        if fd is None:  # else it is part of the program that started it, and not for others to find
+            note.append(leave_note(name, base_url))
         announce(name, address, base_url, has_page=settings.enable_web_interface)
 
     def stopped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.registration import register_known
 from openenv_gym.transport.connection import Connection
 from tests.support.environments import CountAction, Counter, CountObservation
+from tests.support.processes import serving
 from tests.support.servers import running
 from tests.support.walker import write_walker
 
@@ -115,13 +117,21 @@ def test_variables_come_before_the_file_and_the_file_before_notes(monkeypatch: p
         known.remove_note(note)
 
 
-def test_a_server_started_after_the_import_is_found_and_forgotten_when_it_stops() -> None:
-    with ProcessProvider(gym="MountainCar-v0") as server:
+def test_a_server_started_after_the_import_is_found_and_forgotten_when_it_stops(tmp_path: Path) -> None:
+    with serving(tmp_path, "--gym", "MountainCar-v0") as server:
         env = gym.make("openenv/MountainCar-v0")
         assert env.reset(seed=1)[0] in env.observation_space
         env.close()
         assert any(found.source.value == server.base_url for found in known.known_servers())
-    assert not any(found.source.value == server.base_url for found in known.known_servers())
+        server.signal(signal.SIGTERM)
+        server.ends()
+        assert not list(known.notes_folder().glob(f"{server.process.pid}-*"))
+
+
+def test_the_server_of_a_provider_is_not_for_others_to_find() -> None:
+    with ProcessProvider(gym="Acrobot-v1") as server:
+        assert not any(found.source.value == server.base_url for found in known.known_servers())
+        assert not list(known.notes_folder().glob(f"{server.pid}-*"))
 
 
 def test_a_stale_note_is_dropped() -> None:
@@ -169,9 +179,9 @@ def test_a_fresh_interpreter_knows_the_names(tmp_path: Path) -> None:
     assert "'remote'" in out.stdout
 
 
-def test_a_name_follows_its_server_to_another_port() -> None:
+def test_a_name_follows_its_server_to_another_port(tmp_path: Path) -> None:
     for _ in range(2):
-        with ProcessProvider(gym="CartPole-v1") as server:
+        with serving(tmp_path, "--gym", "CartPole-v1") as server:
             env = gym.make("openenv/CartPole-v1")
             assert str(env.unwrapped) == f"RemoteEnv({server.base_url!r})"
             env.close()

@@ -91,6 +91,7 @@ def test_a_server_that_asks_for_a_key_is_not_called_healthy(
 ) -> None:
     monkeypatch.setenv("OPENENV_API_KEY", "right")
     with ProcessProvider(gym="CartPole-v1") as server:
+        shown("register", "locked", "--url", server.base_url)
         assert "takes $OPENENV_API_KEY" in shown("info", server.base_url).text
         assert "healthy" in shown("list").text
         for key, finding in (("", "asks for a key"), ("wrong", "refuses the key")):
