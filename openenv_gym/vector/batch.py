@@ -72,6 +72,12 @@ class Batch:
             infos,
         )
 
+    def hand_out_begun(self, slots: Sequence[int], *, copy: bool) -> tuple[Any, dict[str, Any]]:
+        """The observations of all slots, and the infos of some, in whose results the others have no part."""
+        infos = {slot: self.infos.pop(slot) for slot in slots if slot in self.infos}
+        self.is_ready[self.rows(slots)] = False
+        return self.column.batch(self.memory, copy=copy), batch_infos(infos, self.count)
+
     def hand_out(self, slots: np.ndarray[Any, Any]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """The same of some slots, in fresh memory."""
         infos = {

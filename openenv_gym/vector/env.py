@@ -30,7 +30,7 @@ from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.arguments import mask_of, seeds_of, slots_of
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.connecting import connect_fleet
-from openenv_gym.vector.fleet import Fleet, Policy, collect
+from openenv_gym.vector.fleet import Fleet, Policy, collect, collect_first, forget_failures, raise_failures
 from openenv_gym.vector.servers import Addresses, Servers
 
 
@@ -186,14 +186,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Args:
             seed: None, a first seed (slot i gets ``seed + i``), or a seed for each slot.
             options: Further keywords for the environments' own ``reset``. ``reset_mask``, a bool array of
-                shape (num_envs,) with at least one True, names the slots; the others keep their observation.
+                shape (num_envs,) with at least one True, names the slots. The others keep their episodes, and
+                what they were sent by `send` is left for `recv`.
 
         Returns:
-            The observations of all slots, and the infos of those that were reset.
+            The observations of all slots, the latest that have come, and the infos of those that were reset.
 
         Raises:
             ClosedError: The environment was closed.
-            UsageError: A slot has a step under way.
+            UsageError: One of these slots has a step under way.
             CapacityError: The server has not as many free sessions; and what `RemoteEnv.reset` raises.
         """
         self._check_not_closed()
@@ -207,12 +208,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 raise ResetNeededError("The first reset is one of all slots, without reset_mask")
             in_turn(lambda: self._begin(chosen_seeds, data), self.capacity_timeout_s)
         else:
-            self._fleet.give_up_lost()
+            self._fleet.give_up_lost(mask)
             self._check_nothing_is_owed(chosen)
+            forget_failures(self._fleet, mask)
             self._fleet.ask_reset(chosen, chosen_seeds, data)
-            collect(self._fleet)
-        observations, _, _, _, infos = self._batch.hand_out_all(copy=self.copy)
-        return observations, infos
+            collect(self._fleet, mask)
+        return self._batch.hand_out_begun(chosen, copy=self.copy)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Takes one action in each slot.
@@ -270,7 +271,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         has_failed = self._fleet is not None and bool(self._fleet.failures)
         if self._fleet is None or not (has_failed or 1 <= min_ready <= expected):
             raise UsageError(f"min_ready is {min_ready}, but {expected} slots have a step under way")
-        collect(self._fleet, min_ready, timeout_s)
+        collect_first(self._fleet, min_ready, timeout_s)
         slots = np.flatnonzero(self._batch.is_ready)
         results = self._batch.hand_out(slots)
         self._note_times(self._fleet, results[4], slots)
@@ -383,6 +384,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         begin = perf_counter()
         self._check_not_closed()
         self._check_nothing_is_owed(slots)
+        if self._fleet is not None and self._fleet.failures:
+            asked = np.zeros(self.num_envs, np.bool_)
+            asked[slots] = True
+            raise_failures(self._fleet, asked)
         self._check_episodes(slots)
         self._check_actions(actions, slots)
         assert self._fleet is not None

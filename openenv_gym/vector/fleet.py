@@ -8,12 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from openenv_gym.errors import CapacityError, DeadlineExceededError
 from openenv_gym.metrics import Times
 from openenv_gym.transport.connection import Connection
 from openenv_gym.vector.batch import Batch
+
+# Which slots are meant: bool of shape (count,).
+Mask = np.ndarray[Any, Any]
 
 
 class Policy(NamedTuple):
@@ -46,6 +50,18 @@ class Source(NamedTuple):
     due_at: float = 0.0
 
 
+class Failure(NamedTuple):
+    """What failed in some slots, and was not raised yet.
+
+    Attributes:
+        error: What to raise.
+        slots: The slots; none where it cannot be told which.
+    """
+
+    error: Exception
+    slots: Sequence[int]
+
+
 class Fleet(Protocol):
     """The sessions of a vector environment.
 
@@ -54,12 +70,12 @@ class Fleet(Protocol):
 
     Attributes:
         batch: Where the results are written.
-        failures: What failed since the last `collect`.
+        failures: What failed and was not raised yet.
         times: What is known of the requests that were read since the last `collect`, with their slots.
     """
 
     batch: Batch
-    failures: list[Exception]
+    failures: list[Failure]
     times: list[tuple[Any, Times]]
 
     def ask_reset(self, slots: list[int], seeds: Sequence[int | None], options: dict[str, Any]) -> None:
@@ -74,11 +90,11 @@ class Fleet(Protocol):
             together: Whether all of them will be waited for, so that one answer is enough.
         """
 
-    def sources(self) -> list[Source]:
-        """Where answers are owed."""
+    def sources(self, slots: Mask) -> list[Source]:
+        """Where the answers come from that some slots owe; others may come with them."""
 
-    def give_up_lost(self) -> None:
-        """Expects nothing more from connections that are closed."""
+    def give_up_lost(self, slots: Mask) -> None:
+        """Expects nothing more of those slots whose connections are closed."""
 
     def states(self) -> list[Any]:
         """Where each slot's session stands."""
@@ -90,42 +106,44 @@ class Fleet(Protocol):
         """Ends all sessions."""
 
 
-def collect(fleet: Fleet, min_ready: int | None = None, timeout_s: float | None = None) -> None:
-    """Reads answers until enough slots are ready.
-
-    Where several slots failed, a lack of free sessions comes first: its details have the number ``refused``.
+def collect(fleet: Fleet, slots: Mask | None = None) -> None:
+    """Reads answers until some slots owe none. Those of other slots that come before are kept.
 
     Args:
         fleet: The sessions.
-        min_ready: How many to wait for; None waits for all that owe something.
+        slots: The slots; None is all of them.
+
+    Raises:
+        EndpointError: What failed in one of them, with its number; the others have been read.
+        RemoteError: What the server answered of one; the same holds.
+    """
+    owes = fleet.batch.owes
+    while sources := fleet.sources(owes if slots is None else owes & slots):
+        # Those that wait for a session come last, so that they hold back none of the others.
+        for source in sorted(sources, key=lambda source: source.due_at):
+            if source.due_at:
+                time.sleep(max(source.due_at - time.monotonic(), 0))
+            source.read()
+    if fleet.failures:
+        raise_failures(fleet, slots)
+
+
+def collect_first(fleet: Fleet, min_ready: int, timeout_s: float | None) -> None:
+    """Reads answers until enough slots are ready.
+
+    Args:
+        fleet: The sessions.
+        min_ready: How many to wait for.
         timeout_s: The time to wait for them, in seconds; None leaves it to the time for each message.
 
     Raises:
         DeadlineExceededError: Not enough in time. What is ready stays ready, and what is owed stays owed.
-        EndpointError: A slot's own failure, with the slot's number; the others have been read.
-        RemoteError: What the server answered of a slot; the same holds.
+        EndpointError: What failed in a slot, with its number.
+        RemoteError: What the server answered of one.
     """
-    if min_ready is None:
-        while sources := fleet.sources():
-            # Those that wait for a session come last, so that they hold back none of the others.
-            for source in sorted(sources, key=lambda source: source.due_at):
-                if source.due_at:
-                    time.sleep(max(source.due_at - time.monotonic(), 0))
-                source.read()
-    else:
-        _read_first(fleet, min_ready, timeout_s)
-    if fleet.failures:
-        failures, fleet.failures = fleet.failures, []
-        refused = [error for error in failures if isinstance(error, CapacityError)]
-        if refused:
-            refused[0].details["refused"] = len(refused)
-        raise (refused or failures)[0]
-
-
-def _read_first(fleet: Fleet, min_ready: int, timeout_s: float | None) -> None:
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while (ready := int(fleet.batch.is_ready.sum())) < min_ready and not fleet.failures:
-        sources = fleet.sources()
+        sources = fleet.sources(fleet.batch.owes)
         at_hand = [source for source in sources if _is_at_hand(source)] or _wait(sources, deadline)
         if not at_hand:
             raise DeadlineExceededError(
@@ -134,6 +152,32 @@ def _read_first(fleet: Fleet, min_ready: int, timeout_s: float | None) -> None:
             )
         for source in at_hand:
             source.read()
+    if fleet.failures:
+        raise_failures(fleet)
+
+
+def raise_failures(fleet: Fleet, slots: Mask | None = None) -> None:
+    """Raises what failed in some slots, None being all, and was not raised yet.
+
+    Where there are several failures, a lack of free sessions comes first: its details have the number
+    ``refused``.
+    """
+    errors = [error for error, failed in fleet.failures if slots is None or not failed or slots[failed].any()]
+    forget_failures(fleet, slots)
+    refused = [error for error in errors if isinstance(error, CapacityError)]
+    if refused:
+        refused[0].details["refused"] = len(refused)
+    for error in refused or errors:
+        raise error
+
+
+def forget_failures(fleet: Fleet, slots: Mask | None = None) -> None:
+    """Forgets what failed in some slots; None is all of them."""
+    if slots is None:
+        fleet.failures = []
+    else:
+        left = [(error, [slot for slot in failed if not slots[slot]]) for error, failed in fleet.failures]
+        fleet.failures = [Failure(error, failed) for error, failed in left if failed]
 
 
 def _is_at_hand(source: Source) -> bool:

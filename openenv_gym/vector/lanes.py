@@ -23,7 +23,7 @@ from openenv_gym.transport.lane import Lane
 from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
-from openenv_gym.vector.fleet import Policy, Source
+from openenv_gym.vector.fleet import Failure, Mask, Policy, Source
 from openenv_gym.vector.servers import Servers
 from openenv_gym.vector.shards import Shard, Shards
 from openenv_gym.wire import v2
@@ -80,7 +80,7 @@ class LaneFleet:
         timeouts: Timeouts,
     ) -> None:
         self.batch = batch
-        self.failures: list[Exception] = []
+        self.failures: list[Failure] = []
         self.times: list[tuple[Any, Times]] = []
         self._servers = servers
         self._actions = column_of(interface.action)
@@ -131,23 +131,24 @@ class LaneFleet:
         # Last, as new sessions take their time: the others step meanwhile.
         self._begin_anew(to_begin)
 
-    def sources(self) -> list[Source]:
-        owes = self.batch.owes
+    def sources(self, slots: Mask) -> list[Source]:
         answers = [
             Source(None if shard.lane.has_early else shard.lane.connection, partial(self._read, shard))
             for shard in self._shards.each
-            if owes[shard.rows].any()
+            if slots[shard.rows].any()
         ]
         return answers + [
-            Source(None, partial(self._ask_again, waiting), waiting.turn.due_at) for waiting in self._waiting
+            Source(None, partial(self._ask_again, waiting), waiting.turn.due_at)
+            for waiting in self._waiting
+            if slots[waiting.slots].any()
         ]
 
-    def give_up_lost(self) -> None:
+    def give_up_lost(self, slots: Mask) -> None:
         for shard in self._shards.each:
             if not shard.lane.is_open:
                 # Those of which nothing was asked are truncated when something is.
                 truncates, owes = self._policy.truncates, self.batch.owes
-                lost = [slot for slot in shard.slots if owes[slot]] if truncates else shard.slots
+                lost = [slot for slot in shard.slots if slots[slot] and (owes[slot] or not truncates)]
                 self.batch.fail(lost, is_lost=True)
 
     def states(self) -> list[Any]:
@@ -244,7 +245,8 @@ class LaneFleet:
             self._lose_lane(shard, error)
         except RemoteError as error:
             slots = lane.refused if lane.is_open else shard.slots
-            self._note(error, slots, is_lost=is_reset or not lane.is_open)
+            begins = any(slot in self._beginning for slot in slots)
+            self._note(error, slots, is_lost=begins or not lane.is_open)
         else:
             self._take(lane, result)
 
@@ -351,7 +353,7 @@ class LaneFleet:
 
     def _note(self, error: Exception, slots: Sequence[int], *, is_lost: bool) -> None:
         """Notes a failure; where an episode was to begin, none will."""
-        self.failures.append(error)
+        self.failures.append(Failure(error, slots))
         self.batch.fail(slots, is_lost=is_lost)
         for slot in slots:
             self._beginning.pop(slot, None)

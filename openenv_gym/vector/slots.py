@@ -19,7 +19,7 @@ from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
-from openenv_gym.vector.fleet import Policy, Source
+from openenv_gym.vector.fleet import Failure, Mask, Policy, Source
 from openenv_gym.vector.servers import Servers
 
 
@@ -197,7 +197,7 @@ class SocketFleet:
         policy: Policy,
     ) -> None:
         self.batch = batch
-        self.failures: list[Exception] = []
+        self.failures: list[Failure] = []
         self.times: list[tuple[Any, Times]] = []
         self.slots = [
             Slot(number, session, servers, interface, batch, policy)
@@ -218,18 +218,18 @@ class SocketFleet:
         for number, action in zip(slots, each, strict=True):
             self.slots[number].ask_step(action)
 
-    def sources(self) -> list[Source]:
+    def sources(self, slots: Mask) -> list[Source]:
         return [
             Source(
                 None if slot.has_failed else slot.session.connection, partial(self._read, slot), slot.due_at
             )
             for slot in self.slots
-            if slot.owes is not None
+            if slots[slot.number] and slot.owes is not None
         ]
 
-    def give_up_lost(self) -> None:
+    def give_up_lost(self, slots: Mask) -> None:
         for slot in self.slots:
-            if not slot.session.is_open:
+            if slots[slot.number] and not slot.session.is_open:
                 slot.owes = None
                 self.batch.fail([slot.number], is_lost=True)
 
@@ -247,7 +247,7 @@ class SocketFleet:
         try:
             times = slot.receive()
         except (EndpointError, RemoteError, ConfigurationError) as error:
-            self.failures.append(error)
+            self.failures.append(Failure(error, [slot.number]))
             self.batch.fail([slot.number], is_lost=not slot.session.has_episode)
         else:
             if times is not None:
