@@ -22,6 +22,7 @@ class Interface(NamedTuple):
     """What is known of a server's environment.
 
     Attributes:
+        schemas: The JSON Schemas of actions and of observations, as the server has them.
         action: The codec of actions.
         observation: The codec of observations.
         report: What became of each part of the schemas.
@@ -29,6 +30,7 @@ class Interface(NamedTuple):
         server_renders: The render mode of the server's own pictures; None where it makes none.
     """
 
+    schemas: tuple[dict[str, Any], dict[str, Any]]
     action: Codec
     observation: Codec
     report: dict[str, list[Finding]]
@@ -58,7 +60,7 @@ def read_interface(
         RenderModeError: The observation cannot be rendered as ``render_mode``.
         SchemaError: No spaces can be made from the schemas; and what `get_schemas` raises.
     """
-    action_schema, observation_schema = get_schemas(endpoint, timeout_s=timeouts.connect_s)
+    action_schema, observation_schema = schemas = get_schemas(endpoint, timeout_s=timeouts.connect_s)
     example = first_observation(endpoint, timeout_s=timeouts.reset_s) if infer_shapes else None
     action, action_report = compile_action(
         action_schema, unwrap=unwrap, omit_defaults=omit_defaults, space=action_space
@@ -68,6 +70,7 @@ def read_interface(
     )
     renders = renderers(observation.space, observation_report)
     interface = Interface(
+        schemas,
         action,
         observation,
         {"action": action_report, "observation": observation_report},

@@ -78,7 +78,7 @@ class Connection:
             raise unreachable(endpoint, error) from error
         headers = handshake.getheaders() or {}
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
-        self.worker = _worker(headers.get(v2.WORKER_HEADER))
+        self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
         self.is_owed = False
         self.is_for_good = True
         self.uses = 0
@@ -243,8 +243,3 @@ def _headers(endpoint: Endpoint, offers_v2: bool) -> list[str]:
     # As a plain header, since `subprotocols=` fails where the server takes none of them.
     offer = [("Sec-WebSocket-Protocol", v2.SUBPROTOCOL)] if offers_v2 else []
     return [f"{name}: {value}" for name, value in (*offer, *endpoint.credentials.headers)]
-
-
-def _worker(header: str | None) -> tuple[int, int]:
-    number, _, count = (header or "0/1").partition("/")
-    return (int(number), int(count)) if number.isdigit() and count.isdigit() else (0, 1)

@@ -7,7 +7,8 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from typing import Any
+from email.message import Message
+from typing import Any, NamedTuple
 
 from openenv_gym.errors import (
     AccessRefusedError,
@@ -19,7 +20,7 @@ from openenv_gym.errors import (
     UntrustedServerError,
 )
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.wire import bearer
+from openenv_gym.wire import bearer, v2
 
 # Schemas are small. A server that sends more than this is not one of ours.
 _MOST_BYTES = 64 * 2**20
@@ -41,7 +42,19 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
         DeadlineExceededError: The answer took too long.
         NotAnOpenEnvServerError: The answer is not one that an OpenEnv server gives.
     """
-    return _ask(endpoint, "GET", path, None, timeout_s)
+    return _ask(endpoint, "GET", path, None, timeout_s).fields
+
+
+def free_sessions(endpoint: Endpoint, *, timeout_s: float) -> int | None:
+    """How many sessions are free in all processes of a server (``GET /health``); None where it does not say.
+
+    One process answers, and is taken for each of them. Raises what `get_json` does.
+    """
+    answer = _ask(endpoint, "GET", "/health", None, timeout_s)
+    most, active = answer.fields.get("max_sessions"), answer.fields.get("active_sessions")
+    if not isinstance(most, int) or not isinstance(active, int):
+        return None
+    return max(most - active, 0) * v2.worker_of(answer.headers.get(v2.WORKER_HEADER))[1]
 
 
 def first_observation(endpoint: Endpoint, *, timeout_s: float) -> dict[str, Any]:
@@ -50,14 +63,21 @@ def first_observation(endpoint: Endpoint, *, timeout_s: float) -> dict[str, Any]
     Raises:
         NotAnOpenEnvServerError: The server does not give one; and what `get_json` raises.
     """
-    answer = _ask(endpoint, "POST", "/reset", b"{}", timeout_s)
+    answer = _ask(endpoint, "POST", "/reset", b"{}", timeout_s).fields
     observation = answer.get("observation")
     if not isinstance(observation, dict):
         raise not_openenv(endpoint, "its answer to POST /reset has no observation")
     return observation
 
 
-def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout_s: float) -> dict[str, Any]:
+class _Answer(NamedTuple):
+    """A JSON object, and the headers that came with it."""
+
+    fields: dict[str, Any]
+    headers: Message
+
+
+def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout_s: float) -> _Answer:
     url, what = f"{endpoint}{path}", f"{method} {path}"
     headers = {"Accept": "application/json", "Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method=method)
@@ -67,7 +87,7 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
     handlers = [urllib.request.HTTPSHandler(context=endpoint.credentials.tls)] if _has_tls(endpoint) else []
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as response:
-            text = response.read(_MOST_BYTES)
+            text, answered = response.read(_MOST_BYTES), response.headers
             if response.length and len(text) < _MOST_BYTES:
                 raise http.client.IncompleteRead(text, response.length)
         answer = json.loads(text)
@@ -95,7 +115,7 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
         raise not_openenv(endpoint, f"its answer to {what} is not HTTP ({error})") from error
     if not isinstance(answer, dict):
         raise not_openenv(endpoint, f"its answer to {what} is not a JSON object")
-    return answer
+    return _Answer(answer, answered)
 
 
 def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from openenv_gym.errors import ConfigurationError
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError
 from openenv_gym.interface import Interface
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
@@ -11,7 +14,7 @@ from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Fleet, Policy
 from openenv_gym.vector.lanes import LaneFleet
-from openenv_gym.vector.servers import Servers
+from openenv_gym.vector.servers import Servers, at_once
 from openenv_gym.vector.slots import SocketFleet
 from openenv_gym.wire import v1
 
@@ -19,29 +22,20 @@ from openenv_gym.wire import v1
 def connect_fleet(
     servers: Servers, interface: Interface, batch: Batch, policy: Policy, timeouts: Timeouts
 ) -> Fleet:
-    """Connects to all servers, and divides the slots of a batch among them.
+    """Divides the slots of a batch among the servers, and connects to them.
 
     Raises:
         CapacityError: They have not as many free sessions. None was kept.
         ConfigurationError: They speak different versions of the protocol.
-        EndpointError: One cannot be connected to.
+        EndpointError: None can be connected to.
     """
 
     def connect(endpoint: Endpoint, timeout_s: float) -> Connection:
         return Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
 
-    connections: dict[Endpoint, Connection] = {}
+    placed = _connected(servers, batch.count, partial(connect, timeout_s=timeouts.connect_s))
     try:
-        for endpoint in servers.endpoints():
-            connections[endpoint] = connect(endpoint, timeouts.connect_s)
-            servers.note_workers(endpoint, connections[endpoint].worker[1])
-        is_v2 = _speak_v2(connections)
-        # In version 1, a connection is a session.
-        shares = servers.place_all(batch.count, holds_one=not is_v2)
-        placed = [(connections[endpoint], share) for endpoint, share in shares]
-        for connection in set(connections.values()).difference(connection for connection, _ in placed):
-            _let_go(connection)
-        if is_v2:
+        if _speak_v2([connection for connection, _ in placed]):
             return LaneFleet(placed, servers, connect, interface, batch, policy, timeouts)
         sessions = [
             Session(connection.endpoint, timeouts, connection if place == 0 else None)
@@ -50,9 +44,36 @@ def connect_fleet(
         ]
         return SocketFleet(sessions, servers, interface, batch, policy)
     except BaseException:
-        for connection in connections.values():
+        for connection, _ in placed:
             _let_go(connection)
         raise
+
+
+def _connected(
+    servers: Servers, count: int, connect: Callable[[Endpoint], Connection]
+) -> list[tuple[Connection, int]]:
+    """A connection to each server that gets slots, and how many; one that has none is passed over."""
+
+    def try_connect(endpoint: Endpoint) -> Connection | EndpointError:
+        try:
+            return connect(endpoint)
+        except EndpointError as error:
+            return error
+
+    failed: dict[Endpoint, OpenEnvError] = {}
+    while True:
+        shares = servers.place_all(count, without=failed)
+        found = at_once(try_connect, [endpoint for endpoint, _ in shares])
+        placed: list[tuple[Connection, int]] = []
+        for (endpoint, share), outcome in zip(shares, found, strict=True):
+            if isinstance(outcome, EndpointError):
+                failed[endpoint] = outcome
+            else:
+                placed.append((outcome, share))
+        if len(placed) == len(shares):
+            return placed
+        for connection, _ in placed:
+            _let_go(connection)
 
 
 def _let_go(connection: Connection) -> None:
@@ -63,8 +84,8 @@ def _let_go(connection: Connection) -> None:
         connection.close(v1.CLOSE_REQUEST)
 
 
-def _speak_v2(connections: dict[Endpoint, Connection]) -> bool:
-    versions = {connection.is_v2: endpoint for endpoint, connection in connections.items()}
+def _speak_v2(connections: Sequence[Connection]) -> bool:
+    versions = {connection.is_v2: connection.endpoint for connection in connections}
     if len(versions) > 1:
         raise ConfigurationError(
             f"{versions[True]} speaks version 2 of the protocol and {versions[False]} version 1 only; "

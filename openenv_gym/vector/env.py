@@ -157,7 +157,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             observation_space=observation_space,
             render_mode=render_mode,
         )
-        self._servers.check_same()
+        self._servers.check_same(interface.schemas)
         self._interface = interface
         self.schema_report = interface.report
         self.num_envs = num_envs

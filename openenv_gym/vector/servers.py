@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from openenv_gym.errors import ConfigurationError, EndpointError, EndpointUnreachableError, OpenEnvError
+from openenv_gym.errors import (
+    ConfigurationError,
+    DeadlineExceededError,
+    EndpointError,
+    EndpointUnreachableError,
+    OpenEnvError,
+)
 from openenv_gym.transport.credentials import Credentials
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import get_json, get_schemas
+from openenv_gym.transport.http import free_sessions, get_schemas
 from openenv_gym.transport.refusals import capacity_error
 
 # One address, several, or what tells the present ones: servers may be replaced.
 Addresses = str | Sequence[str] | Callable[[], Sequence[str]]
 
-# A server that takes longer to say how it is would be no good place for a session.
-_HEALTH_TIMEOUT_S = 2.0
+# The schemas of actions and of observations.
+Schemas = tuple[dict[str, Any], dict[str, Any]]
+
+# A server that takes longer to say how it is would be no good place for a session, and all slots stand still
+# meanwhile; so it is not asked again for a while.
+_ANSWER_TIMEOUT_S = 2.0
+_AVOIDED_S = 10.0
 _MOST_AT_ONCE = 32
 
 T = TypeVar("T")
@@ -50,9 +64,9 @@ class Servers:
         self._addresses = addresses
         self._timeout_s = connect_timeout_s
         self._credentials = Credentials.of(api_key, headers, ca_file)
-        self._workers: dict[Endpoint, int] = {}
-        self._schemas: tuple[Any, Any] | None = None
+        self._schemas: Schemas = {}, {}
         self._same: set[Endpoint] = set()  # those whose schemas were seen to be the first one's
+        self._silent_until: dict[Endpoint, float] = {}
         self.first = self.endpoints()[0]
 
     def endpoints(self) -> list[Endpoint]:
@@ -66,30 +80,35 @@ class Servers:
             raise ConfigurationError("There is no server: the list of base URLs is empty")
         return endpoints
 
-    def check_same(self) -> None:
+    def check_same(self, schemas: Schemas) -> None:
         """Sees whether all servers have one interface; each is asked once.
+
+        Args:
+            schemas: What the first one has.
 
         Raises:
             ConfigurationError: Two differ; the message names both.
             EndpointError: One does not answer.
         """
-        endpoints = self.endpoints()
-        if len(endpoints) > 1:
-            _at_once(self._check, endpoints)
-
-    def note_workers(self, endpoint: Endpoint, count: int) -> None:
-        """Notes how many processes a server has; what `/health` says is of one of them."""
-        self._workers[endpoint] = count
+        self._schemas = schemas
+        self._same.add(self.first)
+        at_once(partial(self._check, timeout_s=self._timeout_s), self.endpoints())
 
     def forget(self, endpoint: Endpoint) -> None:
         """Notes that a connection to a server was lost: what comes back there may be another one."""
         self._same.discard(endpoint)
 
-    def place(self, count: int, *, holds_one: bool = False) -> list[tuple[Endpoint, int]]:
+    def place(
+        self, count: int, *, without: Mapping[Endpoint, OpenEnvError] = MappingProxyType({})
+    ) -> list[tuple[Endpoint, int]]:
         """Where to open sessions: servers, and how many on each, in proportion to their free sessions.
 
-        Where there is one server only, it is not asked first: it says itself what it has not. The keyword is
-        that of `place_all`.
+        Where there is one server only, it is not asked first: it says itself what it has not. Each of several
+        has 2 s to answer; one that lets them pass is not asked again for 10 s, unless no other answers.
+
+        Args:
+            count: The number of sessions.
+            without: Servers where they could not be opened, and why.
 
         Returns:
             Shares that sum up to ``count``, or to fewer where there are fewer free sessions.
@@ -97,35 +116,39 @@ class Servers:
         Raises:
             EndpointUnreachableError: No server answers.
             ConfigurationError: A server's interface is not that of the others.
+            OpenEnvError: Sessions could be opened on none: the last reason in ``without``.
         """
         endpoints = self.endpoints()
-        if len(endpoints) == 1:
+        if len(endpoints) == 1 and not without:
             return [(endpoints[0], count)]
-        answers = _at_once(self._free, endpoints)
-        alive = [
-            (endpoint, min(free + holds_one, count))
-            for endpoint, free in zip(endpoints, answers, strict=True)
-            if not isinstance(free, EndpointError)
-        ]
-        if not alive:
-            error = next(answer for answer in answers if isinstance(answer, EndpointError))
+        endpoints = [endpoint for endpoint in endpoints if endpoint not in without]
+        if not endpoints:
+            raise list(without.values())[-1]
+        now = time.monotonic()
+        silent = [endpoint for endpoint in endpoints if self._silent_until.get(endpoint, 0.0) > now]
+        others = [endpoint for endpoint in endpoints if endpoint not in silent]
+        errors: list[EndpointError] = []
+        free = self._free_on(others, errors) or self._free_on(silent, errors)
+        if not free:
             raise EndpointUnreachableError(
-                f"None of the {len(endpoints)} servers answers; {error}"
-            ) from error
-        shares = in_proportion(count, [free for _, free in alive])
-        return [(endpoint, share) for (endpoint, _), share in zip(alive, shares, strict=True) if share]
+                f"None of the {len(endpoints)} servers answers; {errors[0]}"
+            ) from errors[0]
+        # A server that does not say has as many as any, and as many as one likes.
+        plenty = max(count, *(sessions for sessions in free.values() if sessions is not None), 0)
+        shares = in_proportion(
+            count, [plenty if sessions is None else sessions for sessions in free.values()]
+        )
+        return [(endpoint, share) for endpoint, share in zip(free, shares, strict=True) if share]
 
-    def place_all(self, count: int, *, holds_one: bool = False) -> list[tuple[Endpoint, int]]:
+    def place_all(
+        self, count: int, *, without: Mapping[Endpoint, OpenEnvError] = MappingProxyType({})
+    ) -> list[tuple[Endpoint, int]]:
         """The same, and all of them.
-
-        Args:
-            count: The number of sessions.
-            holds_one: Whether one of them is held on each server already, which counts as free.
 
         Raises:
             CapacityError: There are not as many free sessions; and what `place` raises.
         """
-        placed = self.place(count, holds_one=holds_one)
+        placed = self.place(count, without=without)
         available = sum(share for _, share in placed)
         if available < count:
             raise self.too_few(count, available)
@@ -136,24 +159,32 @@ class Servers:
         finding = f"{self} have {available} of the {count} sessions that were asked for"
         return capacity_error(finding, "The others are in use.", count, {}, available)
 
-    def _free(self, endpoint: Endpoint) -> int | EndpointError:
-        """How many sessions are free; a server that does not say has as many as one likes."""
-        try:
-            self._check(endpoint)
-            health = get_json(endpoint, "/health", timeout_s=min(self._timeout_s, _HEALTH_TIMEOUT_S))
-        except EndpointError as error:
-            return error
-        most, active = health.get("max_sessions"), health.get("active_sessions")
-        if not isinstance(most, int) or not isinstance(active, int):
-            return _PLENTY
-        return max(most - active, 0) * self._workers.get(endpoint, 1)
+    def _free_on(
+        self, endpoints: Sequence[Endpoint], errors: list[EndpointError]
+    ) -> dict[Endpoint, int | None]:
+        """How many sessions are free on each server that answers; what is amiss with the others is noted."""
+        free: dict[Endpoint, int | None] = {}
+        for endpoint, answer in zip(endpoints, at_once(self._free, endpoints), strict=True):
+            if isinstance(answer, EndpointError):
+                errors.append(answer)
+            else:
+                free[endpoint] = answer
+        return free
 
-    def _check(self, endpoint: Endpoint) -> None:
+    def _free(self, endpoint: Endpoint) -> int | EndpointError | None:
+        until = time.monotonic() + min(self._timeout_s, _ANSWER_TIMEOUT_S)
+        try:
+            self._check(endpoint, timeout_s=until - time.monotonic())
+            return free_sessions(endpoint, timeout_s=max(until - time.monotonic(), 1e-3))
+        except EndpointError as error:
+            if isinstance(error, DeadlineExceededError):
+                self._silent_until[endpoint] = time.monotonic() + _AVOIDED_S
+            return error
+
+    def _check(self, endpoint: Endpoint, *, timeout_s: float) -> None:
         if endpoint in self._same:
             return
-        if self._schemas is None:
-            self._schemas = get_schemas(self.first, timeout_s=self._timeout_s)
-        if get_schemas(endpoint, timeout_s=self._timeout_s) != self._schemas:
+        if get_schemas(endpoint, timeout_s=timeout_s) != self._schemas:
             raise ConfigurationError(
                 f"{self.first} and {endpoint} serve different environments: their schemas of action and "
                 "observation are not the same. A vector environment has one environment on all its servers"
@@ -167,10 +198,7 @@ class Servers:
     def __getstate__(self) -> dict[str, Any]:
         """What tells the addresses stays with the original; a copy has the present ones."""
         urls = [endpoint.base_url for endpoint in self.endpoints()]
-        return {**self.__dict__, "_addresses": urls}
-
-
-_PLENTY = 2**31
+        return {**self.__dict__, "_addresses": urls, "_silent_until": {}}  # times are of this machine
 
 
 def in_proportion(count: int, free: Sequence[int]) -> list[int]:
@@ -192,7 +220,9 @@ def in_proportion(count: int, free: Sequence[int]) -> list[int]:
     return shares
 
 
-def _at_once(ask: Callable[[Endpoint], T], endpoints: Sequence[Endpoint]) -> list[T]:
+def at_once(ask: Callable[[Endpoint], T], endpoints: Sequence[Endpoint]) -> list[T]:
     """Asks all servers at the same time; the first error is raised when all have answered."""
+    if len(endpoints) < 2:
+        return [ask(endpoint) for endpoint in endpoints]
     with ThreadPoolExecutor(min(len(endpoints), _MOST_AT_ONCE), "openenv-ask") as pool:
         return list(pool.map(ask, endpoints))

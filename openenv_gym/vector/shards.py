@@ -199,7 +199,6 @@ class Shards:
         return min(here, key=lambda shard: len(shard.slots))
 
     def _lane(self, connection: Connection) -> Lane:
-        self._servers.note_workers(connection.endpoint, connection.worker[1])
         return Lane(
             connection,
             partial(self._connect, connection.endpoint),

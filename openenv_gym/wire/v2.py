@@ -19,7 +19,7 @@ from openenv_gym.wire.arrays import Attachments
 
 SUBPROTOCOL = "openenv.v2"
 
-# Beside the accepted handshake: "1/2" is the second of two worker processes.
+# Beside the accepted handshake, and all that is answered over HTTP: "1/2" is the second of two processes.
 WORKER_HEADER = "x-openenv-worker"
 
 Payload = bytes | memoryview
@@ -307,3 +307,9 @@ _SIZE = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 _request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=arrays.unpack)
 _answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=arrays.unpack)
+
+
+def worker_of(header: str | None) -> tuple[int, int]:
+    """Which of a server's processes answered, and how many there are; (0, 1) where it does not say."""
+    number, _, count = (header or "0/1").partition("/")
+    return (int(number), int(count)) if number.isdigit() and count.isdigit() else (0, 1)

@@ -61,8 +61,7 @@ class FaultProxy:
         stall_s: float = 0.2,
         delay_s: float = 0.002,
     ) -> None:
-        server = urlsplit(base_url)
-        self._server = (server.hostname, server.port)
+        self.lead_to(base_url)
         self.faults = dict(faults)
         self.max_faults = max_faults
         self.seed, self.stall_s, self.delay_s = seed, stall_s, delay_s
@@ -83,6 +82,11 @@ class FaultProxy:
     def resume(self) -> None:
         """Forwards again, and first what has come meanwhile."""
         self.may_forward.set()
+
+    def lead_to(self, base_url: str) -> None:
+        """Forwards new connections to another server, as if that were started at the old one's address."""
+        server = urlsplit(base_url)
+        self._server = (server.hostname, server.port)
 
     def cut(self) -> None:
         """Closes all connections on both sides."""
