@@ -17,7 +17,8 @@ def stop(
 ) -> None:
     """Stops containers that Python programs started, and removes them; no others.
 
-    Prints the name of each that is gone.
+    Prints the name of each that is gone. One that cannot be removed does not keep the others; the exit code
+    is 1 then.
 
     Examples:
         openenv stop my-env-1f2e3d4c
@@ -26,9 +27,10 @@ def stop(
     """
     from contextlib import closing
 
+    from openenv_cli.messages import say
     from openenv_cli.progress import status
     from openenv_gym.errors import ConfigurationError
-    from openenv_gym.providers.engine import connect, remove, started_containers
+    from openenv_gym.providers.engine import connect, each_removed, started_containers
 
     if bool(names) == all_of_them:
         raise ConfigurationError("Name containers, as `openenv ps` shows them, or say --all")
@@ -40,7 +42,14 @@ def stop(
                 f"No container {', '.join(unknown)} was started by openenv_gym; those are: "
                 f"{', '.join(known) or 'none'}. `docker rm` is for others."
             )
-        for name in dict.fromkeys(names or known):
-            update(f"Stopping {name}…")
-            remove(engine, [name])
-            print(name, flush=True)
+        to_stop = list(dict.fromkeys(names or known))
+        update("Stopping containers…")
+        has_failed = False
+        for name, failure in each_removed(engine, to_stop):
+            if failure is None:
+                print(name, flush=True)
+            else:
+                say("Error", f"{name} is not removed: {failure}")
+                has_failed = True
+    if has_failed:
+        raise typer.Exit(1)

@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from openenv_gym.errors import ConfigurationError, DockerError, MissingExtraError, OpenEnvError
@@ -166,23 +165,38 @@ def started_containers(engine: docker.DockerClient) -> list[Started]:
 
 
 def remove(engine: docker.DockerClient, names: Sequence[str]) -> None:
-    """Stops containers, beside each other, and removes them; one that is gone already is no error.
-
-    In this thread alone: where the interpreter ends, there are no new ones.
+    """Stops and removes containers, as `each_removed` does.
 
     Raises:
         OpenEnvError: Some could not be removed; all others were.
     """
-    failures: list[OpenEnvError] = []
-    for end in (_ask_to_end, partial(_remove, asked_at=time.monotonic())):
-        for name in names:
-            try:
-                with said_plainly():
-                    end(engine, name)
-            except OpenEnvError as error:
-                failures.append(error)
+    failures = [failure for _, failure in each_removed(engine, names) if failure is not None]
     if failures:
         raise failures[-1]
+
+
+def each_removed(
+    engine: docker.DockerClient, names: Sequence[str]
+) -> Iterator[tuple[str, OpenEnvError | None]]:
+    """Stops containers, beside each other, and removes them; one that is gone already is no failure.
+
+    In this thread alone: where the interpreter ends, there are no new ones.
+
+    Returns:
+        Each name once its container is gone, with None; or cannot be removed, with the reason.
+    """
+    asked_at = time.monotonic()
+    for name in names:
+        with contextlib.suppress(OpenEnvError), said_plainly():  # its removal says it
+            _ask_to_end(engine, name)
+    for name in names:
+        try:
+            with said_plainly():
+                _remove(engine, name, asked_at)
+        except OpenEnvError as failure:
+            yield name, failure
+        else:
+            yield name, None
 
 
 def _ask_to_end(engine: docker.DockerClient, name: str) -> None:

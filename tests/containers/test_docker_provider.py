@@ -304,6 +304,27 @@ def test_stop_removes_all_of_ours_and_no_others(docker_host: Engine) -> None:
     provider.stop()  # its containers are gone already
 
 
+def test_stop_goes_on_where_one_cannot_be_removed(docker_host: Engine) -> None:
+    provider = DockerProvider("small-serves", replicas=3)
+    provider.start()
+    stuck, *others = provider._names
+    store = Path(docker_host.host.removeprefix("unix://")).parent / "data"
+    kept = store / "containers" / docker_host.docker("inspect", "--format", "{{.Id}}", stuck) / "kept"
+    kept.touch()
+    if subprocess.run(["chattr", "+i", kept], check=False).returncode != 0:
+        pytest.skip("no file can be made immutable here")
+    try:
+        stopped = openenv("stop", stuck, *others)
+    finally:
+        subprocess.run(["chattr", "-i", kept], check=True)
+    assert stopped.returncode == 1
+    assert stopped.stdout.splitlines() == others
+    assert f"Error: {stuck} is not removed: " in stopped.stderr
+    again = openenv("stop", "--all")
+    assert (again.returncode, again.stdout) == (0, f"{stuck}\n")
+    provider.stop()
+
+
 @pytest.mark.slow
 def test_ctrl_c_at_any_time_leaves_no_container() -> None:
     code = (
