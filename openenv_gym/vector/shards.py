@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from openenv_gym.errors import EndpointError, OpenEnvError, RemoteError
+from openenv_gym.errors import (
+    CapacityError,
+    ConfigurationError,
+    EndpointError,
+    OpenEnvError,
+    RemoteError,
+)
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
@@ -144,7 +150,9 @@ class Shards:
         for shard, mine in closed.items():
             try:
                 self._open(shard, mine)
-            except (EndpointError, RemoteError) as error:
+            except (EndpointError, CapacityError):
+                homeless = sorted({*homeless, *mine})
+            except RemoteError as error:
                 failed.append((mine, error))
         if homeless:
             failed.extend(self._open_anywhere(homeless))
@@ -166,33 +174,54 @@ class Shards:
             shard.lane.close()
 
     def _open_anywhere(self, slots: list[int]) -> list[tuple[list[int], OpenEnvError]]:
-        try:
-            placed = self._servers.place(len(slots))
-        except OpenEnvError as error:
-            return [(slots, error)]
         failed: list[tuple[list[int], OpenEnvError]] = []
-        begin = 0
-        for endpoint, share in placed:
-            mine = slots[begin : begin + share]
-            begin += share
+        in_vain: dict[Endpoint, OpenEnvError] = {}
+        while slots:
             try:
-                shard = self._at(endpoint)
-                self._open(shard, mine)
-            except (EndpointError, RemoteError) as error:
-                failed.append((mine, error))
-            else:
-                self._assign(mine, shard)
-        if begin < len(slots):
-            failed.append((slots[begin:], self._servers.too_few(len(slots), begin)))
+                placed = self._servers.place(len(slots), without=in_vain)
+            except OpenEnvError as error:
+                failed.append((slots, error))
+                break
+            elsewhere: list[int] = []
+            begin = 0
+            for endpoint, share in placed:
+                mine = slots[begin : begin + share]
+                begin += share
+                try:
+                    shard = self._at(endpoint)
+                    self._open(shard, mine)
+                except (EndpointError, CapacityError, ConfigurationError) as error:
+                    if not isinstance(error, CapacityError):
+                        self._servers.forget(endpoint)
+                    in_vain[endpoint] = error
+                    elsewhere += mine
+                except RemoteError as error:
+                    failed.append((mine, error))
+                else:
+                    self._assign(mine, shard)
+            if begin < len(slots):
+                failed.append((slots[begin:], self._servers.too_few(len(slots), begin)))
+            slots = elsewhere
         return failed
 
     def _at(self, endpoint: Endpoint) -> Shard:
-        """An open lane to a server: another one where it has processes without, else the emptiest."""
+        """An open lane to a server: another one where it has processes without, else the emptiest.
+
+        Raises:
+            ConfigurationError: The server that is there now speaks version 1 only.
+            EndpointError: It cannot be connected to.
+        """
         here = [shard for shard in self.each if shard.lane.is_open and shard.endpoint == endpoint]
         met = {shard.lane.connection.worker[0]: shard for shard in here}
         if not here or len(met) < here[0].lane.connection.worker[1]:
             # The slots of the other servers stand still meanwhile.
             connection = self._connect(endpoint, min(self._timeouts.connect_s, self._most_away_s))
+            if not connection.is_v2:
+                connection.hang_up()
+                raise ConfigurationError(
+                    f"{endpoint} speaks version 1 of the protocol only now, version 2 before; the servers of "
+                    "one vector environment speak one version. Serve all of them with one release"
+                )
             if connection.worker[0] not in met:
                 return Shard(self._lane(connection))
             connection.drop()

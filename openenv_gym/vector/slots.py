@@ -16,6 +16,7 @@ from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES, no_render
 from openenv_gym.transport.capacity import Turn
+from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
@@ -78,9 +79,18 @@ class Slot:
     def _send_reset(self, data: dict[str, Any], what: str) -> None:
         if not (self.session.is_open or self._is_placed):
             self.session.close()
-            ((self.session.endpoint, _),) = self._servers.place_all(1)
+            self._open_anywhere()
         self._is_placed = False
         self.session.send_reset(data, what)
+
+    def _open_anywhere(self) -> None:
+        in_vain: dict[Endpoint, OpenEnvError] = {}
+        while not self.session.is_open:
+            ((self.session.endpoint, _),) = self._servers.place_all(1, without=in_vain)
+            try:
+                self.session.open()
+            except EndpointError as error:
+                in_vain[self.session.endpoint] = error
 
     @property
     def due_at(self) -> float:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.responses import JSONResponse
 
 from openenv_gym import RemoteVectorEnv
+from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.process import ProcessProvider
 from tests.faults.test_losses import sleepers
 from tests.support.proxy import FaultProxy
@@ -43,6 +45,30 @@ def noting_paths(app: Any, paths: list[str]) -> Any:
         await app(scope, receive, send)
 
     return noting
+
+
+def letting_in_unless(app: Any, closed: list[bool]) -> Any:
+    """The application, whose WebSocket is closed to all once there is something in the list."""
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket" and closed:
+            await send({"type": "websocket.close"})
+        else:
+            await app(scope, receive, send)
+
+    return guarded
+
+
+def without_figures(app: Any) -> Any:
+    """The application, which does not say how many sessions it has."""
+
+    async def secretive(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") == "/health":
+            await JSONResponse({"status": "healthy"})(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return secretive
 
 
 def seconds_of(do: Callable[[], Any]) -> float:
@@ -120,6 +146,74 @@ def test_a_server_that_has_no_free_session_gets_no_slots(served: Any) -> None:
         assert (active(full), active(free)) == (2, 6)
         envs.close()
         other.close()
+
+
+def test_a_server_that_says_that_it_is_well_and_lets_nobody_in_is_passed_over(served: Any) -> None:
+    closed: list[bool] = []
+    with (
+        running(served()) as alive,
+        running(letting_in_unless(served(), closed)) as shut,
+        FaultProxy(shut, faults={}) as proxy,
+    ):
+        envs = RemoteVectorEnv([proxy.base_url, alive], 6, on_session_lost="truncate")
+        envs.reset()
+        closed.append(True)
+        proxy.cut()
+        assert envs.step(GO)[3].sum() == 3
+        envs.step(GO)
+        assert (active(shut), active(alive)) == (0, 6)
+        envs.close()
+
+
+def test_a_server_that_comes_back_in_an_older_release_is_passed_over() -> None:
+    with (
+        running(sleepers()) as alive,
+        running(sleepers(resume_grace_s=0)) as replaced,
+        running(without_v2(sleepers())) as old,
+        FaultProxy(replaced, faults={}) as proxy,
+    ):
+        envs = RemoteVectorEnv([proxy.base_url, alive], 6, on_session_lost="truncate")
+        envs.reset()
+        proxy.lead_to(old)
+        proxy.cut()
+        assert envs.step(GO)[3].sum() == 3
+        envs.step(GO)
+        assert (active(alive), active(old)) == (6, 0)
+        envs.close()
+
+
+def test_servers_that_all_come_back_in_an_older_release_are_said() -> None:
+    with (
+        running(sleepers(resume_grace_s=0)) as replaced,
+        running(without_v2(sleepers())) as old,
+        FaultProxy(replaced, faults={}) as one,
+        FaultProxy(replaced, faults={}) as other,
+    ):
+        envs = RemoteVectorEnv([one.base_url, other.base_url], 6, on_session_lost="truncate")
+        envs.reset()
+        for proxy in (one, other):
+            proxy.lead_to(old)
+            proxy.cut()
+        assert envs.step(GO)[3].all()
+        with pytest.raises(ConfigurationError, match="speaks version 1 of the protocol only now"):
+            envs.step(GO)
+        envs.close()
+
+
+def test_slots_that_a_server_has_no_room_for_after_all_go_to_another() -> None:
+    """Where servers do not say how many sessions are free, as published ones do not."""
+    with (
+        running(without_figures(sleepers(max_concurrent_envs=3))) as small,
+        running(without_figures(sleepers())) as large,
+        ExitStack() as dying,
+    ):
+        dies = dying.enter_context(running(without_figures(sleepers(resume_grace_s=0))))
+        envs = RemoteVectorEnv([small, large, dies], 9, on_session_lost="truncate")
+        envs.reset()
+        dying.close()
+        assert envs.step(np.zeros(9))[3].sum() == 3
+        assert envs.step(np.zeros(9))[0].tolist() == [2] * 6 + [0] * 3
+        envs.close()
 
 
 def test_slots_of_a_lost_server_go_where_most_sessions_are_free(served: Any) -> None:
