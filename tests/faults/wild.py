@@ -125,7 +125,7 @@ MSGPACK_VALUES: Values = st.one_of(
 
 
 @st.composite
-def _mutated(draw: st.DrawFn, messages: Values, junk: Values) -> Any:
+def mutated(draw: st.DrawFn, messages: Values, junk: Values) -> Any:
     """A message with up to three things put, replaced or taken away, at any depth."""
     message = draw(messages)
     for _ in range(draw(st.integers(0, 3))):
@@ -200,7 +200,7 @@ def v1_messages(actions: Values) -> st.SearchStrategy[tuple[Opcode, bytes]]:
         st.fixed_dictionaries({"type": st.just("step"), "data": actions}),
         st.just({"type": "state"}),
     )
-    texts = _mutated(good, JSON_VALUES).map(_in_json).flatmap(_maybe_damaged)
+    texts = mutated(good, JSON_VALUES).map(_in_json).flatmap(_maybe_damaged)
     rare = st.one_of(
         st.tuples(st.just(Opcode.BINARY), st.binary(max_size=60) | texts),
         st.tuples(st.just(Opcode.TEXT), st.binary(max_size=60)),
@@ -245,7 +245,7 @@ def v2_messages(actions: Values, slots: Sequence[int]) -> st.SearchStrategy[tupl
     )
     payloads = st.builds(
         _in_msgpack,
-        _mutated(good, MSGPACK_VALUES),
+        mutated(good, MSGPACK_VALUES),
         st.just(b"") | st.binary(max_size=40) | st.just(bytes(64)),
         st.none() | st.none() | st.none() | st.sampled_from([0, 1, 20, 2**31, 2**32 - 1]),
     ).flatmap(_maybe_damaged)

@@ -72,10 +72,11 @@ class ArrayCodec:
         return element
 
     def _exact_floats(self, values: np.ndarray[Any, Any], payload: Any) -> np.ndarray[Any, Any]:
-        if values.dtype.kind in "fiu":
-            return values.astype(self._dtype, copy=False)
-        if values.dtype.kind in "UO" and _are_numbers(payload):
-            return np.array(payload, dtype=self._dtype)
+        with np.errstate(over="ignore"):  # What is too large for the dtype is infinite.
+            if values.dtype.kind in "fiu":
+                return values.astype(self._dtype, copy=False)
+            if values.dtype.kind in "UO" and _are_numbers(payload):
+                return np.array(payload, dtype=self._dtype)
         raise TypeError(f"not numbers, but {values.dtype}")
 
     def _exact_integers(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -123,12 +124,14 @@ class GraphCodec:
         try:
             nodes = _rows(payload["nodes"], self._node_space)
             edges, links = payload["edges"], payload["edge_links"]
+            if edges is not None and self._edge_space is None:
+                raise misfit(payload, self.space)
             return spaces.GraphInstance(
                 nodes,
                 None if edges is None else _rows(edges, self._edge_space),
                 None if links is None else np.array(links, dtype=np.int32).reshape(-1, 2),
             )
-        except (TypeError, ValueError, KeyError, OverflowError) as error:
+        except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
             raise misfit(payload, self.space) from error
 
 

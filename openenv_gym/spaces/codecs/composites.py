@@ -49,7 +49,7 @@ class DictCodec:
     def decode(self, payload: Any) -> dict[str, Any]:
         try:
             return {name: decode(payload[name]) for name, decode in self._decoders}
-        except (SpaceError, KeyError, TypeError):
+        except (SpaceError, KeyError, TypeError, IndexError):
             return self._decode_with_care(payload)
 
     def _decode_with_care(self, payload: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class FieldCodec:
     def decode(self, payload: Any) -> Any:
         try:
             return self.codec.decode(payload[self.name])
-        except (SpaceError, KeyError, TypeError):
+        except (SpaceError, KeyError, TypeError, IndexError):
             return self._fields.decode(payload)[self.name]  # with defaults, or an error that names the field
 
 
@@ -191,9 +191,12 @@ class OneOfCodec:
         return [int(index), self.codecs[int(index)].encode(value)]
 
     def decode(self, payload: Any) -> tuple[np.int64, Any]:
-        if not isinstance(payload, list) or len(payload) != 2 or payload[0] not in range(len(self.codecs)):
+        if not isinstance(payload, list) or len(payload) != 2:
             raise misfit(payload, self.space)
-        return np.int64(payload[0]), self.codecs[payload[0]].decode(payload[1])
+        index, part = payload
+        if type(index) is not int or index not in range(len(self.codecs)):
+            raise misfit(payload, self.space)
+        return np.int64(index), self.codecs[index].decode(part)
 
 
 def _iterate_stacked(space: spaces.Space[Any], element: Any) -> Sequence[Any]:
@@ -211,4 +214,4 @@ def _stacked(space: spaces.Space[Any], parts: Sequence[Any]) -> Any:
     assert isinstance(space, spaces.Sequence)
     item_space = space.feature_space
     out: Any = create_empty_array(item_space, len(parts))
-    return concatenate(item_space, parts, out)
+    return concatenate(item_space, parts, out) if parts else out

@@ -80,7 +80,7 @@ class LabelCodec:
             if type(payload) is str:
                 return self._texts[payload]
             return self._others[canonical_json(payload)]
-        except KeyError:
+        except (KeyError, TypeError, ValueError):
             raise SpaceError(f"{payload!r} is none of the labels {list(self.labels)}") from None
 
 
@@ -146,7 +146,10 @@ class JsonTextCodec:
         return json.loads(element)
 
     def decode(self, payload: Any) -> str:
-        return canonical_json(payload)
+        try:
+            return canonical_json(payload)
+        except (TypeError, ValueError) as error:  # an array, say, which a message may hold
+            raise misfit(payload, self.space) from error
 
 
 def _is_whole(payload: Any) -> bool:
