@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from openenv_gym.errors import (
+    CapacityError,
     ConfigurationError,
     DeadlineExceededError,
     EndpointError,
@@ -116,21 +117,23 @@ class Servers:
         Raises:
             EndpointUnreachableError: No server answers.
             ConfigurationError: A server's interface is not that of the others.
-            OpenEnvError: Sessions could be opened on none: the last reason in ``without``.
+            OpenEnvError: No server is left, or none that answers: one of the reasons in ``without``.
         """
         endpoints = self.endpoints()
         if len(endpoints) == 1 and not without:
             return [(endpoints[0], count)]
         endpoints = [endpoint for endpoint in endpoints if endpoint not in without]
+        # With this reason it is worth while to ask again later.
+        full = next((reason for reason in without.values() if isinstance(reason, CapacityError)), None)
         if not endpoints:
-            raise list(without.values())[-1]
+            raise full or list(without.values())[-1]
         now = time.monotonic()
         silent = [endpoint for endpoint in endpoints if self._silent_until.get(endpoint, 0.0) > now]
         others = [endpoint for endpoint in endpoints if endpoint not in silent]
         errors: list[EndpointError] = []
         free = self._free_on(others, errors) or self._free_on(silent, errors)
         if not free:
-            raise EndpointUnreachableError(
+            raise full or EndpointUnreachableError(
                 f"None of the {len(endpoints)} servers answers; {errors[0]}"
             ) from errors[0]
         # A server that does not say has as many as any, and as many as one likes.

@@ -10,7 +10,13 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
-from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, RemoteError
+from openenv_gym.errors import (
+    CapacityError,
+    ConfigurationError,
+    EndpointError,
+    OpenEnvError,
+    RemoteError,
+)
 from openenv_gym.interface import Interface, decode_observation
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
@@ -65,13 +71,15 @@ class Slot:
         self._turn = Turn(0.0)
         self._is_waiting = False
         self._is_placed = True  # for the first time, all slots are placed together
+        self._has_begun = False
+        self._in_vain: dict[Endpoint, OpenEnvError] = {}  # servers that had no session for this episode
         self._failure: OpenEnvError | None = None
         self._final: tuple[Any, dict[str, Any]] | None = None
         self._sent_at = 0.0
 
     def ask_reset(self, data: dict[str, Any]) -> None:
         """Asks for a new episode, in a new session where there is none."""
-        self._turn, self._final = Turn(self._patience_s), None
+        self._turn, self._final, self._in_vain = Turn(self._patience_s), None, {}
         self._ask(f"slot {self.number}, reset", self._send_reset, data)
         self._is_resetting, self._steps = True, 0
         self._asked_for, self._tries = data, RESET_TRIES
@@ -84,13 +92,16 @@ class Slot:
         self.session.send_reset(data, what)
 
     def _open_anywhere(self) -> None:
-        in_vain: dict[Endpoint, OpenEnvError] = {}
         while not self.session.is_open:
-            ((self.session.endpoint, _),) = self._servers.place_all(1, without=in_vain)
+            try:
+                ((self.session.endpoint, _),) = self._servers.place_all(1, without=self._in_vain)
+            except OpenEnvError:
+                self._in_vain = {}  # later, each may be tried again
+                raise
             try:
                 self.session.open()
             except EndpointError as error:
-                in_vain[self.session.endpoint] = error
+                self._in_vain[self.session.endpoint] = error
 
     @property
     def due_at(self) -> float:
@@ -133,6 +144,13 @@ class Slot:
                 raise
             self._cut_short(str(loss))
             return None
+        except CapacityError as full:
+            # What could not even be asked was tried everywhere; and the first episodes begin together or not.
+            if self._failure is not None or not self._has_begun:
+                raise
+            self._in_vain[self.session.endpoint] = full
+            self._ask(what, self._send_reset, self._asked_for)
+            return None
         times = Times(self._sent_at, perf_counter())
         observation = decode_observation(self._interface.observation, answer, self.session.endpoint, what)
         batch, number = self._batch, self.number
@@ -145,7 +163,9 @@ class Slot:
                 self.ask_reset({})
                 self._final = observation, answer.metadata
                 return times
-        elif self._final is None:
+        else:
+            self._has_begun = True
+        if self._is_resetting and self._final is None:
             batch.rewards[number], batch.terminated[number], batch.truncated[number] = 0.0, False, False
         batch.column.put(observation, batch.memory, number)
         if answer.metadata:

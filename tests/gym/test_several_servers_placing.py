@@ -12,7 +12,7 @@ import pytest
 from fastapi.responses import JSONResponse
 
 from openenv_gym import RemoteVectorEnv
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import CapacityError, ConfigurationError
 from openenv_gym.providers.process import ProcessProvider
 from tests.faults.test_losses import sleepers
 from tests.support.proxy import FaultProxy
@@ -177,7 +177,7 @@ def test_a_server_that_comes_back_in_an_older_release_is_passed_over() -> None:
         proxy.lead_to(old)
         proxy.cut()
         assert envs.step(GO)[3].sum() == 3
-        envs.step(GO)
+        assert envs.step(GO)[0].tolist() == [0] * 3 + [2] * 3
         assert (active(alive), active(old)) == (6, 0)
         envs.close()
 
@@ -200,20 +200,46 @@ def test_servers_that_all_come_back_in_an_older_release_are_said() -> None:
         envs.close()
 
 
-def test_slots_that_a_server_has_no_room_for_after_all_go_to_another() -> None:
+def test_slots_that_a_server_has_no_room_for_after_all_go_to_another(served: Any) -> None:
     """Where servers do not say how many sessions are free, as published ones do not."""
     with (
-        running(without_figures(sleepers(max_concurrent_envs=3))) as small,
-        running(without_figures(sleepers())) as large,
+        running(without_figures(served(max_concurrent_envs=3))) as small,
+        running(without_figures(served())) as large,
         ExitStack() as dying,
     ):
-        dies = dying.enter_context(running(without_figures(sleepers(resume_grace_s=0))))
+        dies = dying.enter_context(running(without_figures(served())))
         envs = RemoteVectorEnv([small, large, dies], 9, on_session_lost="truncate")
         envs.reset()
         dying.close()
         assert envs.step(np.zeros(9))[3].sum() == 3
         assert envs.step(np.zeros(9))[0].tolist() == [2] * 6 + [0] * 3
         envs.close()
+
+
+def test_a_server_that_is_full_is_said_where_no_other_answers(served: Any) -> None:
+    with running(without_figures(served(max_concurrent_envs=3))) as full, ExitStack() as dying:
+        envs = RemoteVectorEnv([full, dying.enter_context(running(served()))], 6, on_session_lost="truncate")
+        envs.reset()
+        dying.close()
+        envs.step(GO)
+        with pytest.raises(CapacityError, match="at its capacity of 3 sessions"):
+            envs.step(GO)
+        envs.close()
+
+
+def test_slots_that_no_server_has_room_for_after_all_wait(served: Any) -> None:
+    with running(without_figures(served(max_concurrent_envs=3))) as full, ExitStack() as dying:
+        urls = [full, dying.enter_context(running(served()))]
+        envs = RemoteVectorEnv(lambda: urls, 6, on_session_lost="truncate", capacity_timeout_s=20)
+        envs.reset()
+        dying.close()
+        assert envs.step(GO)[3].sum() == 3
+        envs.send(GO)
+        assert envs.recv(min_ready=3).slots.tolist() == [0, 1, 2]
+        envs.send(np.zeros(3), slots=[0, 1, 2])
+        with running(served()) as urls[1]:
+            assert envs.recv(min_ready=6, timeout_s=10).observations.tolist() == [3] * 3 + [0] * 3
+            envs.close()
 
 
 def test_slots_of_a_lost_server_go_where_most_sessions_are_free(served: Any) -> None:
