@@ -29,6 +29,8 @@ def register(
     *,
     base_url: str | None = None,
     path: str | Path | None = None,
+    gym: str | None = None,
+    app: str | None = None,
     image: str | None = None,
     space: str | None = None,
     nondeterministic: bool = True,
@@ -39,17 +41,19 @@ def register(
 
     Args:
         name: The name.
-        base_url: The server's address; or one of the three that follow.
+        base_url: The server's address; or one of the five that follow.
         path: An environment's folder, which each environment that is made serves from a process of its own.
+        gym: The id of a Gymnasium environment, served in the same way.
+        app: The import path of an application, ``module:attribute``, served in the same way.
         image: A container image.
         space: A Space of the Hugging Face Hub, ``owner/name``.
         nondeterministic: False where the server is known to honour seeds.
 
     Raises:
         ConfigurationError: The name cannot be one, or ``remote``, or clashes with another version of itself;
-            or not exactly one of the four was given.
+            or not exactly one of the six was given.
     """
-    given = {"base_url": base_url, "path": path, "image": image, "space": space}
+    given = {"base_url": base_url, "path": path, "gym": gym, "app": app, "image": image, "space": space}
     canonical = _register(name, Source.of(given, f"register({name!r})").absolute(), nondeterministic)
     _found.discard(canonical)
 

@@ -1,4 +1,4 @@
-"""Where an environment comes from: a server's address, a folder, an image, or a Space."""
+"""Where an environment comes from: a server's address, or what a server of its own is made from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Literal, get_args
 
 from openenv_gym.errors import ConfigurationError
 
-Kind = Literal["base_url", "path", "image", "space"]
+Kind = Literal["base_url", "path", "gym", "app", "image", "space"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _SPACE = re.compile(r"[\w.-]+/[\w.-]+")
+_APP = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 _IMAGE = re.compile(r"[a-z0-9][\w.:/@-]*", re.IGNORECASE)
 
 
@@ -22,8 +23,8 @@ class Source:
 
     Attributes:
         kind: What it is, which is also the keyword of ``gym.make`` and of the registry file.
-        value: The server's base URL, the environment's folder, the image's name, or ``owner/name`` of a
-            Space.
+        value: The server's base URL, the environment's folder, a Gymnasium id, an application's import path
+            (``module:attribute``), the image's name, or ``owner/name`` of a Space.
     """
 
     kind: Kind
@@ -39,7 +40,7 @@ class Source:
         """The source among keywords, or among the fields of a table.
 
         Args:
-            given: May have ``base_url``, ``path``, ``image`` and ``space``; those that are None do not count.
+            given: May have each of `KINDS`; those that are None do not count.
             where: Names what was given, for the message.
 
         Raises:
@@ -48,7 +49,7 @@ class Source:
         found = [(kind, given[kind]) for kind in KINDS if given.get(kind) is not None]
         if len(found) != 1:
             has = " and ".join(kind for kind, _ in found) or "none of them"
-            raise ConfigurationError(f"{where} has {has}; name one of base_url, path, image and space")
+            raise ConfigurationError(f"{where} has {has}; name one of {', '.join(KINDS)}")
         ((kind, value),) = found
         if isinstance(value, Path):
             value = str(value)
@@ -56,6 +57,10 @@ class Source:
             raise ConfigurationError(f"{where}: {kind} is a text, not {value!r}")
         if kind == "space" and not _SPACE.fullmatch(value):
             raise ConfigurationError(f"{where}: a Space is OWNER/NAME, as in my-org/my-env, not {value!r}")
+        if kind == "app" and not _APP.fullmatch(value):
+            raise ConfigurationError(
+                f"{where}: an application is module:attribute, as in my_env.server.app:app, not {value!r}"
+            )
         if kind == "image" and not _IMAGE.fullmatch(value):
             raise ConfigurationError(
                 f"{where}: {value!r} is not an image's name, such as ghcr.io/my-org/my-env:latest"

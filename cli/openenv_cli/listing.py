@@ -69,6 +69,8 @@ def _ask(server: KnownServer, timeout_s: float) -> str:
     if source.kind == "path":
         is_there = (Path(source.value) / "openenv.yaml").exists()
         return "served when it is made" if is_there else "no openenv.yaml there"
+    if source.kind in ("gym", "app"):
+        return "served when it is made"
     if source.kind == "image":
         return "run when it is made"
     if source.kind == "space":

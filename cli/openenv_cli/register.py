@@ -18,6 +18,10 @@ def register(
     path: Annotated[
         Path | None, typer.Option(help="An environment's folder; each gym.make serves it anew.")
     ] = None,
+    gym: Annotated[str | None, typer.Option(metavar="ID", help="A Gymnasium environment.")] = None,
+    app: Annotated[
+        str | None, typer.Option(metavar="MODULE:ATTRIBUTE", help="An application, by its import path.")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="A container image.")] = None,
     space: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="A Space of the Hugging Face Hub.")
@@ -42,7 +46,7 @@ def register(
     from openenv_gym.known import canonical_name
     from openenv_gym.sources import Source
 
-    given = {"base_url": url, "path": path, "image": image, "space": space}
+    given = {"base_url": url, "path": path, "gym": gym, "app": app, "image": image, "space": space}
     if remove:
         if force or any(value is not None for value in given.values()):
             raise ConfigurationError(f"--remove goes alone: openenv register {name} --remove")
@@ -51,7 +55,7 @@ def register(
         return
     if sum(value is not None for value in given.values()) != 1:
         raise ConfigurationError(
-            "Name one source: --url, --path, --image or --space, as in "
+            "Name one source: --url, --path, --gym, --app, --image or --space, as in "
             f"openenv register {name} --url http://localhost:8000"
         )
     source = _checked(Source.of(given, f"openenv register {name}").absolute())

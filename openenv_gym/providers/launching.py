@@ -16,6 +16,8 @@ from openenv_gym.sources import Kind, Source
 
 # A server has as many sessions where it is not told otherwise.
 _DEFAULT_SESSIONS = 64
+# What `openenv serve` serves, in a process here or on a node of a Ray cluster.
+_SERVED_BY_COMMAND: tuple[Kind, ...] = ("path", "gym", "app")
 _LOG_LINES = 30
 _LOG_TIMEOUT_S = 1.0
 _LOG_POLL_S = 0.01
@@ -37,9 +39,11 @@ def provider_of(
         source: Where the servers come from.
         sessions: How many sessions are wanted, of all servers together.
         replicas: How many servers; where one of several dies, the others have room for its sessions.
-        provider: "ray" serves a folder on a Ray cluster; None is what goes with the source.
-        options: Further keywords of the provider: those of `ProcessProvider` for a folder, of
-            `DockerProvider` for an image, of `HubProvider` for a Space, of `RayProvider` with Ray.
+        provider: "ray" serves a folder, a Gymnasium id or an application on a Ray cluster; None is what goes
+            with the source.
+        options: Further keywords of the provider: those of `ProcessProvider` for a folder, a Gymnasium id
+            and an application, of `DockerProvider` for an image, of `HubProvider` for a Space, of
+            `RayProvider` with Ray.
 
     Raises:
         ConfigurationError: The options or the provider do not go with the source.
@@ -57,27 +61,28 @@ def provider_of(
     each = -(-sessions // max(replicas - 1, 1))
     make = _PROVIDERS[source.kind]
     if provider is not None:
-        if (provider, source.kind) != ("ray", "path"):
+        if provider != "ray" or source.kind not in _ON_RAY:
             raise ConfigurationError(
-                f'provider= is "ray" or left out, and goes with path=, not {provider!r} with {source.kind}='
+                'provider= is "ray" or left out, and goes with path=, gym= and app=, '
+                f"not {provider!r} with {source.kind}="
             )
-        make = _on_ray
+        make = _ON_RAY[source.kind]
     try:
         return make(source.value, each if each > _DEFAULT_SESSIONS else None, given)
     except TypeError as error:
         raise ConfigurationError(f"provider_options= of the {source.kind} {source.value}: {error}") from error
 
 
-def _from_path(path: str, sessions: int | None, options: dict[str, Any]) -> Provider:
+def _in_processes(kind: Kind, value: str, sessions: int | None, options: dict[str, Any]) -> Provider:
     from openenv_gym.providers.process import ProcessProvider
 
-    return ProcessProvider(path, **{"max_sessions": sessions, **options})
+    return ProcessProvider(**{kind: value, "max_sessions": sessions, **options})
 
 
-def _on_ray(path: str, sessions: int | None, options: dict[str, Any]) -> Provider:
+def _on_ray(kind: Kind, value: str, sessions: int | None, options: dict[str, Any]) -> Provider:
     from openenv_gym.providers.ray import RayProvider
 
-    return RayProvider(path, **{"max_sessions": sessions, **options})
+    return RayProvider(**{kind: value, "max_sessions": sessions, **options})
 
 
 def _from_image(image: str, sessions: int | None, options: dict[str, Any]) -> Provider:
@@ -107,10 +112,11 @@ def _with_room(sessions: int | None, options: dict[str, Any]) -> dict[str, Any]:
 # Makes the provider of a source, given its value, the sessions of each server where they are more than a
 # server has by itself, and the user's options. (A base URL has none.)
 _PROVIDERS: dict[Kind, Callable[[str, int | None, dict[str, Any]], Provider]] = {
-    "path": _from_path,
+    **{kind: partial(_in_processes, kind) for kind in _SERVED_BY_COMMAND},
     "image": _from_image,
     "space": _from_space,
 }
+_ON_RAY = {kind: partial(_on_ray, kind) for kind in _SERVED_BY_COMMAND}
 
 
 class Launch:

@@ -39,6 +39,8 @@ def test_a_name_for_each_kind_of_source(registry: Path) -> None:
     for arguments in (
         ("served", "--url", "http://localhost:8000/"),
         ("folder", "--path", os.path.relpath(author)),
+        ("cart", "--gym", "CartPole-v1"),
+        ("imported", "--app", "my_env.server.app:app"),
         ("boxed", "--image", "ghcr.io/my-org/my-env:latest"),
         ("public_one", "--space", "my-org/my-env"),
     ):
@@ -48,6 +50,8 @@ def test_a_name_for_each_kind_of_source(registry: Path) -> None:
     assert environments(registry) == {
         "served": {"base_url": "http://localhost:8000"},
         "folder": {"path": str(author)},
+        "cart": {"gym": "CartPole-v1"},
+        "imported": {"app": "my_env.server.app:app"},
         "boxed": {"image": "ghcr.io/my-org/my-env:latest"},
         "public-one": {"space": "my-org/my-env"},
     }
@@ -125,8 +129,8 @@ def test_of_many_at_once_none_is_lost(registry: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "advice"),
     [
-        (("new",), "--url, --path, --image or --space"),
-        (("new", "--url", "http://one", "--space", "a/b"), "--url, --path, --image or --space"),
+        (("new",), "--url, --path, --gym, --app, --image or --space"),
+        (("new", "--url", "http://one", "--space", "a/b"), "--url, --path, --gym, --app, --image or --space"),
         (("new", "--url", "localhost"), "is not a base URL"),
         (("new", "--path", "/"), "has no openenv.yaml"),
         (("new", "--space", "alone"), "OWNER/NAME"),

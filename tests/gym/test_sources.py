@@ -1,0 +1,69 @@
+"""What `gym.make` serves by itself beside folders, and what it says of keywords that it does not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+import openenv_gym
+from openenv_gym.errors import ConfigurationError
+
+SERVED = [{"gym": "CartPole-v1"}, {"app": "tests.providers.served:app"}]
+
+
+@pytest.mark.parametrize("source", SERVED, ids=str)
+def test_an_id_and_an_import_path_are_served_while_the_environment_is_open(source: dict[str, str]) -> None:
+    env = gym.make("openenv/remote", **source)
+    assert env.reset(seed=1)[0] in env.observation_space
+    env.close()
+
+
+@pytest.mark.parametrize("source", SERVED, ids=str)
+def test_replicas_of_an_id_and_of_an_import_path_share_the_slots(source: dict[str, Any]) -> None:
+    envs: Any = gym.make_vec("openenv/remote", 4, replicas=2, **source)
+    assert len(envs.unwrapped._launch.endpoints) == 2
+    assert envs.reset(seed=1)[0] in envs.observation_space
+    envs.close()
+
+
+def test_a_name_may_stand_for_a_gymnasium_id() -> None:
+    openenv_gym.register("lake", gym="FrozenLake-v1")
+    try:
+        env = gym.make("openenv/lake", provider_options={"gym_kwargs": {"is_slippery": False}})
+        env.reset(seed=1)
+        assert env.step(2)[0] == 1
+        env.close()
+    finally:
+        gym.registry.pop("openenv/lake")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        (
+            {"pth": "./x"},
+            r"no keyword pth=.* Did you mean path=\? .*base_url=, path=, gym=, app=, image=, space=",
+        ),
+        ({"base_url": "http://127.0.0.1:9", "step_timeout": 3}, "no keyword step_timeout=.* step_timeout_s="),
+        ({"app": "my_env.app"}, "module:attribute"),
+        ({"gym": "CartPole-v1", "path": "./my_env"}, "has path and gym; name one of"),
+    ],
+    ids=str,
+)
+def test_a_keyword_that_there_is_not_is_named_with_those_that_there_are(
+    keywords: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        gym.make("openenv/remote", **keywords)
+    with pytest.raises(ConfigurationError, match=said):
+        gym.make_vec("openenv/remote", 2, **keywords)
+
+
+@pytest.mark.parametrize("keywords", [{"replicas": 3}, {"provider": "ray"}, {"copy": False}], ids=str)
+def test_what_only_vector_environments_have_is_said_so(keywords: dict[str, Any], tmp_path: Path) -> None:
+    (name,) = keywords
+    with pytest.raises(ConfigurationError, match=f"Only gym.make_vec has {name}="):
+        gym.make("openenv/remote", path=tmp_path, **keywords)
