@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -12,7 +11,7 @@ from typing import Any
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, RemoteError, SessionLostError
 from openenv_gym.transport.connection import LEAVE_TAKING_TIMEOUT_S, Connection
 from openenv_gym.transport.refusals import capacity_error, remote_error
-from openenv_gym.transport.returning import come_back, may_be_asked_again
+from openenv_gym.transport.returning import Leeway, come_back, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
@@ -46,8 +45,8 @@ class Lane:
         connection: The connection; its server speaks version 2.
         connect: Opens another to the same server, in so many seconds at most.
         timeouts: How long to wait.
-        most_away_s: How long the way back to the server is looked for at most, in seconds, even where it
-            keeps the sessions for longer.
+        leeway: The time for the way back to the server, even where it keeps the sessions for longer; None
+            leaves it to the server.
 
     Attributes:
         slots: The numbers of the sessions that were opened.
@@ -63,10 +62,10 @@ class Lane:
         connect: Callable[[float], Connection],
         timeouts: Timeouts,
         *,
-        most_away_s: float = math.inf,
+        leeway: Leeway | None = None,
     ) -> None:
         self.connection = connection
-        self._most_away_s = most_away_s
+        self._leeway = leeway or Leeway()
         self.timeouts = timeouts
         self.slots: set[int] = set()
         self.sent_at = self.received_at = 0.0
@@ -123,7 +122,7 @@ class Lane:
         if not isinstance(answer, v2.Opened):
             raise self._wrong_answer(answer, "open")
         self.slots.update(answer.slots)
-        self._token, self._grace_s = answer.token, min(answer.grace_s, self._most_away_s)
+        self._token, self._grace_s = answer.token, min(answer.grace_s, self._leeway.most_s)
         if answer.errors:
             if self.slots == set(answer.slots):
                 self.close()
@@ -254,15 +253,16 @@ class Lane:
             raise cause
         runs = [(number, list(asked.missing)) for number, asked in self._unanswered.items()]
         request = v2.Resume(id=self.next_id(), slots=sorted(self.slots), token=self._token, missing=runs)
-        self.connection, resumed = come_back(
-            self.connection,
-            self._connect,
-            request,
-            grace_s=self._grace_s,
-            timeout_s=self.timeouts.connect_s,
-            what=what,
-            cause=cause,
-        )
+        with self._leeway.spend() as most_s:
+            self.connection, resumed = come_back(
+                self.connection,
+                self._connect,
+                request,
+                grace_s=min(self._grace_s, most_s),
+                timeout_s=self.timeouts.connect_s,
+                what=what,
+                cause=cause,
+            )
         self.resumed += 1
         for number in resumed.unknown:
             if number in self._unanswered:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, SessionLostError
 from openenv_gym.transport.connection import Connection
@@ -20,7 +22,36 @@ KNOCKS = 8
 _MOST_REFUSED_S = 0.6
 _LONGEST_PAUSE_S = 5.0
 
+# Of the time that lanes have together: what each has at least, and how much comes back in a second.
+_LEAST_S = 0.5
+_REGAINED = 0.3
+
 log = logging.getLogger("openenv_gym")
+
+
+class Leeway:
+    """The time that lanes have together to look for ways back, as the sessions of all stand still meanwhile.
+
+    Where many are lost at once, the later ones have half a second each. What was spent comes back with time.
+
+    Args:
+        most_s: In seconds.
+    """
+
+    def __init__(self, most_s: float = math.inf) -> None:
+        self.most_s = self._left_s = most_s
+        self._at = time.monotonic()
+
+    @contextmanager
+    def spend(self) -> Iterator[float]:
+        """For as long as a way back is looked for; gives the seconds that this may take."""
+        begin = time.monotonic()
+        self._left_s = min(self._left_s + (begin - self._at) * _REGAINED, self.most_s)
+        try:
+            yield max(self._left_s, _LEAST_S)
+        finally:
+            self._at = time.monotonic()
+            self._left_s = max(self._left_s - (self._at - begin), 0.0)
 
 
 def may_be_asked_again(error: OpenEnvError) -> bool:

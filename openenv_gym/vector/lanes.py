@@ -20,7 +20,7 @@ from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
-from openenv_gym.transport.returning import may_be_asked_again
+from openenv_gym.transport.returning import Leeway, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.fleet import Failure, Mask, Policy, Source
@@ -34,7 +34,7 @@ _AUTORESET: dict[AutoresetMode, v2.Autoreset] = {
     AutoresetMode.DISABLED: "disabled",
 }
 
-# How long the way back to one of several servers is looked for, where episodes may be lost.
+# How long the ways back to several servers are looked for, where episodes may be lost.
 _MOST_AWAY_S = 3.0
 
 
@@ -99,7 +99,7 @@ class LaneFleet:
             autoreset=_AUTORESET[policy.autoreset_mode],
             max_episode_steps=policy.max_episode_steps,
             # The slots of the other servers stand still meanwhile; those of this one may begin anew there.
-            most_away_s=_MOST_AWAY_S if policy.truncates and len(placed) > 1 else math.inf,
+            leeway=Leeway(_MOST_AWAY_S if policy.truncates and len(placed) > 1 else math.inf),
         )
         try:
             self._shards.open_all(placed)

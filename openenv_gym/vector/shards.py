@@ -20,7 +20,7 @@ from openenv_gym.errors import (
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
-from openenv_gym.transport.returning import KNOCKS
+from openenv_gym.transport.returning import KNOCKS, Leeway
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.servers import Servers
 from openenv_gym.wire import v2
@@ -67,7 +67,7 @@ class Shards:
         timeouts: How long to wait.
         autoreset: When the server resets a slot whose episode has ended.
         max_episode_steps: Truncates episodes after as many steps.
-        most_away_s: How long the way back to a lost server is looked for at most, in seconds.
+        leeway: The time for the ways back to lost servers.
 
     Attributes:
         each: The shards that have slots.
@@ -82,7 +82,7 @@ class Shards:
         *,
         autoreset: v2.Autoreset,
         max_episode_steps: int | None,
-        most_away_s: float,
+        leeway: Leeway,
     ) -> None:
         self.each: list[Shard] = []
         self._servers = servers
@@ -90,7 +90,7 @@ class Shards:
         self._timeouts = timeouts
         self._autoreset = autoreset
         self._max_episode_steps = max_episode_steps
-        self._most_away_s = most_away_s
+        self._leeway = leeway
         self._all = list(range(count))
         self._of: list[Shard | None] = [None] * count
 
@@ -215,7 +215,7 @@ class Shards:
         met = {shard.lane.connection.worker[0]: shard for shard in here}
         if not here or len(met) < here[0].lane.connection.worker[1]:
             # The slots of the other servers stand still meanwhile.
-            connection = self._connect(endpoint, min(self._timeouts.connect_s, self._most_away_s))
+            connection = self._connect(endpoint, min(self._timeouts.connect_s, self._leeway.most_s))
             if not connection.is_v2:
                 connection.hang_up()
                 raise ConfigurationError(
@@ -232,7 +232,7 @@ class Shards:
             connection,
             partial(self._connect, connection.endpoint),
             self._timeouts,
-            most_away_s=self._most_away_s,
+            leeway=self._leeway,
         )
 
     def _open(self, shard: Shard, slots: Sequence[int]) -> None:

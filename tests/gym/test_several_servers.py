@@ -179,6 +179,26 @@ def test_a_server_to_which_there_is_no_way_any_more_is_given_up_soon() -> None:
         envs.close()
 
 
+def test_the_ways_back_to_several_servers_take_hardly_longer_than_to_one() -> None:
+    with running(sleepers()) as alive, ExitStack() as stack:
+        away = [stack.enter_context(running(sleepers())) for _ in range(3)]
+        proxies = [stack.enter_context(FaultProxy(url, faults={})) for url in away]
+        urls = [alive, *(proxy.base_url for proxy in proxies)]
+        envs = RemoteVectorEnv(urls, 8, on_session_lost="truncate")
+        envs.reset()
+        for proxy in proxies:
+            proxy.cut()
+        assert not envs.step(np.zeros(8))[3].any(), "to all there is a way back"
+        for proxy in proxies:
+            proxy.pause()
+            proxy.cut()
+        begin = time.monotonic()
+        assert envs.step(np.zeros(8))[3].tolist() == [False] * 2 + [True] * 6
+        assert time.monotonic() - begin < 5
+        assert envs.step(np.zeros(8))[0].tolist() == [3] * 2 + [0] * 6
+        envs.close()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_slots_for_which_there_is_no_room_wait_and_the_others_go_on(version: str) -> None:
     """Until another server takes the place of the one that died."""
