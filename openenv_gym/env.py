@@ -25,6 +25,7 @@ from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.http import get_schemas
 from openenv_gym.transport.timeouts import Timeouts
 
 
@@ -42,8 +43,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         connect_timeout_s: The time to connect, in seconds.
         reset_timeout_s: The time for the answer to a reset, in seconds.
         step_timeout_s: The time for the answer to a step, in seconds.
-        capacity_timeout_s: How long `reset` waits where the server has no free session or is being started
-            anew, in seconds.
+        capacity_timeout_s: How long making the environment waits for a server that is not up yet, and `reset`
+            for one that has no free session or is being started anew, in seconds.
         on_session_lost: What a step does when its session is gone for good: "raise" an error, or "truncate"
             the episode, with the last observation, reward 0 and the reason in ``info["session_lost"]``.
         unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
@@ -116,6 +117,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.on_session_lost = checked(on_session_lost)
         interface = read_interface(
             self.endpoint,
+            in_turn(lambda: get_schemas(self.endpoint, timeout_s=connect_timeout_s), capacity_timeout_s),
             timeouts=self.timeouts,
             unwrap=unwrap,
             omit_defaults=omit_defaults,

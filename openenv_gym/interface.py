@@ -13,7 +13,7 @@ from openenv_gym.spaces.codecs.base import Codec
 from openenv_gym.spaces.models import Override
 from openenv_gym.spaces.rules import Finding
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import first_observation, get_schemas
+from openenv_gym.transport.http import Schemas, first_observation
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire.v1 import StepAnswer
 
@@ -30,7 +30,7 @@ class Interface(NamedTuple):
         server_renders: The render mode of the server's own pictures; None where it makes none.
     """
 
-    schemas: tuple[dict[str, Any], dict[str, Any]]
+    schemas: Schemas
     action: Codec
     observation: Codec
     report: dict[str, list[Finding]]
@@ -45,6 +45,7 @@ class Interface(NamedTuple):
 
 def read_interface(
     endpoint: Endpoint,
+    schemas: Schemas,
     *,
     timeouts: Timeouts,
     unwrap: bool,
@@ -54,13 +55,14 @@ def read_interface(
     observation_space: Override,
     render_mode: str | None,
 ) -> Interface:
-    """Asks a server for its schemas and compiles them; `RemoteEnv` says what each argument is.
+    """Compiles the schemas that a server has said; `RemoteEnv` says what each of the other arguments is.
 
     Raises:
         RenderModeError: The observation cannot be rendered as ``render_mode``.
-        SchemaError: No spaces can be made from the schemas; and what `get_schemas` raises.
+        SchemaError: No spaces can be made from the schemas.
+        EndpointError: Where the first observation is asked for too, what `first_observation` raises.
     """
-    action_schema, observation_schema = schemas = get_schemas(endpoint, timeout_s=timeouts.connect_s)
+    action_schema, observation_schema = schemas
     example = first_observation(endpoint, timeout_s=timeouts.reset_s) if infer_shapes else None
     action, action_report = compile_action(
         action_schema, unwrap=unwrap, omit_defaults=omit_defaults, space=action_space

@@ -75,12 +75,13 @@ def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
     from openenv_gym.errors import EndpointError, NotAnOpenEnvServerError
     from openenv_gym.interface import read_interface
     from openenv_gym.transport.connection import Connection
-    from openenv_gym.transport.http import get_json
+    from openenv_gym.transport.http import get_json, get_schemas
     from openenv_gym.transport.timeouts import Timeouts
 
     schemas = get_json(endpoint, "/schema", timeout_s=timeout_s)
     interface = read_interface(
         endpoint,
+        get_schemas(endpoint, timeout_s=timeout_s),
         timeouts=Timeouts(timeout_s, timeout_s, timeout_s),
         unwrap=True,
         omit_defaults=False,

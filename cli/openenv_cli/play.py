@@ -82,9 +82,11 @@ class _Game:
         from openenv_gym.transport.timeouts import Timeouts
 
         endpoint, timeouts = endpoint_of(launch), Timeouts()
-        self._schema, _ = get_schemas(endpoint, timeout_s=timeouts.connect_s)
+        schemas = get_schemas(endpoint, timeout_s=timeouts.connect_s)
+        self._schema, _ = schemas
         self._interface = read_interface(
             endpoint,
+            schemas,
             timeouts=timeouts,
             unwrap=False,
             omit_defaults=False,

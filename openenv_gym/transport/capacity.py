@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ _SHORTEST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
 T = TypeVar("T")
+log = logging.getLogger("openenv_gym")
 
 
 class Turn:
@@ -52,10 +54,15 @@ def in_turn(ask: Callable[[], T], timeout_s: float) -> T:
         EndpointUnreachableError: It still is not there.
     """
     turn = Turn(timeout_s)
+    is_said = False
     while True:
         try:
             return ask()
         except (CapacityError, EndpointUnreachableError) as error:
             if not turn.goes_on(error):
                 raise
+            if isinstance(error, EndpointUnreachableError) and not is_said:
+                # The address may be wrong, and a wait may be long.
+                is_said = True
+                log.warning("%s It is waited for, %g s at most (capacity_timeout_s).", error, timeout_s)
             time.sleep(max(turn.due_at - time.monotonic(), 0))

@@ -28,6 +28,9 @@ _MOST_BYTES = 64 * 2**20
 _MOST_WORDS = 2**16
 _MOST_SHOWN = 500
 
+# The JSON Schemas of actions and of observations.
+Schemas = tuple[dict[str, Any], dict[str, Any]]
+
 
 def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, Any]:
     """Asks for a JSON object with GET.
@@ -118,7 +121,7 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
     return _Answer(answer, answered)
 
 
-def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
     """The JSON Schemas of the server's action and of its observation.
 
     Raises:

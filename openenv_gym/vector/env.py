@@ -79,9 +79,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         connect_timeout_s: The time to connect, in seconds.
         reset_timeout_s: The time for the answer to a reset, in seconds.
         step_timeout_s: The time for the answer to a step, in seconds.
-        capacity_timeout_s: How long the first `reset`, and whatever opens a new session, waits where the
-            servers have not as many free sessions or are being started anew, in seconds. With `send` and
-            `recv`, the other slots go on meanwhile.
+        capacity_timeout_s: How long making the environment waits where no server is up yet; and the first
+            `reset`, and whatever opens a new session, where they have not as many free sessions or are being
+            started anew, in seconds. With `send` and `recv`, the other slots go on meanwhile.
         on_session_lost: As in `RemoteEnv`, slot by slot: "truncate" ends the episodes whose sessions are
             lost, and begins the next ones in new sessions; the other slots go on.
         unwrap: As in `RemoteEnv`, like all that follow.
@@ -144,11 +144,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             headers=headers,
             ca_file=ca_file,
         )
+        schemas = in_turn(self._servers.read_schemas, capacity_timeout_s)
         self.endpoint = self._servers.first
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)
         interface = read_interface(
             self.endpoint,
+            schemas,
             timeouts=self.timeouts,
             unwrap=unwrap,
             omit_defaults=omit_defaults,
@@ -157,7 +159,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             observation_space=observation_space,
             render_mode=render_mode,
         )
-        self._servers.check_same(interface.schemas)
         self._interface = interface
         self.schema_report = interface.report
         self.num_envs = num_envs

@@ -99,7 +99,7 @@ class LaneFleet:
             autoreset=_AUTORESET[policy.autoreset_mode],
             max_episode_steps=policy.max_episode_steps,
             # The slots of the other servers stand still meanwhile; those of this one may begin anew there.
-            leeway=Leeway(_MOST_AWAY_S if policy.truncates and len(placed) > 1 else math.inf),
+            leeway=Leeway(_MOST_AWAY_S if policy.truncates and servers.are_several else math.inf),
         )
         try:
             self._shards.open_all(placed)

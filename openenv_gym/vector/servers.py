@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+
+from gymnasium import logger
 
 from openenv_gym.errors import (
     CapacityError,
@@ -21,14 +22,11 @@ from openenv_gym.errors import (
 )
 from openenv_gym.transport.credentials import Credentials
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import free_sessions, get_schemas
+from openenv_gym.transport.http import Schemas, free_sessions, get_schemas
 from openenv_gym.transport.refusals import capacity_error
 
 # One address, several, or what tells the present ones: servers may be replaced.
 Addresses = str | Sequence[str] | Callable[[], Sequence[str]]
-
-# The schemas of actions and of observations.
-Schemas = tuple[dict[str, Any], dict[str, Any]]
 
 # A server that takes longer to say how it is would be no good place for a session, and all slots stand still
 # meanwhile; so it is not asked again for a while.
@@ -51,6 +49,9 @@ class Servers:
 
     Raises:
         ConfigurationError: There are none, or a base URL is none.
+
+    Attributes:
+        first: The first one that answered `read_schemas`.
     """
 
     def __init__(
@@ -81,19 +82,37 @@ class Servers:
             raise ConfigurationError("There is no server: the list of base URLs is empty")
         return endpoints
 
-    def check_same(self, schemas: Schemas) -> None:
-        """Sees whether all servers have one interface; each is asked once.
+    def read_schemas(self) -> Schemas:
+        """Asks all servers for their schemas, each once, and sees whether they are the same.
 
-        Args:
-            schemas: What the first one has.
+        Those that do not answer are left out as long as another does, which is said as a warning. They get
+        sessions as any other once they are back.
 
         Raises:
             ConfigurationError: Two differ; the message names both.
-            EndpointError: One does not answer.
+            EndpointUnreachableError: No server answers.
+            EndpointError: One answers something else.
         """
-        self._schemas = schemas
-        self._same.add(self.first)
-        at_once(partial(self._check, timeout_s=self._timeout_s), self.endpoints())
+        endpoints = self.endpoints()
+        answers = dict(zip(endpoints, at_once(self._try_schemas, endpoints), strict=True))
+        errors = {url: answer for url, answer in answers.items() if isinstance(answer, EndpointError)}
+        found = {url: answer for url, answer in answers.items() if not isinstance(answer, EndpointError)}
+        if not found:
+            raise _none_answers(list(errors.values())) if len(errors) > 1 else next(iter(errors.values()))
+        self.first, self._schemas = next(iter(found.items()))
+        for endpoint, schemas in found.items():
+            self._compare(endpoint, schemas)
+        if errors:
+            logger.warn(
+                f"{len(errors)} of the {len(endpoints)} servers do not answer, and get no sessions until "
+                f"they do: {', '.join(map(str, errors))}"
+            )
+        return self._schemas
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there are others to go to where one is lost."""
+        return len(self.endpoints()) > 1
 
     def forget(self, endpoint: Endpoint) -> None:
         """Notes that a connection to a server was lost: what comes back there may be another one."""
@@ -133,9 +152,7 @@ class Servers:
         errors: list[EndpointError] = []
         free = self._free_on(others, errors) or self._free_on(silent, errors)
         if not free:
-            raise full or EndpointUnreachableError(
-                f"None of the {len(endpoints)} servers answers; {errors[0]}"
-            ) from errors[0]
+            raise full or _none_answers(errors)
         # A server that does not say has as many as any, and as many as one likes.
         plenty = max(count, *(sessions for sessions in free.values() if sessions is not None), 0)
         shares = in_proportion(
@@ -174,6 +191,15 @@ class Servers:
                 free[endpoint] = answer
         return free
 
+    def _try_schemas(self, endpoint: Endpoint) -> Schemas | EndpointError:
+        try:
+            return get_schemas(endpoint, timeout_s=self._timeout_s)
+        except EndpointUnreachableError as error:
+            return error
+        except DeadlineExceededError as error:
+            self._avoid(endpoint)
+            return error
+
     def _free(self, endpoint: Endpoint) -> int | EndpointError | None:
         until = time.monotonic() + min(self._timeout_s, _ANSWER_TIMEOUT_S)
         try:
@@ -181,13 +207,19 @@ class Servers:
             return free_sessions(endpoint, timeout_s=max(until - time.monotonic(), 1e-3))
         except EndpointError as error:
             if isinstance(error, DeadlineExceededError):
-                self._silent_until[endpoint] = time.monotonic() + _AVOIDED_S
+                self._avoid(endpoint)
             return error
+
+    def _avoid(self, endpoint: Endpoint) -> None:
+        self._silent_until[endpoint] = time.monotonic() + _AVOIDED_S
 
     def _check(self, endpoint: Endpoint, *, timeout_s: float) -> None:
         if endpoint in self._same:
             return
-        if get_schemas(endpoint, timeout_s=timeout_s) != self._schemas:
+        self._compare(endpoint, get_schemas(endpoint, timeout_s=timeout_s))
+
+    def _compare(self, endpoint: Endpoint, schemas: Schemas) -> None:
+        if schemas != self._schemas:
             raise ConfigurationError(
                 f"{self.first} and {endpoint} serve different environments: their schemas of action and "
                 "observation are not the same. A vector environment has one environment on all its servers"
@@ -202,6 +234,12 @@ class Servers:
         """What tells the addresses stays with the original; a copy has the present ones."""
         urls = [endpoint.base_url for endpoint in self.endpoints()]
         return {**self.__dict__, "_addresses": urls, "_silent_until": {}}  # times are of this machine
+
+
+def _none_answers(errors: Sequence[EndpointError]) -> EndpointUnreachableError:
+    """The error where no server answers, or none but those that were tried before."""
+    which = f"None of the {len(errors)} servers" if len(errors) > 1 else "No other server"
+    return EndpointUnreachableError(f"{which} answers. {errors[0]}")
 
 
 def in_proportion(count: int, free: Sequence[int]) -> list[int]:

@@ -24,6 +24,7 @@ from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.sources import Source
 from openenv_gym.vector.servers import in_proportion
 from tests.faults.test_losses import sleepers
+from tests.support.engine import free_port
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, status_of, without_v2
 from tests.support.vectors import compare
@@ -111,9 +112,41 @@ def test_no_address_is_refused() -> None:
         RemoteVectorEnv([], 2)
 
 
-def test_one_that_does_not_answer_at_the_start_is_an_error(serve: Callable[..., str]) -> None:
-    with pytest.raises(EndpointUnreachableError, match=r"127\.0\.0\.1:9"):
-        RemoteVectorEnv([serve(sleepers()), "http://127.0.0.1:9"], 2)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_those_that_do_not_answer_at_the_start_are_left_out(place: int, serve: Callable[..., str]) -> None:
+    urls = [serve(sleepers()), serve(sleepers())]
+    urls.insert(place, f"http://127.0.0.1:{free_port()}")
+    with pytest.warns(UserWarning, match=rf"1 of the 3 servers .*: {urls[place]}") as warned:
+        envs = RemoteVectorEnv(urls, 6)
+    assert len(warned) == 1
+    envs.reset()
+    assert [active(url) for url in urls if url != urls[place]] == [3, 3]
+    envs.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_that_did_not_answer_at_the_start_gets_slots_once_it_is_back(version: str) -> None:
+    app = without_v2 if version == "v1" else lambda app: app
+    with ExitStack() as living, ExitStack() as dying:
+        dies = dying.enter_context(running(app(sleepers(resume_grace_s=0))))
+        away = living.enter_context(FaultProxy(f"http://127.0.0.1:{free_port()}", faults={}))
+        with pytest.warns(UserWarning, match=f"do not answer.*{away.base_url}"):
+            envs = RemoteVectorEnv([dies, away.base_url], 4, on_session_lost="truncate")
+        envs.reset()
+        assert envs.step(np.zeros(4))[0].tolist() == [1] * 4
+        back = living.enter_context(running(app(sleepers())))
+        away.lead_to(back)
+        dying.close()
+        assert envs.step(np.zeros(4))[3].all()
+        assert envs.step(np.zeros(4))[0].tolist() == [0] * 4
+        assert active(back) == 4
+        envs.close()
+
+
+def test_where_none_answers_at_the_start_it_is_an_error() -> None:
+    urls = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+    with pytest.raises(EndpointUnreachableError, match=f"None of the 2 servers answers. .*{urls[0]}"):
+        RemoteVectorEnv(urls, 2)
 
 
 def test_a_slow_server_does_not_hold_back_the_others(serve: Callable[..., str]) -> None:
