@@ -16,6 +16,8 @@ _SPACE = re.compile(r"[\w.-]+/[\w.-]+")
 _APP = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 _IMAGE = re.compile(r"[a-z0-9][\w.:/@-]*", re.IGNORECASE)
 
+MANIFEST = "openenv.yaml"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -70,3 +72,23 @@ class Source:
     def absolute(self) -> Source:
         """The same, wherever the process goes: a folder's path from the root of the file system."""
         return Source(self.kind, str(Path(self.value).resolve())) if self.kind == "path" else self
+
+
+def environment_folder(path: str | Path) -> Path:
+    """An environment's folder, from the root of the file system.
+
+    Raises:
+        ConfigurationError: There is no such folder, or no ``openenv.yaml`` in it.
+    """
+    folder = Path(path).resolve()
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"There is no folder {folder}{': that is a file' if folder.exists() else ''}"
+        )
+    if not (folder / MANIFEST).exists():
+        raise ConfigurationError(
+            f"{folder} has no {MANIFEST}, so it is not an environment's folder. "
+            "Go into one, make one with `openenv init my_env`, "
+            "or serve a Gymnasium environment: openenv serve --gym CartPole-v1"
+        )
+    return folder

@@ -67,6 +67,8 @@ def _ask(server: KnownServer, timeout_s: float) -> str:
 
     source = server.source
     if source.kind == "path":
+        if not Path(source.value).is_dir():
+            return "no folder there"
         is_there = (Path(source.value) / "openenv.yaml").exists()
         return "served when it is made" if is_there else "no openenv.yaml there"
     if source.kind in ("gym", "app"):

@@ -34,7 +34,7 @@ def source_of(target: str) -> Source:
 
     Raises:
         UnknownNameError: It is no URL, no known name, and no folder.
-        ConfigurationError: It is a folder, but not an environment's.
+        ConfigurationError: It is a path, and no environment's folder is there.
     """
     from openenv_gym.errors import UnknownNameError
     from openenv_gym.sources import Source
@@ -49,13 +49,11 @@ def source_of(target: str) -> Source:
         canonical = target.removeprefix(_NAMESPACE).replace("_", "-")
         if canonical in names:
             return names[canonical]
-    if folder.is_dir():
+    if is_path or folder.is_dir():
         from openenv_server.manifest import read_manifest
 
         read_manifest(folder.resolve())
         return Source("path", str(folder.resolve()))
-    if is_path:
-        raise UnknownNameError(f"There is no folder {target}")
     known = ", ".join(names) or "none"
     raise UnknownNameError(
         f"There is no environment {target} here: no folder, and no name that is known. Known are: {known}. "

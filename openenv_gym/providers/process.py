@@ -37,7 +37,8 @@ class ProcessProvider(Provider):
         server: What each of them is started with.
 
     Raises:
-        ConfigurationError: Not exactly one of the first three was given, or no replica is wanted.
+        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder,
+            or no replica is wanted.
 
     Example:
         >>> with ProcessProvider(gym="CartPole-v1") as server:

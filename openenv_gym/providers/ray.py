@@ -53,7 +53,7 @@ class RayProvider(Provider):
 
     Raises:
         MissingExtraError: Ray is not here.
-        ConfigurationError: Not exactly one of the first three was given.
+        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder.
 
     Example:
         >>> with RayProvider("./my_env", replicas=8, num_cpus=2) as provider:
@@ -77,10 +77,7 @@ class RayProvider(Provider):
         ready_timeout_s: float = 120.0,
     ) -> None:
         self._ray = _import_ray()
-        folder = None if path is None else Path(path).resolve()
-        self._server = ServerCommand(
-            folder, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions
-        )
+        self._server = ServerCommand(path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions)
         self._count = at_least_one(replicas)
         self._options = {
             "num_cpus": num_cpus,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers import project
+from openenv_gym.sources import environment_folder
 
 _FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
 # Stands in a command for the file descriptor of the server's socket.
@@ -49,7 +50,7 @@ class ServerCommand:
         variables: Environment variables that it sets.
 
     Raises:
-        ConfigurationError: Not exactly one of the first three was given.
+        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ServerCommand:
                 "Name one of an environment's folder, a Gymnasium id (gym=), and an application (app=)"
             )
         self.name = str(path or gym or app)
-        self._folder = None if path is None else Path(path)
+        self._folder = None if path is None else environment_folder(path)
         self._options = ["--workers", str(workers)] if workers > 1 else []
         if gym is not None:
             self._options += ["--gym", gym]
@@ -86,7 +87,7 @@ class ServerCommand:
         here = (sys.executable, "-m", "openenv_cli", "serve", "--host", host, "--fd", _FD)
         if self._folder is None:
             return Resolved((*here, *self._options), self.variables, frozenset())
-        folder = self._folder.resolve()
+        folder = self._folder
         uv = os.environ.get("UV") or shutil.which("uv")
         if uv is None or not (folder / "uv.lock").is_file():
             return Resolved((*here, str(folder), *self._options), self.variables, frozenset())

@@ -13,7 +13,8 @@ from types import ModuleType
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError
-from openenv_server.manifest import MANIFEST, read_manifest
+from openenv_gym.sources import MANIFEST
+from openenv_server.manifest import read_manifest
 
 
 def load_folder(folder: Path) -> FastAPI:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.known import canonical_name
+from openenv_gym.sources import MANIFEST, environment_folder
 
-MANIFEST = "openenv.yaml"
 _APP = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -66,18 +66,12 @@ def read_manifest(folder: Path) -> Manifest:
     """Reads the ``openenv.yaml`` of a folder.
 
     Raises:
-        ConfigurationError: There is none, or it is wrong; the message has a line for each mistake, with the
-            line of the file that it is on.
+        ConfigurationError: There is no folder, or no such file in it, or it is wrong; the message has a line
+            for each mistake, with the line of the file that it is on.
     """
-    path = folder / MANIFEST
+    path = environment_folder(folder) / MANIFEST
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigurationError(
-            f"{folder} has no {MANIFEST}, so it is not an environment's folder. "
-            "Go into one, make one with `openenv init my_env`, "
-            "or serve a Gymnasium environment: openenv serve --gym CartPole-v1"
-        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     try:

@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from watchfiles import Change, DefaultFilter, watch
 
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.sources import MANIFEST
 from openenv_server.logs import configure_logs
-from openenv_server.manifest import MANIFEST
 from openenv_server.serving import base_url_of, bind
 from openenv_server.settings import Settings
 from openenv_server.workers import BACKLOG, GRACE_S, Worker, see_off, stop_signals

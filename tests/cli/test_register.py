@@ -133,6 +133,7 @@ def test_of_many_at_once_none_is_lost(registry: Path) -> None:
         (("new", "--url", "http://one", "--space", "a/b"), "--url, --path, --gym, --app, --image or --space"),
         (("new", "--url", "localhost"), "is not a base URL"),
         (("new", "--path", "/"), "has no openenv.yaml"),
+        (("new", "--path", "/no/such"), "There is no folder /no/such"),
         (("new", "--space", "alone"), "OWNER/NAME"),
         (("new", "--image", "not an image"), "is not an image's name"),
         (("new", "--remove", "--force"), "--remove goes alone"),

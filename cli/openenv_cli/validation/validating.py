@@ -25,6 +25,7 @@ from openenv_cli.validation.routes import ROUTE_CHECKS
 from openenv_cli.validation.server import START_CHECKS, STOP_CHECKS, Server
 from openenv_cli.validation.session_checks import SESSION_CHECKS
 from openenv_gym.errors import ConfigurationError, NotAnOpenEnvServerError
+from openenv_gym.sources import MANIFEST
 
 DEFAULT_TIMEOUT_S = 60.0
 
@@ -52,7 +53,7 @@ def validate_folder(
     Raises:
         ConfigurationError: It is no environment's folder, or the level needs what is not here.
     """
-    from openenv_server.manifest import MANIFEST, read_manifest
+    from openenv_server.manifest import read_manifest
 
     begin = time.monotonic()
     folder = Folder(path)
