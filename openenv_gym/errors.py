@@ -72,10 +72,13 @@ class MissingExtraError(ConfigurationError, ImportError):
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        self.extra = extra
+        self.feature, self.extra = feature, extra
         super().__init__(
             f"{feature} comes with the {extra} extra, which is not here: pip install 'openenv-gym[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.feature, self.extra)  # for it may come from a node of a Ray cluster
 
 
 class UsageError(OpenEnvError):

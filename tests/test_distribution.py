@@ -228,6 +228,24 @@ def test_without_the_extra_the_command_says_which_one_it_needs(base_only: Virtua
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("source", ["path=sys.argv[1]", "gym='CartPole-v1'"])
+def test_without_the_extra_what_is_to_be_served_says_which_one_it_needs(
+    source: str, base_only: VirtualEnvironment
+) -> None:
+    folder = base_only.cwd / "my_env"
+    folder.mkdir(exist_ok=True)
+    (folder / "openenv.yaml").write_text("name: my_env\n")
+    said = base_only.python(
+        "import pickle, sys; import gymnasium as gym; import openenv_gym\n"
+        "from openenv_gym.errors import MissingExtraError\n"
+        f"try: gym.make('openenv/remote', {source})\n"
+        "except MissingExtraError as error: print(pickle.loads(pickle.dumps(error)))",
+        str(folder),
+    )
+    assert said.startswith("Serving ")
+    assert "pip install 'openenv-gym[cli]'" in said
+
+
 def test_without_the_server_extra_the_guides_client_paths_work(base_only: VirtualEnvironment) -> None:
     base_only.python(
         "from openenv.core.env_client import EnvClient\n"

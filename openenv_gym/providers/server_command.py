@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -10,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, MissingExtraError
 from openenv_gym.providers import project
 from openenv_gym.sources import environment_folder
 
 _FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
+# Of the packages that `openenv serve` needs, those that others bring least often.
+_NEEDED = ("fastapi", "typer", "uvicorn", "yaml")
 # Stands in a command for the file descriptor of the server's socket.
 _FD = "{listening}"
 
@@ -83,14 +86,16 @@ class ServerCommand:
 
         Raises:
             ConfigurationError: uv cannot install it.
+            MissingExtraError: This Python would serve, and has not what that needs.
         """
-        here = (sys.executable, "-m", "openenv_cli", "serve", "--host", host, "--fd", _FD)
-        if self._folder is None:
-            return Resolved((*here, *self._options), self.variables, frozenset())
         folder = self._folder
         uv = os.environ.get("UV") or shutil.which("uv")
-        if uv is None or not (folder / "uv.lock").is_file():
-            return Resolved((*here, str(folder), *self._options), self.variables, frozenset())
+        if folder is None or uv is None or not (folder / "uv.lock").is_file():
+            if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+                raise MissingExtraError(f"Serving {self.name} with {sys.executable}", "cli")
+            here = (sys.executable, "-m", "openenv_cli", "serve", "--host", host, "--fd", _FD)
+            served = () if folder is None else (str(folder),)
+            return Resolved((*here, *served, *self._options), self.variables, frozenset())
         python = project.install(uv, folder)
         words = (python, _FOLDER_SERVER, str(folder), project.application(folder), _FD, *self._options)
         return Resolved(words, self.variables, project.FOREIGN)
