@@ -161,7 +161,7 @@ class LaneSession:
             raise
         except BaseException:
             # Ctrl-C, say: what was asked for is done all the same, and nobody would know of it.
-            lane.connection.hang_up()
+            lane.give_up()
             raise
         if result.errors:
             raise lane.slot_error(result.errors[0], what)

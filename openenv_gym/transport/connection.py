@@ -211,21 +211,30 @@ class Connection:
     def answer_pings(self) -> None:
         """Answers the pings of a server while nobody receives. Any thread may call it."""
         frames = self._frames
-        if frames is None or not self._receiving.acquire(blocking=False):
+        if frames is None:
             return
+        is_mine = False
         try:
-            frames.answer_pings(may_read=not self.is_owed)
+            is_mine = self._receiving.acquire(blocking=False)
+            if is_mine:
+                frames.answer_pings(may_read=not self.is_owed)
         except OSError:
             return  # whoever uses the connection next finds that it is broken
+        except BaseException:
+            self.drop()  # Ctrl-C, say: a part of a pong may be on its way, or nobody may receive any more
+            raise
         finally:
-            self._receiving.release()
+            if is_mine:
+                self._receiving.release()
 
     def hang_up(self) -> None:
         """Closes the connection, and says so: the server need not keep its sessions."""
-        if self._frames is not None and self.is_open and self.is_for_good:
-            self._frames.set_timeout(LEAVE_TAKING_TIMEOUT_S)
-            self._frames.say_goodbye()
-        self.drop()
+        try:
+            if self._frames is not None and self.is_open and self.is_for_good:
+                self._frames.set_timeout(LEAVE_TAKING_TIMEOUT_S)
+                self._frames.say_goodbye()
+        finally:
+            self.drop()  # after a second Ctrl-C too
 
     def drop(self) -> None:
         """Lets go of the socket without a word. After a fork this leaves the parent's session untouched."""

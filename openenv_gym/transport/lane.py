@@ -146,15 +146,21 @@ class Lane:
 
     def ask(self, request: v2.Request, what: str) -> v2.Answer:
         """Sends a request that has one answer, and waits for it."""
-        self.send(request, what)
-        while True:
-            answer = self.receive(what)
-            if type(answer) is not v2.Result or answer.id == request.id:
-                break
-            if self._is_news(answer):
-                self._early.append(answer)
-        self._forget(request.id)
-        return answer
+        try:
+            self.send(request, what)
+            while True:
+                answer = self.receive(what)
+                if type(answer) is not v2.Result or answer.id == request.id:
+                    break
+                if self._is_news(answer):
+                    self._early.append(answer)
+            self._forget(request.id)
+            return answer
+        except Exception:
+            raise
+        except BaseException:
+            self.give_up()  # Ctrl-C, say: the answer would be taken for the next one of its kind
+            raise
 
     def send(self, request: v2.Request, what: str) -> None:
         """Sends a request.
@@ -277,6 +283,11 @@ class Lane:
         if error.code == ErrorCode.UNKNOWN_SESSION:
             return SessionLostError(f"{where}: {error.message}. Call reset for a new session.")
         return remote_error(where, error.code, error.message, error.details)
+
+    def give_up(self) -> None:
+        """Ends all sessions without waiting for the server, and never comes back to them."""
+        self._token = ""
+        self.connection.hang_up()
 
     def close(self) -> None:
         """Ends all sessions and the connection. Safe to call again."""

@@ -40,6 +40,7 @@ class Session:
 
     def open(self) -> None:
         """Opens the connection, where there is none."""
+        self._drop_unread()
         if not self.is_open:
             self.close()
             self._connection = Connection(self.endpoint, connect_timeout_s=self.timeouts.connect_s)
@@ -66,6 +67,7 @@ class Session:
 
     def send_step(self, payload: dict[str, Any], what: str = "step") -> None:
         """Sends one action; `receive` gets the answer. Raises what `step` does."""
+        self._drop_unread()
         if not self.has_episode:
             raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
         self._send(v1.encode_step(payload), what)
@@ -100,9 +102,19 @@ class Session:
         if connection is not None:
             connection.close(v1.CLOSE_REQUEST)
 
+    def hang_up(self) -> None:
+        """Ends the session without waiting for the server."""
+        if self._connection is not None:
+            self._connection.hang_up()
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the connection, which is this process's own."""
         return {**self.__dict__, "_connection": None, "_was_reset": False}
+
+    def _drop_unread(self) -> None:
+        """Ends a session whose last answer was not read (Ctrl-C, say): it would be taken for the next one."""
+        if self._connection is not None and self._connection.is_owed:
+            self._connection.hang_up()
 
     def _send(self, request: str, what: str) -> None:
         assert self._connection is not None
@@ -110,8 +122,9 @@ class Session:
 
     def _receive(self, what: str, timeout_s: float) -> v1.Answer:
         assert self._connection is not None
-        answer = v1.decode_answer(self._connection.receive(timeout_s=timeout_s, what=what))
+        payload = self._connection.receive(timeout_s=timeout_s, what=what)
         self._connection.is_owed = False
+        answer = v1.decode_answer(payload)
         if isinstance(answer, v1.ErrorAnswer):
             raise self._remote_error(answer, what)
         return answer

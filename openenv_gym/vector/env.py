@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -30,7 +31,15 @@ from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.arguments import mask_of, seeds_of, slots_of
 from openenv_gym.vector.batch import Batch
 from openenv_gym.vector.connecting import connect_fleet
-from openenv_gym.vector.fleet import Fleet, Policy, collect, collect_first, forget_failures, raise_failures
+from openenv_gym.vector.fleet import (
+    Fleet,
+    Policy,
+    collect,
+    collect_first,
+    forget_failures,
+    in_full,
+    raise_failures,
+)
 from openenv_gym.vector.servers import Addresses, Servers
 
 
@@ -212,7 +221,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._fleet.give_up_lost(mask)
             self._check_nothing_is_owed(chosen)
             forget_failures(self._fleet, mask)
-            self._fleet.ask_reset(chosen, chosen_seeds, data)
+            in_full(self._fleet, chosen, partial(self._fleet.ask_reset, chosen, chosen_seeds, data))
             collect(self._fleet, mask)
         return self._batch.hand_out_begun(chosen, copy=self.copy)
 
@@ -371,7 +380,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._servers, self._interface, self._batch, policy, self.timeouts
         )
         try:
-            fleet.ask_reset(self._all, seeds, options)
+            in_full(fleet, self._all, partial(fleet.ask_reset, self._all, seeds, options))
             collect(fleet)
         except CapacityError as error:
             fleet.close()
@@ -393,7 +402,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._check_actions(actions, slots)
         assert self._fleet is not None
         self._began_at[self._batch.rows(slots)] = begin
-        self._fleet.ask_step(slots, actions, together=together)
+        in_full(self._fleet, slots, partial(self._fleet.ask_step, slots, actions, together=together))
         return self._fleet
 
     def _check_episodes(self, slots: Sequence[int]) -> None:

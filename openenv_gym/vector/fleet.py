@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from openenv_gym.errors import CapacityError, DeadlineExceededError
+from openenv_gym.errors import CapacityError, DeadlineExceededError, SessionLostError
 from openenv_gym.metrics import Times
 from openenv_gym.transport.connection import Connection
 from openenv_gym.vector.batch import Batch
@@ -40,11 +40,13 @@ class Source(NamedTuple):
     """Where an answer is owed.
 
     Attributes:
+        slots: The slots that may owe it.
         connection: Where it comes from; None where nothing could be asked.
         read: Reads it, or notes what hinders it.
         due_at: Not before then, by ``time.monotonic()``, where nothing could be asked.
     """
 
+    slots: Sequence[int]
     connection: Connection | None
     read: Callable[[], None]
     due_at: float = 0.0
@@ -96,6 +98,9 @@ class Fleet(Protocol):
     def give_up_lost(self, slots: Mask) -> None:
         """Expects nothing more of those slots whose connections are closed."""
 
+    def drop(self, slots: Sequence[int]) -> None:
+        """Closes the connections of some slots, and asks for nothing more for them."""
+
     def states(self) -> list[Any]:
         """Where each slot's session stands."""
 
@@ -123,7 +128,7 @@ def collect(fleet: Fleet, slots: Mask | None = None) -> None:
         for source in sorted(sources, key=lambda source: source.due_at):
             if source.due_at:
                 time.sleep(max(source.due_at - time.monotonic(), 0))
-            source.read()
+            in_full(fleet, source.slots, source.read)
     if fleet.failures:
         raise_failures(fleet, slots)
 
@@ -151,9 +156,32 @@ def collect_first(fleet: Fleet, min_ready: int, timeout_s: float | None) -> None
                 "The others are still under way; a later recv gets them"
             )
         for source in at_hand:
-            source.read()
+            in_full(fleet, source.slots, source.read)
     if fleet.failures:
         raise_failures(fleet)
+
+
+def in_full(fleet: Fleet, slots: Sequence[int], ask_or_read: Callable[[], None]) -> None:
+    """Asks for something of some slots, or reads it, to the end.
+
+    Where it does not come to that (Ctrl-C, say), those of them that owe something lose their sessions, which
+    is a failure: what was asked for may be done all the same, and its answer be taken for another one's.
+    """
+    try:
+        ask_or_read()
+    except BaseException:
+        owing = [slot for slot in slots if fleet.batch.owes[slot]]
+        if owing:
+            fleet.drop(owing)
+            fleet.batch.fail(owing, is_lost=True)
+            fleet.failures.append(Failure(_interrupted(owing), owing))
+        raise
+
+
+def _interrupted(slots: Sequence[int]) -> SessionLostError:
+    return SessionLostError(
+        f"The slots {list(slots)} were interrupted, and their sessions are given up; call reset for new ones."
+    )
 
 
 def raise_failures(fleet: Fleet, slots: Mask | None = None) -> None:

@@ -133,12 +133,16 @@ class LaneFleet:
 
     def sources(self, slots: Mask) -> list[Source]:
         answers = [
-            Source(None if shard.lane.has_early else shard.lane.connection, partial(self._read, shard))
+            Source(
+                shard.slots,
+                None if shard.lane.has_early else shard.lane.connection,
+                partial(self._read, shard),
+            )
             for shard in self._shards.each
             if slots[shard.rows].any()
         ]
         return answers + [
-            Source(None, partial(self._ask_again, waiting), waiting.turn.due_at)
+            Source(waiting.slots, None, partial(self._ask_again, waiting), waiting.turn.due_at)
             for waiting in self._waiting
             if slots[waiting.slots].any()
         ]
@@ -150,6 +154,12 @@ class LaneFleet:
                 truncates, owes = self._policy.truncates, self.batch.owes
                 lost = [slot for slot in shard.slots if slots[slot] and (owes[slot] or not truncates)]
                 self.batch.fail(lost, is_lost=True)
+
+    def drop(self, slots: Sequence[int]) -> None:
+        for shard, _, _ in self._shards.spread(slots):
+            shard.lane.give_up()
+        self._waiting = [waiting for waiting in self._waiting if not set(waiting.slots).intersection(slots)]
+        self._forget(slots)
 
     def states(self) -> list[Any]:
         return self._shards.values(lambda number, slots: v2.GetState(id=number, slots=slots), "state")
@@ -269,13 +279,13 @@ class LaneFleet:
                 what = self._what(slots, "reset" if is_reset else "step")
                 self._note(does_not_fit(lane.connection.endpoint, what, misfit), slots, is_lost=True)
             else:
-                batch.owes[rows], batch.is_ready[rows], batch.has_episode[rows] = False, True, True
                 if is_reset:
                     self._note_begun(slots)
                 else:
                     environment_us = np.asarray(result.environment_us, np.float64)
                     times = Times(lane.sent_at, lane.received_at, result.server_us, environment_us)
                     self.times.append((rows, times))
+                batch.is_ready[rows], batch.has_episode[rows], batch.owes[rows] = True, True, False
         for refused in result.errors:
             slot = refused.slot
             begins = slot in self._beginning
@@ -349,12 +359,16 @@ class LaneFleet:
         for slot in slots:
             batch.rewards[slot], batch.terminated[slot], batch.truncated[slot] = 0.0, False, True
             batch.infos[slot] = dict(info)
-            batch.owes[slot], batch.is_ready[slot] = False, True
+            batch.is_ready[slot], batch.owes[slot] = True, False
 
     def _note(self, error: Exception, slots: Sequence[int], *, is_lost: bool) -> None:
         """Notes a failure; where an episode was to begin, none will."""
         self.failures.append(Failure(error, slots))
         self.batch.fail(slots, is_lost=is_lost)
+        self._forget(slots)
+
+    def _forget(self, slots: Sequence[int]) -> None:
+        """Forgets which episodes were to begin."""
         for slot in slots:
             self._beginning.pop(slot, None)
             self._last.pop(slot, None)

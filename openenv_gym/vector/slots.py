@@ -16,6 +16,8 @@ from openenv_gym.errors import (
     EndpointError,
     OpenEnvError,
     RemoteError,
+    ResetNeededError,
+    SessionLostError,
 )
 from openenv_gym.interface import Interface, decode_observation
 from openenv_gym.losses import LOSSES
@@ -40,9 +42,6 @@ class Slot:
         interface: The servers' spaces and codecs.
         batch: Where the results are written.
         policy: What happens at the end of an episode, and when the session is lost.
-
-    Attributes:
-        owes: What was asked and is not answered yet ("slot 2, step 3"), or None.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class Slot:
     ) -> None:
         self.number = number
         self.session = session
-        self.owes: str | None = None
+        self._asked = ""
         self._servers = servers
         self._interface = interface
         self._batch = batch
@@ -124,8 +123,7 @@ class Slot:
         Returns:
             What is known of the step, if it was one.
         """
-        what, self.owes = self.owes, None
-        assert what is not None
+        what = self._asked
         if self._is_waiting:
             self._ask(what, self._send_reset, self._asked_for)
             return None
@@ -172,7 +170,7 @@ class Slot:
             batch.infos[number] = answer.metadata
         if self._final is not None:
             batch.note_final(number, *self._final)
-        batch.owes[number], batch.is_ready[number], batch.has_episode[number] = False, True, True
+        batch.is_ready[number], batch.has_episode[number], batch.owes[number] = True, True, False
         return None if self._is_resetting else times
 
     def _cut_short(self, reason: str) -> None:
@@ -185,7 +183,7 @@ class Slot:
             self._final = last, info
             return
         batch.infos[number] = info
-        batch.owes[number], batch.is_ready[number] = False, True
+        batch.is_ready[number], batch.owes[number] = True, False
 
     @property
     def has_failed(self) -> bool:
@@ -197,9 +195,14 @@ class Slot:
         return bool(self._batch.terminated[self.number] or self._batch.truncated[self.number])
 
     def _ask(self, what: str, send: Callable[[dict[str, Any], str], None], data: dict[str, Any]) -> None:
-        self.owes, self._failure, self._is_waiting = what, None, False
+        self._asked, self._failure, self._is_waiting = what, None, False
         try:
             send(data, what)
+        except ResetNeededError:
+            self._failure = SessionLostError(
+                f"{self.session.endpoint}, {what}: the session was lost while nothing was asked of it. "
+                "Call reset for a new session."
+            )
         except (EndpointError, RemoteError, ConfigurationError) as error:
             # Raised when it is read, so that the other slots are asked and read all the same.
             self._failure = error
@@ -251,17 +254,23 @@ class SocketFleet:
     def sources(self, slots: Mask) -> list[Source]:
         return [
             Source(
-                None if slot.has_failed else slot.session.connection, partial(self._read, slot), slot.due_at
+                [slot.number],
+                None if slot.has_failed else slot.session.connection,
+                partial(self._read, slot),
+                slot.due_at,
             )
             for slot in self.slots
-            if slots[slot.number] and slot.owes is not None
+            if slots[slot.number]
         ]
 
     def give_up_lost(self, slots: Mask) -> None:
         for slot in self.slots:
             if slots[slot.number] and not slot.session.is_open:
-                slot.owes = None
                 self.batch.fail([slot.number], is_lost=True)
+
+    def drop(self, slots: Sequence[int]) -> None:
+        for number in slots:
+            self.slots[number].session.hang_up()
 
     def states(self) -> list[Any]:
         return [slot.session.state() for slot in self.slots]
