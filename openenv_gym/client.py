@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from openenv_gym.errors import ClosedError
+from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts
@@ -234,9 +235,9 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
         own = {*signature(EnvClient).parameters, *signature(cls).parameters}
         client_options = {name: value for name, value in options.items() if name in own}
-        launch = Launch(
-            make_provider(source, **{name: value for name, value in options.items() if name not in own})
-        )
+        key = key_to_ask_for(client_options.get("api_key"), client_options.get("headers"))
+        others = {name: value for name, value in options.items() if name not in own}
+        launch = Launch(make_provider(source, **others, api_key=key))
         try:
             if launch.headers:
                 client_options["headers"] = {**launch.headers, **(client_options.get("headers") or {})}

@@ -11,6 +11,7 @@ from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.keywords import refuse_unknown
 from openenv_gym.providers.launching import Launch, Options, provider_of
 from openenv_gym.sources import Source
+from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.vector import RemoteVectorEnv
 from openenv_gym.vector.servers import Addresses
 
@@ -18,8 +19,8 @@ from openenv_gym.vector.servers import Addresses
 class LaunchedEnv(RemoteEnv):
     """A `RemoteEnv` that names its server in any way.
 
-    What is started for it is stopped when it is closed. A copy and a pickle use the server of the original,
-    and do not stop it.
+    What is started for it asks for the key that it shows, and is stopped when it is closed. A copy and a
+    pickle use the server of the original, and do not stop it.
 
     Args:
         base_url: The server's address; or one of the five that follow.
@@ -55,7 +56,7 @@ class LaunchedEnv(RemoteEnv):
     ) -> None:
         refuse_unknown(keywords, RemoteEnv)
         given = {"path": path, "gym": gym, "app": app, "image": image, "space": space}
-        self._launch: Launch | None = _launch(base_url, given, 1, provider_options)
+        self._launch: Launch | None = _launch(base_url, given, 1, provider_options, keywords)
         try:
             super().__init__(self._launch.base_url, **_with_headers(keywords, self._launch))
         except BaseException:
@@ -145,7 +146,7 @@ class LaunchedVectorEnv(RemoteVectorEnv):
             super().__init__(base_url, num_envs, **keywords)
             return
         self._launch = launch = _launch(
-            base_url, given, num_envs, provider_options, replicas=replicas, provider=provider
+            base_url, given, num_envs, provider_options, keywords, replicas=replicas, provider=provider
         )
         try:
             super().__init__(launch.addresses, num_envs, **_with_headers(keywords, launch))
@@ -169,6 +170,7 @@ def _launch(
     given: Mapping[str, str | Path | None],
     sessions: int,
     options: Options | None,
+    keywords: Mapping[str, Any],
     *,
     replicas: int = 1,
     provider: str | None = None,
@@ -184,7 +186,10 @@ def _launch(
         source = Source("base_url", base_url)  # what it may be is the endpoint's to say
     else:
         source = Source.of({"base_url": base_url, **given}, "The environment")
-    return Launch(provider_of(source, sessions, replicas=replicas, provider=provider, options=options))
+    key = key_to_ask_for(keywords.get("api_key"), keywords.get("headers"))
+    return Launch(
+        provider_of(source, sessions, replicas=replicas, provider=provider, options=options, api_key=key)
+    )
 
 
 def _with_headers(keywords: dict[str, Any], launch: Launch) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.engine import connect, labels_of, published_url, pulled, remove, said_plainly
 from openenv_gym.providers.provider import Provider, at_least_one
+from openenv_gym.transport.credentials import key_to_ask_for
+from openenv_gym.wire import bearer
 
 if TYPE_CHECKING:
     import docker
@@ -37,10 +39,13 @@ class DockerProvider(Provider):
         network: A Docker network to join instead of the default one.
         volumes: Folders and files to mount: from a path here to a path inside.
         replicas: How many containers.
+        api_key: As in `ProcessProvider`; in each container it is the variable `OPENENV_API_KEY`, unless
+            ``env_vars`` has that.
         ready_timeout_s: The time for the servers to be ready, in seconds, without the time to pull.
 
     Raises:
-        ConfigurationError: There is nothing at a path of ``volumes``, or no replica is wanted.
+        ConfigurationError: There is nothing at a path of ``volumes``, or no replica is wanted, or the key
+            cannot be one.
 
     Example:
         >>> with DockerProvider("openenv-my-env:latest") as provider:
@@ -58,14 +63,16 @@ class DockerProvider(Provider):
         network: str | None = None,
         volumes: Mapping[str, str] | None = None,
         replicas: int = 1,
+        api_key: str | None = None,
         ready_timeout_s: float = 60.0,
     ) -> None:
         self.image = image
         self.ready_timeout_s = ready_timeout_s
         self._replicas = at_least_one(replicas)
         self._port = port
+        key = key_to_ask_for(api_key)
         self._options: dict[str, Any] = {
-            "environment": dict(env_vars or {}),
+            "environment": {**({bearer.VARIABLE: key} if key else {}), **(env_vars or {})},
             "ports": {f"{port}/tcp": ("127.0.0.1", None)},
             "volumes": {
                 _mounted(source): {"bind": target, "mode": "rw"} for source, target in (volumes or {}).items()

@@ -46,6 +46,7 @@ class HubProvider(Provider):
         token: What to show to the Hub; the one that ``hf auth login`` or ``HF_TOKEN`` left where left out.
             The server of a private Space is shown it too.
         trust_remote_code: "local" runs the Space's code as you, on this machine, and needs a True.
+        api_key: As in `ProcessProvider`, of a server that is started here.
         ready_timeout_s: The time for the servers to be ready, in seconds, to be woken or built among it, but
             without the time to pull or download. Where left out, 600 for "space", else 60.
         **options: Those of `DockerProvider` for "docker", of `ProcessProvider` for "local".
@@ -67,6 +68,7 @@ class HubProvider(Provider):
         mode: Mode = "space",
         token: str | None = None,
         trust_remote_code: bool = False,
+        api_key: str | None = None,
         ready_timeout_s: float | None = None,
         **options: Any,
     ) -> None:
@@ -84,7 +86,7 @@ class HubProvider(Provider):
                 'mode="docker" or "local" starts one here'
             )
         self.ready_timeout_s = ready_timeout_s or (600.0 if mode == "space" else 60.0)
-        self._mode, self._token, self._options = mode, token, options
+        self._mode, self._token, self._api_key, self._options = mode, token, api_key, options
         self.has_log = mode != "space"
         self._space: SpaceOnHub | None = None
         self._local: Provider | None = None  # what runs it here
@@ -139,7 +141,11 @@ class HubProvider(Provider):
             stage = space.stage()
 
     def _provider_here(self, space: SpaceOnHub) -> Provider:
-        options: Mapping[str, Any] = {"ready_timeout_s": self.ready_timeout_s, **self._options}
+        options: Mapping[str, Any] = {
+            "ready_timeout_s": self.ready_timeout_s,
+            "api_key": self._api_key,
+            **self._options,
+        }
         if self._mode == "docker":
             from openenv_gym.providers.docker import DockerProvider
 

@@ -32,6 +32,7 @@ def provider_of(
     replicas: int = 1,
     provider: str | None = None,
     options: Options | None = None,
+    api_key: str | None = None,
 ) -> Provider:
     """The provider of a source.
 
@@ -44,6 +45,7 @@ def provider_of(
         options: Further keywords of the provider: those of `ProcessProvider` for a folder, a Gymnasium id
             and an application, of `DockerProvider` for an image, of `HubProvider` for a Space, of
             `RayProvider` with Ray.
+        api_key: The key that servers which are started ask for, as in `ProcessProvider`.
 
     Raises:
         ConfigurationError: The options or the provider do not go with the source.
@@ -56,6 +58,7 @@ def provider_of(
                 "for it"
             )
         return RunningProvider(source.value)
+    given["api_key"] = api_key
     if at_least_one(replicas) > 1:
         given["replicas"] = replicas
     each = -(-sessions // max(replicas - 1, 1))

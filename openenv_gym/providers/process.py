@@ -30,6 +30,8 @@ class ProcessProvider(Provider):
         max_sessions: Sessions at a time, of each worker; the server's default where left out.
         workers: Processes that serve an address, each with as many sessions.
         replicas: How many servers, each with an address.
+        api_key: The key that the servers ask for; "" for none. Left out, it is that of the variable
+            `OPENENV_API_KEY`, if that is set.
         ready_timeout_s: The time for the servers to be ready, in seconds, without the time to install what
             the lock names.
 
@@ -38,7 +40,7 @@ class ProcessProvider(Provider):
 
     Raises:
         ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder,
-            or no replica is wanted.
+            or no replica is wanted, or the key cannot be one.
 
     Example:
         >>> with ProcessProvider(gym="CartPole-v1") as server:
@@ -55,10 +57,17 @@ class ProcessProvider(Provider):
         max_sessions: int | None = None,
         workers: int = 1,
         replicas: int = 1,
+        api_key: str | None = None,
         ready_timeout_s: float = 60.0,
     ) -> None:
         self.server = ServerCommand(
-            path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions, workers=workers
+            path,
+            gym=gym,
+            app=app,
+            gym_kwargs=gym_kwargs,
+            max_sessions=max_sessions,
+            workers=workers,
+            api_key=api_key,
         )
         self._replicas = at_least_one(replicas)
         self.ready_timeout_s = ready_timeout_s

@@ -48,12 +48,15 @@ class RayProvider(Provider):
         memory: Bytes of memory of each.
         resources: Custom resources of each.
         max_restarts: How often each is started anew; -1 is without end.
+        api_key: As in `ProcessProvider`; the variable is that of this process, not of the nodes. Replicas
+            listen on their node's address, so without a key whoever reaches the node can use them.
         ready_timeout_s: The time for all of them to have a place on a node, and then for each to be ready, in
             seconds.
 
     Raises:
         MissingExtraError: Ray is not here.
-        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder.
+        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder,
+            or the key cannot be one.
 
     Example:
         >>> with RayProvider("./my_env", replicas=8, num_cpus=2) as provider:
@@ -74,10 +77,13 @@ class RayProvider(Provider):
         memory: int | None = None,
         resources: Mapping[str, float] | None = None,
         max_restarts: int = -1,
+        api_key: str | None = None,
         ready_timeout_s: float = 120.0,
     ) -> None:
         self._ray = _import_ray()
-        self._server = ServerCommand(path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions)
+        self._server = ServerCommand(
+            path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions, api_key=api_key
+        )
         self._count = at_least_one(replicas)
         self._options = {
             "num_cpus": num_cpus,

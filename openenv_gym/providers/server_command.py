@@ -8,12 +8,15 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from openenv_gym.errors import ConfigurationError, MissingExtraError
 from openenv_gym.providers import project
 from openenv_gym.sources import environment_folder
+from openenv_gym.transport.credentials import key_to_ask_for
+from openenv_gym.wire import bearer
 
 _FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
 # Of the packages that `openenv serve` needs, those that others bring least often.
@@ -22,18 +25,21 @@ _NEEDED = ("fastapi", "typer", "uvicorn", "yaml")
 _FD = "{listening}"
 
 
-class Resolved(NamedTuple):
+@dataclass(frozen=True)
+class Resolved:
     """A command as it is on this machine.
 
     Attributes:
         template: Its words, with a placeholder for the socket.
         variables: Environment variables beside this process's own.
         without: Environment variables that it is not to have.
+        api_key: The key that it asks for: "" for none, None for that of this process's own variable.
     """
 
     template: tuple[str, ...]
     variables: Mapping[str, str]
     without: frozenset[str]
+    api_key: str | None = field(repr=False)
 
     def words(self, listening: int) -> list[str]:
         """The command for a bound socket, named by its file descriptor."""
@@ -42,7 +48,10 @@ class Resolved(NamedTuple):
     def environment(self) -> dict[str, str]:
         """All environment variables that the server gets."""
         kept = {name: value for name, value in os.environ.items() if name not in self.without}
-        return {**kept, **self.variables}
+        if self.api_key is not None:
+            kept.pop(bearer.VARIABLE, None)  # a server takes no empty key for none
+        key = {bearer.VARIABLE: self.api_key} if self.api_key else {}
+        return {**kept, **key, **self.variables}
 
 
 class ServerCommand:
@@ -53,7 +62,8 @@ class ServerCommand:
         variables: Environment variables that it sets.
 
     Raises:
-        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder.
+        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder,
+            or the key cannot be one.
     """
 
     def __init__(
@@ -65,6 +75,7 @@ class ServerCommand:
         gym_kwargs: Mapping[str, Any] | None = None,
         max_sessions: int | None = None,
         workers: int = 1,
+        api_key: str | None = None,
     ) -> None:
         if sum(source is not None for source in (path, gym, app)) != 1:
             raise ConfigurationError(
@@ -79,6 +90,7 @@ class ServerCommand:
             self._options += ["--app", app]
         for name, value in (gym_kwargs or {}).items():
             self._options += ["--gym-kwarg", f"{name}={json.dumps(value)}"]
+        self._api_key = key_to_ask_for(api_key)
         self.variables = {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
 
     def resolve(self, host: str) -> Resolved:
@@ -95,7 +107,8 @@ class ServerCommand:
                 raise MissingExtraError(f"Serving {self.name} with {sys.executable}", "cli")
             here = (sys.executable, "-m", "openenv_cli", "serve", "--host", host, "--fd", _FD)
             served = () if folder is None else (str(folder),)
-            return Resolved((*here, *served, *self._options), self.variables, frozenset())
+            words = (*here, *served, *self._options)
+            return Resolved(words, self.variables, frozenset(), self._api_key)
         python = project.install(uv, folder)
         words = (python, _FOLDER_SERVER, str(folder), project.application(folder), _FD, *self._options)
-        return Resolved(words, self.variables, project.FOREIGN)
+        return Resolved(words, self.variables, project.FOREIGN, self._api_key)

@@ -77,6 +77,12 @@ class Credentials:
         """Whether there is a key, or another ``Authorization``."""
         return any(name.lower() == _AUTHORIZATION for name, _ in self.headers)
 
+    @property
+    def key(self) -> str | None:
+        """The key among the headers."""
+        shown = (value for name, value in self.headers if name.lower() == _AUTHORIZATION)
+        return bearer.key_in(next(shown, ""))
+
     @cached_property
     def tls(self) -> ssl.SSLContext:
         """How a server's certificate is checked, for https and wss alike.
@@ -99,6 +105,18 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials(…, ca_file={self.ca_file!r})"
+
+
+def key_to_ask_for(api_key: str | None, headers: Mapping[str, str] | None = None) -> str | None:
+    """The key that a server has to ask for, so that the client that is given this is let in, and nobody else.
+
+    Returns:
+        "" where the client is to show none, and None where nothing says what it shows.
+
+    Raises:
+        ConfigurationError: As `Credentials.of`.
+    """
+    return Credentials.of(api_key, headers).key or api_key
 
 
 def _without_secrets(ca_file: str | None) -> Credentials:

@@ -6,6 +6,7 @@ import re
 
 VARIABLE = "OPENENV_API_KEY"
 
+_SCHEME = "Bearer"
 _KEY = re.compile(r"[!-~]+")
 
 
@@ -16,4 +17,10 @@ def is_key(text: str) -> bool:
 
 def authorization(key: str) -> str:
     """The value of the ``Authorization`` header."""
-    return f"Bearer {key}"
+    return f"{_SCHEME} {key}"
+
+
+def key_in(authorization: str) -> str | None:
+    """The key in the value of an ``Authorization`` header; None where it has none."""
+    scheme, _, key = authorization.partition(" ")
+    return key if scheme.lower() == _SCHEME.lower() and is_key(key) else None

@@ -25,6 +25,7 @@ from openenv_gym.providers.testing import ProviderTests
 from tests.containers.conftest import openenv
 from tests.providers.conftest import hub as hub
 from tests.support.engine import Engine, running_engine
+from tests.support.servers import status_of
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(300)]
@@ -130,6 +131,21 @@ def test_all_options_reach_the_container(docker_host: Engine, tmp_path: Path) ->
             assert "here is serves" in provider.logs()
     finally:
         docker_host.docker("network", "rm", "apart")
+
+
+@pytest.mark.usefixtures("environment_image")
+def test_a_container_asks_for_the_key_of_its_client(docker_host: Engine) -> None:
+    env = gym.make("openenv/remote", image="openenv-my-env", api_key="sesame")
+    env.reset()
+    schema = f"{env.unwrapped.endpoint.base_url}/schema"  # type: ignore[attr-defined]
+    assert (status_of(schema)[0], status_of(schema, key="sesame")[0]) == (401, 200)
+    config = inspect(docker_host)["Config"]
+    assert "OPENENV_API_KEY=sesame" in config.pop("Env")  # type: ignore[operator, attr-defined]
+    assert "sesame" not in json.dumps(config)  # labels and command among it
+    env.close()
+    with GenericEnvClient.from_docker_image("openenv-my-env", api_key="sesame") as client:
+        client.reset()
+        assert status_of(f"{client.endpoint}/schema")[0] == 401
 
 
 def test_the_port_is_published_on_loopback_alone(docker_host: Engine) -> None:

@@ -21,6 +21,7 @@ from openenv_gym.providers.ray import RayProvider
 from openenv_gym.providers.testing import ProviderTests
 from tests.support.engine import free_port
 from tests.support.process_tree import descendants, is_there
+from tests.support.servers import status_of
 from tests.support.waiting import answers, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -44,6 +45,24 @@ def test_a_folder_on_ray_by_name() -> None:
     envs.reset(seed=1)
     for _ in range(20):
         envs.step(envs.action_space.sample())
+    envs.close()
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("given", [{}, {"api_key": "sesame"}], ids=["the variable's", "given"])
+def test_replicas_ask_for_the_key_of_their_client(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENENV_API_KEY", "another" if given else "sesame")  # the cluster has neither
+    options = {"num_cpus": 0.5}
+    envs = gym.make_vec(
+        "openenv/remote", 4, path=GRID, replicas=2, provider="ray", provider_options=options, **given
+    )
+    envs.reset(seed=1)
+    envs.step(envs.action_space.sample())
+    schemas = [f"{url}/schema" for url in envs.unwrapped._launch.endpoints]  # type: ignore[attr-defined]
+    assert [status_of(url)[0] for url in schemas] == [401, 401]
+    assert [status_of(url, key="sesame")[0] for url in schemas] == [200, 200]
     envs.close()
 
 

@@ -27,13 +27,12 @@ def without_v2(app: FastAPI) -> Any:
     return deaf
 
 
-def status_of(url: str, body: Any = None) -> tuple[int, Any]:
-    """The status and the JSON of an answer; with a body it is a POST."""
+def status_of(url: str, body: Any = None, *, key: str = "") -> tuple[int, Any]:
+    """The status and the JSON of an answer; with a body it is a POST. The key is shown where there is one."""
     data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=5
-        ) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=5) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
