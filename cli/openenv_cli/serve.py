@@ -14,7 +14,7 @@ import typer
 from openenv_server.settings import read_settings, variables
 from openenv_server.workers import serve_app
 
-from openenv_cli.announcing import announce
+from openenv_cli.announcing import announce, warn_without_key
 from openenv_cli.messages import say
 from openenv_gym.errors import ConfigurationError
 
@@ -41,7 +41,10 @@ def serve(
     gym_kwarg: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A keyword for the Gymnasium environment.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="[$HOST] Listen here. Default: 127.0.0.1")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="[$HOST] Listen here; 0.0.0.0 is for other machines too. Default: 127.0.0.1"),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="[$PORT] 0 takes a free port. Default: 8000")
     ] = None,
@@ -72,6 +75,8 @@ def serve(
 
         openenv serve --gym CartPole-v1 --workers 4
 
+        OPENENV_API_KEY=my-secret openenv serve --host 0.0.0.0
+
         openenv serve --app my_package.my_module:app
     """
     from openenv_server.manifest import read_manifest
@@ -100,6 +105,8 @@ def serve(
     def started(base_url: str) -> None:
         if fd is None:  # else it is part of the program that started it, and not for others to find
             note.append(leave_note(name, base_url))
+            if settings.openenv_api_key is None:
+                warn_without_key(address)
         announce(name, address, base_url, has_page=settings.enable_web_interface)
 
     def stopped() -> None:

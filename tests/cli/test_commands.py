@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from openenv_cli.failures import report
 import openenv_gym
 from openenv_gym import known
 from openenv_gym.providers.process import ProcessProvider
+from tests.support.processes import serving
 from tests.support.vectors import compare
 from tests.support.walker import write_walker
 
@@ -121,6 +123,19 @@ def test_serve_prints_its_url_alone_in_a_pipe_and_leaves_no_note() -> None:
     assert server.stdout.read() == ""
     server.stdout.close()
     assert not [found for found in known.known_servers() if found.source.value == url]
+
+
+@pytest.mark.parametrize("variables", [{}, {"OPENENV_API_KEY": "a-key"}], ids=["no key", "a key"])
+def test_serve_for_other_machines_says_where_and_warns_without_a_key(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    with serving(tmp_path, "--gym", "CartPole-v1", "--host", "0.0.0.0", **variables) as server:
+        assert server.base_url.startswith("http://127.0.0.1:")
+        server.signal(signal.SIGTERM)
+        server.ends()
+    port = server.base_url.rpartition(":")[2]
+    assert f"On other machines that reach this one: http://{socket.gethostname()}:{port}\n" in server.lines
+    assert ("asks for no key" in "".join(server.lines)) == (not variables)
 
 
 def test_serve_in_a_terminal_shows_the_line_to_paste() -> None:

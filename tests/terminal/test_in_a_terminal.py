@@ -78,6 +78,7 @@ def test_serve_shows_how_to_use_it_here_and_elsewhere(own_folders: Path) -> None
         assert "/docs" in terminal.text
         assert terminal.text.count("gym.make(") == 2 + is_elsewhere
         assert ("On other machines" in terminal.text) == is_elsewhere
+        assert ("asks for no key" in terminal.text) == is_elsewhere
 
 
 @pytest.mark.slow
