@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from openenv_scaffolds import WORKFLOW, Names, Template, render_environment, render_workflow
+from openenv_scaffolds import WORKFLOW, Names, Template, nearest_name, render_environment, render_workflow
 
 from openenv_cli.left_out import repository_of
 from openenv_cli.origin import DISTRIBUTION, installed_origin
@@ -46,6 +47,12 @@ def init(
 
         openenv init lander_env --gym LunarLander-v3
     """
+    where, last = os.path.split(name.rstrip(os.sep))
+    if where:
+        raise ConfigurationError(
+            f"{name} is a path: the name stands alone, and the folder that it is made in beside it. "
+            f"Type: openenv init {nearest_name(last)} --output-dir {shlex.quote(str(output_dir / where))}"
+        )
     names = Names.of(name)
     if gym is not None and template not in (None, "gym"):
         raise ConfigurationError(f"--gym goes with the template gym, not with {template}")

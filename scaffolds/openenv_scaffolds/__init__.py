@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from openenv_scaffolds.names import Names
+from openenv_scaffolds.names import Names, nearest_name
 from openenv_scaffolds.rendering import Template, render_environment
 from openenv_scaffolds.workflow import WORKFLOW, render_workflow
 
-__all__ = ["WORKFLOW", "Names", "Template", "render_environment", "render_workflow"]
+__all__ = ["WORKFLOW", "Names", "Template", "nearest_name", "render_environment", "render_workflow"]

@@ -112,6 +112,14 @@ class Names:
         return f"{self.class_stem}Env"
 
 
+def nearest_name(name: str) -> str:
+    """The name of a package where it can be one; else the nearest that can."""
+    try:
+        return Names.of(name).package
+    except ConfigurationError:
+        return _suggest(name)
+
+
 def _suggest(name: str) -> str:
     """The nearest name that is allowed."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()

@@ -196,6 +196,24 @@ def test_a_name_that_cannot_be_one_is_refused_with_one_that_can(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "type_instead"),
+    [
+        ("/tmp/user/my_env", (), "my_env --output-dir /tmp/user"),
+        ("games/chess", (), "chess --output-dir games"),
+        ("./My-Env/", (), "my_env --output-dir ."),
+        ("b c/my_env", ("--output-dir", "a"), "my_env --output-dir 'a/b c'"),
+        ("..", (), "my_env"),
+    ],
+)
+def test_a_path_instead_of_a_name_is_refused_with_the_options_that_make_it_there(
+    name: str, options: tuple[str, ...], type_instead: str
+) -> None:
+    done = init(name, *options)
+    assert done.returncode == 2
+    assert f"Type: openenv init {type_instead}\n" in done.stderr
+
+
 def test_a_taken_name_is_refused_with_a_free_one(tmp_path: Path) -> None:
     (tmp_path / "my_env").mkdir()
     done = init("my_env", "--output-dir", tmp_path)
