@@ -180,6 +180,8 @@ class CapacityError(RemoteError):
     Attributes:
         asked_for: How many were.
         available: How many there were; None where the server does not say.
+        in_all: How many the servers have, in use or not, where that is less than what was asked for, so that
+            there is no use in waiting; else None.
     """
 
     @property
@@ -190,6 +192,11 @@ class CapacityError(RemoteError):
     def available(self) -> int | None:
         available = self.details.get("available")
         return None if available is None else int(available)
+
+    @property
+    def in_all(self) -> int | None:
+        in_all = self.details.get("in_all")
+        return None if in_all is None else int(in_all)
 
 
 class StepTimeoutError(RemoteError, TimeoutError):

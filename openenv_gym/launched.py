@@ -149,7 +149,9 @@ class LaunchedVectorEnv(RemoteVectorEnv):
             base_url, given, num_envs, provider_options, keywords, replicas=replicas, provider=provider
         )
         try:
-            super().__init__(launch.addresses, num_envs, **_with_headers(keywords, launch))
+            # What runs already stays where it is.
+            addresses = launch.addresses if base_url is None else base_url
+            super().__init__(addresses, num_envs, **_with_headers(keywords, launch))
         except BaseException:
             launch.stop()
             raise

@@ -29,17 +29,36 @@ class Turn:
 
     def __init__(self, timeout_s: float) -> None:
         self.due_at = time.monotonic()
+        self._timeout_s = timeout_s
         self._deadline = self.due_at + timeout_s
         self._pause_s = _SHORTEST_PAUSE_S
 
     def goes_on(self, error: Exception) -> bool:
-        """Whether to ask again after an error, at `due_at`: pauses grow, and the last one ends in time."""
+        """Whether to ask again after an error, at `due_at`: pauses grow, and the last one ends in time.
+
+        Where not, the error says how long was waited, or how that is asked for.
+        """
         now = time.monotonic()
-        if not isinstance(error, CapacityError | EndpointUnreachableError) or now >= self._deadline:
+        if not isinstance(error, CapacityError | EndpointUnreachableError):
+            return False
+        if isinstance(error, CapacityError) and error.in_all is not None:
+            return False
+        if now >= self._deadline:
+            self._add_wait(error)
             return False
         self.due_at = min(now + self._pause_s * random.uniform(0.5, 1.0), self._deadline)
         self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
         return True
+
+    def _add_wait(self, error: CapacityError | EndpointUnreachableError) -> None:
+        if self._timeout_s > 0:
+            said = f"A wait of {self._timeout_s:g} s (capacity_timeout_s) did not help."
+        elif isinstance(error, CapacityError):
+            said = "With capacity_timeout_s=, it waits for its turn."
+        else:
+            return
+        if said not in str(error):  # one wait may be within another
+            error.args = (f"{error} {said}",)
 
 
 def in_turn(ask: Callable[[], T], timeout_s: float) -> T:

@@ -48,8 +48,15 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
     return _ask(endpoint, "GET", path, None, timeout_s).fields
 
 
-def free_sessions(endpoint: Endpoint, *, timeout_s: float) -> int | None:
-    """How many sessions are free in all processes of a server (``GET /health``); None where it does not say.
+class Room(NamedTuple):
+    """How many sessions all processes of a server have: those that are free, and all."""
+
+    free: int
+    most: int
+
+
+def room_of(endpoint: Endpoint, *, timeout_s: float) -> Room | None:
+    """The room for sessions on a server (``GET /health``); None where it does not say.
 
     One process answers, and is taken for each of them. Raises what `get_json` does.
     """
@@ -57,7 +64,8 @@ def free_sessions(endpoint: Endpoint, *, timeout_s: float) -> int | None:
     most, active = answer.fields.get("max_sessions"), answer.fields.get("active_sessions")
     if not isinstance(most, int) or not isinstance(active, int):
         return None
-    return max(most - active, 0) * v2.worker_of(answer.headers.get(v2.WORKER_HEADER))[1]
+    processes = v2.worker_of(answer.headers.get(v2.WORKER_HEADER))[1]
+    return Room(max(most - active, 0) * processes, most * processes)
 
 
 def first_observation(endpoint: Endpoint, *, timeout_s: float) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def capacity_error(
         available: How many there were.
     """
     return CapacityError(
-        f"{finding}. {_sentence(message)} With capacity_timeout_s=, it waits for its turn.",
+        f"{finding}. {_sentence(message)}",
         code=ErrorCode.CAPACITY_REACHED,
         details={**details, "asked_for": asked_for, "available": available},
     )

@@ -26,7 +26,6 @@ from openenv_gym.metrics import Metrics
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.capacity import in_turn
-from openenv_gym.transport.refusals import capacity_error
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.arguments import mask_of, seeds_of, slots_of
 from openenv_gym.vector.batch import Batch
@@ -376,19 +375,21 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self.on_session_lost == "truncate",
             self.capacity_timeout_s,
         )
-        fleet = self._fleet = connect_fleet(
-            self._servers, self._interface, self._batch, policy, self.timeouts
-        )
         try:
+            fleet = self._fleet = connect_fleet(
+                self._servers, self._interface, self._batch, policy, self.timeouts
+            )
             in_full(fleet, self._all, partial(fleet.ask_reset, self._all, seeds, options))
             collect(fleet)
         except CapacityError as error:
-            fleet.close()
-            self._fleet = None
-            available = self.num_envs - error.details.get("refused", 1)
-            finding = f"{self._servers} has {available} of the {self.num_envs} sessions that were asked for"
-            message = "The others are in use."
-            raise capacity_error(finding, message, self.num_envs, error.details, available) from error
+            if self._fleet is not None:
+                self._fleet.close()
+                self._fleet = None
+            refused = error.details.get("refused")  # over version 1, in each slot by itself
+            if error.in_all is None and (self._servers.never_have(self.num_envs) or refused):
+                missing = refused or error.asked_for - (error.available or 0)
+                raise self._servers.too_few(self.num_envs, self.num_envs - missing) from error
+            raise
 
     def _send(self, actions: Any, slots: list[int], *, together: bool) -> Fleet:
         begin = perf_counter()

@@ -22,8 +22,8 @@ from openenv_gym.errors import (
 )
 from openenv_gym.transport.credentials import Credentials
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import Schemas, free_sessions, get_schemas
-from openenv_gym.transport.refusals import capacity_error
+from openenv_gym.transport.http import Room, Schemas, get_schemas, room_of
+from openenv_gym.vector.room import Survey, too_few
 
 # One address, several, or what tells the present ones: servers may be replaced.
 Addresses = str | Sequence[str] | Callable[[], Sequence[str]]
@@ -69,6 +69,7 @@ class Servers:
         self._schemas: Schemas = {}, {}
         self._same: set[Endpoint] = set()  # those whose schemas were seen to be the first one's
         self._silent_until: dict[Endpoint, float] = {}
+        self._survey = Survey({}, (), are_all=False)  # the last one
         self.first = self.endpoints()[0]
 
     def endpoints(self) -> list[Endpoint]:
@@ -138,10 +139,11 @@ class Servers:
             ConfigurationError: A server's interface is not that of the others.
             OpenEnvError: No server is left, or none that answers: one of the reasons in ``without``.
         """
-        endpoints = self.endpoints()
-        if len(endpoints) == 1 and not without:
-            return [(endpoints[0], count)]
-        endpoints = [endpoint for endpoint in endpoints if endpoint not in without]
+        every = self.endpoints()
+        if len(every) == 1 and not without:
+            self._survey = Survey({}, (), are_all=False)
+            return [(every[0], count)]
+        endpoints = [endpoint for endpoint in every if endpoint not in without]
         # With this reason it is worth while to ask again later.
         full = next((reason for reason in without.values() if isinstance(reason, CapacityError)), None)
         if not endpoints:
@@ -150,15 +152,15 @@ class Servers:
         silent = [endpoint for endpoint in endpoints if self._silent_until.get(endpoint, 0.0) > now]
         others = [endpoint for endpoint in endpoints if endpoint not in silent]
         errors: list[EndpointError] = []
-        free = self._free_on(others, errors) or self._free_on(silent, errors)
-        if not free:
+        rooms = self._rooms_on(others, errors) or self._rooms_on(silent, errors)
+        if not rooms:
             raise full or _none_answers(errors)
+        away = [url for url in every if url not in rooms and not isinstance(without.get(url), CapacityError)]
+        self._survey = Survey(rooms, away, are_all=not without and not callable(self._addresses))
         # A server that does not say has as many as any, and as many as one likes.
-        plenty = max(count, *(sessions for sessions in free.values() if sessions is not None), 0)
-        shares = in_proportion(
-            count, [plenty if sessions is None else sessions for sessions in free.values()]
-        )
-        return [(endpoint, share) for endpoint, share in zip(free, shares, strict=True) if share]
+        plenty = max(count, *(room.free for room in rooms.values() if room is not None), 0)
+        shares = in_proportion(count, [plenty if room is None else room.free for room in rooms.values()])
+        return [(endpoint, share) for endpoint, share in zip(rooms, shares, strict=True) if share]
 
     def place_all(
         self, count: int, *, without: Mapping[Endpoint, OpenEnvError] = MappingProxyType({})
@@ -174,22 +176,28 @@ class Servers:
             raise self.too_few(count, available)
         return placed
 
-    def too_few(self, count: int, available: int) -> OpenEnvError:
-        """The error for sessions that are not to be had."""
-        finding = f"{self} have {available} of the {count} sessions that were asked for"
-        return capacity_error(finding, "The others are in use.", count, {}, available)
+    def too_few(self, count: int, available: int) -> CapacityError:
+        """The error for sessions that are not to be had, from what the servers answered last."""
+        return too_few(f"{self} {'have' if self.are_several else 'has'}", self._survey, count, available)
 
-    def _free_on(
+    def never_have(self, count: int) -> bool:
+        """Whether the servers have fewer sessions in all; a single one is asked now, as `place` does not."""
+        endpoints = self.endpoints()
+        if len(endpoints) == 1:
+            self._survey = Survey(self._rooms_on(endpoints, []), (), are_all=not callable(self._addresses))
+        return self._survey.never_has(count)
+
+    def _rooms_on(
         self, endpoints: Sequence[Endpoint], errors: list[EndpointError]
-    ) -> dict[Endpoint, int | None]:
-        """How many sessions are free on each server that answers; what is amiss with the others is noted."""
-        free: dict[Endpoint, int | None] = {}
-        for endpoint, answer in zip(endpoints, at_once(self._free, endpoints), strict=True):
+    ) -> dict[Endpoint, Room | None]:
+        """The room on each server that answers; what is amiss with the others is noted."""
+        rooms: dict[Endpoint, Room | None] = {}
+        for endpoint, answer in zip(endpoints, at_once(self._room, endpoints), strict=True):
             if isinstance(answer, EndpointError):
                 errors.append(answer)
             else:
-                free[endpoint] = answer
-        return free
+                rooms[endpoint] = answer
+        return rooms
 
     def _try_schemas(self, endpoint: Endpoint) -> Schemas | EndpointError:
         try:
@@ -200,11 +208,11 @@ class Servers:
             self._avoid(endpoint)
             return error
 
-    def _free(self, endpoint: Endpoint) -> int | EndpointError | None:
+    def _room(self, endpoint: Endpoint) -> Room | EndpointError | None:
         until = time.monotonic() + min(self._timeout_s, _ANSWER_TIMEOUT_S)
         try:
             self._check(endpoint, timeout_s=until - time.monotonic())
-            return free_sessions(endpoint, timeout_s=max(until - time.monotonic(), 1e-3))
+            return room_of(endpoint, timeout_s=max(until - time.monotonic(), 1e-3))
         except EndpointError as error:
             if isinstance(error, DeadlineExceededError):
                 self._avoid(endpoint)

@@ -85,13 +85,16 @@ def test_slots_go_where_sessions_are_free(serve: Callable[..., str]) -> None:
 
 
 def test_too_few_free_sessions_in_all_are_said_before_one_is_opened(serve: Callable[..., str]) -> None:
-    urls = [serve(sleepers(max_concurrent_envs=count)) for count in (2, 3)]
+    urls = [serve(sleepers(max_concurrent_envs=count)) for count in (2, 4)]
+    other = RemoteVectorEnv(urls[1], 1)
+    other.reset()
     envs = RemoteVectorEnv(urls, 6)
     with pytest.raises(CapacityError, match=rf"{urls[0]} and 1 other have 5 of the 6 sessions") as caught:
         envs.reset()
     assert (caught.value.asked_for, caught.value.available) == (6, 5)
-    assert [active(url) for url in urls] == [0, 0]
+    assert [active(url) for url in urls] == [0, 1]
     envs.close()
+    other.close()
 
 
 def test_different_environments_are_refused(serve: Callable[..., str]) -> None:
