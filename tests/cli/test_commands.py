@@ -305,7 +305,7 @@ def test_bench_measures_and_stops_where_the_server_is_full(
     assert done.returncode == 5, done.stderr
     assert re.search(r"^sessions\tp50 ms\t.*\n1\t[\d.\t]+\n2\t[\d.\t]+\n$", done.stdout)
     assert "4000" in done.stderr
-    assert "capacity" in done.stderr
+    assert "--max-sessions" in done.stderr
     assert plot.stat().st_size > 10_000
 
 
