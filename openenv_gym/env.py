@@ -242,6 +242,7 @@ class RemoteEnv(gym.Env[Any, Any]):
 
         Raises:
             ConfigurationError: The environment was made without a render mode.
+            ClosedError: The server renders, and the environment was closed.
             ResetNeededError: No episode was begun.
         """
         if self.render_mode is None:
@@ -250,6 +251,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         if self._shown is None or self._session is None:
             raise ResetNeededError("There is nothing to render before the first reset")
         if self.render_mode == self._interface.server_renders:
+            self._check_not_closed()
             return self._session.render()
         return self._interface.renderers[self.render_mode](self._shown)
 

@@ -307,6 +307,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             ConfigurationError: The environment was made without a render mode.
+            ClosedError: The server renders, and the environment was closed.
             UsageError: The server renders, and a slot has a step under way.
             ResetNeededError: No episode was begun.
         """
@@ -316,6 +317,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self._fleet is None or not self._batch.has_episode.all():
             raise ResetNeededError("There is nothing to render before the first reset")
         if self.render_mode == self._interface.server_renders:
+            self._check_not_closed()
             self._check_nothing_is_owed(self._all)
             return tuple(self._fleet.render())
         observations = self._batch.column.batch(self._batch.memory, copy=True)
@@ -332,8 +334,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             AttributeError: Anything else: what an environment has on the server is not to be seen from here.
             ResetNeededError: The state, where no session was opened.
+            ClosedError: The state, where the environment was closed.
         """
         if name == "state":
+            self._check_not_closed()
             if self._fleet is None:
                 raise ResetNeededError("There is no state before the first reset")
             self._check_nothing_is_owed(self._all)

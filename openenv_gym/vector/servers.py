@@ -70,6 +70,7 @@ class Servers:
         self._same: set[Endpoint] = set()  # those whose schemas were seen to be the first one's
         self._silent_until: dict[Endpoint, float] = {}
         self._survey = Survey({}, (), are_all=False)  # the last one
+        self._last: list[Endpoint] = []  # where they were when that was asked for last
         self.first = self.endpoints()[0]
 
     def endpoints(self) -> list[Endpoint]:
@@ -81,6 +82,7 @@ class Servers:
         )
         if not endpoints:
             raise ConfigurationError("There is no server: the list of base URLs is empty")
+        self._last = endpoints
         return endpoints
 
     def read_schemas(self) -> Schemas:
@@ -235,12 +237,16 @@ class Servers:
         self._same.add(endpoint)
 
     def __str__(self) -> str:
-        others = len(self.endpoints()) - 1
+        others = len(self._last) - 1
         return f"{self.first} and {others} other{'s' if others > 1 else ''}" if others else str(self.first)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What tells the addresses stays with the original; a copy has the present ones."""
-        urls = [endpoint.base_url for endpoint in self.endpoints()]
+        """What tells the addresses stays with the original; a copy has the present ones, or else the last."""
+        try:
+            endpoints = self.endpoints()
+        except Exception:  # what tells them may be anybody's, and may have ended: a provider that was stopped
+            endpoints = self._last
+        urls = [endpoint.base_url for endpoint in endpoints]
         return {**self.__dict__, "_addresses": urls, "_silent_until": {}}  # times are of this machine
 
 

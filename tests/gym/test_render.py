@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 import openenv_gym  # noqa: F401 - registers the ids
 from openenv_gym.contract import RENDER_KEYWORD
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ClosedError, ConfigurationError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.rendering import renderers
 from openenv_gym.spaces import compile_observation
@@ -188,6 +188,8 @@ def test_a_server_that_renders_is_asked(drawing: str) -> None:
         local.step(action)
         env.step(action)
     env.close()
+    with pytest.raises(ClosedError):
+        env.unwrapped.render()
 
 
 def test_the_slots_of_a_server_that_renders(drawing: str) -> None:
@@ -203,6 +205,8 @@ def test_the_slots_of_a_server_that_renders(drawing: str) -> None:
     with pytest.raises(AttributeError, match="no np_random"):
         envs.get_attr("np_random")
     envs.close()
+    with pytest.raises(ClosedError):
+        envs.render()
 
 
 def test_what_the_server_renders_is_not_to_be_had_over_version_1() -> None:

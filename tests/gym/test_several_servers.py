@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 from openenv_server import create_app, gymnasium_factory
 
 from openenv_gym import RemoteVectorEnv
-from openenv_gym.errors import CapacityError, ConfigurationError, EndpointUnreachableError
+from openenv_gym.errors import CapacityError, ClosedError, ConfigurationError, EndpointUnreachableError
 from openenv_gym.launched import LaunchedVectorEnv
 from openenv_gym.providers.launching import provider_of
 from openenv_gym.providers.process import ProcessProvider
@@ -286,6 +287,27 @@ def test_a_copy_has_the_addresses_as_they_are(serve: Callable[..., str]) -> None
     twin.close()
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda envs: pickle.loads(pickle.dumps(envs))])
+def test_what_is_closed_has_a_name_and_copies_where_its_servers_have_ended(copied: Any) -> None:
+    def addresses() -> list[str]:
+        if has_ended:
+            raise RuntimeError("there are no servers any more")
+        return urls
+
+    has_ended = False
+    with running(sleepers()) as first, running(sleepers()) as second:
+        urls = [first, second]
+        envs = RemoteVectorEnv(addresses, 2)
+        envs.reset()
+        envs.close()
+    has_ended = True
+    assert repr(envs) == str(envs) == f"RemoteVectorEnv('{first} and 1 other', num_envs=2)"
+    twin = copied(envs)
+    assert repr(twin) == repr(envs)
+    with pytest.raises(ClosedError, match="was closed; make a new one"):
+        twin.reset()
+
+
 def test_replicas_of_a_folder_share_the_slots() -> None:
     envs = gym.make_vec("openenv/remote", 5, path=GRID, replicas=2)
     remote = cast(LaunchedVectorEnv, envs.unwrapped)
@@ -294,7 +316,9 @@ def test_replicas_of_a_folder_share_the_slots() -> None:
     envs.reset(seed=3)
     assert [active(url) for url in urls] == [3, 2]
     envs.step(envs.action_space.sample())
+    name = repr(remote)
     envs.close()
+    assert repr(copy.deepcopy(remote)) == repr(remote) == name
     with pytest.raises(urllib.error.URLError):
         active(urls[1])
 

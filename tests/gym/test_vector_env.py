@@ -333,6 +333,8 @@ def test_it_ends(napping: str) -> None:
     envs.close()
     with pytest.raises(ClosedError):
         envs.reset()
+    with pytest.raises(ClosedError):
+        envs.get_attr("state")  # which would open a session
     with pytest.raises(ConfigurationError, match="at least one slot"):
         RemoteVectorEnv(napping, 0)
 
