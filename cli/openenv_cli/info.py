@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,7 +76,7 @@ def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
     from openenv_gym.errors import EndpointError, NotAnOpenEnvServerError
     from openenv_gym.interface import read_interface
     from openenv_gym.transport.connection import Connection
-    from openenv_gym.transport.http import get_json, get_schemas
+    from openenv_gym.transport.http import get_health, get_json, get_schemas
     from openenv_gym.transport.timeouts import Timeouts
 
     schemas = get_json(endpoint, "/schema", timeout_s=timeout_s)
@@ -90,13 +91,14 @@ def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
         observation_space=None,
         render_mode=None,
     )
-    optional: dict[str, dict[str, Any]] = {}
-    for path in ("/health", "/metadata"):
-        try:
-            optional[path] = get_json(endpoint, path, timeout_s=timeout_s)
-        except NotAnOpenEnvServerError:  # not every server has it, or can answer it now
-            optional[path] = {}
-    health, metadata = optional["/health"], optional["/metadata"]
+    health: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    processes = 1
+    # Not every server has these, or can answer them now.
+    with suppress(NotAnOpenEnvServerError):
+        health, processes = get_health(endpoint, timeout_s=timeout_s)
+    with suppress(NotAnOpenEnvServerError):
+        metadata = get_json(endpoint, "/metadata", timeout_s=timeout_s)
     try:
         connection = Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
         protocol = 2 if connection.is_v2 else 1
@@ -105,7 +107,11 @@ def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
         protocol = None
     sessions = None
     if "max_sessions" in health:
-        sessions = {"active": health.get("active_sessions"), "capacity": health["max_sessions"]}
+        sessions = {
+            "active": health.get("active_sessions"),
+            "capacity": health["max_sessions"],
+            "processes": processes,  # the figures are of one of them
+        }
     return {
         "name": metadata.get("name"),
         "description": metadata.get("description"),
@@ -144,7 +150,9 @@ def _in_words(name: str, value: Any) -> str:
     if value is None:
         return "not said"
     if name == "sessions":
-        return f"{value['active']} of {value['capacity']}"
+        processes = value["processes"]
+        where = f" in one of {processes} processes" if processes > 1 else ""
+        return f"{value['active']} of {value['capacity']}{where}"
     if name == "render_modes":
         return ", ".join(value) or "none"
     if name.endswith("_schema"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,8 @@ def list_servers(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 2.0,
 ) -> None:
     """Shows the names that gym.make("openenv/NAME") knows on this machine, and what answers.
+
+    Of several sources of one name, the first is what it means; the others are servers that run here.
 
     In a pipe, a line a name: its id, the kind of its source, the source, what answers, and where the name is
     known from, with tabs between.
@@ -33,7 +36,7 @@ def list_servers(
     from openenv_gym.transport.credentials import Credentials
 
     Credentials.of()  # a key that cannot be one is said once, and not of each server
-    servers = known_here()
+    servers = _with_others_that_run(known_here())
     if not servers:
         print(
             "No environment is known here. `openenv serve` starts one, and `openenv register` names one that "
@@ -59,11 +62,24 @@ def list_servers(
         console.print(Text(f"    {server.source.kind}, known from {server.known_from}", "dim"))
 
 
+def _with_others_that_run(known: list[KnownServer]) -> list[KnownServer]:
+    """What each name means, and behind it the servers of this machine that have the name too."""
+    from openenv_gym.known import running_servers
+
+    means = {server.name: server.source for server in known}
+    others = [
+        replace(server, known_from=f"{server.known_from}; the name means the one above")
+        for server in running_servers()
+        if server.source != means.get(server.name, server.source)
+    ]
+    return sorted([*known, *others], key=lambda server: server.name)
+
+
 def _ask(server: KnownServer, timeout_s: float) -> str:
     """What there is to say of an environment's server, in a few words."""
     from openenv_gym.errors import OpenEnvError, UnauthorizedError
     from openenv_gym.transport.endpoint import Endpoint
-    from openenv_gym.transport.http import get_json, get_schemas
+    from openenv_gym.transport.http import get_health, get_schemas
 
     source = server.source
     if source.kind == "path":
@@ -80,7 +96,7 @@ def _ask(server: KnownServer, timeout_s: float) -> str:
     begin = time.perf_counter()
     try:
         endpoint = Endpoint.parse(source.value)
-        health = get_json(endpoint, "/health", timeout_s=timeout_s)
+        health, processes = get_health(endpoint, timeout_s=timeout_s)
         took_ms = (time.perf_counter() - begin) * 1000
         get_schemas(endpoint, timeout_s=timeout_s)  # health is told to everybody
     except UnauthorizedError:
@@ -90,4 +106,5 @@ def _ask(server: KnownServer, timeout_s: float) -> str:
     sessions = ""
     if "max_sessions" in health:
         sessions = f", {health.get('active_sessions')} of {health['max_sessions']} sessions"
+        sessions += f" in one of {processes} processes" if processes > 1 else ""
     return f"{health.get('status', 'answers')}, {took_ms:.0f} ms{sessions}"

@@ -48,6 +48,15 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
     return _ask(endpoint, "GET", path, None, timeout_s).fields
 
 
+def get_health(endpoint: Endpoint, *, timeout_s: float) -> tuple[dict[str, Any], int]:
+    """How a server is (``GET /health``), and how many processes it has; its figures are of one of them.
+
+    Raises what `get_json` does.
+    """
+    answer = _ask(endpoint, "GET", "/health", None, timeout_s)
+    return answer.fields, v2.worker_of(answer.headers.get(v2.WORKER_HEADER))[1]
+
+
 class Room(NamedTuple):
     """How many sessions all processes of a server have: those that are free, and all."""
 
@@ -60,11 +69,10 @@ def room_of(endpoint: Endpoint, *, timeout_s: float) -> Room | None:
 
     One process answers, and is taken for each of them. Raises what `get_json` does.
     """
-    answer = _ask(endpoint, "GET", "/health", None, timeout_s)
-    most, active = answer.fields.get("max_sessions"), answer.fields.get("active_sessions")
+    health, processes = get_health(endpoint, timeout_s=timeout_s)
+    most, active = health.get("max_sessions"), health.get("active_sessions")
     if not isinstance(most, int) or not isinstance(active, int):
         return None
-    processes = v2.worker_of(answer.headers.get(v2.WORKER_HEADER))[1]
     return Room(max(most - active, 0) * processes, most * processes)
 
 
