@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from openenv_gym.vector.env import Ready, RemoteVectorEnv
+from openenv_gym.vector.env import RemoteVectorEnv
+from openenv_gym.vector.ready import Ready
 
 __all__ = ["Ready", "RemoteVectorEnv"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -39,27 +39,8 @@ from openenv_gym.vector.fleet import (
     in_full,
     raise_failures,
 )
+from openenv_gym.vector.ready import Ready
 from openenv_gym.vector.servers import Addresses, Servers
-
-
-class Ready(NamedTuple):
-    """What `RemoteVectorEnv.recv` returns: k slots that are ready, and what came of their actions.
-
-    Attributes:
-        slots: Their numbers, ascending, int64 of shape (k,).
-        observations: An element of the single observation space's batch of k.
-        rewards: float64 of shape (k,).
-        terminations: bool of shape (k,).
-        truncations: bool of shape (k,).
-        infos: As in `RemoteVectorEnv.step`, with k places.
-    """
-
-    slots: np.ndarray[Any, Any]
-    observations: Any
-    rewards: np.ndarray[Any, Any]
-    terminations: np.ndarray[Any, Any]
-    truncations: np.ndarray[Any, Any]
-    infos: dict[str, Any]
 
 
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
