@@ -14,7 +14,7 @@ import typer
 from openenv_cli.plots import check_plot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _WARM_UP_STEPS = 10
 _LEAST_STEPS = 3
@@ -70,7 +70,7 @@ def bench(
         openenv bench --gym CartPole-v1 --workers 2 --plot bench.png
     """
     from openenv_cli.progress import status
-    from openenv_cli.targets import opened
+    from openenv_cli.targets import launched
     from openenv_gym.errors import CapacityError, ConfigurationError
     from openenv_gym.providers.process import ProcessProvider
 
@@ -89,14 +89,15 @@ def bench(
         if gym is not None:
             server = ProcessProvider(gym=gym, max_sessions=max(counts), workers=workers)
             server.shows_progress = False  # what is shown already is enough
-            url = stack.enter_context(server).base_url
+            url, headers = stack.enter_context(server).base_url, server.headers
         else:
             assert target is not None
-            url = str(stack.enter_context(opened(target)))
+            launch = stack.enter_context(launched(target))
+            url, headers = launch.base_url, launch.headers
         for count in counts:
             update(f"{count} session{'s' if count > 1 else ''} for {seconds:g} s…")
             try:
-                measured.append(measure(url, count, seconds))
+                measured.append(measure(url, count, seconds, headers))
             except CapacityError as error:
                 refusal = error
                 break
@@ -111,8 +112,14 @@ def bench(
         print(f"Not measured further: {refusal}", file=sys.stderr)
 
 
-def measure(base_url: str, sessions: int, seconds: float) -> Measured:
+def measure(base_url: str, sessions: int, seconds: float, headers: Mapping[str, str]) -> Measured:
     """Steps so many sessions for so long.
+
+    Args:
+        base_url: The server's address.
+        sessions: How many.
+        seconds: How long, at least.
+        headers: What each request to the server has to have.
 
     Raises:
         CapacityError: The server has not as many.
@@ -121,7 +128,7 @@ def measure(base_url: str, sessions: int, seconds: float) -> Measured:
 
     from openenv_gym import RemoteVectorEnv
 
-    envs = RemoteVectorEnv(base_url, sessions, copy=False)
+    envs = RemoteVectorEnv(base_url, sessions, copy=False, headers=headers)
     try:
         envs.reset(seed=0)
         envs.action_space.seed(0)

@@ -35,10 +35,14 @@ def info(
     """
     from openenv_cli.messages import without_controls
     from openenv_cli.progress import status
-    from openenv_cli.targets import opened
+    from openenv_cli.targets import endpoint_of, launched
 
-    with opened(target) as endpoint, status(f"Asking {endpoint}…"):
-        known = ask(endpoint, timeout)
+    with launched(target) as launch:
+        endpoint = endpoint_of(launch)
+        with status(f"Asking {endpoint}…"):
+            known = ask(
+                endpoint, timeout, key="the token of the Hub" if launch.headers else "$OPENENV_API_KEY"
+            )
     if as_json:
         print(json.dumps(known, indent=2, ensure_ascii=False))
         return
@@ -58,12 +62,13 @@ def info(
     Console(highlight=False).print(table)
 
 
-def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
+def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     """All that can be asked of a server without beginning an episode.
 
     Args:
         endpoint: The server.
         timeout_s: The time for each answer, in seconds.
+        key: What the key is that the server is shown, if it is shown one.
 
     Returns:
         Its name, description and version, how it is, what it asks for, the two spaces, the render modes, and
@@ -119,7 +124,7 @@ def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
         "server": endpoint.base_url,
         "health": health.get("status"),
         "sessions": sessions,
-        "key": _key(endpoint, timeout_s),
+        "key": _key(endpoint, timeout_s, key),
         "protocol": protocol,
         "action_space": str(interface.action.space),
         "observation_space": str(interface.observation.space),
@@ -130,9 +135,9 @@ def ask(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
     }
 
 
-def _key(endpoint: Endpoint, timeout_s: float) -> str:
-    """Whether a server that answers asks for a key."""
-    from openenv_gym.errors import UnauthorizedError
+def _key(endpoint: Endpoint, timeout_s: float, key: str) -> str:
+    """Whether a server that answers, shown this key, asks for one."""
+    from openenv_gym.errors import AccessRefusedError, NotAnOpenEnvServerError
     from openenv_gym.transport.endpoint import Endpoint
     from openenv_gym.transport.http import get_schemas
 
@@ -140,8 +145,8 @@ def _key(endpoint: Endpoint, timeout_s: float) -> str:
         return "asks for none"
     try:
         get_schemas(Endpoint.parse(endpoint.base_url, api_key=""), timeout_s=timeout_s)
-    except UnauthorizedError:
-        return "asks for one, and takes $OPENENV_API_KEY"
+    except (AccessRefusedError, NotAnOpenEnvServerError):  # a private Space is not there for strangers
+        return f"asks for one, and takes {key}"
     return "asks for none"
 
 

@@ -155,15 +155,16 @@ class Launch:
 
         Waits up to 1 s for it, where the server is one that was started here.
         """
-        log = self._logs()
+        log, begin = self._logs(), ""
         if self._has_log:
+            begin = "The server's log ends with:\n"
             # It was written before the answer was sent, and is read by another thread.
             error_id, deadline = str(error.details.get("error_id", "")), time.monotonic() + _LOG_TIMEOUT_S
             while error_id not in log and time.monotonic() < deadline:
                 time.sleep(_LOG_POLL_S)
                 log = self._logs()
         if log.strip():
-            error.add_note("The server's log ends with:\n" + "\n".join(log.splitlines()[-_LOG_LINES:]))
+            error.add_note(begin + "\n".join(log.splitlines()[-_LOG_LINES:]))
 
     def stop(self) -> None:
         """Stops what was started. Safe to call again, also where it failed."""

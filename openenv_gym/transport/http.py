@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from email.message import Message
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from openenv_gym.errors import (
     AccessRefusedError,
@@ -161,6 +162,12 @@ def refused(endpoint: Endpoint, status: int, body: bytes | None, what: str) -> E
         return UnauthorizedError(f"{endpoint} {shown} api_key=, or set {bearer.VARIABLE}. ({what})")
     if status in (403, 429):
         return AccessRefusedError(f"{endpoint} answers {status} to {what}: {_message(body)}")
+    if status == 404 and _is_space(endpoint) and not endpoint.credentials.shows_key:
+        return AccessRefusedError(
+            f"{endpoint} answers 404 to {what}: there is no such Space, or it is private. A private one is "
+            "named by its id, which shows it the token of HF_TOKEN or `hf auth login`: "
+            'gym.make("openenv/remote", space="OWNER/NAME"), or `openenv register NAME --space OWNER/NAME`.'
+        )
     return not_openenv(endpoint, f"it answers {status} to {what}")
 
 
@@ -173,6 +180,10 @@ def _message(body: bytes | None) -> str:
         answer = None
     message = answer.get("message") if isinstance(answer, dict) else text
     return str(message)[:_MOST_SHOWN] or "it does not say why"
+
+
+def _is_space(endpoint: Endpoint) -> bool:
+    return (urlsplit(endpoint.base_url).hostname or "").endswith(".hf.space")
 
 
 def _has_tls(endpoint: Endpoint) -> bool:
