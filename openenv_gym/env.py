@@ -26,6 +26,7 @@ from openenv_gym.spaces.models import Override
 from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_schemas
+from openenv_gym.transport.refusals import reason_of
 from openenv_gym.transport.timeouts import Timeouts
 
 
@@ -216,7 +217,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         except LOSSES as loss:
             if self.on_session_lost == "raise":
                 raise
-            return deepcopy(self._shown), 0.0, False, True, {"session_lost": str(loss)}
+            return deepcopy(self._shown), 0.0, False, True, {"session_lost": reason_of(loss)}
         self._steps, self._shown = self._steps + 1, observation
         took_s = perf_counter() - begin
         self._metrics.add(took_s, times)

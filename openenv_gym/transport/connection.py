@@ -16,6 +16,7 @@ from openenv_gym.transport import keepalive
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
 from openenv_gym.transport.http import not_openenv, refused, tls_options, unreachable
+from openenv_gym.transport.refusals import CALL_RESET
 from openenv_gym.wire import v2
 
 # The most bytes of a message from a server: two thousand images of 210x160x3.
@@ -165,9 +166,7 @@ class Connection:
 
     def _usable(self) -> FrameSocket:
         if self._frames is None or self._process != os.getpid():
-            raise SessionLostError(
-                f"The connection to {self.endpoint} is closed; call reset for a new session"
-            )
+            raise SessionLostError(f"The connection to {self.endpoint} is closed. {CALL_RESET}")
         return self._frames
 
     def _dropped(self, error: OSError, timeout_s: float, what: str) -> EndpointError:
@@ -177,12 +176,12 @@ class Connection:
             self.hang_up()
             return DeadlineExceededError(
                 f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, as a "
-                "late answer could be mistaken for the next one; call reset for a new session."
+                f"late answer could be mistaken for the next one. {CALL_RESET}"
             )
         self.drop()
         return SessionLostError(
-            f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone; "
-            "call reset for a new session."
+            f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone. "
+            f"{CALL_RESET}"
         )
 
     def exchange_memory(self, other: memoryview) -> memoryview:

@@ -13,6 +13,14 @@ from openenv_gym.errors import (
 )
 from openenv_gym.wire.codes import ErrorCode
 
+# What to do when a session is gone: the last sentence of every error that says so.
+CALL_RESET = "Call reset for a new session."
+
+
+def reason_of(loss: Exception) -> str:
+    """Why a session was lost, without what to do: for those who need not do it."""
+    return str(loss).removesuffix(CALL_RESET).rstrip()
+
 
 def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -> RemoteError:
     """The error for an answer with a code; ``where`` names the server and the request."""
@@ -20,9 +28,7 @@ def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -
         case ErrorCode.CAPACITY_REACHED:
             return capacity_error(f"{where}: no session is free", message, 1, details)
         case ErrorCode.TIMEOUT:
-            return StepTimeoutError(
-                f"{where}: {_sentence(message)} Call reset for a new session.", code=code, details=details
-            )
+            return StepTimeoutError(f"{where}: {_sentence(message)} {CALL_RESET}", code=code, details=details)
         case ErrorCode.VALIDATION_ERROR:
             problems = details.get("errors")
             named = [

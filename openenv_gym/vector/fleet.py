@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from openenv_gym.errors import CapacityError, DeadlineExceededError, SessionLostError
 from openenv_gym.metrics import Times
 from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.refusals import CALL_RESET
 from openenv_gym.vector.batch import Batch
 
 # Which slots are meant: bool of shape (count,).
@@ -178,10 +179,20 @@ def in_full(fleet: Fleet, slots: Sequence[int], ask_or_read: Callable[[], None])
         raise
 
 
+def named(slots: Sequence[int]) -> str:
+    """Some slots, ascending, in a sentence: briefly, and at once, however many there are."""
+    first, count = slots[0], len(slots)
+    if count == 1:
+        return f"slot {first}"
+    if count == 2:
+        return f"slots {first} and {slots[1]}"
+    if slots[-1] - first == count - 1:
+        return f"slots {first} to {slots[-1]}"
+    return f"slots {first}, {slots[1]} and {count - 2} more"
+
+
 def _interrupted(slots: Sequence[int]) -> SessionLostError:
-    return SessionLostError(
-        f"The slots {list(slots)} were interrupted, and their sessions are given up; call reset for new ones."
-    )
+    return SessionLostError(f"An interrupt has ended the sessions of {named(slots)}. {CALL_RESET}")
 
 
 def raise_failures(fleet: Fleet, slots: Mask | None = None) -> None:

@@ -20,10 +20,11 @@ from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.refusals import reason_of
 from openenv_gym.transport.returning import Leeway, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
-from openenv_gym.vector.fleet import Failure, Mask, Policy, Source
+from openenv_gym.vector.fleet import Failure, Mask, Policy, Source, named
 from openenv_gym.vector.servers import Servers
 from openenv_gym.vector.shards import Shard, Shards
 from openenv_gym.wire import v2
@@ -345,7 +346,7 @@ class LaneFleet:
             self._note(error, slots, is_lost=True)
             return
         self._without_episode.update(slot for slot in slots if self.batch.has_episode[slot])
-        self._cut_short([slot for slot in slots if self.batch.owes[slot]], str(error))
+        self._cut_short([slot for slot in slots if self.batch.owes[slot]], reason_of(error))
 
     def _cut_short(self, slots: Sequence[int], reason: str) -> None:
         """Truncates the episodes of some slots, and begins the next ones where that is the same step."""
@@ -376,6 +377,6 @@ class LaneFleet:
     def _what(self, slots: Sequence[int], kind: str) -> str:
         """A request's name, for messages."""
         if len(slots) > 1:
-            return f"{len(slots)} slots from {slots[0]} on, {kind}"
-        step = f" {self.batch.metrics.steps[slots[0]] + 1}" if kind == "step" else ""
-        return f"slot {slots[0]}, {kind}{step}"
+            return f"the {kind} of {named(slots)}"
+        which = f"step {self.batch.metrics.steps[slots[0]] + 1}" if kind == "step" else "the reset"
+        return f"{which} of {named(slots)}"

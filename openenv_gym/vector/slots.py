@@ -25,6 +25,7 @@ from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES, no_render
 from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.refusals import CALL_RESET, reason_of
 from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
@@ -79,7 +80,7 @@ class Slot:
     def ask_reset(self, data: dict[str, Any]) -> None:
         """Asks for a new episode, in a new session where there is none."""
         self._turn, self._final, self._in_vain = Turn(self._patience_s), None, {}
-        self._ask(f"slot {self.number}, reset", self._send_reset, data)
+        self._ask(f"the reset of slot {self.number}", self._send_reset, data)
         self._is_resetting, self._steps = True, 0
         self._asked_for, self._tries = data, RESET_TRIES
 
@@ -113,7 +114,7 @@ class Slot:
         if self._mode is AutoresetMode.NEXT_STEP and self._has_ended:
             self.ask_reset({})
             return
-        what = f"slot {self.number}, step {self._steps + 1}"
+        what = f"step {self._steps + 1} of slot {self.number}"
         self._ask(what, self.session.send_step, self._interface.action.encode(action))
         self._is_resetting = False
 
@@ -140,7 +141,7 @@ class Slot:
                 return None
             if self._is_resetting or not self._truncates:
                 raise
-            self._cut_short(str(loss))
+            self._cut_short(reason_of(loss))
             return None
         except CapacityError as full:
             # What could not even be asked was tried everywhere; and the first episodes begin together or not.
@@ -201,7 +202,7 @@ class Slot:
         except ResetNeededError:
             self._failure = SessionLostError(
                 f"{self.session.endpoint}, {what}: the session was lost while nothing was asked of it. "
-                "Call reset for a new session."
+                + CALL_RESET
             )
         except (EndpointError, RemoteError, ConfigurationError) as error:
             # Raised when it is read, so that the other slots are asked and read all the same.

@@ -178,7 +178,7 @@ def test_threads_of_its_own_are_let_be(env: RemoteEnv) -> None:
 def test_in_a_vector_environment_only_the_slot_in_question_fails(served: Served) -> None:
     envs = RemoteVectorEnv(served.base_url, 3)
     envs.reset()
-    with pytest.raises(RemoteEnvironmentError, match="slot 1, step 1: the environment raised ValueError"):
+    with pytest.raises(RemoteEnvironmentError, match="step 1 of slot 1: the environment raised ValueError"):
         envs.step(("go", "raise", "go"))
     ready = envs.recv(min_ready=2)
     assert ready.slots.tolist() == [0, 2]

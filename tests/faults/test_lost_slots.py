@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 from openenv_server import create_app
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
+from openenv_gym.errors import SessionLostError
+from openenv_gym.vector.fleet import named
 from tests.support.napper import Nap, Napper, Slept
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, without_v2
@@ -53,3 +56,46 @@ def test_an_autoreset_whose_connection_breaks_is_tried_in_a_new_session(
         assert observations.tolist() == [0, 0]
         assert not (terminations | truncations).any()
     envs.close()
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_the_info_of_a_lost_session_says_why_and_nothing_that_is_done_anyway(
+    proxy: FaultProxy, mode: AutoresetMode
+) -> None:
+    env = RemoteEnv(proxy.base_url, on_session_lost="truncate")
+    envs = RemoteVectorEnv(proxy.base_url, 2, on_session_lost="truncate", autoreset_mode=mode)
+    env.reset()
+    envs.reset()
+    proxy.cut()
+    info = envs.step(np.zeros(2))[4]
+    lost = info["final_info"] if mode is AutoresetMode.SAME_STEP else info
+    for reason in [*lost["session_lost"], env.step(0.0)[4]["session_lost"]]:
+        assert reason.startswith(f"The connection to {proxy.base_url} broke during ")
+        assert "reset" not in reason
+        assert reason.endswith(".")
+    env.close()
+    envs.close()
+
+
+def test_an_error_names_its_slots_in_a_sentence(proxy: FaultProxy) -> None:
+    envs = RemoteVectorEnv(proxy.base_url, 5)
+    envs.reset()
+    proxy.cut()
+    whose = "during (the step of slots 0 to 4|step 1 of slot 0)"
+    with pytest.raises(SessionLostError, match=rf"{whose} \(.*\. Call reset for a new session\."):
+        envs.step(np.zeros(5))
+    envs.close()
+
+
+@pytest.mark.parametrize(
+    ("slots", "name"),
+    [
+        ([3], "slot 3"),
+        ([2, 3], "slots 2 and 3"),
+        ([2, 7], "slots 2 and 7"),
+        ([2, 3, 4, 5], "slots 2 to 5"),
+        ([2, 4, 9], "slots 2, 4 and 1 more"),
+    ],
+)
+def test_slots_are_named_briefly(slots: list[int], name: str) -> None:
+    assert named(slots) == name

@@ -79,7 +79,7 @@ def test_a_failure_of_others_is_left_for_their_recv(nappers: RemoteVectorEnv) ->
     nappers.send(np.array([-1.0, 0.0]), [1, 2])
     time.sleep(0.3)
     assert reset(nappers, 0)[0].shape == (4,)
-    with pytest.raises(RemoteEnvironmentError, match=r"slot 1, step 1: .*cannot sleep backwards"):
+    with pytest.raises(RemoteEnvironmentError, match=r"step 1 of slot 1: .*cannot sleep backwards"):
         nappers.recv()
     assert nappers.recv().slots.tolist() == [2]
     assert nappers.step(np.zeros(4))[0].tolist() == [1, 1, 2, 1]

@@ -204,7 +204,7 @@ def test_one_that_fails_leaves_the_others_whole(nappers: RemoteVectorEnv) -> Non
     nappers.reset()
     naps = np.zeros(8)
     naps[5] = -1
-    with pytest.raises(RemoteEnvironmentError, match=r"slot 5, step 1: .*cannot sleep backwards"):
+    with pytest.raises(RemoteEnvironmentError, match=r"step 1 of slot 5: .*cannot sleep backwards"):
         nappers.step(naps)
     assert nappers.recv(min_ready=7).slots.tolist() == [0, 1, 2, 3, 4, 6, 7]
     assert nappers.step(np.zeros(8))[0].tolist() == [2, 2, 2, 2, 2, 1, 2, 2]
@@ -231,7 +231,7 @@ def test_a_slot_that_is_cut_off_is_said_and_reset_anew(v1_nappers: RemoteVectorE
     nappers = v1_nappers
     nappers.reset()
     slots_of(nappers)[5].session.connection.raw_socket.shutdown(socket.SHUT_RDWR)
-    with pytest.raises(SessionLostError, match="slot 5, step 1"):
+    with pytest.raises(SessionLostError, match="step 1 of slot 5"):
         nappers.step(np.zeros(8))
     with pytest.raises(ResetNeededError, match="Slot 5 has no episode"):
         nappers.step(np.zeros(8))
@@ -318,7 +318,7 @@ def test_ctrl_c_in_a_step_drops_the_session(many: bool, napping: str, request: p
     with pytest.raises((ResetNeededError, SessionLostError, UsageError)):
         env.step(long * 0)
     if many and "v1" in request.node.name:  # the slots that were not read are whole; their steps are owed
-        with pytest.raises(SessionLostError, match=r"slots \[0\] were interrupted"):
+        with pytest.raises(SessionLostError, match=r"interrupt has ended the sessions? of slot 0"):
             env.recv(min_ready=1)
         assert env.recv(min_ready=1).slots.tolist() == [1]
     env.reset()

@@ -324,7 +324,7 @@ def test_what_one_slot_breaks_leaves_the_others_whole(action: int, reason: str, 
         envs.reset()
         for _ in range(warm_up):
             envs.step(np.zeros(4, np.int64))
-        with pytest.raises(RemoteEnvironmentError, match=rf"slot 2, step {warm_up + 1}: .*{reason}"):
+        with pytest.raises(RemoteEnvironmentError, match=rf"step {warm_up + 1} of slot 2: .*{reason}"):
             envs.step(np.array([0, 0, action, 0]))
         assert envs.recv(min_ready=3).slots.tolist() == [0, 1, 3]
         assert envs.step(np.zeros(4, np.int64))[0].tolist() == [[0.5] * 3] * 4
