@@ -164,6 +164,10 @@ class Connection:
             )
         return payload
 
+    def expire(self, timeout_s: float, what: str) -> EndpointError:
+        """Drops the session, as an answer did not come in time; the error that `receive` raises then."""
+        return self._dropped(TimeoutError(), timeout_s, what)
+
     def _usable(self) -> FrameSocket:
         if self._frames is None or self._process != os.getpid():
             raise SessionLostError(f"The connection to {self.endpoint} is closed. {CALL_RESET}")

@@ -190,11 +190,22 @@ class Lane:
         if self._early:
             return self._early.popleft()
         while True:
-            answer = self.receive(what, self.timeouts.reset_s if is_reset else self.timeouts.step_s)
+            answer = self.receive(what, self._most_s(is_reset))
             if type(answer) is not v2.Result:
                 raise self._wrong_answer(answer, what)
             if self._is_news(answer):
                 return answer
+
+    def late_at(self, *, is_reset: bool) -> float:
+        """When `result` would have waited too long, by ``time.perf_counter()``."""
+        return max(self.sent_at, self.received_at) + self._most_s(is_reset)
+
+    def expire(self, what: str, *, is_reset: bool) -> EndpointError:
+        """Gives up an answer that is late; the error that `result` raises then."""
+        return self.connection.expire(self._most_s(is_reset), what)
+
+    def _most_s(self, is_reset: bool) -> float:
+        return self.timeouts.reset_s if is_reset else self.timeouts.step_s
 
     def _is_news(self, result: v2.Result) -> bool:
         """Whether it is the first answer of its slots: after resuming, one may come a second time."""

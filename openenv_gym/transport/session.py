@@ -74,11 +74,15 @@ class Session:
 
     def receive(self, what: str, *, is_reset: bool = False) -> v1.StepAnswer:
         """The answer to the reset or the step that was sent."""
-        answer = self._receive(what, self.timeouts.reset_s if is_reset else self.timeouts.step_s)
+        answer = self._receive(what, self.most_s(is_reset=is_reset))
         if not isinstance(answer, v1.StepAnswer):
             raise self._wrong_answer(answer, what)
         self._was_reset = True
         return answer
+
+    def most_s(self, *, is_reset: bool) -> float:
+        """How long `receive` waits, in seconds."""
+        return self.timeouts.reset_s if is_reset else self.timeouts.step_s
 
     @property
     def connection(self) -> Connection:

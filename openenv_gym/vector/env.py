@@ -248,7 +248,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Args:
             min_ready: How many to wait for. More are returned where more are ready.
-            timeout_s: The time to wait, in seconds; None leaves it to the time for each message.
+            timeout_s: The time to wait, in seconds; None leaves it to ``step_timeout_s`` and
+                ``reset_timeout_s``, which count from the sending.
 
         Raises:
             UsageError: Fewer slots than that have a step under way.

@@ -45,12 +45,16 @@ class Source(NamedTuple):
         connection: Where it comes from; None where nothing could be asked.
         read: Reads it, or notes what hinders it.
         due_at: Not before then, by ``time.monotonic()``, where nothing could be asked.
+        late_at: The end of the time for the answer, by ``time.perf_counter()``.
+        expire: Gives the answer up, after that time.
     """
 
     slots: Sequence[int]
     connection: Connection | None
     read: Callable[[], None]
     due_at: float = 0.0
+    late_at: float = math.inf
+    expire: Callable[[], None] = lambda: None
 
 
 class Failure(NamedTuple):
@@ -227,9 +231,11 @@ def _is_at_hand(source: Source) -> bool:
 
 
 def _wait(sources: Sequence[Source], deadline: float | None) -> list[Source]:
-    """The sources at which something has come, or that are due; none if nothing has until the deadline."""
+    """The sources at which something has come, or that are due or late; none until the deadline."""
+    now = time.monotonic()
+    late_in = min(source.late_at for source in sources) - time.perf_counter()
     until = min((source.due_at for source in sources if source.connection is None), default=math.inf)
-    until = min(until, math.inf if deadline is None else deadline)
+    until = min(until, now + late_in, math.inf if deadline is None else deadline)
     with selectors.DefaultSelector() as selector:
         for source in sources:
             if source.connection is not None:
@@ -237,7 +243,9 @@ def _wait(sources: Sequence[Source], deadline: float | None) -> list[Source]:
         while True:
             events = selector.select(None if until == math.inf else max(until - time.monotonic(), 0))
             if not events:
-                return [source for source in sources if source.connection is None and source.due_at <= until]
+                due = [source for source in sources if source.connection is None and source.due_at <= until]
+                late = [source for source in sources if source.late_at <= time.perf_counter()]
+                return due + [source._replace(read=source.expire) for source in late]
             for key, _ in events:
                 key.data.connection.answer_pings()  # which may be all that came
             if answers := [key.data for key, _ in selector.select(0)]:

@@ -138,6 +138,8 @@ class LaneFleet:
                 shard.slots,
                 None if shard.lane.has_early else shard.lane.connection,
                 partial(self._read, shard),
+                late_at=shard.lane.late_at(is_reset=bool(self._beginning)),
+                expire=partial(self._expire, shard),
             )
             for shard in self._shards.each
             if slots[shard.rows].any()
@@ -260,6 +262,9 @@ class LaneFleet:
             self._note(error, slots, is_lost=begins or not lane.is_open)
         else:
             self._take(lane, result)
+
+    def _expire(self, shard: Shard) -> None:
+        self._lose_lane(shard, shard.lane.expire(shard.asked, is_reset=bool(self._beginning)))
 
     def _take(self, lane: Lane, result: v2.Result) -> None:
         batch, slots = self.batch, result.slots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
@@ -107,6 +108,18 @@ class Slot:
     def due_at(self) -> float:
         """When a new session is asked for again, by ``time.monotonic()``; 0.0 where none is waited for."""
         return self._turn.due_at if self._is_waiting else 0.0
+
+    @property
+    def late_at(self) -> float:
+        """The end of the time for the answer, by ``time.perf_counter()``."""
+        if self._failure is not None:
+            return math.inf
+        return self._sent_at + self.session.most_s(is_reset=self._is_resetting)
+
+    def expire(self) -> None:
+        """Gives the answer up; `receive` says so."""
+        most_s = self.session.most_s(is_reset=self._is_resetting)
+        self._failure = self.session.connection.expire(most_s, self._asked)
 
     def ask_step(self, action: Any) -> None:
         """Sends an action, or resets instead where the episode has ended and that is what comes next."""
@@ -259,6 +272,8 @@ class SocketFleet:
                 None if slot.has_failed else slot.session.connection,
                 partial(self._read, slot),
                 slot.due_at,
+                slot.late_at,
+                partial(self._expire, slot),
             )
             for slot in self.slots
             if slots[slot.number]
@@ -282,6 +297,10 @@ class SocketFleet:
     def close(self) -> None:
         for slot in self.slots:
             slot.session.close()
+
+    def _expire(self, slot: Slot) -> None:
+        slot.expire()
+        self._read(slot)
 
     def _read(self, slot: Slot) -> None:
         try:
