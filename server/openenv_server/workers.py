@@ -30,6 +30,8 @@ log = logging.getLogger("openenv_server")
 _READY = ""
 # Connections that wait to be taken, as many as uvicorn lets wait.
 BACKLOG = 2048
+# The pauses before a process that ended before it was up is started again, in seconds.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 # The time that the processes have to end beyond the drain timeout, in seconds.
 GRACE_S = 1.0
 
@@ -48,7 +50,8 @@ def serve_app(
     """Serves from this process, or from several others, until a signal ends it; see `Server` for how.
 
     Each of the others has environments and a capacity of its own; the kernel gives each new connection to one
-    of them. A process that ends by itself is replaced; its sessions are lost.
+    of them. A process that ends by itself is replaced; its sessions are lost. Where the new one does not come
+    up, the next one is started after a pause, which grows from 1 s to 30 s.
 
     Args:
         make_app: Makes the application, in each of the processes; has to be picklable.
@@ -89,13 +92,18 @@ def serve_app(
             may_serve.set()
             on_started(base_url_of(host, listening))
         while first is None:
-            ended = wait([stop, *(worker.sentinel for worker in crew)])
+            due = [worker.starts_at for worker in crew if worker.starts_at is not None]
+            ended = wait(
+                [stop, *(worker.sentinel for worker in crew if worker.starts_at is None)],
+                max(0.0, min(due) - time.monotonic()) if due else None,
+            )
             if stop in ended:
                 first = stop.recv(1)[0]
                 continue
             for worker in crew:
-                if worker.sentinel in ended:
-                    log.error("worker %d ended with the exit code %s; it is replaced", *worker.end())
+                if worker.starts_at is None and worker.sentinel in ended:
+                    worker.note_end()
+                if worker.starts_at is not None and time.monotonic() >= worker.starts_at:
                     worker.start()
     finally:
         on_stopped()
@@ -108,7 +116,11 @@ def serve_app(
 
 
 class Worker:
-    """One of the processes."""
+    """One of the processes.
+
+    Attributes:
+        starts_at: When it is started again, by `time.monotonic`; None while it runs.
+    """
 
     def __init__(
         self,
@@ -121,6 +133,7 @@ class Worker:
     ) -> None:
         self._arguments = (make_app, listening, number, count, settings, may_serve)
         self._number = number
+        self._pause_s = FIRST_PAUSE_S
         self.start()
 
     def start(self) -> None:
@@ -129,6 +142,7 @@ class Worker:
         self._ours, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_work, args=(*self._arguments, theirs))
         self._has_come_up = False
+        self.starts_at: float | None = None
         # Ctrl-C reaches all processes of a terminal, and the new one ignores it only once it has its imports.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -156,19 +170,38 @@ class Worker:
         """
         if self._ours not in wait([self._ours, stop]):
             return False
-        try:
-            failure = self._ours.recv()
-        except EOFError:
-            failure = "The server's process ended before it was up"
-        if failure != _READY:
+        if (failure := self._failure()) is not None:
             raise ConfigurationError(failure)
-        self._has_come_up = True
         return True
 
-    def end(self) -> tuple[int, int | None]:
-        """Its number and its exit code, once it has ended."""
+    def note_end(self) -> None:
+        """Says why it has ended, and settles when it is started again."""
         self._process.join()
-        return self._number, self._process.exitcode
+        failure = self._failure()
+        if failure is None:
+            log.error(
+                "worker %d ended with the exit code %s; it is replaced", self._number, self._process.exitcode
+            )
+            self._pause_s, pause_s = FIRST_PAUSE_S, 0.0
+        else:
+            pause_s = self._pause_s
+            self._pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            log.error(
+                "worker %d does not come up: %s; it is started again in %g s", self._number, failure, pause_s
+            )
+        self.starts_at = time.monotonic() + pause_s
+
+    def _failure(self) -> str | None:
+        """What it told of how it came up, once it has told; None where it has its application."""
+        if not self._has_come_up:
+            try:
+                failure: str = self._ours.recv()
+            except EOFError:
+                return "The server's process ended before it was up"
+            if failure != _READY:
+                return failure
+            self._has_come_up = True
+        return None
 
     def ask_to_stop(self) -> None:
         """Has it drain.
