@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from openenv_gym.errors import ClosedError
+from openenv_gym.errors import ClosedError, OpenEnvError
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.session import Session
@@ -257,8 +257,17 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     def _call(self, work: Callable[[], T]) -> T:
         """Does it now; inside ``async with``, returns an awaitable of it (see `AsyncFace`)."""
         if self._thread is None:
+            return self._explained(work)
+        return cast(T, asyncio.get_running_loop().run_in_executor(self._thread, self._explained, work))
+
+    def _explained(self, work: Callable[[], T]) -> T:
+        """Does it; what goes wrong says what is known of a server that was started for this client."""
+        try:
             return work()
-        return cast(T, asyncio.get_running_loop().run_in_executor(self._thread, work))
+        except OpenEnvError as error:
+            if self._launch is not None:
+                self._launch.explain(error)
+            raise
 
     def _end(self) -> None:
         try:

@@ -19,6 +19,7 @@
     │   ├── AccessRefusedError        it lets this client in not at all (403), or not now (429)
     │   │   └── UnauthorizedError     it asks for a key that it was not shown (401)
     │   ├── SessionLostError          the connection broke, and the session with it (also a ConnectionError)
+    │   │   └── ServerEndedError      the server that was started for an environment has ended
     │   ├── DeadlineExceededError     no answer in time (also a TimeoutError)
     │   └── ProtocolError             a message that the protocol does not allow
     ├── HubError                      the Hugging Face Hub refuses, fails, or cannot be reached
@@ -131,6 +132,10 @@ class UnauthorizedError(AccessRefusedError):
 
 class SessionLostError(EndpointError, ConnectionError):
     """The connection broke, and the session on the server with it."""
+
+
+class ServerEndedError(SessionLostError):
+    """A server that was started for this environment has ended. The message has its last words."""
 
 
 class DeadlineExceededError(EndpointError, TimeoutError):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from openenv_gym.env import RemoteEnv
-from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
+from openenv_gym.errors import ConfigurationError, EndpointUnreachableError, OpenEnvError
 from openenv_gym.keywords import refuse_unknown
 from openenv_gym.providers.launching import Launch, Options, provider_of
+from openenv_gym.remote import Taken
 from openenv_gym.sources import Source
 from openenv_gym.transport.credentials import key_to_ask_for
-from openenv_gym.vector import RemoteVectorEnv
+from openenv_gym.vector import Ready, RemoteVectorEnv
 from openenv_gym.vector.servers import Addresses
 
 
@@ -68,15 +71,15 @@ class LaunchedEnv(RemoteEnv):
     ) -> tuple[Any, dict[str, Any]]:
         try:
             return super().reset(seed=seed, options=options)
-        except RemoteEnvironmentError as error:
-            self._add_log(error)
+        except OpenEnvError as error:
+            self._explain(error)
             raise
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         try:
             return super().step(action)
-        except RemoteEnvironmentError as error:
-            self._add_log(error)
+        except OpenEnvError as error:
+            self._explain(error)
             raise
 
     def close(self) -> None:
@@ -89,9 +92,16 @@ class LaunchedEnv(RemoteEnv):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_launch": None}
 
-    def _add_log(self, error: RemoteEnvironmentError) -> None:
+    def _begin(self, data: dict[str, Any]) -> Taken:
+        try:
+            return super()._begin(data)
+        except EndpointUnreachableError as error:
+            self._explain(error)  # it is not waited for where it does not come back
+            raise
+
+    def _explain(self, error: OpenEnvError) -> None:
         if self._launch is not None:
-            self._launch.add_log(error)
+            self._launch.explain(error)
 
 
 class LaunchedVectorEnv(RemoteVectorEnv):
@@ -156,6 +166,34 @@ class LaunchedVectorEnv(RemoteVectorEnv):
             launch.stop()
             raise
 
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        try:
+            return super().reset(seed=seed, options=options)
+        except OpenEnvError as error:
+            self._explain(error)
+            raise
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        try:
+            return super().step(actions)
+        except OpenEnvError as error:
+            self._explain(error)
+            raise
+
+    def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
+        try:
+            super().send(actions, slots)
+        except OpenEnvError as error:
+            self._explain(error)
+            raise
+
+    def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
+        try:
+            return super().recv(min_ready, timeout_s)
+        except OpenEnvError as error:
+            self._explain(error)
+            raise
+
     def close_extras(self, **kwargs: Any) -> None:
         try:
             super().close_extras(**kwargs)
@@ -165,6 +203,10 @@ class LaunchedVectorEnv(RemoteVectorEnv):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_launch": None}
+
+    def _explain(self, error: OpenEnvError) -> None:
+        if self._launch is not None:
+            self._launch.explain(error)
 
 
 def _launch(

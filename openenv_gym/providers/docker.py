@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, DockerError
 from openenv_gym.providers.engine import connect, labels_of, published_url, pulled, remove, said_plainly
 from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.transport.credentials import key_to_ask_for
@@ -116,21 +116,21 @@ class DockerProvider(Provider):
         return self.endpoints
 
     def check(self) -> None:
-        for container in self._containers():
-            if container.status not in ("created", "running"):
-                state = container.attrs["State"]
-                reason = "ran out of memory, and" if state.get("OOMKilled") else "is"
-                raise ConfigurationError(
-                    f"The container {container.name} of {self.image} {reason} {container.status}, "
-                    f"with the exit code {state.get('ExitCode')}. Its last words:\n{self.logs()}"
-                )
+        for name in self._names:
+            if said := self._how_it_ended(name):
+                raise ConfigurationError(said)
+
+    def ended(self) -> Mapping[str, str]:
+        try:
+            told = {
+                url: self._how_it_ended(name) for url, name in zip(self.endpoints, self._names, strict=False)
+            }
+        except ConfigurationError:
+            return {}  # the engine does not answer, and nothing is known
+        return {base_url: said for base_url, said in told.items() if said}
 
     def logs(self) -> str:
-        containers = self._containers()
-        with said_plainly():
-            return "".join(
-                container.logs(tail=_LOG_LINES).decode(errors="replace") for container in containers
-            )
+        return "".join(map(self._log_of, self._names))
 
     def stop(self) -> None:
         self.endpoints = ()
@@ -140,11 +140,28 @@ class DockerProvider(Provider):
         self._engine.close()
         self._engine, self._names = None, []
 
-    def _containers(self) -> list[Container]:
-        if self._engine is None:
-            return []
+    def _how_it_ended(self, name: str) -> str:
+        """What is said of a container that has ended; "" where it runs."""
+        assert self._engine is not None
+        try:
+            with said_plainly():
+                container = self._engine.containers.get(name)
+        except DockerError:
+            return f"The container {name} of {self.image} was removed"
+        if container.status in ("created", "running"):
+            return ""
+        state = container.attrs["State"]
+        reason = "ran out of memory, and" if state.get("OOMKilled") else "is"
+        return (
+            f"The container {name} of {self.image} {reason} {container.status}, with the exit code "
+            f"{state.get('ExitCode')}. Its last words:\n{self._log_of(name)}"
+        )
+
+    def _log_of(self, name: str) -> str:
+        assert self._engine is not None
         with said_plainly():
-            return [self._engine.containers.get(name) for name in self._names]
+            written: bytes = self._engine.containers.get(name).logs(tail=_LOG_LINES)
+        return written.decode(errors="replace")
 
 
 def _mounted(source: str) -> str:

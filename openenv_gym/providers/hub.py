@@ -112,6 +112,10 @@ class HubProvider(Provider):
         elif self._space is not None:
             _check_stage(self._space, self._space.stage())
 
+    def ended(self) -> Mapping[str, str]:
+        """Only what runs here was started for somebody."""
+        return self._local.ended() if self._local is not None else {}
+
     def logs(self) -> str:
         if self._local is not None:
             return self._local.logs()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
+from openenv_gym.errors import (
+    ConfigurationError,
+    EndpointUnreachableError,
+    OpenEnvError,
+    RemoteEnvironmentError,
+    ServerEndedError,
+    SessionLostError,
+)
+from openenv_gym.providers.explaining import add_log, server_ended
 from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.running import RunningProvider
 from openenv_gym.sources import Kind, Source
@@ -18,9 +25,6 @@ from openenv_gym.sources import Kind, Source
 _DEFAULT_SESSIONS = 64
 # What `openenv serve` serves, in a process here or on a node of a Ray cluster.
 _SERVED_BY_COMMAND: tuple[Kind, ...] = ("path", "gym", "app")
-_LOG_LINES = 30
-_LOG_TIMEOUT_S = 1.0
-_LOG_POLL_S = 0.01
 
 Options = Mapping[str, Any]
 
@@ -141,8 +145,8 @@ class Launch:
         self.endpoints = provider.launch()
         self.addresses = provider.addresses
         self.headers = dict(provider.headers)
-        self._logs, self._has_log = provider.logs, provider.has_log
-        self._stop = partial(_stop_in_its_process, provider, os.getpid())
+        self._provider, self._pid = provider, os.getpid()
+        self._stop = partial(_stop_in_its_process, provider, self._pid)
         self._finalizer = weakref.finalize(self, self._stop)
 
     @property
@@ -151,20 +155,23 @@ class Launch:
         return self.endpoints[0]
 
     def add_log(self, error: RemoteEnvironmentError) -> None:
-        """Adds the end of the server's log to an error, as a note: its traceback, which nobody else has.
+        """Adds the end of the server's log to an error, as `explaining.add_log` does."""
+        if os.getpid() == self._pid:
+            add_log(self._provider, error)
 
-        Waits up to 1 s for it, where the server is one that was started here.
+    def explain(self, error: OpenEnvError) -> None:
+        """Adds to an error of a session what is known of its server; the caller raises it again.
+
+        Raises:
+            ServerEndedError: The server has ended, which says more than the error does.
         """
-        log, begin = self._logs(), ""
-        if self._has_log:
-            begin = "The server's log ends with:\n"
-            # It was written before the answer was sent, and is read by another thread.
-            error_id, deadline = str(error.details.get("error_id", "")), time.monotonic() + _LOG_TIMEOUT_S
-            while error_id not in log and time.monotonic() < deadline:
-                time.sleep(_LOG_POLL_S)
-                log = self._logs()
-        if log.strip():
-            error.add_note(begin + "\n".join(log.splitlines()[-_LOG_LINES:]))
+        if isinstance(error, RemoteEnvironmentError):
+            self.add_log(error)
+            return
+        if not isinstance(error, SessionLostError | EndpointUnreachableError) or os.getpid() != self._pid:
+            return
+        if not isinstance(error, ServerEndedError) and (ended := server_ended(self._provider, error)):
+            raise ended from error
 
     def stop(self) -> None:
         """Stops what was started. Safe to call again, also where it failed."""

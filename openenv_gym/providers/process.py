@@ -91,11 +91,15 @@ class ProcessProvider(Provider):
         return self.endpoints
 
     def check(self) -> None:
-        for process in self._processes:
-            if (code := process.exit_code) is not None:
-                raise ConfigurationError(
-                    f"The server ended with the exit code {code}. Its last words:\n{process.logs()}"
-                )
+        for said in self.ended().values():
+            raise ConfigurationError(said)
+
+    def ended(self) -> Mapping[str, str]:
+        return {
+            base_url: f"The server ended with the exit code {code}. Its last words:\n{process.logs()}"
+            for base_url, process in zip(self.endpoints, self._processes, strict=False)
+            if (code := process.exit_code) is not None
+        }
 
     def logs(self) -> str:
         return "".join(process.logs() for process in self._processes or self._ended)

@@ -31,6 +31,7 @@ class Provider(ABC):
         poll_s: The time between two questions whether they are, in seconds.
         shows_progress: Whether `launch` shows what goes on, where standard error is a terminal.
         has_log: Whether `logs` has what the servers write; False where they are not its own.
+        starts_anew: Whether a server that ends is started anew.
         endpoints: The servers' base URLs, once they are started.
         headers: What each request to them has to have, beside what a client shows by itself.
 
@@ -43,6 +44,7 @@ class Provider(ABC):
     poll_s: float = 0.1
     shows_progress: bool = True
     has_log: bool = True
+    starts_anew: bool = False
     endpoints: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
 
@@ -63,6 +65,18 @@ class Provider(ABC):
         Raises:
             ConfigurationError: One has ended; the message has its last words.
         """
+
+    def ended(self) -> Mapping[str, str]:
+        """What is said of the servers that have ended for good, by their base URLs.
+
+        A provider that has several servers, or starts those anew that end, says here which. Where this is
+        left out, what `check` raises is said of all.
+        """
+        try:
+            self.check()
+        except ConfigurationError as error:
+            return dict.fromkeys(self.endpoints, str(error))
+        return {}
 
     @abstractmethod
     def logs(self) -> str:

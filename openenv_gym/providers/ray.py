@@ -85,6 +85,7 @@ class RayProvider(Provider):
             path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions, api_key=api_key
         )
         self._count = at_least_one(replicas)
+        self.starts_anew = max_restarts != 0
         self._options = {
             "num_cpus": num_cpus,
             "num_gpus": num_gpus,
@@ -142,18 +143,29 @@ class RayProvider(Provider):
         return self.endpoints
 
     def check(self) -> None:
+        for said in self._endings().values():
+            raise ConfigurationError(said)
+
+    def ended(self) -> Mapping[str, str]:
+        return {self.endpoints[place]: said for place, said in self._endings().items()}
+
+    def _endings(self) -> dict[int, str]:
+        """What is said of the replicas that have ended for good, by their places."""
         ray = self._ray
-        if self._replicas and not ray.is_initialized():
-            raise ConfigurationError(f"Ray was shut down, and the replicas of {self} with it")
+        if not ray.is_initialized():
+            said = f"Ray was shut down, and the replicas of {self} with it"
+            return dict.fromkeys(range(len(self._replicas)), said)
         asked = [replica.base_url.remote() for replica in self._replicas]
         ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_TIMEOUT_S) if asked else ([], [])
+        endings: dict[int, str] = {}
         for answer in ready:
             try:
                 ray.get(answer)
             except ray.exceptions.ActorUnavailableError:
                 continue  # it is being started anew
             except ray.exceptions.RayError as error:
-                raise ConfigurationError(f"A replica of {self} has ended: {error}") from error
+                endings[asked.index(answer)] = f"A replica of {self} has ended: {error}"
+        return endings
 
     def logs(self) -> str:
         ray = self._ray

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from openenv_gym.providers.provider import Provider
 
 
@@ -29,6 +31,10 @@ class RunningProvider(Provider):
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Does not wait, as nothing was started."""
+
+    def ended(self) -> Mapping[str, str]:
+        """Whoever started it knows."""
+        return {}
 
     def logs(self) -> str:
         return ""

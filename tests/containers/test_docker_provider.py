@@ -17,7 +17,7 @@ from openenv_cli.docker.client import find_docker
 from openenv_cli.docker.containers import Container
 
 from openenv_gym import GenericEnvClient
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError, DockerError
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError, DockerError, ServerEndedError
 from openenv_gym.providers.docker import DockerProvider
 from openenv_gym.providers.hub import HubProvider
 from openenv_gym.providers.provider import Provider
@@ -146,6 +146,25 @@ def test_a_container_asks_for_the_key_of_its_client(docker_host: Engine) -> None
     with GenericEnvClient.from_docker_image("openenv-my-env", api_key="sesame") as client:
         client.reset()
         assert status_of(f"{client.endpoint}/schema")[0] == 401
+
+
+@pytest.mark.usefixtures("environment_image")
+@pytest.mark.parametrize(
+    ("command", "said"), [(["kill"], "with the exit code 137"), (["rm", "--force"], "was removed")]
+)
+def test_a_container_that_ends_in_use_is_said(docker_host: Engine, command: list[str], said: str) -> None:
+    env = gym.make("openenv/remote", image="openenv-my-env")
+    env.reset()
+    with GenericEnvClient.from_docker_image("openenv-my-env") as client:
+        client.reset()
+        docker_host.docker(*command, *docker_host.docker("ps", "--quiet").split())
+        with pytest.raises(ServerEndedError, match=f"make it anew. The container .* {said}"):
+            env.step(env.action_space.sample())
+        with pytest.raises(ServerEndedError, match=f"make it anew. The container .* {said}"):
+            client.step({"command": "hello"})
+    with pytest.raises(ServerEndedError, match=said):
+        env.reset()
+    env.close()
 
 
 def test_the_port_is_published_on_loopback_alone(docker_host: Engine) -> None:

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from openenv_gym import RemoteVectorEnv
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError
+from openenv_gym.errors import ConfigurationError, DeadlineExceededError, ServerEndedError, SessionLostError
 from openenv_gym.providers.provider import Provider
 from openenv_gym.providers.ray import RayProvider
 from openenv_gym.providers.testing import ProviderTests
+from tests.support.ending import END_IN_STEP
 from tests.support.engine import free_port
 from tests.support.process_tree import descendants, is_there
 from tests.support.servers import status_of
@@ -136,6 +137,40 @@ def test_a_cluster_that_does_not_answer_is_said_soon() -> None:
 def test_a_server_that_does_not_come_up_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"openenv\.yaml"), RayProvider(tmp_path, num_cpus=0.5):
         pass
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_replica_that_ends_is_started_anew_and_the_error_says_so() -> None:
+    env = gym.make_vec(
+        "openenv/remote",
+        2,
+        app="tests.support.ending:app",
+        provider="ray",
+        provider_options={"num_cpus": 0.5},
+        capacity_timeout_s=60,
+    )
+    env.reset()
+    with pytest.raises(SessionLostError) as lost:
+        env.step(np.array([1, END_IN_STEP]))
+    assert any("it is started anew" in note for note in lost.value.__notes__)
+    env.reset()
+    env.step(np.array([1, 1]))
+    env.close()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_replica_that_ends_for_good_is_said() -> None:
+    env = gym.make_vec(
+        "openenv/remote",
+        2,
+        app="tests.support.ending:app",
+        provider="ray",
+        provider_options={"num_cpus": 0.5, "max_restarts": 0},
+    )
+    env.reset()
+    with pytest.raises(ServerEndedError, match=r"make it anew\. A replica of .* has ended"):
+        env.step(np.array([1, END_IN_STEP]))
+    env.close()
 
 
 def test_a_node_that_dies_costs_only_its_slots_their_episodes(cluster: Any) -> None:
