@@ -15,7 +15,7 @@ from openenv_gym.errors import DeadlineExceededError, EndpointError, ProtocolErr
 from openenv_gym.transport import keepalive
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
-from openenv_gym.transport.http import not_openenv, refused, tls_options, unreachable
+from openenv_gym.transport.http import bare, not_openenv, refused, tls_options, unreachable
 from openenv_gym.transport.refusals import CALL_RESET
 from openenv_gym.wire import v2
 
@@ -68,15 +68,15 @@ class Connection:
         except (websocket.WebSocketTimeoutException, TimeoutError) as error:
             raise DeadlineExceededError(
                 f"{endpoint} did not open a WebSocket within {connect_timeout_s:g} s"
-            ) from error
+            ) from bare(error)
         except websocket.WebSocketBadStatusException as error:
             raise refused(endpoint, error.status_code, error.resp_body, "the handshake at /ws") from error
         except websocket.WebSocketConnectionClosedException as error:
-            raise unreachable(endpoint, "the connection broke in the handshake") from error
+            raise unreachable(endpoint, "the connection broke in the handshake") from bare(error)
         except websocket.WebSocketException as error:
             raise not_openenv(endpoint, f"no WebSocket at /ws ({error})") from error
         except OSError as error:
-            raise unreachable(endpoint, error) from error
+            raise unreachable(endpoint, error) from bare(error)
         headers = handshake.getheaders() or {}
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))

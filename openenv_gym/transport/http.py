@@ -120,17 +120,18 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
             )
         raise refused(endpoint, error.code, text, what) from error
     except TimeoutError as error:
-        raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from error
+        raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from bare(error)
     except urllib.error.URLError as error:
-        if isinstance(error.reason, TimeoutError):
-            raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from error
-        raise unreachable(endpoint, error.reason) from error
+        cause = bare(error.reason if isinstance(error.reason, OSError) else error)
+        if isinstance(cause, TimeoutError):
+            raise DeadlineExceededError(f"{url} did not answer within {timeout_s:g} s") from cause
+        raise unreachable(endpoint, error.reason) from cause
     except http.client.IncompleteRead as error:
-        raise unreachable(endpoint, f"the connection broke in the answer to {what}") from error
+        raise unreachable(endpoint, f"the connection broke in the answer to {what}") from bare(error)
     except ValueError as error:
         raise not_openenv(endpoint, f"its answer to {what} is not JSON") from error
     except OSError as error:
-        raise unreachable(endpoint, error) from error
+        raise unreachable(endpoint, error) from bare(error)
     except Exception as error:  # http.client raises its own where the peer does not speak HTTP
         raise not_openenv(endpoint, f"its answer to {what} is not HTTP ({error})") from error
     if not isinstance(answer, dict):
@@ -193,6 +194,12 @@ def _has_tls(endpoint: Endpoint) -> bool:
 def tls_options(endpoint: Endpoint) -> dict[str, Any]:
     """How the WebSocket's certificate is checked, which is how that of HTTP is."""
     return {"context": endpoint.credentials.tls} if _has_tls(endpoint) else {}
+
+
+def bare(error: Exception) -> Exception:
+    """An error as another one's cause, without its way through the libraries, which is 60 lines of frames."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def unreachable(endpoint: Endpoint, reason: object) -> EndpointError:

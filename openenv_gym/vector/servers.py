@@ -253,7 +253,9 @@ class Servers:
 def _none_answers(errors: Sequence[EndpointError]) -> EndpointUnreachableError:
     """The error where no server answers, or none but those that were tried before."""
     which = f"None of the {len(errors)} servers" if len(errors) > 1 else "No other server"
-    return EndpointUnreachableError(f"{which} answers. {errors[0]}")
+    error = EndpointUnreachableError(f"{which} answers. {errors[0]}")
+    error.__cause__ = errors[0].__cause__
+    return error
 
 
 def in_proportion(count: int, free: Sequence[int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from openenv_gym import RemoteEnv, RemoteVectorEnv
+from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import CapacityError, EndpointUnreachableError
 from openenv_gym.providers.process import ProcessProvider
 from tests.faults.test_losses import sleepers
@@ -130,3 +131,30 @@ def test_where_a_server_is_away_the_sessions_of_the_others_are_waited_for(served
         envs.reset()
         back.join()
         envs.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*do not answer")
+def test_the_traceback_of_an_error_where_nothing_answers_is_short(served: Any, nowhere: str) -> None:
+    """It has frames of ours, and of the libraries below only the system's error."""
+
+    def reset_where_the_server_is_gone(make: Callable[[str], gym.Env[Any, Any] | Any]) -> None:
+        with running(served()) as base_url:
+            env = make(base_url)
+        env.reset()
+
+    for fail in (
+        lambda: RemoteEnv(nowhere),
+        lambda: RemoteVectorEnv(nowhere, 2),
+        lambda: RemoteVectorEnv([nowhere, nowhere.replace("127.0.0.1", "localhost")], 2),
+        lambda: GenericEnvClient(nowhere).reset(),
+        lambda: reset_where_the_server_is_gone(RemoteEnv),
+        lambda: reset_where_the_server_is_gone(lambda base_url: RemoteVectorEnv(base_url, 2)),
+        lambda: reset_where_the_server_is_gone(lambda base_url: RemoteVectorEnv([base_url, nowhere], 2)),
+    ):
+        with pytest.raises(EndpointUnreachableError, match="Connection refused") as caught:
+            fail()
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "http/client.py" not in shown
+        assert "site-packages/websocket" not in shown
+        assert shown.count("Traceback (most recent call last)") == 1, shown
+        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
