@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Literal, get_args
 
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError, HubError
 from openenv_gym.hub_names import space_id
 from openenv_gym.providers.progress import tell
 from openenv_gym.providers.provider import Provider
-from openenv_gym.providers.spaces import SpaceOnHub
+from openenv_gym.providers.spaces import PassingHubError, SpaceOnHub
 
 Mode = Literal["space", "docker", "local"]
 _REGISTRY = "registry.hf.space"
+# The pauses between two questions what a Space does grow by a half, up to this many seconds.
+_LONGEST_PAUSE_S = 10.0
 
 # What is said of a stage that ends, or goes by, without anybody's doing.
 _PASSING = {
@@ -88,6 +91,9 @@ class HubProvider(Provider):
         self.ready_timeout_s = ready_timeout_s or (600.0 if mode == "space" else 60.0)
         self._mode, self._token, self._api_key, self._options = mode, token, api_key, options
         self.has_log = mode != "space"
+        if mode != "space":
+            # Options that there are not are said now, and not after a download.
+            signature(self._kind_here()).bind("the image or the folder", **options)
         self._space: SpaceOnHub | None = None
         self._local: Provider | None = None  # what runs it here
 
@@ -129,35 +135,47 @@ class HubProvider(Provider):
 
     def _wake(self, space: SpaceOnHub) -> None:
         """Waits until the Space runs; the first request to its address wakes one that sleeps."""
-        deadline = time.monotonic() + self.ready_timeout_s
-        stage = space.stage()
-        if stage == "SLEEPING":
-            space.knock()
-        while stage not in _UP:
-            _check_stage(space, stage)
-            if time.monotonic() > deadline:
-                raise DeadlineExceededError(
-                    f"The Space {space.repo_id} {_PASSING[stage]} for more than {self.ready_timeout_s:g} s "
-                    f"(its stage is {stage}). Its page says why: {space.page}?logs=container"
-                )
-            tell(f"The Space {space.repo_id} {_PASSING[stage]}…")
-            time.sleep(self.poll_s)
-            stage = space.stage()
+        deadline, pause_s = time.monotonic() + self.ready_timeout_s, self.poll_s
+        has_knocked = False
+        while True:
+            try:
+                stage = space.stage()
+            except PassingHubError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                if stage in _UP:
+                    return
+                _check_stage(space, stage)
+                if stage == "SLEEPING" and not has_knocked:
+                    has_knocked = True
+                    space.knock()
+                if time.monotonic() > deadline:
+                    raise DeadlineExceededError(
+                        f"The Space {space.repo_id} {_PASSING[stage]} for more than "
+                        f"{self.ready_timeout_s:g} s (its stage is {stage}). Its page says why: "
+                        f"{space.page}?logs=container"
+                    )
+                tell(f"The Space {space.repo_id} {_PASSING[stage]}…")
+            time.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
+            pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
 
     def _provider_here(self, space: SpaceOnHub) -> Provider:
-        options: Mapping[str, Any] = {
-            "ready_timeout_s": self.ready_timeout_s,
-            "api_key": self._api_key,
-            **self._options,
-        }
+        options: Mapping[str, Any] = {"ready_timeout_s": self.ready_timeout_s, **self._options}
+        if self._mode == "docker":
+            image = f"{_REGISTRY}/{space.subdomain}:latest"
+            return self._kind_here()(image, **{"port": space.port, **options})
+        return self._kind_here()(space.download(), **options)
+
+    def _kind_here(self) -> Callable[..., Provider]:
+        """What serves an image or a folder here."""
         if self._mode == "docker":
             from openenv_gym.providers.docker import DockerProvider
 
-            image = f"{_REGISTRY}/{space.subdomain}:latest"
-            return DockerProvider(image, **{"port": space.port, **options})
+            return DockerProvider
         from openenv_gym.providers.process import ProcessProvider
 
-        return ProcessProvider(space.download(), **options)
+        return ProcessProvider
 
 
 def _check_stage(space: SpaceOnHub, stage: str) -> None:

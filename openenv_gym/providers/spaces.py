@@ -28,6 +28,10 @@ _NOT_SHOWN = (
 )
 
 
+class PassingHubError(HubError):
+    """The Hub failed, or gave no answer, which may pass."""
+
+
 @dataclass(frozen=True)
 class SpaceOnHub:
     """A Space, as the Hub described it when it was asked.
@@ -164,13 +168,13 @@ def _told(repo_id: str) -> Iterator[None]:
         if status in (401, 403, 404):
             raise HubError(f"{doing}: {_NOT_SHOWN} ({status}).") from error
         if status == 429:
-            raise HubError(f"{doing}: these were too many requests. Wait some minutes.") from error
-        raise HubError(
+            raise PassingHubError(f"{doing}: these were too many requests. Wait some minutes.") from error
+        raise (PassingHubError if status >= 500 else HubError)(
             f"{doing}: the Hub failed ({status}). Try again in some minutes; "
             "https://status.huggingface.co says how it is."
         ) from error
     except (OSError, LocalEntryNotFoundError, _client_error()) as error:
-        raise HubError(
+        raise PassingHubError(
             f"{doing}: no answer ({error}). Check the network (and HF_ENDPOINT, where it is set)."
         ) from error
 

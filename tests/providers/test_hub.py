@@ -59,6 +59,30 @@ def test_a_sleeping_space_is_woken(running_space: Space, hub: StandIn) -> None:
     assert len(hub.asked("/runtime")) == 3
 
 
+@pytest.mark.parametrize("status", [503, None], ids=["the Hub fails", "a connection breaks"])
+def test_a_failure_that_passes_does_not_end_the_waiting(
+    running_space: Space, hub: StandIn, status: int | None
+) -> None:
+    running_space.stages = ["APP_STARTING", "RUNNING"]
+    hub.faults.append(Fault("GET /api/spaces/.*/runtime", status=status, times=2))
+    with GenericEnvClient.from_hub(SPACE) as client:
+        client.reset()
+
+
+def test_the_pauses_between_two_questions_grow(space: Space, hub: StandIn) -> None:
+    space.stages = ["BUILDING"]
+    with pytest.raises(DeadlineExceededError):
+        GenericEnvClient.from_hub(SPACE, ready_timeout_s=2.0)
+    assert len(hub.asked("/runtime")) == 4  # after 0, 0.5 and 1.25 s, and at the deadline
+
+
+@pytest.mark.parametrize("mode", ["docker", "local"])
+def test_options_that_there_are_not_are_said_before_the_hub_is_asked(hub: StandIn, mode: str) -> None:
+    with pytest.raises(TypeError, match="memroy"):
+        HubProvider(SPACE, mode=mode, trust_remote_code=True, memroy="2g")  # type: ignore[arg-type]
+    assert hub.requests == []
+
+
 @pytest.mark.parametrize(
     ("stage", "next_step"),
     [
