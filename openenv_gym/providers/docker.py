@@ -132,6 +132,9 @@ class DockerProvider(Provider):
     def logs(self) -> str:
         return "".join(map(self._log_of, self._names))
 
+    def log_of(self, base_url: str) -> str:
+        return self._log_of(self._names[self.endpoints.index(base_url)])
+
     def stop(self) -> None:
         self.endpoints = ()
         if self._engine is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
-from openenv_gym.errors import EndpointError, RemoteEnvironmentError, ServerEndedError
+from openenv_gym.errors import EndpointError, OpenEnvError, RemoteEnvironmentError, ServerEndedError
 from openenv_gym.providers.provider import Provider
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_json
@@ -23,14 +24,16 @@ def add_log(provider: Provider, error: RemoteEnvironmentError) -> None:
 
     Waits up to 1 s for it, where the server is one that was started here.
     """
-    log, begin = provider.logs(), ""
+    named = next((base_url for base_url in provider.endpoints if _is_in(base_url, error)), None)
+    read = provider.logs if named is None else partial(provider.log_of, named)
+    log, begin = read(), ""
     if provider.has_log:
         begin = "The server's log ends with:\n"
         # It was written before the answer was sent, and is read by another thread.
         error_id, deadline = str(error.details.get("error_id", "")), time.monotonic() + _LOG_TIMEOUT_S
         while error_id not in log and time.monotonic() < deadline:
             time.sleep(_LOG_POLL_S)
-            log = provider.logs()
+            log = read()
     if log.strip():
         error.add_note(begin + "\n".join(log.splitlines()[-_LOG_LINES:]))
 
@@ -75,7 +78,7 @@ def _error(provider: Provider, base_url: str, ended: Mapping[str, str]) -> Serve
     )
 
 
-def _is_in(base_url: str, error: EndpointError) -> bool:
+def _is_in(base_url: str, error: OpenEnvError) -> bool:
     """Whether an error is of a server: each names the one that it is of."""
     _, found, after = str(error).partition(base_url)
     return bool(found) and not after[:1].isdigit()

@@ -127,6 +127,9 @@ class HubProvider(Provider):
             return self._local.logs()
         return f"Its log is at {self._space.page}?logs=container\n" if self._space is not None else ""
 
+    def log_of(self, base_url: str) -> str:
+        return self.logs() if self._local is None else self._local.log_of(base_url)
+
     def stop(self) -> None:
         """Stops what runs here. A Space goes on: others may use it, and it falls asleep by itself."""
         self.endpoints, self.headers, self._space = (), {}, None

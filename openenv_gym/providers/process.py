@@ -104,6 +104,9 @@ class ProcessProvider(Provider):
     def logs(self) -> str:
         return "".join(process.logs() for process in self._processes or self._ended)
 
+    def log_of(self, base_url: str) -> str:
+        return self._processes[self.endpoints.index(base_url)].logs()
+
     def stop(self) -> None:
         self.endpoints = ()
         for process in self._processes:

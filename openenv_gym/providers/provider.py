@@ -82,6 +82,13 @@ class Provider(ABC):
     def logs(self) -> str:
         """The last lines that the servers wrote."""
 
+    def log_of(self, base_url: str) -> str:
+        """The last lines that one of the servers wrote, where they are at hand.
+
+        A provider that has several servers says here which wrote what.
+        """
+        return self.logs()
+
     @abstractmethod
     def stop(self) -> None:
         """Stops the servers, and removes what was made for them. Safe to call again, and before `start`."""

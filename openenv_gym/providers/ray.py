@@ -181,6 +181,16 @@ class RayProvider(Provider):
                 words.append(f"{error}\n")
         return "".join(words)
 
+    def log_of(self, base_url: str) -> str:
+        ray = self._ray
+        if not ray.is_initialized():
+            return ""
+        try:
+            replica = self._replicas[self.endpoints.index(base_url)]
+            return str(ray.get(replica.logs.remote(), timeout=_ANSWER_TIMEOUT_S))
+        except ray.exceptions.RayError:
+            return ""
+
     def stop(self) -> None:
         ray = self._ray
         replicas, self._replicas = self._replicas, []

@@ -1,4 +1,4 @@
-"""Servers that end while their environment uses them: what is said, and what becomes of the slots."""
+"""Servers whose environment raises, or ends them: what is said, and what becomes of the slots."""
 
 from __future__ import annotations
 
@@ -68,6 +68,22 @@ def test_the_slots_of_a_replica_that_ends_go_to_the_others() -> None:
         envs.recv(4)
     with pytest.raises(ServerEndedError, match=ANEW):
         envs.reset()
+    envs.close()
+
+
+@pytest.mark.parametrize("slot", [0, 3])
+def test_what_a_replica_raises_is_shown_with_the_end_of_its_own_log(slot: int) -> None:
+    envs = gym.make_vec("openenv/remote", 4, app=APP, replicas=2)
+    envs.reset()
+    actions = np.ones(4, np.int64)
+    actions[slot] = 50
+    with pytest.raises(RemoteEnvironmentError) as raised:
+        envs.step(actions)
+    (note,) = raised.value.__notes__
+    assert note.startswith("The server's log ends with:\n")
+    assert note.endswith("RuntimeError: too much")
+    launch = envs.unwrapped._launch  # type: ignore[attr-defined]
+    assert [url in note for url in launch.endpoints] == [url in str(raised.value) for url in launch.endpoints]
     envs.close()
 
 

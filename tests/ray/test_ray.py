@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 
 from openenv_gym import RemoteVectorEnv
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError, ServerEndedError, SessionLostError
+from openenv_gym.errors import (
+    ConfigurationError,
+    DeadlineExceededError,
+    RemoteEnvironmentError,
+    ServerEndedError,
+    SessionLostError,
+)
 from openenv_gym.providers.provider import Provider
 from openenv_gym.providers.ray import RayProvider
 from openenv_gym.providers.testing import ProviderTests
@@ -140,7 +146,7 @@ def test_a_server_that_does_not_come_up_is_an_error_with_its_last_words(tmp_path
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_replica_that_ends_is_started_anew_and_the_error_says_so() -> None:
+def test_what_a_replica_raises_and_its_end_are_explained() -> None:
     env = gym.make_vec(
         "openenv/remote",
         2,
@@ -149,6 +155,11 @@ def test_a_replica_that_ends_is_started_anew_and_the_error_says_so() -> None:
         provider_options={"num_cpus": 0.5},
         capacity_timeout_s=60,
     )
+    env.reset()
+    with pytest.raises(RemoteEnvironmentError) as raised:
+        env.step(np.array([1, 50]))
+    (note,) = raised.value.__notes__
+    assert note.endswith("RuntimeError: too much")
     env.reset()
     with pytest.raises(SessionLostError) as lost:
         env.step(np.array([1, END_IN_STEP]))
