@@ -123,6 +123,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
         "version": metadata.get("version"),
         "server": endpoint.base_url,
         "health": health.get("status"),
+        "health_reasons": health.get("reasons"),
         "sessions": sessions,
         "key": _key(endpoint, timeout_s, key),
         "protocol": protocol,
@@ -158,6 +159,8 @@ def _in_words(name: str, value: Any) -> str:
         processes = value["processes"]
         where = f" in one of {processes} processes" if processes > 1 else ""
         return f"{value['active']} of {value['capacity']}{where}"
+    if name == "health_reasons":
+        return "; ".join(map(str, value)) or "none"
     if name == "render_modes":
         return ", ".join(value) or "none"
     if name.endswith("_schema"):

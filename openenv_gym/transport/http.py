@@ -52,9 +52,9 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
 def get_health(endpoint: Endpoint, *, timeout_s: float) -> tuple[dict[str, Any], int]:
     """How a server is (``GET /health``), and how many processes it has; its figures are of one of them.
 
-    Raises what `get_json` does.
+    One that says that it is unhealthy (503) has an answer too. Raises what `get_json` does.
     """
-    answer = _ask(endpoint, "GET", "/health", None, timeout_s)
+    answer = _ask(endpoint, "GET", "/health", None, timeout_s, also=503)
     return answer.fields, v2.worker_of(answer.headers.get(v2.WORKER_HEADER))[1]
 
 
@@ -71,6 +71,8 @@ def room_of(endpoint: Endpoint, *, timeout_s: float) -> Room | None:
     One process answers, and is taken for each of them. Raises what `get_json` does.
     """
     health, processes = get_health(endpoint, timeout_s=timeout_s)
+    if health.get("status") == "unhealthy":
+        raise not_openenv(endpoint, "it answers 503 to GET /health")
     most, active = health.get("max_sessions"), health.get("active_sessions")
     if not isinstance(most, int) or not isinstance(active, int):
         return None
@@ -97,7 +99,15 @@ class _Answer(NamedTuple):
     headers: Message
 
 
-def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout_s: float) -> _Answer:
+def _ask(
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: bytes | None,
+    timeout_s: float,
+    *,
+    also: int | None = None,
+) -> _Answer:
     url, what = f"{endpoint}{path}", f"{method} {path}"
     headers = {"Accept": "application/json", "Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method=method)
@@ -114,6 +124,8 @@ def _ask(endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout
     except urllib.error.HTTPError as error:
         with error:
             text = error.read(_MOST_WORDS)
+        if error.code == also and (fields := _json_object(text)) is not None:
+            return _Answer(fields, error.headers)
         if error.url != url:
             what += (
                 f", redirected to {error.url}, which is shown no key and no headers: make that the base URL"
@@ -181,6 +193,14 @@ def _message(body: bytes | None) -> str:
         answer = None
     message = answer.get("message") if isinstance(answer, dict) else text
     return str(message)[:_MOST_SHOWN] or "it does not say why"
+
+
+def _json_object(text: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) and "status" in answer else None
 
 
 def _is_space(endpoint: Endpoint) -> bool:
