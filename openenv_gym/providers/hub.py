@@ -164,7 +164,11 @@ class HubProvider(Provider):
             pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
 
     def _provider_here(self, space: SpaceOnHub) -> Provider:
-        options: Mapping[str, Any] = {"ready_timeout_s": self.ready_timeout_s, **self._options}
+        options: Mapping[str, Any] = {
+            "ready_timeout_s": self.ready_timeout_s,
+            "api_key": self._api_key,
+            **self._options,
+        }
         if self._mode == "docker":
             image = f"{_REGISTRY}/{space.subdomain}:latest"
             return self._kind_here()(image, **{"port": space.port, **options})

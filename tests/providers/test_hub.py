@@ -20,7 +20,7 @@ from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.hub import TOKEN, StandIn
 from tests.support.hub.faults import Fault
 from tests.support.hub.repositories import Space
-from tests.support.servers import running
+from tests.support.servers import running, status_of
 
 SPACE = "my-org/my_env"
 
@@ -196,6 +196,12 @@ def test_files_that_are_here_are_not_downloaded_again(hub: StandIn) -> None:
         with GenericEnvClient.from_hub(SPACE, mode="local", trust_remote_code=True):
             pass
     assert len([request for request in hub.asked("/resolve/") if request.startswith("GET")]) == 3
+
+
+def test_a_space_that_is_served_here_asks_for_the_key_of_its_client(hub: StandIn) -> None:
+    with GenericEnvClient.from_hub(SPACE, mode="local", trust_remote_code=True, api_key="sesame") as client:
+        client.reset()
+        assert status_of(f"{client.endpoint}/schema")[0] == 401
 
 
 def test_options_that_mean_nothing_on_the_hub_are_refused() -> None:
