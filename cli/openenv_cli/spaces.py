@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,13 +74,17 @@ def lines(compiled: CompiledSchema, width: int | None = None) -> str:
             continue
         *outer, name = steps(finding.path)
         note = f" ({finding.inexact})" if finding.inexact else ""
-        rows.append((f"{'  ' * (len(outer) + 1)}{name}", str(finding.space), f"{finding.rule}{note}"))
-    names = max((len(name) for name, _, _ in rows), default=0)
+        row = f"{'  ' * (len(outer) + 1)}{name}", str(finding.space), f"{finding.rule}{note}"
+        rows.append((*row, _numbered(finding.labels)))
+    names = max((len(name) for name, *_ in rows), default=0)
     if width is not None:
-        most = max(_NARROWEST_SPACE, width - names - 2 - max((len(rule) for *_, rule in rows), default=0) - 2)
-        rows = [(name, _cut(space, most), rule) for name, space, rule in rows]
-    spaces = max((len(space) for _, space, _ in rows), default=0)
-    shown = [f"{name:<{names}}  {space:<{spaces}}  {rule}".rstrip() for name, space, rule in rows]
+        rules = max((len(rule) for _, _, rule, _ in rows), default=0)
+        most = max(_NARROWEST_SPACE, width - names - 2 - rules - 2)
+        rows = [(name, _cut(space, most), rule, labels) for name, space, rule, labels in rows]
+    spaces = max((len(space) for _, space, *_ in rows), default=0)
+    shown = [
+        f"{name:<{names}}  {space:<{spaces}}  {rule}{labels}".rstrip() for name, space, rule, labels in rows
+    ]
     if width is not None:
         shown = [
             textwrap.fill(line, width, subsequent_indent=" " * (names + 4), drop_whitespace=False)
@@ -91,3 +97,9 @@ def lines(compiled: CompiledSchema, width: int | None = None) -> str:
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _numbered(labels: Sequence[Any]) -> str:
+    """What the indices of a choice stand for: ``: 0 "left", 1 "right"``; nothing where there are none."""
+    shown = ", ".join(f"{i} {json.dumps(label, ensure_ascii=False)}" for i, label in enumerate(labels))
+    return f": {shown}" if shown else ""

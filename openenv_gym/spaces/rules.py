@@ -62,6 +62,7 @@ class Finding:
         space: The space.
         inexact: Why the space is larger than the schema, or "" where it is not.
         renders: The render mode that the server marks it with, or "".
+        labels: What the indices of its `Discrete` stand for, in their order; none where they are numbers.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Finding:
     space: spaces.Space[Any]
     inexact: str = ""
     renders: str = ""
+    labels: tuple[Any, ...] = ()
 
 
 @dataclass
@@ -118,7 +120,8 @@ class Compiler:
     @staticmethod
     def _finding(node: Node, rule: Rule, codec: Codec) -> Finding:
         renders = str(node.schema.get(RENDER_KEYWORD, ""))
-        return Finding(node.path, rule.name, codec.space, _inexact(node.schema), renders)
+        labels = codec.labels if isinstance(codec, codecs.LabelCodec) else ()
+        return Finding(node.path, rule.name, codec.space, _inexact(node.schema), renders, labels)
 
     def fields(self, node: Node, left_out: Callable[[str, Node], bool] | None = None) -> codecs.DictCodec:
         """The codec of an object's properties, but for those that are left out."""
