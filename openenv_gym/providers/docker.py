@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOG_LINES = 50
 _NANO = 10**9
+_MEMORY = re.compile(r"\d+(\.\d+)?([bkmgt]b?)?", re.IGNORECASE)
 
 
 class DockerProvider(Provider):
@@ -44,8 +45,8 @@ class DockerProvider(Provider):
         ready_timeout_s: The time for the servers to be ready, in seconds, without the time to pull.
 
     Raises:
-        ConfigurationError: There is nothing at a path of ``volumes``, or no replica is wanted, or the key
-            cannot be one.
+        ConfigurationError: An option is not what it should be, there is nothing at a path of ``volumes``, no
+            replica is wanted, or the key cannot be one.
 
     Example:
         >>> with DockerProvider("openenv-my-env:latest") as provider:
@@ -69,19 +70,19 @@ class DockerProvider(Provider):
         self.image = image
         self.ready_timeout_s = ready_timeout_s
         self._replicas = at_least_one(replicas)
-        self._port = port
         key = key_to_ask_for(api_key)
         self._options: dict[str, Any] = {
-            "environment": {**({bearer.VARIABLE: key} if key else {}), **(env_vars or {})},
-            "ports": {f"{port}/tcp": ("127.0.0.1", None)},
+            "environment": {**({bearer.VARIABLE: key} if key else {}), **_mapping(env_vars, "env_vars")},
+            "ports": {f"{_checked_port(port)}/tcp": ("127.0.0.1", None)},
             "volumes": {
-                _mounted(source): {"bind": target, "mode": "rw"} for source, target in (volumes or {}).items()
+                _mounted(source): {"bind": target, "mode": "rw"}
+                for source, target in _mapping(volumes, "volumes").items()
             },
         }
         if memory is not None:
-            self._options["mem_limit"] = memory
+            self._options["mem_limit"] = _checked_memory(memory)
         if cpus is not None:
-            self._options["nano_cpus"] = int(cpus * _NANO)
+            self._options["nano_cpus"] = _nano_cpus(cpus)
         if network is not None:
             self._options["network"] = network
         self._engine: docker.DockerClient | None = None
@@ -165,6 +166,30 @@ class DockerProvider(Provider):
         with said_plainly():
             written: bytes = self._engine.containers.get(name).logs(tail=_LOG_LINES)
         return written.decode(errors="replace")
+
+
+def _checked_memory(memory: object) -> str | int:
+    if isinstance(memory, int) or (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
+        return memory
+    raise ConfigurationError(f'memory= is an amount as Docker writes it, "512m" or "2g", not {memory!r}')
+
+
+def _nano_cpus(cpus: object) -> int:
+    if isinstance(cpus, int | float) and cpus > 0:
+        return int(cpus * _NANO)
+    raise ConfigurationError(f"cpus= is a number of processors, 1.5 say, not {cpus!r}")
+
+
+def _checked_port(port: object) -> int:
+    if isinstance(port, int) and 0 < port < 2**16:
+        return port
+    raise ConfigurationError(f"port= is a port inside the container, 8000 say, not {port!r}")
+
+
+def _mapping(given: Mapping[str, str] | None, name: str) -> Mapping[str, str]:
+    if given is None or isinstance(given, Mapping):
+        return given or {}
+    raise ConfigurationError(f"{name}= is a dict, not a {type(given).__name__}")  # its values may be secret
 
 
 def _mounted(source: str) -> str:

@@ -17,6 +17,7 @@ from openenv_gym.errors import (
     SessionLostError,
 )
 from openenv_gym.providers.explaining import add_log, server_ended
+from openenv_gym.providers.options import refuse_unknown_options
 from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.running import RunningProvider
 from openenv_gym.sources import Kind, Source
@@ -62,6 +63,7 @@ def provider_of(
                 "for it"
             )
         return RunningProvider(source.value)
+    refuse_unknown_options(given, source.kind, provider)
     given["api_key"] = api_key
     if at_least_one(replicas) > 1:
         given["replicas"] = replicas
@@ -113,7 +115,7 @@ def _with_room(sessions: int | None, options: dict[str, Any]) -> dict[str, Any]:
     """Options of a container, with a variable for its number of sessions, where the user has named none."""
     if sessions is None:
         return options
-    return {**options, "env_vars": {"MAX_CONCURRENT_ENVS": str(sessions), **options.get("env_vars", {})}}
+    return {**options, "env_vars": {"MAX_CONCURRENT_ENVS": str(sessions), **(options.get("env_vars") or {})}}
 
 
 # Makes the provider of a source, given its value, the sessions of each server where they are more than a

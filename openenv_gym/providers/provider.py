@@ -165,12 +165,16 @@ class Provider(ABC):
         self.stop()
 
 
-def at_least_one(replicas: int) -> int:
-    """The number of servers that ``replicas=`` asks for.
+def at_least_one(count: int, what: str = "replicas= is a number of servers") -> int:
+    """A number that a user gave, which begins at 1.
+
+    Args:
+        count: The number.
+        what: Says what it is, for the message.
 
     Raises:
-        ConfigurationError: It is less than 1.
+        ConfigurationError: It is none, or less than 1.
     """
-    if replicas < 1:
-        raise ConfigurationError(f"replicas= is a number of servers, at least 1, not {replicas}")
-    return replicas
+    if not isinstance(count, int) or count < 1:
+        raise ConfigurationError(f"{what}, at least 1, not {count!r}")
+    return count

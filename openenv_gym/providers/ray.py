@@ -104,7 +104,10 @@ class RayProvider(Provider):
     def start(self) -> tuple[str, ...]:
         ray = self._ray
         _connect(ray)
-        actor = ray.remote(Replica).options(**self._options)
+        try:
+            actor = ray.remote(Replica).options(**self._options)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"Ray does not take an option: {error}") from error
         self._replicas = [actor.remote(self._server, self.ready_timeout_s) for _ in range(self._count)]
         placed = [replica.__ray_ready__.remote() for replica in self._replicas]
         try:

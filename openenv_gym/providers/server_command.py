@@ -14,6 +14,7 @@ from typing import Any
 
 from openenv_gym.errors import ConfigurationError, MissingExtraError
 from openenv_gym.providers import project
+from openenv_gym.providers.provider import at_least_one
 from openenv_gym.sources import environment_folder
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.wire import bearer
@@ -83,6 +84,9 @@ class ServerCommand:
             )
         self.name = str(path or gym or app)
         self._folder = None if path is None else environment_folder(path)
+        workers = at_least_one(workers, "workers= is a number of processes")
+        if max_sessions is not None:
+            at_least_one(max_sessions, "max_sessions= is a number of sessions")
         self._options = ["--workers", str(workers)] if workers > 1 else []
         if gym is not None:
             self._options += ["--gym", gym]

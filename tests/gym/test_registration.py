@@ -311,7 +311,7 @@ def test_a_server_that_came_for_nothing_is_stopped(folder: Path) -> None:
     ("source", "advice"),
     [
         ({"base_url": "http://host", "provider_options": {"workers": 2}}, "runs already"),
-        ({"path": "/", "provider_options": {"memory": "2g"}}, "unexpected keyword argument 'memory'"),
+        ({"path": "/", "provider_options": {"memory": "2g"}}, "has 'memory'.* options of path= are "),
         ({"space": "alone"}, "OWNER/NAME"),
         ({"path": "/nowhere"}, "There is no folder /nowhere"),
         ({"path": __file__}, "There is no folder .*that is a file"),
