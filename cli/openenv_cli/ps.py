@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 def list_containers() -> None:
     """Shows the containers that Python programs started, also those that a crashed program left.
 
+    Servers that were started as processes or on Ray are not among them: they end with their run.
+
     In a pipe, a line a container: its name, its image, what Docker says of it, its server's address, and the
     process that started it, with tabs between.
 
@@ -20,12 +22,11 @@ def list_containers() -> None:
 
         openenv stop --all
     """
-    from contextlib import closing
-
+    from openenv_cli.engine import ONLY_CONTAINERS, connected
     from openenv_cli.progress import status
-    from openenv_gym.providers.engine import connect, started_containers
+    from openenv_gym.providers.engine import started_containers
 
-    with status("Asking Docker…"), closing(connect()) as engine:
+    with status("Asking Docker…"), connected() as engine:
         containers = started_containers(engine)
     if not sys.stdout.isatty():
         for container in containers:
@@ -45,6 +46,7 @@ def list_containers() -> None:
             "No container runs that was started with from_docker_image, gym.make, a DockerProvider or "
             "openenv validate."
         )
+        console.print(ONLY_CONTAINERS)
         return
     table = Table("name", "image", "status", "address", "started by", box=None, pad_edge=False)
     for container in containers:

@@ -12,10 +12,13 @@ def stop(
         list[str] | None, typer.Argument(metavar="NAME…", help="Containers, as `openenv ps` shows them.")
     ] = None,
     all_of_them: Annotated[
-        bool, typer.Option("--all", help="All that `openenv ps` shows, those in use too.")
+        bool, typer.Option("--all", help="All that `openenv ps` shows, those too whose run is alive.")
     ] = False,
 ) -> None:
     """Stops containers that Python programs started, and removes them; no others.
+
+    With --all, those of runs that are alive end too, and their runs lose their sessions. Servers that were
+    started as processes or on Ray end with their run by themselves.
 
     Prints the name of each that is gone. One that cannot be removed does not keep the others; the exit code
     is 1 then.
@@ -25,16 +28,15 @@ def stop(
 
         openenv stop --all
     """
-    from contextlib import closing
-
+    from openenv_cli.engine import connected
     from openenv_cli.messages import say
     from openenv_cli.progress import status
     from openenv_gym.errors import ConfigurationError
-    from openenv_gym.providers.engine import connect, each_removed, started_containers
+    from openenv_gym.providers.engine import each_removed, started_containers
 
     if bool(names) == all_of_them:
         raise ConfigurationError("Name containers, as `openenv ps` shows them, or say --all")
-    with status("Asking Docker…") as update, closing(connect()) as engine:
+    with status("Asking Docker…") as update, connected() as engine:
         known = [container.name for container in started_containers(engine)]
         unknown = [name for name in names or () if name not in known]
         if unknown:

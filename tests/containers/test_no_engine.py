@@ -1,4 +1,4 @@
-"""Where no image can be built: each reason has a sentence. None of it needs an engine."""
+"""Where no engine answers, or no image can be built: each reason has a sentence. None needs an engine."""
 
 from __future__ import annotations
 
@@ -69,3 +69,13 @@ def test_a_client_that_lacks_buildx_is_passed_over_for_one_that_can_build(
     path = f"{tmp_path / 'bin'}{os.pathsep}/usr/bin"
     said = build(folder, PATH=path, DOCKER_HOST=f"unix://{tmp_path}/no.sock")
     assert "No Docker engine answers" in said
+
+
+@pytest.mark.parametrize("command", [["ps"], ["stop", "--all"]], ids=["ps", "stop"])
+def test_without_an_engine_ps_and_stop_say_that_they_are_about_containers_only(
+    command: list[str], tmp_path: Path
+) -> None:
+    failed = openenv(*command, env={**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/no.sock"})
+    assert failed.returncode == 2
+    assert "No Docker engine answers" in failed.stderr
+    assert "processes or on Ray end with their run by themselves" in failed.stderr
