@@ -182,9 +182,10 @@ def test_wrong_usage_says_what_to_do_and_exits_with_2(arguments: list[str], mess
     assert "Traceback" not in failed.stderr
 
 
-def test_a_port_that_is_taken_is_an_error_and_no_traceback(serve_gym: Callable[[str], str]) -> None:
-    port = serve_gym("CartPole-v1").rpartition(":")[2]
-    failed = run("serve", "--gym", "CartPole-v1", "--port", port)
+def test_a_port_that_is_taken_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    with serving(tmp_path, "--gym", "CartPole-v1") as server:
+        port = server.base_url.rpartition(":")[2]
+        failed = run("serve", "--gym", "CartPole-v1", "--port", port)
     assert failed.returncode == 2
     assert f"Port {port} of 127.0.0.1 is in use by CartPole-v1: openenv serve (process " in failed.stderr
     assert "--port 0 takes a free one" in failed.stderr

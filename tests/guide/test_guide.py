@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from openenv_gym.providers.process import ProcessProvider
+from tests.support.processes import serving
 
 GUIDE = Path(__file__).parents[3] / "shared" / "guide" / "building-an-environment.md"
 pytestmark = pytest.mark.skipif(not GUIDE.exists(), reason="the guide is not beside this repository")
@@ -90,7 +91,7 @@ def test_every_block_of_the_guide_is_known_to_this_test() -> None:
 
 
 def check(folder: Path) -> None:
-    with ProcessProvider(str(folder)) as server:
+    with serving(folder / "closed", str(folder)) as server:
         out = run_the_guides_client(folder, server.base_url).splitlines()
         assert out[:3] == ["Ready", "did test", "True"]
         assert re.fullmatch(r"[0-9a-f-]{36}", out[3])
