@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
+from threading import get_ident
 from time import perf_counter
 
 MOST_S = 1e-3
 
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_awake = threading.Semaphore(_cores // 2)
+_most_awake = _cores // 2
+# The threads that are awake. No semaphore: Ctrl-C within one of Python's leaves it locked for ever.
+_awake: set[int] = set()
 
 
 def share_cores(processes: int) -> None:
@@ -24,8 +26,8 @@ def share_cores(processes: int) -> None:
 
     Call it before the first socket waits.
     """
-    global _awake
-    _awake = threading.Semaphore(_cores // 2 // processes)
+    global _most_awake
+    _most_awake = _cores // 2 // processes
 
 
 class Patience:
@@ -42,11 +44,13 @@ class Patience:
     def receive_into(self, memory: memoryview, at_least: int = 1) -> int:
         """As ``socket.recv_into``; while awake, it takes what comes until there is ``at_least`` so much."""
         begin = perf_counter()
-        if self._comes_soon and _awake.acquire(blocking=False):
+        if self._comes_soon and len(_awake) < _most_awake:
+            thread = get_ident()
             try:
+                _awake.add(thread)
                 count = self._look(memory, at_least, begin + MOST_S)
             finally:
-                _awake.release()
+                _awake.discard(thread)
             if count is not None:
                 return count
             self._comes_soon = False

@@ -1,10 +1,11 @@
-"""Ctrl-C after each call of a step: no answer is taken for another request's, and nothing waits for ever."""
+"""Ctrl-C at each moment of a step: no answer is taken for another request's, and nothing waits for ever."""
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import signal
+import time
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from openenv_gym.errors import ResetNeededError, SessionLostError, UsageError
 from tests.support.napper import Nap, Napper, Slept
 from tests.support.servers import running, without_v2
 
+TIMES = 300
+
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
 def napping(request: pytest.FixtureRequest) -> Iterator[str]:
@@ -26,42 +29,30 @@ def napping(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 class Interrupt:
-    """Raises KeyboardInterrupt after the nth call within, where Python itself looks for signals."""
+    """Interrupts what runs within, as Ctrl-C does, after so many seconds."""
 
-    def __init__(self, nth: int) -> None:
-        self.left = nth
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
 
-    def __enter__(self) -> Interrupt:
-        sys.setprofile(self._see)
-        return self
+    def __enter__(self) -> None:
+        self._old = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, self._after_s)
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-
-    def _see(self, frame: FrameType, event: str, _: Any) -> None:
-        name = frame.f_code.co_filename
-        if event not in ("return", "c_return") or "/openenv_gym/" not in name:
-            return
-        if name.endswith("patience.py"):  # which looks for an answer in calls without number
-            return
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._old)
 
 
-def interrupted_everywhere(run: Callable[[], Any]) -> Iterator[int]:
-    """Runs it again and again, each time interrupted one call later; gives the call's number."""
-    nth = 0
-    while True:
-        nth += 1
-        try:
-            with Interrupt(nth) as interrupt:
-                run()
-        except KeyboardInterrupt:
-            pass
-        if interrupt.left > 0:
-            return
-        yield nth
+def interrupted_everywhere(run: Callable[[], Any]) -> Iterator[float]:
+    """Runs it again and again, each time interrupted a little later; gives the time, in seconds."""
+    begin = time.perf_counter()
+    run()
+    takes_s = time.perf_counter() - begin
+    for nth in range(TIMES):
+        after_s = 1e-6 + 1.5 * takes_s * nth / TIMES
+        with contextlib.suppress(KeyboardInterrupt), Interrupt(after_s):
+            run()
+        yield after_s
 
 
 def receive_all(envs: RemoteVectorEnv) -> list[float]:
@@ -86,11 +77,11 @@ def test_a_step_of_many(napping: str, mode: AutoresetMode, on_session_lost: Any)
     )
     envs.reset()
     envs.step(np.zeros(2))
-    for nth in interrupted_everywhere(lambda: envs.step(np.full(2, 1e-4))):
-        assert set(receive_all(envs)) <= {1e-4}, nth
-        assert envs.reset()[0].tolist() == [0, 0], nth
+    for moment in interrupted_everywhere(lambda: envs.step(np.full(2, 1e-4))):
+        assert set(receive_all(envs)) <= {1e-4}, moment
+        assert envs.reset()[0].tolist() == [0, 0], moment
         observations, _, _, _, infos = envs.step(np.array([2e-4, 3e-4]))
-        assert (observations.tolist(), infos["slept"].tolist()) == ([1, 1], [2e-4, 3e-4]), nth
+        assert (observations.tolist(), infos["slept"].tolist()) == ([1, 1], [2e-4, 3e-4]), moment
     envs.close()
 
 
@@ -103,40 +94,40 @@ def test_a_reset_of_some(napping: str) -> None:
         envs.reset(options={"reset_mask": np.array([True, True, False])})
         envs.recv()
 
-    for nth in interrupted_everywhere(run):
-        assert set(receive_all(envs)) <= {1e-4}, nth
-        assert envs.reset()[0].tolist() == [0, 0, 0], nth
+    for moment in interrupted_everywhere(run):
+        assert set(receive_all(envs)) <= {1e-4}, moment
+        assert envs.reset()[0].tolist() == [0, 0, 0], moment
         observations, _, _, _, infos = envs.step(np.array([2e-4, 3e-4, 4e-4]))
-        assert (observations.tolist(), infos["slept"].tolist()) == ([1, 1, 1], [2e-4, 3e-4, 4e-4]), nth
+        assert (observations.tolist(), infos["slept"].tolist()) == ([1, 1, 1], [2e-4, 3e-4, 4e-4]), moment
     envs.close()
 
 
 def test_a_step_of_one(napping: str) -> None:
     env = RemoteEnv(napping)
     env.reset()
-    for nth in interrupted_everywhere(lambda: env.step(np.array(1e-4))):
+    for moment in interrupted_everywhere(lambda: env.step(np.array(1e-4))):
         try:
-            assert env.step(np.array(2e-4))[4]["slept"] == 2e-4, nth
+            assert env.step(np.array(2e-4))[4]["slept"] == 2e-4, moment
         except (ResetNeededError, SessionLostError):
-            assert env.reset()[0] == 0, nth
-            assert env.step(np.array(3e-4))[4]["slept"] == 3e-4, nth
+            assert env.reset()[0] == 0, moment
+            assert env.step(np.array(3e-4))[4]["slept"] == 3e-4, moment
     env.close()
 
 
 def test_a_reset_of_one(napping: str) -> None:
     env = RemoteEnv(napping)
-    for nth in interrupted_everywhere(lambda: env.reset(seed=1)):
-        assert env.reset(seed=2)[1]["seed"] == 2, nth
-        assert env.step(np.array(3e-4))[4]["slept"] == 3e-4, nth
+    for moment in interrupted_everywhere(lambda: env.reset(seed=1)):
+        assert env.reset(seed=2)[1]["seed"] == 2, moment
+        assert env.step(np.array(3e-4))[4]["slept"] == 3e-4, moment
     env.close()
 
 
 def test_a_state_of_one(napping: str) -> None:
     envs = RemoteVectorEnv(napping, 1)
     envs.reset()
-    for nth in interrupted_everywhere(lambda: envs.get_attr("state")):
+    for moment in interrupted_everywhere(lambda: envs.get_attr("state")):
         try:
-            assert envs.step(np.array([2e-4]))[4]["slept"].tolist() == [2e-4], nth
+            assert envs.step(np.array([2e-4]))[4]["slept"].tolist() == [2e-4], moment
         except SessionLostError:
             envs.reset()
     envs.close()
