@@ -18,7 +18,7 @@ from openenv_gym.errors import ResetNeededError, SessionLostError, UsageError
 from tests.support.napper import Nap, Napper, Slept
 from tests.support.servers import running, without_v2
 
-TIMES = 300
+TIMES = 150
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])

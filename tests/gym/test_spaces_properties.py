@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from openenv_gym.spaces import action_codec, observation_codec
 from tests.support.models import Made, json_of, models
 
-MODELS = int(os.environ.get("OPENENV_TEST_MODELS", "2000"))
+MODELS = int(os.environ.get("OPENENV_TEST_MODELS", "1000"))
 
 
 @pytest.mark.slow
