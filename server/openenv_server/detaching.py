@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 EXTENSION = "openenv.detach"
 
@@ -42,7 +43,10 @@ class DetachableProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Ends the connection; whoever has the socket finds it closed."""
         if self._taken is None:
-            super().shutdown()
+            try:
+                super().shutdown()
+            except InvalidState:  # it is closing already, which uvicorn does not look for
+                self.transport.close()
         else:
             self._tell_stopping()
             with contextlib.suppress(OSError):  # whoever has it may have closed it

@@ -22,7 +22,6 @@ import pytest
 import trustme
 from fastapi import FastAPI
 from openenv_server import create_app
-from openenv_server.detaching import DetachableProtocol
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import (
@@ -353,12 +352,9 @@ def running_tls(authority: trustme.CA, folder: Path, *names: str, **options: Any
         yield base_url
 
 
-@pytest.mark.parametrize("ws", [DetachableProtocol, "websockets-sansio"], ids=["ours", "uvicorn's"])
-def test_over_tls_with_an_authority_of_ones_own(
-    authority: tuple[trustme.CA, str], tmp_path: Path, ws: Any
-) -> None:
+def test_over_tls_with_an_authority_of_ones_own(authority: tuple[trustme.CA, str], tmp_path: Path) -> None:
     made, ca_file = authority
-    with running_tls(made, tmp_path, "127.0.0.1", ws=ws) as base_url:
+    with running_tls(made, tmp_path, "127.0.0.1") as base_url:
         for drive in (drive_one, drive_many, drive_client):
             drive(base_url, api_key=KEY, ca_file=ca_file)
             drive(base_url.replace("https", "wss"), api_key=KEY, ca_file=Path(ca_file))
