@@ -26,7 +26,6 @@ from openenv_gym.spaces.models import Override
 from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_schemas
-from openenv_gym.transport.refusals import reason_of
 from openenv_gym.transport.timeouts import Timeouts
 
 
@@ -217,7 +216,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         except LOSSES as loss:
             if self.on_session_lost == "raise":
                 raise
-            return deepcopy(self._shown), 0.0, False, True, {"session_lost": reason_of(loss)}
+            return deepcopy(self._shown), 0.0, False, True, {"session_lost": loss.message}
         self._steps, self._shown = self._steps + 1, observation
         took_s = perf_counter() - begin
         self._metrics.add(took_s, times)

@@ -1,113 +1,148 @@
 """Every error that this project raises on purpose.
 
     OpenEnvError
-    ├── ConfigurationError            what was asked for cannot be set up (also a ValueError)
-    │   ├── InvalidEndpointError      a base URL that is not one
-    │   ├── RenderModeError           a render mode that there is not (also a TypeError)
-    │   ├── UnknownNameError          gym.make("openenv/NAME") with a NAME that nothing registers
-    │   └── MissingExtraError         needs a package that an extra brings (also an ImportError)
-    ├── UsageError                    a call that is out of turn
+    ├── ConfigurationError            a setting that cannot work (also a ValueError)
+    │   ├── InvalidEndpointError      a malformed base URL
+    │   ├── RenderModeError           an unsupported render mode (also a TypeError)
+    │   ├── UnknownNameError          gym.make("openenv/NAME") with an unregistered NAME
+    │   └── MissingExtraError         needs a package from an extra (also an ImportError)
+    ├── UsageError                    a call out of order
     │   ├── ResetNeededError          step before reset (also gymnasium.error.ResetNeeded)
     │   └── ClosedError               a call after close (also gymnasium.error.ClosedEnvironmentError)
     ├── SpaceError                    spaces and schemas (also a ValueError)
-    │   ├── SchemaError               a schema that no space can be made from
-    │   └── ActionOutsideSpaceError   an action that is not in the action space
-    ├── EndpointError                 the way to the server
-    │   ├── EndpointUnreachableError  nothing answers there (also a ConnectionError)
-    │   ├── NotAnOpenEnvServerError   something answers, but it is not an OpenEnv server
-    │   ├── UntrustedServerError      its certificate is not trusted, or for another host
-    │   ├── AccessRefusedError        it lets this client in not at all (403), or not now (429)
-    │   │   └── UnauthorizedError     it asks for a key that it was not shown (401)
-    │   ├── SessionLostError          the connection broke, and the session with it (also a ConnectionError)
-    │   │   └── ServerEndedError      the server that was started for an environment has ended
-    │   ├── DeadlineExceededError     no answer in time (also a TimeoutError)
-    │   └── ProtocolError             a message that the protocol does not allow
-    ├── HubError                      the Hugging Face Hub refuses, fails, or cannot be reached
-    ├── DockerError                   Docker did not do what it was asked for
-    └── RemoteError                   the server answered with an error; it has a code
+    │   ├── SchemaError               a schema that cannot become a space
+    │   └── ActionOutsideSpaceError   an action outside the action space
+    ├── EndpointError                 the connection to the server
+    │   ├── EndpointUnreachableError  nothing answers (also a ConnectionError)
+    │   ├── NotAnOpenEnvServerError   something else answers
+    │   ├── UntrustedServerError      its certificate is not trusted, or names another host
+    │   ├── AccessRefusedError        the server refuses this client (403), or rate-limits it (429)
+    │   │   └── UnauthorizedError     the server wants a key (401)
+    │   ├── SessionLostError          the connection broke and the session is gone (also a ConnectionError)
+    │   │   └── ServerEndedError      the server started for this environment has exited
+    │   ├── DeadlineExceededError     no response in time (also a TimeoutError)
+    │   └── ProtocolError             a message that violates the protocol
+    ├── HubError                      the Hugging Face Hub refuses, fails, or is unreachable
+    ├── DockerError                   a Docker operation failed
+    └── RemoteError                   the server responded with an error; it has a code
         ├── CapacityError             the server has no free session
         ├── StepTimeoutError          the server gave up on a reset or a step (also a TimeoutError)
-        ├── ActionRefusedError        the server's action model refuses the message (also a ValueError)
+        ├── ActionRefusedError        the server's action model rejects the message (also a ValueError)
         └── RemoteEnvironmentError    the environment itself raised
 
-Each message says what happened, where, and what to do next.
+``str(error)`` says what happened, where, and what to do next. The same facts are attributes, so no code has
+to read the text: see `OpenEnvError`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gymnasium.error import ClosedEnvironmentError, NameNotFound, ResetNeeded
 
+CALL_RESET = "Call reset for a new session."
+
 
 class OpenEnvError(Exception):
-    """The root of the tree: ``except OpenEnvError`` catches all that this project raises."""
+    """The root of the tree: ``except OpenEnvError`` catches everything this project raises on purpose.
+
+    Args:
+        message: What happened and where, in one or two sentences.
+        advice: What to do next. ``str(error)`` ends with it.
+        endpoint: The base URL of the server involved.
+        operation: The request that failed, ``"step 12"``.
+        slots: The slots of a vector environment that are affected.
+
+    Attributes:
+        message: As given; all are attributes under the same names.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        advice: str = "",
+        endpoint: str | None = None,
+        operation: str | None = None,
+        slots: Sequence[int] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.endpoint = endpoint
+        self.operation = operation
+        self.slots = tuple(slots)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}" if self.advice else self.message
 
 
 class ConfigurationError(OpenEnvError, ValueError):
-    """What was asked for cannot be set up."""
+    """A setting that cannot work."""
 
 
 class InvalidEndpointError(ConfigurationError):
-    """A base URL that is not one."""
+    """A malformed base URL."""
 
 
 class RenderModeError(ConfigurationError, TypeError):
-    """A render mode that an environment does not have.
+    """A render mode that an environment does not support.
 
-    A TypeError as well, as from an environment that takes none: libraries that try one, such as
-    Stable-Baselines3, go on without it then.
+    Also a TypeError, like a constructor without that keyword: libraries that probe for a render mode, such as
+    Stable-Baselines3, then continue without it.
     """
 
 
 class UnknownNameError(ConfigurationError, NameNotFound):
-    """``gym.make("openenv/NAME")`` with a NAME that nothing registers."""
+    """``gym.make("openenv/NAME")`` with an unregistered NAME."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):
     """A feature whose packages come with an extra that is not installed.
 
     Args:
-        feature: What was asked for, as the user wrote it.
-        extra: The extra of ``openenv-gym`` that brings it.
+        feature: The feature, as the user wrote it.
+        extra: The extra of ``openenv-gym`` that provides it.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
         self.feature, self.extra = feature, extra
         super().__init__(
-            f"{feature} comes with the {extra} extra, which is not here: pip install 'openenv-gym[{extra}]'"
+            f"{feature} needs the {extra} extra, which is not installed.",
+            advice=f"Run: pip install 'openenv-gym[{extra}]'",
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.feature, self.extra)  # for it may come from a node of a Ray cluster
+        return type(self), (self.feature, self.extra)  # a Ray worker may have raised it
 
 
 class UsageError(OpenEnvError):
-    """A call that is out of turn."""
+    """A call out of order."""
 
 
 class ResetNeededError(UsageError, ResetNeeded):
-    """A step where no episode is under way."""
+    """A step without a running episode."""
 
 
 class ClosedError(UsageError, ClosedEnvironmentError):
-    """A call on something that was closed."""
+    """A call on a closed object."""
 
 
 class SpaceError(OpenEnvError, ValueError):
-    """Something is wrong with a space, or an element of one."""
+    """A problem with a space, or with an element of one."""
 
 
 class SchemaError(SpaceError):
-    """A schema that no space can be made from."""
+    """A schema that cannot become a space."""
 
 
 class ActionOutsideSpaceError(SpaceError):
-    """An action that is not in the action space."""
+    """An action outside the action space."""
 
 
 class EndpointError(OpenEnvError):
-    """The way to the server failed."""
+    """The connection to the server failed."""
 
 
 class EndpointUnreachableError(EndpointError, ConnectionError):
@@ -119,7 +154,7 @@ class NotAnOpenEnvServerError(EndpointError):
 
 
 class UntrustedServerError(EndpointError):
-    """The server's certificate is not one that is trusted here, or it is for another host."""
+    """The server's certificate is not trusted here, or names another host."""
 
 
 class AccessRefusedError(EndpointError):
@@ -127,90 +162,110 @@ class AccessRefusedError(EndpointError):
 
 
 class UnauthorizedError(AccessRefusedError):
-    """The server asks for a key, and was shown none, or another. No message has the key."""
+    """The server wants a key and got none, or a wrong one. No message contains the key."""
 
 
 class SessionLostError(EndpointError, ConnectionError):
-    """The connection broke, and the session on the server with it."""
+    """The connection broke, and the session on the server is gone.
+
+    Args:
+        message: As in `OpenEnvError`.
+        retryable: Whether a reset in a new session makes sense: the network or the server's process failed.
+            False if the server closed the session on purpose and would do so again.
+        advice: As in `OpenEnvError`; "Call reset for a new session." by default.
+        **context: As in `OpenEnvError`.
+    """
+
+    def __init__(
+        self, message: str = "", *, retryable: bool = False, advice: str = CALL_RESET, **context: Any
+    ) -> None:
+        super().__init__(message, advice=advice, **context)
+        self.retryable = retryable
 
 
 class ServerEndedError(SessionLostError):
-    """A server that was started for this environment has ended. The message has its last words."""
+    """A server started for this environment has exited. The message has its last log lines."""
 
 
 class DeadlineExceededError(EndpointError, TimeoutError):
-    """No answer came in time. The connection was dropped: a late answer is never taken for a new one."""
+    """No response in time. The connection was dropped, so a late response is never taken for a new one."""
 
 
 class ProtocolError(EndpointError):
-    """A message that the protocol does not allow."""
+    """A message that violates the protocol."""
 
 
 class HubError(OpenEnvError):
-    """The Hugging Face Hub refuses, fails, or cannot be reached. No message has a secret."""
+    """The Hugging Face Hub refuses, fails, or is unreachable. No message contains a secret."""
 
 
 class DockerError(OpenEnvError):
-    """Docker did not do what it was asked for: a build or a push failed, or there is no such image."""
+    """A Docker operation failed: a build, a push, or a missing image."""
 
 
 class RemoteError(OpenEnvError):
-    """The server answered with an error.
+    """The server responded with an error.
 
     Args:
-        message: What happened, where, and what to do next.
+        message: As in `OpenEnvError`.
         code: The protocol's code (``EXECUTION_ERROR``, …).
-        details: The rest of the error as the server sent it.
+        details: The rest of the error, as the server sent it.
+        **context: As in `OpenEnvError`.
     """
 
-    def __init__(self, message: str, *, code: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "INTERNAL_ERROR",
+        details: dict[str, Any] | None = None,
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
         self.code = code
         self.details = details or {}
-        super().__init__(message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions travel between processes (AsyncVectorEnv), and keyword-only arguments do not pickle.
-        return _rebuild_remote_error, (type(self), str(self), self.code, self.details)
-
-
-def _rebuild_remote_error(
-    kind: type[RemoteError], message: str, code: str, details: dict[str, Any]
-) -> RemoteError:
-    return kind(message, code=code, details=details)
 
 
 class CapacityError(RemoteError):
-    """The server has not as many free sessions as were asked for.
+    """The server has fewer free sessions than requested.
 
-    Attributes:
-        asked_for: How many were.
-        available: How many there were; None where the server does not say.
-        in_all: How many the servers have, in use or not, where that is less than what was asked for, so that
-            there is no use in waiting; else None.
+    Args:
+        message: As in `OpenEnvError`.
+        asked_for: How many sessions were requested.
+        available: How many were free; None if the server does not say.
+        in_all: How many the servers have in total, free or not, if that is less than ``asked_for`` and
+            waiting is pointless; else None.
+        refused: How many slots were refused one by one, over version 1 of the protocol.
+        **context: As in `RemoteError`.
     """
 
-    @property
-    def asked_for(self) -> int:
-        return int(self.details.get("asked_for", 1))
-
-    @property
-    def available(self) -> int | None:
-        available = self.details.get("available")
-        return None if available is None else int(available)
-
-    @property
-    def in_all(self) -> int | None:
-        in_all = self.details.get("in_all")
-        return None if in_all is None else int(in_all)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        asked_for: int = 1,
+        available: int | None = None,
+        in_all: int | None = None,
+        refused: int = 0,
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **{"code": "CAPACITY_REACHED", **context})
+        self.asked_for = asked_for
+        self.available = available
+        self.in_all = in_all
+        self.refused = refused
 
 
 class StepTimeoutError(RemoteError, TimeoutError):
-    """A reset or a step took longer than the server lets it. The session is closed."""
+    """A reset or a step took longer than the server allows. The session is closed."""
 
 
 class ActionRefusedError(RemoteError, ValueError):
-    """The server's model refuses the fields of an action, or of a reset."""
+    """The server's model rejects the fields of an action, or of a reset."""
 
 
 class RemoteEnvironmentError(RemoteError):
-    """The environment itself raised on the server. The session is still there."""
+    """The environment itself raised on the server. The session continues.
+
+    The server's traceback is under ``details["error_id"]`` in its log.
+    """

@@ -57,8 +57,8 @@ class Turn:
             said = "With capacity_timeout_s=, it waits for its turn."
         else:
             return
-        if said not in str(error):  # one wait may be within another
-            error.args = (f"{error} {said}",)
+        if said not in error.advice:  # one wait may be within another
+            error.advice = f"{error.advice} {said}".strip()
 
 
 def in_turn(ask: Callable[[], T], timeout_s: float) -> T:

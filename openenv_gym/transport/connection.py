@@ -11,12 +11,17 @@ import time
 
 import websocket
 
-from openenv_gym.errors import DeadlineExceededError, EndpointError, ProtocolError, SessionLostError
+from openenv_gym.errors import (
+    CALL_RESET,
+    DeadlineExceededError,
+    EndpointError,
+    ProtocolError,
+    SessionLostError,
+)
 from openenv_gym.transport import keepalive
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frames import FrameSocket, Opcode, Payload
 from openenv_gym.transport.http import bare, not_openenv, refused, tls_options, unreachable
-from openenv_gym.transport.refusals import CALL_RESET
 from openenv_gym.wire import v2
 
 # The most bytes of a message from a server: two thousand images of 210x160x3.
@@ -170,7 +175,7 @@ class Connection:
 
     def _usable(self) -> FrameSocket:
         if self._frames is None or self._process != os.getpid():
-            raise SessionLostError(f"The connection to {self.endpoint} is closed. {CALL_RESET}")
+            raise SessionLostError(f"The connection to {self.endpoint} is closed.")
         return self._frames
 
     def _dropped(self, error: OSError, timeout_s: float, what: str) -> EndpointError:
@@ -180,12 +185,12 @@ class Connection:
             self.hang_up()
             return DeadlineExceededError(
                 f"{self.endpoint} did not answer {what} within {timeout_s:g} s. The session is dropped, as a "
-                f"late answer could be mistaken for the next one. {CALL_RESET}"
+                f"late answer could be mistaken for the next one.",
+                advice=CALL_RESET,
             )
         self.drop()
         return SessionLostError(
-            f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone. "
-            f"{CALL_RESET}"
+            f"The connection to {self.endpoint} broke during {what} ({error}), and its session is gone."
         )
 
     def exchange_memory(self, other: memoryview) -> memoryview:

@@ -10,7 +10,7 @@ from typing import Any
 
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, RemoteError, SessionLostError
 from openenv_gym.transport.connection import LEAVE_TAKING_TIMEOUT_S, Connection
-from openenv_gym.transport.refusals import CALL_RESET, capacity_error, remote_error
+from openenv_gym.transport.refusals import capacity_error, remote_error
 from openenv_gym.transport.returning import Leeway, come_back, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v2
@@ -260,7 +260,7 @@ class Lane:
             where = f"{self.connection.endpoint}, {what}"
             if answer.code == ErrorCode.SESSION_ERROR:
                 self.connection.drop()
-                raise SessionLostError(f"{where}: {answer.message}. {CALL_RESET}")
+                raise SessionLostError(f"{where}: {answer.message}.")
             raise remote_error(where, answer.code, answer.message, answer.details)
         return answer
 
@@ -292,7 +292,7 @@ class Lane:
         if error.code in (ErrorCode.TIMEOUT, ErrorCode.UNKNOWN_SESSION):
             self.slots.discard(error.slot)
         if error.code == ErrorCode.UNKNOWN_SESSION:
-            return SessionLostError(f"{where}: {error.message}. {CALL_RESET}")
+            return SessionLostError(f"{where}: {error.message}.")
         return remote_error(where, error.code, error.message, error.details)
 
     def give_up(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from openenv_gym.errors import CALL_RESET as CALL_RESET
 from openenv_gym.errors import (
     ActionRefusedError,
     CapacityError,
@@ -13,14 +14,6 @@ from openenv_gym.errors import (
 )
 from openenv_gym.wire.codes import ErrorCode
 
-# What to do when a session is gone: the last sentence of every error that says so.
-CALL_RESET = "Call reset for a new session."
-
-
-def reason_of(loss: Exception) -> str:
-    """Why a session was lost, without what to do: for those who need not do it."""
-    return str(loss).removesuffix(CALL_RESET).rstrip()
-
 
 def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -> RemoteError:
     """The error for an answer with a code; ``where`` names the server and the request."""
@@ -28,7 +21,9 @@ def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -
         case ErrorCode.CAPACITY_REACHED:
             return capacity_error(f"{where}: no session is free", message, 1, details)
         case ErrorCode.TIMEOUT:
-            return StepTimeoutError(f"{where}: {_sentence(message)} {CALL_RESET}", code=code, details=details)
+            return StepTimeoutError(
+                f"{where}: {_sentence(message)}", advice=CALL_RESET, code=code, details=details
+            )
         case ErrorCode.VALIDATION_ERROR:
             problems = details.get("errors")
             named = [
@@ -55,7 +50,12 @@ def remote_error(where: str, code: str, message: str, details: dict[str, Any]) -
 
 
 def capacity_error(
-    finding: str, message: str, asked_for: int, details: dict[str, Any], available: int = 0
+    finding: str,
+    message: str,
+    asked_for: int,
+    details: dict[str, Any],
+    available: int = 0,
+    in_all: int | None = None,
 ) -> CapacityError:
     """The error for sessions that are not to be had.
 
@@ -65,11 +65,15 @@ def capacity_error(
         asked_for: How many sessions were asked for.
         details: The rest of the server's answer.
         available: How many there were.
+        in_all: How many the servers have in total, if that is too few.
     """
     return CapacityError(
         f"{finding}. {_sentence(message)}",
         code=ErrorCode.CAPACITY_REACHED,
-        details={**details, "asked_for": asked_for, "available": available},
+        details=details,
+        asked_for=asked_for,
+        available=available,
+        in_all=in_all,
     )
 
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, SessionLostError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.frames import BadFrameError, CloseCode, PeerClosedError
-from openenv_gym.transport.refusals import CALL_RESET, reason_of
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 
@@ -111,7 +110,7 @@ def come_back(
         now = time.monotonic()
         if now >= until:
             raise _lost(
-                lost, what, cause, f"there was no way back to it within {grace_s:g} s ({reason_of(last)})"
+                lost, what, cause, f"there was no way back to it within {grace_s:g} s ({last.message})"
             ) from cause
         try:
             connection = _connect_to(lost.worker, connect, until, timeout_s)
@@ -178,5 +177,5 @@ def _pauses(longest_s: float) -> Iterator[float]:
 def _lost(lost: Connection, what: str, cause: SessionLostError, reason: str) -> SessionLostError:
     return SessionLostError(
         f"The connection to {lost.endpoint} broke during {what} ({cause.__cause__}), and its sessions are "
-        f"lost: {reason}. {CALL_RESET}"
+        f"lost: {reason}."
     )

@@ -7,7 +7,7 @@ from typing import Any
 from openenv_gym.errors import OpenEnvError, ProtocolError, ResetNeededError, SessionLostError
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.refusals import CALL_RESET, remote_error
+from openenv_gym.transport.refusals import remote_error
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1
 from openenv_gym.wire.codes import ErrorCode
@@ -141,7 +141,7 @@ class Session:
         where = f"{self.endpoint}, {what}"
         if answer.code == ErrorCode.SESSION_ERROR:
             self.close()
-            return SessionLostError(f"{where}: {answer.message}. {CALL_RESET}")
+            return SessionLostError(f"{where}: {answer.message}.")
         if answer.code in (ErrorCode.CAPACITY_REACHED, ErrorCode.FACTORY_ERROR, ErrorCode.TIMEOUT):
             self.close()
         return remote_error(where, answer.code, answer.message, answer.details)

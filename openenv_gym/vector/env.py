@@ -371,7 +371,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             if self._fleet is not None:
                 self._fleet.close()
                 self._fleet = None
-            refused = error.details.get("refused")  # over version 1, in each slot by itself
+            refused = error.refused  # over version 1, in each slot by itself
             if error.in_all is None and (self._servers.never_have(self.num_envs) or refused):
                 missing = refused or error.asked_for - (error.available or 0)
                 raise self._servers.too_few(self.num_envs, self.num_envs - missing) from error

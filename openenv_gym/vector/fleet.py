@@ -14,7 +14,6 @@ from gymnasium.vector import AutoresetMode
 from openenv_gym.errors import CapacityError, DeadlineExceededError, SessionLostError
 from openenv_gym.metrics import Times
 from openenv_gym.transport.connection import Connection
-from openenv_gym.transport.refusals import CALL_RESET
 from openenv_gym.vector.batch import Batch
 
 # Which slots are meant: bool of shape (count,).
@@ -196,20 +195,19 @@ def named(slots: Sequence[int]) -> str:
 
 
 def _interrupted(slots: Sequence[int]) -> SessionLostError:
-    return SessionLostError(f"An interrupt has ended the sessions of {named(slots)}. {CALL_RESET}")
+    return SessionLostError(f"An interrupt has ended the sessions of {named(slots)}.")
 
 
 def raise_failures(fleet: Fleet, slots: Mask | None = None) -> None:
     """Raises what failed in some slots, None being all, and was not raised yet.
 
-    Where there are several failures, a lack of free sessions comes first: its details have the number
-    ``refused``.
+    Where there are several failures, a lack of free sessions comes first, with how many there are.
     """
     errors = [error for error, failed in fleet.failures if slots is None or not failed or slots[failed].any()]
     forget_failures(fleet, slots)
     refused = [error for error in errors if isinstance(error, CapacityError)]
     if refused:
-        refused[0].details["refused"] = len(refused)
+        refused[0].refused = len(refused)
     for error in refused or errors:
         raise error
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from openenv_gym.errors import EndpointError, RemoteError, SpaceError
+from openenv_gym.errors import EndpointError, OpenEnvError, RemoteError, SpaceError
 from openenv_gym.interface import Interface, does_not_fit
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
@@ -20,7 +20,6 @@ from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
-from openenv_gym.transport.refusals import reason_of
 from openenv_gym.transport.returning import Leeway, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
@@ -345,13 +344,13 @@ class LaneFleet:
         has_ended = bool(batch.terminated[slot] or batch.truncated[slot])
         return has_ended and bool(batch.owes[slot]) and self._policy.autoreset_mode is AutoresetMode.NEXT_STEP
 
-    def _lose(self, slots: Sequence[int], error: Exception) -> None:
+    def _lose(self, slots: Sequence[int], error: OpenEnvError) -> None:
         """The sessions of some slots are gone: that is an error, or the end of their episodes."""
         if not self._policy.truncates or not isinstance(error, LOSSES):
             self._note(error, slots, is_lost=True)
             return
         self._without_episode.update(slot for slot in slots if self.batch.has_episode[slot])
-        self._cut_short([slot for slot in slots if self.batch.owes[slot]], reason_of(error))
+        self._cut_short([slot for slot in slots if self.batch.owes[slot]], error.message)
 
     def _cut_short(self, slots: Sequence[int], reason: str) -> None:
         """Truncates the episodes of some slots, and begins the next ones where that is the same step."""

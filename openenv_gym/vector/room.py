@@ -51,8 +51,9 @@ def too_few(servers: str, survey: Survey, count: int, available: int) -> Capacit
             f"{servers} {in_all} sessions in all, and {count} were asked for",
             "Serve more (`openenv serve --max-sessions`, or MAX_CONCURRENT_ENVS), or name more servers.",
             count,
-            {"in_all": in_all},
+            {},
             available,
+            in_all,
         )
     finding = f"{servers} {available} of the {count} sessions that were asked for"
     if survey.away:

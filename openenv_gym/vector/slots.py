@@ -26,7 +26,6 @@ from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES, no_render
 from openenv_gym.transport.capacity import Turn
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.refusals import CALL_RESET, reason_of
 from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.session import Session
 from openenv_gym.vector.batch import Batch
@@ -154,7 +153,7 @@ class Slot:
                 return None
             if self._is_resetting or not self._truncates:
                 raise
-            self._cut_short(reason_of(loss))
+            self._cut_short(loss.message)
             return None
         except CapacityError as full:
             # What could not even be asked was tried everywhere; and the first episodes begin together or not.
@@ -214,8 +213,7 @@ class Slot:
             send(data, what)
         except ResetNeededError:
             self._failure = SessionLostError(
-                f"{self.session.endpoint}, {what}: the session was lost while nothing was asked of it. "
-                + CALL_RESET
+                f"{self.session.endpoint}, {what}: the session was lost while nothing was asked of it."
             )
         except (EndpointError, RemoteError, ConfigurationError) as error:
             # Raised when it is read, so that the other slots are asked and read all the same.
