@@ -331,7 +331,7 @@ class LaneFleet:
         if others := [slot for slot in share if slot not in self._beginning]:
             self._lose(others, error)
         tries = min((self._beginning[slot].tries for slot in begins), default=0)
-        if tries > 1 and may_be_asked_again(error):
+        if tries > 1 and (self._policy.truncates or may_be_asked_again(error)):
             for slot in begins:
                 self._beginning[slot] = self._beginning[slot]._replace(tries=tries - 1)
             self._begin(begins)

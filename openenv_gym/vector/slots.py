@@ -146,7 +146,7 @@ class Slot:
             answer = self.session.receive(what, is_reset=self._is_resetting)
         except LOSSES as loss:
             self._servers.forget(self.session.endpoint)
-            if self._is_resetting and self._tries > 1 and may_be_asked_again(loss):
+            if self._is_resetting and self._tries > 1 and (self._truncates or may_be_asked_again(loss)):
                 # No episode is lost where one is to begin anyway.
                 self._tries -= 1
                 self._ask(what, self._send_reset, self._asked_for)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import SessionLostError
 from openenv_gym.vector.fleet import named
 from tests.support.napper import Nap, Napper, Slept
+from tests.support.processes import serving_sleeper
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, without_v2
 
@@ -99,3 +103,46 @@ def test_an_error_names_its_slots_in_a_sentence(proxy: FaultProxy) -> None:
 )
 def test_slots_are_named_briefly(slots: list[int], name: str) -> None:
     assert named(slots) == name
+
+
+def test_an_autoreset_on_a_server_that_shuts_down_begins_on_another_one(tmp_path: Path) -> None:
+    folders = tmp_path / "stopping", tmp_path / "other"
+    for folder in folders:
+        folder.mkdir()
+    with (
+        serving_sleeper(folders[0]) as stopping,
+        serving_sleeper(folders[1]) as other,
+        FaultProxy(stopping.base_url, faults={}) as proxy,
+    ):
+        envs = RemoteVectorEnv(
+            proxy.base_url,
+            2,
+            max_episode_steps=1,
+            on_session_lost="truncate",
+            capacity_timeout_s=10,
+        )
+        envs.reset()
+        action = {"seconds": np.zeros(2), "fail": ("", "")}
+        assert envs.step(action)[3].tolist() == [True, True]
+        proxy.lead_to(other.base_url)
+        stopping.signal(signal.SIGTERM)
+        stopping.ends()
+        observations, _, terminations, truncations, _ = envs.step(action)
+        assert observations.tolist() == [0, 0]
+        assert not (terminations | truncations).any()
+        assert envs.step(action)[0].tolist() == [1, 1]
+        envs.close()
+
+
+def test_an_autoreset_that_meets_silence_begins_in_a_new_session(proxy: FaultProxy) -> None:
+    envs = RemoteVectorEnv(
+        proxy.base_url, 2, max_episode_steps=1, on_session_lost="truncate", reset_timeout_s=0.5
+    )
+    envs.reset()
+    assert envs.step(np.zeros(2))[3].tolist() == [True, True]
+    proxy.pause()
+    threading.Timer(1.0, proxy.resume).start()
+    observations, _, terminations, truncations, _ = envs.step(np.zeros(2))
+    assert observations.tolist() == [0, 0]
+    assert not (terminations | truncations).any()
+    envs.close()
