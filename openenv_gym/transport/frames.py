@@ -150,6 +150,8 @@ class FrameSocket:
             except BlockingIOError as error:
                 self._break()
                 raise TimeoutError("timed out") from error
+            except ssl.SSLError as error:
+                raise _broken_tls(error) from error
             except ConnectionError:
                 raise
             except BaseException:
@@ -340,6 +342,8 @@ class FrameSocket:
                 self._end = raw.recv_into(self._view)
             except ssl.SSLWantReadError:
                 return  # nothing came
+            except ssl.SSLError as error:
+                raise _broken_tls(error) from error
             finally:
                 raw.settimeout(self._timeout_s)
         while self._end - self._start >= 2:
@@ -371,11 +375,22 @@ class FrameSocket:
                 count = self.raw.recv_into(memory)
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
+        except ssl.SSLError as error:
+            raise _broken_tls(error) from error
         if count == 0:
             raise PeerClosedError(CloseCode.ABNORMAL, "")
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeoutError("timed out")
         return count
+
+
+def _broken_tls(error: ssl.SSLError) -> ConnectionError:
+    """A TLS error after the handshake as what it means: the connection broke.
+
+    OpenSSL reports a peer that is gone as SSLEOFError, SSLZeroReturnError, or an alert, none of which is a
+    ConnectionError.
+    """
+    return ConnectionResetError(f"the TLS connection broke: {error.reason or error.args[-1]}")
 
 
 def _find_dead_peers(raw: socket.socket) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Literal
 from urllib.parse import urlsplit
@@ -253,3 +255,61 @@ class _Places:
 
     def _draw(self, kind: Kind) -> int:
         return int(self.dice.expovariate(1 / self._means[kind])) + 1
+
+
+@contextmanager
+def tls_terminator(base_url: str, context: ssl.SSLContext) -> Iterator[str]:
+    """Accept TLS and forward plain bytes to a server, like a gateway; gives the https address.
+
+    When the server's side ends, the client gets a TLS close_notify, or an RST for every second connection.
+    """
+    server = urlsplit(base_url)
+    loop = asyncio.new_event_loop()
+    count = 0
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        is_odd = count % 2
+        with suppress(OSError, asyncio.CancelledError):
+            upstream_reader, upstream_writer = await asyncio.open_connection(server.hostname, server.port)
+            directions = [
+                asyncio.ensure_future(pump(reader, upstream_writer)),
+                asyncio.ensure_future(pump(upstream_reader, writer)),
+            ]
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
+            upstream_writer.close()
+        if is_odd:
+            writer.close()
+        else:
+            writer.transport.abort()
+
+    async def start() -> asyncio.Server:
+        return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+
+    async def end_tasks() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    listening = loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(listening.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+        loop.run_until_complete(end_tasks())
+        loop.close()
