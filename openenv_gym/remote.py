@@ -16,9 +16,9 @@ from openenv_gym.errors import (
 from openenv_gym.interface import Interface, decode_observation, does_not_fit
 from openenv_gym.metrics import Times
 from openenv_gym.spaces.columns import column_of
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.returning import may_be_asked_again
 from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts

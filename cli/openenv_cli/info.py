@@ -80,7 +80,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     """
     from openenv_gym.errors import EndpointError, NotAnOpenEnvServerError
     from openenv_gym.interface import read_interface
-    from openenv_gym.transport.connection import Connection
+    from openenv_gym.transport.blocking import BlockingConnection
     from openenv_gym.transport.http import get_health, get_json, get_schemas
     from openenv_gym.transport.timeouts import Timeouts
 
@@ -105,7 +105,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     with suppress(NotAnOpenEnvServerError):
         metadata = get_json(endpoint, "/metadata", timeout_s=timeout_s)
     try:
-        connection = Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
+        connection = BlockingConnection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
         protocol = 2 if connection.is_v2 else 1
         connection.hang_up()
     except EndpointError:

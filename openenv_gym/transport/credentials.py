@@ -1,4 +1,4 @@
-"""What a client shows to a server, and which certificates it trusts."""
+"""A client's key and headers for a server, and the certificates that it trusts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _AUTHORIZATION = "authorization"
 class Credentials:
     """The key, further headers, and the trusted certificates of one server.
 
-    What may be secret is in no repr. A deep copy has all of it. A pickle, which may go anywhere, has neither
-    key nor headers; what is made from it takes the key of the environment variable that is there.
+    No repr contains a secret. A deep copy has everything. A pickle, which may go anywhere, has neither key
+    nor headers; unpickling takes the key from the environment variable.
 
     Attributes:
-        headers: What goes with each request and each handshake, the key among it.
-        ca_file: The PEM file with the certificates to trust; None trusts those that the machine does.
+        headers: The headers of each request and each handshake, including the key.
+        ca_file: The PEM file with the certificates to trust; None trusts those that the machine trusts.
     """
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -41,51 +41,53 @@ class Credentials:
         headers: Mapping[str, str] | None = None,
         ca_file: str | Path | None = None,
     ) -> Credentials:
-        """Reads what a user gives.
+        """Validate a user's input.
 
         Args:
-            api_key: The key; "" for none. Left out, it is `OPENENV_API_KEY`, if that is set.
+            api_key: The key; "" for none. By default, the value of `OPENENV_API_KEY`.
             headers: Further headers.
             ca_file: A PEM file with the certificates to trust instead of the machine's.
 
         Raises:
-            ConfigurationError: One of them cannot be used. No message has a key or a header's value.
+            ConfigurationError: One of them cannot be used. No message contains a key or a header's value.
         """
         given = dict(headers or {})
         for name, value in given.items():
             if not (isinstance(name, str) and _NAME.fullmatch(name)):
-                raise ConfigurationError(f"headers= has the name {name!r}, which no header can have")
+                raise ConfigurationError(f"headers= has the invalid header name {name!r}.")
             if not (isinstance(value, str) and _VALUE.fullmatch(value)):
-                raise ConfigurationError(f"The value of the header {name} is not one line of printable ASCII")
+                raise ConfigurationError(f"The value of header {name} must be one line of printable ASCII.")
         has_authorization = _AUTHORIZATION in {name.lower() for name in given}
         if has_authorization and api_key:
-            raise ConfigurationError("headers= has an Authorization already; leave that or api_key= out")
+            raise ConfigurationError("headers= has an Authorization. Pass that or api_key=, not both.")
         source = "api_key="
         if api_key is None and not has_authorization:
             source, api_key = f"${bearer.VARIABLE}", os.environ.get(bearer.VARIABLE)
         if api_key:
             if not (isinstance(api_key, str) and bearer.is_key(api_key)):
-                raise ConfigurationError(f"{source} is no key: one has printable ASCII characters, no spaces")
+                raise ConfigurationError(
+                    f"{source} is not a key. A key has printable ASCII characters and no spaces."
+                )
             given["Authorization"] = bearer.authorization(api_key)
         credentials = cls(tuple(given.items()), None if ca_file is None else os.fspath(ca_file))
         if ca_file is not None:
-            _ = credentials.tls  # now, and not in the middle of a training
+            _ = credentials.tls  # fail now, not in the middle of a training
         return credentials
 
     @property
     def shows_key(self) -> bool:
-        """Whether there is a key, or another ``Authorization``."""
+        """Whether the headers have a key, or another ``Authorization``."""
         return any(name.lower() == _AUTHORIZATION for name, _ in self.headers)
 
     @property
     def key(self) -> str | None:
-        """The key among the headers."""
+        """The key in the headers."""
         shown = (value for name, value in self.headers if name.lower() == _AUTHORIZATION)
         return bearer.key_in(next(shown, ""))
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
-        """How a server's certificate is checked, for https and wss alike.
+        """The check of a server's certificate, for https and wss.
 
         Raises:
             ConfigurationError: The file has no certificates.
@@ -94,7 +96,7 @@ class Credentials:
             return ssl.create_default_context(cafile=self.ca_file)
         except OSError as error:
             raise ConfigurationError(
-                f"ca_file={self.ca_file!r} cannot be used ({error}); it is a PEM file with certificates"
+                f"ca_file={self.ca_file!r} cannot be used ({error}). It must be a PEM file with certificates."
             ) from error
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Credentials:
@@ -108,10 +110,10 @@ class Credentials:
 
 
 def key_to_ask_for(api_key: str | None, headers: Mapping[str, str] | None = None) -> str | None:
-    """The key that a server has to ask for, so that the client that is given this is let in, and nobody else.
+    """The key that a server must ask for, so that only a client with these arguments gets in.
 
     Returns:
-        "" where the client is to show none, and None where nothing says what it shows.
+        "" if the client should send none, and None if the arguments do not say.
 
     Raises:
         ConfigurationError: As `Credentials.of`.

@@ -1,4 +1,4 @@
-"""Where a server is."""
+"""The address of a server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from openenv_gym.errors import InvalidEndpointError
 from openenv_gym.transport.credentials import Credentials
 
 _HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-_NO_PASSWORD = (
-    "A base URL has no user and no password, as it is shown in messages; pass api_key= or headers= instead"
-)
-_EXAMPLE = "It looks like http://localhost:8000 or https://my-org-my-env.hf.space"
+_ADVICE = "It looks like http://localhost:8000 or https://my-org-my-env.hf.space."
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The address of one server, and what to show it.
+    """The address of one server, and the credentials for it.
 
     Attributes:
         base_url: Its HTTP address, without a slash at the end.
@@ -38,28 +35,29 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         ca_file: str | Path | None = None,
     ) -> Endpoint:
-        """Reads a base URL; ``http``, ``https``, ``ws`` and ``wss`` all do, a path stays.
+        """Parse a base URL with the scheme ``http``, ``https``, ``ws`` or ``wss``, and perhaps a path.
 
-        The others are those of `Credentials.of`.
+        The other arguments are those of `Credentials.of`.
 
         Raises:
-            InvalidEndpointError: It is not a URL of a server.
+            InvalidEndpointError: It is not the URL of a server.
             ConfigurationError: The key, a header or the file cannot be used.
         """
         if not isinstance(url, str) or not url.strip():
-            raise InvalidEndpointError(f"A base URL is a text, not {url!r}. {_EXAMPLE}.")
+            raise InvalidEndpointError(f"base_url must be a string, got {url!r}.", advice=_ADVICE)
         try:
             parts = urlsplit(url.strip())
-            if "@" in parts.netloc:
-                raise InvalidEndpointError(_NO_PASSWORD)
             port = parts.port
-        except InvalidEndpointError:
-            raise
         except ValueError as error:
-            raise InvalidEndpointError(f"{url!r} is not a base URL: {error}. {_EXAMPLE}.") from error
+            raise InvalidEndpointError(f"{url!r} is not a base URL: {error}.", advice=_ADVICE) from error
+        if "@" in parts.netloc:
+            raise InvalidEndpointError(
+                "A base URL must have no user and no password, because messages show it.",
+                advice="Pass api_key= or headers= instead.",
+            )
         scheme = _HTTP_SCHEMES.get(parts.scheme)
         if scheme is None or not parts.hostname or port == 0:
-            raise InvalidEndpointError(f"{url!r} is not a base URL. {_EXAMPLE}.")
+            raise InvalidEndpointError(f"{url!r} is not a base URL.", advice=_ADVICE)
         path = parts.path.rstrip("/").removesuffix("/ws")
         credentials = Credentials.of(api_key, headers, ca_file)
         return cls(f"{scheme}://{parts.netloc}{path}", credentials)

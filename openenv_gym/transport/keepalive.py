@@ -1,7 +1,7 @@
-"""One thread that answers the pings on all idle connections of this process.
+"""The keepalive thread: it answers the pings on all idle blocking connections of this process.
 
-A server that pings takes a client that does not answer for gone. A blocking client only answers while it
-reads, and a learner may think for minutes between two steps.
+A server that pings gives up on a client that does not answer. A blocking client answers only while it reads,
+and a learner may think for minutes between two steps.
 """
 
 from __future__ import annotations
@@ -13,30 +13,34 @@ import time
 import weakref
 from typing import Protocol
 
-# Servers that ping every second are served as well.
+# Fast enough for servers that ping every second.
 _INTERVAL_S = 0.25
 
 
 class Idle(Protocol):
-    """A connection."""
+    """A connection that the thread can serve.
+
+    Attributes:
+        uses: Changes with every use.
+    """
 
     uses: int
 
     @property
     def is_open(self) -> bool:
-        """Whether there is anything to look after."""
+        """Whether the connection can still get pings."""
 
     def answer_pings(self) -> None:
-        """Answers what pings there are, without waiting."""
+        """Answer pending pings without blocking."""
 
     def hang_up(self) -> None:
-        """Closes the connection, and says so."""
+        """Close the connection with a close frame."""
 
 
 class Keeper:
-    """Looks after connections for as long as there are any.
+    """Serves connections from a thread that runs while any are open.
 
-    Those that were used since it looked last look after themselves.
+    It skips those that were used since its last round: their users answer the pings.
     """
 
     def __init__(self) -> None:
@@ -45,7 +49,7 @@ class Keeper:
         self._is_running = False
 
     def add(self, connection: Idle) -> None:
-        """Takes a connection in; it is looked after until it is closed."""
+        """Serve a connection until it is closed."""
         with self._lock:
             self._connections[connection] = connection.uses
             if not self._is_running:
@@ -53,19 +57,19 @@ class Keeper:
                 threading.Thread(target=self._run, name="openenv-keepalive", daemon=True).start()
 
     def hang_up(self) -> None:
-        """Tells all servers that this process ends: they need not keep its sessions."""
+        """Hang up all connections, because the process ends: the servers need not keep its sessions."""
         for connection in self._all():
             connection.hang_up()
 
     def _run(self) -> None:
         while True:
             time.sleep(_INTERVAL_S)
-            if not self._look_once():
+            if not self._serve_once():
                 return
 
-    def _look_once(self) -> bool:
-        """Answers the idle ones' pings; False when there is nothing left to look after."""
-        # In a call of its own: what it holds must not keep a connection that everybody else has dropped.
+    def _serve_once(self) -> bool:
+        """Answer the pings on idle connections; False if no connections are left."""
+        # A separate call: the thread must not hold a connection that nobody else holds while it sleeps.
         seen = self._all()
         for connection, uses in seen.items():
             if connection.uses == uses:
@@ -87,12 +91,12 @@ class Keeper:
 keeper = Keeper()
 
 
-def _begin_anew() -> None:
-    """A forked child has neither the thread nor, of its own, the connections."""
+def _reset_after_fork() -> None:
+    """A forked child has no such thread, and the connections belong to its parent."""
     global keeper
     keeper = Keeper()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 atexit.register(lambda: keeper.hang_up())

@@ -9,7 +9,8 @@ from time import perf_counter
 from typing import Any
 
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, RemoteError, SessionLostError
-from openenv_gym.transport.connection import LEAVE_TAKING_TIMEOUT_S, Connection
+from openenv_gym.transport.connection import CLOSE_TIMEOUT_S
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.refusals import capacity_error, remote_error
 from openenv_gym.transport.returning import Leeway, come_back, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
@@ -304,8 +305,8 @@ class Lane:
         """Ends all sessions and the connection. Safe to call again."""
         slots, self.slots = sorted(self.slots), set()
         if self.connection.is_open and slots:
-            self.timeouts = Timeouts(*[LEAVE_TAKING_TIMEOUT_S] * 3)
-            self._grace_s = min(self._grace_s, LEAVE_TAKING_TIMEOUT_S)
+            self.timeouts = Timeouts(*[CLOSE_TIMEOUT_S] * 3)
+            self._grace_s = min(self._grace_s, CLOSE_TIMEOUT_S)
             # Whatever fails here, the server is gone or busy; with the connection it ends the sessions too.
             with contextlib.suppress(EndpointError, RemoteError):
                 self.send(v2.Close(id=self.next_id(), slots=slots), "close")

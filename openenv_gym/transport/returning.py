@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError, SessionLostError
-from openenv_gym.transport.connection import Connection
-from openenv_gym.transport.frames import BadFrameError, CloseCode, PeerClosedError
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import BadFrameError, CloseCode, PeerClosedError
 
 # How often to knock at a server of several processes, for each of them, until the right one opens.
 KNOCKS = 8

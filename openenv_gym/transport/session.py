@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from openenv_gym.errors import OpenEnvError, ProtocolError, ResetNeededError, SessionLostError
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.refusals import remote_error
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1

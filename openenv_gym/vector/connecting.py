@@ -7,8 +7,8 @@ from functools import partial
 
 from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError
 from openenv_gym.interface import Interface
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 from openenv_gym.errors import CapacityError, DeadlineExceededError, SessionLostError
 from openenv_gym.metrics import Times
-from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.vector.batch import Batch
 
 # Which slots are meant: bool of shape (count,).

@@ -17,9 +17,9 @@ from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES
 from openenv_gym.spaces.columns import column_of, select
 from openenv_gym.transport.capacity import Turn
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.returning import Leeway, may_be_asked_again
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch

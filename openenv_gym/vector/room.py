@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from openenv_gym.errors import CapacityError
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import Room
+from openenv_gym.transport.http import Capacity as Room
 from openenv_gym.transport.refusals import capacity_error
 
 
@@ -27,7 +27,7 @@ class Survey(NamedTuple):
     @property
     def in_all(self) -> int | None:
         """The sessions of those that answered, in use or not; None where one does not say."""
-        told = [room.most for room in self.rooms.values() if room is not None]
+        told = [room.total for room in self.rooms.values() if room is not None]
         return sum(told) if told and len(told) == len(self.rooms) else None
 
     def never_has(self, count: int) -> bool:

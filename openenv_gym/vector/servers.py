@@ -22,7 +22,8 @@ from openenv_gym.errors import (
 )
 from openenv_gym.transport.credentials import Credentials
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import Room, Schemas, get_schemas, room_of
+from openenv_gym.transport.http import Capacity as Room
+from openenv_gym.transport.http import Schemas, get_capacity, get_schemas
 from openenv_gym.vector.room import Survey, too_few
 
 # One address, several, or what tells the present ones: servers may be replaced.
@@ -214,7 +215,7 @@ class Servers:
         until = time.monotonic() + min(self._timeout_s, _ANSWER_TIMEOUT_S)
         try:
             self._check(endpoint, timeout_s=until - time.monotonic())
-            return room_of(endpoint, timeout_s=max(until - time.monotonic(), 1e-3))
+            return get_capacity(endpoint, timeout_s=max(until - time.monotonic(), 1e-3))
         except EndpointError as error:
             if isinstance(error, DeadlineExceededError):
                 self._avoid(endpoint)

@@ -17,9 +17,9 @@ from openenv_gym.errors import (
     OpenEnvError,
     RemoteError,
 )
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.returning import KNOCKS, Leeway
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.servers import Servers

@@ -20,7 +20,7 @@ from types import FrameType
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError, OpenEnvError
-from openenv_gym.transport.patience import share_cores
+from openenv_gym.transport.frame_socket import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
 from openenv_server.logs import configure_logs
 from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind, inherited

@@ -63,7 +63,7 @@ def test_a_bad_key_is_said_once_by_those_who_show_it(command: str) -> None:
     target = [] if command == "list" else ["http://127.0.0.1:9"]
     failed = run(*OPENENV, command, *target, OPENENV_API_KEY="two words")
     assert failed.returncode == 2
-    assert failed.stderr.count("$OPENENV_API_KEY is no key") == 1
+    assert failed.stderr.count("$OPENENV_API_KEY is not a key") == 1
     assert "two words" not in failed.stderr
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import websocket
 
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.frames import FrameSocket, Opcode, PeerClosedError
+from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import Opcode, PeerClosedError
 from tests.faults import wild
 from tests.faults.wild import Attack
 

@@ -324,7 +324,7 @@ def test_a_full_server_says_how_many_sessions_wait_for_their_clients() -> None:
 def test_an_answer_that_is_too_large_is_not_asked_for_again(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openenv_gym.transport.connection.MAX_MESSAGE_SIZE", 20)
+    monkeypatch.setattr("openenv_gym.transport.blocking.MAX_MESSAGE_SIZE", 20)
     with running(served()) as base_url:
         env = RemoteEnv(base_url)
         begin = time.monotonic()

@@ -18,9 +18,9 @@ import pytest
 
 from openenv_gym import GenericEnvClient, RemoteVectorEnv
 from openenv_gym.providers.process import ProcessProvider
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1, v2

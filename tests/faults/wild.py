@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 from hypothesis import strategies as st
 
-from openenv_gym.transport.frames import Opcode
 from openenv_gym.wire import arrays
+from openenv_gym.wire.framing import Opcode
 
 Values = st.SearchStrategy[Any]
 

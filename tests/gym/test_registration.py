@@ -23,7 +23,7 @@ from openenv_gym import known
 from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.registration import register_known
-from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.old_connection import Connection
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.processes import serving
 from tests.support.servers import running

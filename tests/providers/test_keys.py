@@ -71,6 +71,6 @@ def test_no_repr_has_the_key() -> None:
 
 
 def test_what_cannot_be_a_key_is_refused_before_anything_is_started() -> None:
-    with pytest.raises(ConfigurationError, match="api_key= is no key") as refused:
+    with pytest.raises(ConfigurationError, match="api_key= is not a key") as refused:
         gym.make("openenv/remote", path=GRID, api_key="two words")
     assert "two" not in str(refused.value)

@@ -18,10 +18,11 @@ from openenv_server.detaching import DetachableProtocol
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import CapacityError, SessionLostError
-from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.blocking import BlockingConnection
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.frames import FrameSocket, PeerClosedError
+from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.wire import v2
+from openenv_gym.wire.framing import PeerClosedError
 from tests.support.processes import ServerProcess, serving, serving_sleeper
 from tests.support.servers import running, status_of
 
@@ -59,7 +60,7 @@ class V2:
         self._connection.drop()
 
     def __init__(self, base_url: str) -> None:
-        self._connection = Connection(Endpoint.parse(base_url), connect_timeout_s=5, offers_v2=True)
+        self._connection = BlockingConnection(Endpoint.parse(base_url), connect_timeout_s=5, offers_v2=True)
         self._frames = FrameSocket(self._connection.raw_socket, is_client=True, max_size=2**20)
         self._frames.set_timeout(10)
         self._frames.send(*v2.encode(v2.Open(id=1, slots=[0])))

@@ -19,12 +19,13 @@ from openenv_server.detaching import DetachableProtocol
 
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import RemoteEnvironmentError, RemoteError, ResetNeededError, SessionLostError
-from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.blocking import BlockingConnection
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.frames import CloseCode, FrameSocket, Opcode, PeerClosedError
+from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.transport.lane import Lane
 from openenv_gym.types import State
 from openenv_gym.wire import v2
+from openenv_gym.wire.framing import CloseCode, Opcode, PeerClosedError
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.lanes import new_lane
 from tests.support.servers import running
@@ -332,7 +333,7 @@ def test_what_one_slot_breaks_leaves_the_others_whole(action: int, reason: str, 
 
 
 def test_a_message_that_is_too_big_is_refused_and_said(counting: str) -> None:
-    connection = Connection(Endpoint(counting), connect_timeout_s=5, offers_v2=True)
+    connection = BlockingConnection(Endpoint(counting), connect_timeout_s=5, offers_v2=True)
     raw = connection.raw_socket
     frames = FrameSocket(raw, is_client=True, max_size=1000)
     frames.set_timeout(5)
@@ -352,7 +353,7 @@ def test_the_server_stops_while_lanes_are_open() -> None:
 
 
 def test_pings_are_answered(counting: str) -> None:
-    connection = Connection(Endpoint(counting), connect_timeout_s=5, offers_v2=True)
+    connection = BlockingConnection(Endpoint(counting), connect_timeout_s=5, offers_v2=True)
     raw = connection.raw_socket
     raw.settimeout(5)
     ping = bytes([0x80 | Opcode.PING, 0x80 | 4]) + bytes(4) + b"ping"

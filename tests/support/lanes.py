@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.lane import Lane
+from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.timeouts import Timeouts
 
 

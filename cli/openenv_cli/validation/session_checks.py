@@ -9,8 +9,8 @@ from openenv_cli.validation.check import Check, Finding, failed, passed, warning
 from openenv_cli.validation.episodes import SEED, Player, first_difference
 from openenv_cli.validation.server import TURN_TIMEOUT_S, Server
 from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironmentError, RemoteError
+from openenv_gym.transport.blocking import BlockingConnection
 from openenv_gym.transport.capacity import in_turn
-from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.http import get_schemas
 from openenv_gym.wire.codes import ErrorCode
 
@@ -23,7 +23,7 @@ _UNKNOWN = "openenv_validate_no_such_field"
 
 
 def _websocket(server: Server) -> Finding:
-    connection = Connection(server.endpoint, connect_timeout_s=server.timeout_s, offers_v2=True)
+    connection = BlockingConnection(server.endpoint, connect_timeout_s=server.timeout_s, offers_v2=True)
     version = 2 if connection.is_v2 else 1
     connection.drop()
     return passed(f"{server.endpoint.websocket_url} speaks version {version} of the protocol")

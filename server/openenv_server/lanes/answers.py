@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from openenv_gym.transport.frames import Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import Payload
 from openenv_server.incidents import report
 from openenv_server.lanes.contracts import Contract
 from openenv_server.lanes.history import Done

@@ -16,9 +16,9 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.transport.frames import CloseCode, Payload
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import CloseCode, Payload
 from openenv_server.draining import REASON
 from openenv_server.incidents import own_failure, report
 from openenv_server.lanes.answers import result_frames

@@ -12,14 +12,8 @@ from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from openenv_gym.transport.frames import (
-    BadFrameError,
-    CloseCode,
-    FrameSocket,
-    Opcode,
-    Payload,
-    PeerClosedError,
-)
+from openenv_gym.transport.frame_socket import FrameSocket
+from openenv_gym.wire.framing import BadFrameError, CloseCode, Opcode, Payload, PeerClosedError
 from openenv_server.draining import Inbox
 
 # How often a silent client is asked whether it is still there, in seconds; it has as long to answer.
@@ -86,7 +80,7 @@ class SocketPort:
         self._frames.send(*parts)
 
     def receive(self, *, is_expected: bool) -> Payload:
-        self._frames.may_stay_awake = is_expected
+        self._frames.may_busy_poll = is_expected
         try:
             opcode, payload = self._frames.receive()
         except TimeoutError:

@@ -10,9 +10,10 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
-from openenv_gym.transport.frames import CloseCode, FrameSocket
+from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import CloseCode
 from openenv_server.calls import UnknownKeywordsError, in_words, plain_errors
 from openenv_server.detaching import take_socket
 from openenv_server.draining import Inbox, ServerStoppingError

@@ -1,0 +1,338 @@
+"""WebSocket messages on an asyncio event loop, on top of `openenv_gym.wire.framing`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
+
+from openenv_gym.transport.frame_socket import find_dead_peers, tls_broke
+from openenv_gym.transport.handshake import CHUNK_SIZE, open_tunnel
+from openenv_gym.transport.routes import Route
+from openenv_gym.wire.framing import (
+    BadFrameError,
+    CloseCode,
+    Event,
+    Opcode,
+    Parser,
+    Payload,
+    PeerClosedError,
+    close_payload,
+    peer_closed,
+    serialize,
+)
+
+# Small, because an event loop may have thousands of connections. Larger frames get memory for themselves.
+_BUFFER_SIZE = 1 << 13
+# With so many unread messages, the socket is not read any more.
+_MAX_UNREAD = 16
+_CLOSE_TIMEOUT_S = 1.0
+_NO_MEMORY = memoryview(b"")
+
+
+class AsyncFrameSocket(asyncio.BufferedProtocol):
+    """The client's side of a WebSocket: bytes of the handshake first, then frames.
+
+    Pings are answered when they arrive. A large message is never overwritten by the next one. One task may
+    receive while another sends.
+
+    Args:
+        max_size: The maximum size of a received message in bytes.
+
+    Attributes:
+        loop: The event loop, on which all methods must be called.
+        unread: Messages that were not received yet.
+        is_paused: Whether the peer reads too slowly, so that a sender should `drain`.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.unread: deque[Event] = deque()
+        self.is_paused = False
+        self._parser = Parser(is_client=True, max_size=max_size, buffer_size=_BUFFER_SIZE)
+        self._handshake: bytearray | None = bytearray()  # unread bytes of it; None once frames begin
+        self._transport = cast(asyncio.Transport, None)  # set before anything else is called
+        self._failure: OSError | None = None
+        self._is_reading = True
+        self._has_said_goodbye = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        # One timer serves all receives: it fires rarely, and then starts again for what is left.
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_at = 0.0
+
+    def write(self, parts: Sequence[Payload], opcode: Opcode) -> None:
+        """Send a message. What the kernel does not take at once is buffered.
+
+        Raises:
+            OSError: The connection broke.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._transport.write(b"".join(serialize(parts, opcode, is_client=True)))
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until the peer has taken most of what is buffered.
+
+        Raises:
+            TimeoutError: It has not in time.
+            OSError: The connection broke.
+        """
+        async with asyncio.timeout(timeout_s):
+            while self.is_paused and self._failure is None:
+                self._writer = self.loop.create_future()
+                await self._writer
+        if self._failure is not None:
+            raise self._failure
+
+    async def receive_message(self, timeout_s: float) -> Event:
+        """The next text or binary message.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+            PeerClosedError: The peer closed the connection.
+            BadFrameError: The peer sent something that is not a message. It has been told.
+            OSError: The connection broke.
+        """
+        while not self.unread:
+            if self._failure is not None:
+                raise self._failure
+            if not self._is_reading:
+                self._is_reading = True
+                self._transport.resume_reading()
+            self._due_at = self.loop.time() + timeout_s
+            if self._timer is None or self._timer.when() > self._due_at:
+                self._start_timer()
+            await self._readable()
+        return self.unread.popleft()
+
+    def hang_up(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
+        """Close with a close frame, and after what is still buffered; within a second at most."""
+        if self.loop.is_closed() or self._transport.is_closing():
+            return
+        if not self._has_said_goodbye:
+            self._has_said_goodbye = True
+            frame = serialize((close_payload(code, reason),), Opcode.CLOSE, is_client=True)
+            self._transport.write(b"".join(frame))
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self.loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
+
+    def abort(self) -> None:
+        """Close without a close frame."""
+        if not self.loop.is_closed():
+            self._transport.abort()
+
+    # The bytes of the opening handshake, as `transport.handshake.Stream` has them.
+
+    async def send(self, data: bytes) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._transport.write(data)
+
+    async def receive(self) -> bytes:
+        assert self._handshake is not None
+        while not self._handshake:
+            if isinstance(self._failure, PeerClosedError):
+                return b""
+            if self._failure is not None:
+                raise self._failure
+            await self._readable()
+        data = bytes(self._handshake)
+        self._handshake.clear()
+        return data
+
+    def begin_frames(self, received: bytes) -> None:
+        """Expect frames from now on, the first of which may have come with the handshake."""
+        assert self._handshake is not None
+        data, self._handshake = received + self._handshake, None
+        try:
+            for event in self._parser.feed(data):
+                self._take(event)
+        except BadFrameError as error:
+            self._refuse(error)
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._parser.writable()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        parser = self._parser
+        if self._failure is not None:
+            return
+        if self._handshake is not None:
+            self._handshake += parser.writable()[:nbytes]
+            _wake(self._reader)
+            return
+        parser.advance(nbytes)
+        try:
+            while (event := parser.next_event()) is not None:
+                self._take(event)
+                if self._failure is not None:
+                    return
+        except BadFrameError as error:
+            self._refuse(error)
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        _wake(self._writer)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if isinstance(error, ssl.SSLError):
+            error = tls_broke(error)
+        self._fail(error if isinstance(error, OSError) else PeerClosedError(CloseCode.ABNORMAL))
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _take(self, event: Event) -> None:
+        """Keep a message; respond to a control frame."""
+        opcode, payload = event
+        if opcode < Opcode.CLOSE:
+            self.unread.append(event)
+            if type(payload) is memoryview:
+                self._parser.exchange_memory(_NO_MEMORY)
+            if len(self.unread) >= _MAX_UNREAD and self._is_reading:
+                self._is_reading = False
+                self._transport.pause_reading()
+            _wake(self._reader)
+        elif opcode is Opcode.PING:
+            self._transport.write(b"".join(serialize((payload,), Opcode.PONG, is_client=True)))
+        elif opcode is Opcode.CLOSE:
+            self._fail(peer_closed(payload))
+            self.hang_up()
+
+    def _refuse(self, error: BadFrameError) -> None:
+        self._fail(error)
+        self.hang_up(error.code, error.reason)
+
+    def _fail(self, error: OSError) -> None:
+        """Report an error to who receives or drains, now and later. The first one counts."""
+        if self._failure is None:
+            self._failure = error
+        _wake(self._reader)
+        _wake(self._writer)
+
+    async def _readable(self) -> None:
+        """Wait until something changes for who receives."""
+        self._reader = self.loop.create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    def _start_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(self._due_at, self._check_time)
+
+    def _check_time(self) -> None:
+        self._timer = None
+        if self._reader is None or self._reader.done():
+            return
+        if self.loop.time() < self._due_at:
+            self._start_timer()
+        else:
+            self._reader.set_exception(TimeoutError("timed out"))
+
+
+async def connect(route: Route, max_size: int) -> AsyncFrameSocket:
+    """Open a socket, with a proxy's tunnel and with TLS if the route needs them.
+
+    Raises:
+        BadHandshakeError: The proxy refuses.
+        OSError: There is no connection.
+    """
+    loop = asyncio.get_running_loop()
+    raw = await _open_socket(*route.first_hop)
+    try:
+        await open_tunnel(_RawStream(raw), route)
+        tls: dict[str, Any] = {}
+        if route.tls is not None:
+            tls = {"ssl": route.tls, "server_hostname": route.host, "ssl_shutdown_timeout": _CLOSE_TIMEOUT_S}
+        _, frames = await loop.create_connection(lambda: AsyncFrameSocket(max_size), sock=raw, **tls)
+    except BaseException:
+        raw.close()
+        raise
+    return frames
+
+
+class _RawStream:
+    """A non-blocking socket during the handshake with a proxy."""
+
+    def __init__(self, raw: socket.socket) -> None:
+        self._raw = raw
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._raw, data)
+
+    async def receive(self) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self._raw, CHUNK_SIZE)
+
+
+async def _open_socket(host: str, port: int) -> socket.socket:
+    """Connect to the first address of a host that can be reached."""
+    loop = asyncio.get_running_loop()
+    failure: OSError = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in await _addresses(host, port):
+        raw = socket.socket(family, kind, protocol)
+        try:
+            raw.setblocking(False)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            find_dead_peers(raw)
+            await loop.sock_connect(raw, address)
+        except OSError as error:
+            raw.close()
+            failure = error
+        except BaseException:
+            raw.close()
+            raise
+        else:
+            return raw
+    raise failure
+
+
+# Name lookups are the only thing here that blocks. Connections that need the same one share it.
+_resolvers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="openenv-dns")
+_lookups: dict[tuple[str, int], Future[list[Any]]] = {}
+
+
+async def _addresses(host: str, port: int) -> list[Any]:
+    """The results of ``socket.getaddrinfo``."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass  # a name
+    key = host, port
+    lookup = _lookups.get(key)
+    if lookup is None:
+        lookup = _lookups[key] = _resolvers.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        lookup.add_done_callback(lambda _: _lookups.pop(key, None))
+    return await asyncio.shield(asyncio.wrap_future(lookup))
+
+
+def _reset_after_fork() -> None:
+    """A forked child has none of its parent's threads."""
+    global _resolvers
+    _resolvers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="openenv-dns")
+    _lookups.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -1,0 +1,248 @@
+"""Connections over blocking sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from openenv_gym.errors import EndpointError
+from openenv_gym.transport import keepalive
+from openenv_gym.transport.connection import CLOSE_TIMEOUT_S, MAX_MESSAGE_SIZE, Connection, close_gracefully
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.error_mapping import (
+    bare,
+    closed_error,
+    connect_error,
+    is_timeout,
+    session_error,
+    wrong_frame,
+)
+from openenv_gym.transport.frame_socket import FrameSocket
+from openenv_gym.transport.handshake import CHUNK_SIZE, open_tunnel, open_websocket
+from openenv_gym.transport.routes import route_to
+from openenv_gym.wire import v2
+from openenv_gym.wire.framing import Opcode, Payload
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine over blocking connections: it never suspends.
+
+    Raises:
+        RuntimeError: It does suspend, so it waits for something else than a blocking connection.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        result: T = finished.value
+        return result
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} suspended, which no coroutine over blocking connections does")
+
+
+class BlockingTransport:
+    """A `Transport` whose coroutines block and never suspend."""
+
+    async def connect(
+        self, endpoint: Endpoint, *, timeout_s: float, offers_v2: bool = True
+    ) -> BlockingConnection:
+        return BlockingConnection(endpoint, connect_timeout_s=timeout_s, offers_v2=offers_v2)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class BlockingConnection(Connection):
+    """A `Connection` whose coroutines block and never suspend.
+
+    While it is idle, the keepalive thread answers the server's pings.
+
+    Args:
+        endpoint: The server.
+        connect_timeout_s: The time for the TCP, TLS and WebSocket handshakes, in seconds.
+        offers_v2: Whether to offer version 2 of the protocol.
+
+    Attributes:
+        uses: How often `receive` was called, so that the keepalive thread recognizes an idle connection.
+
+    Raises:
+        EndpointError: As `Transport.connect`.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, offers_v2: bool = False) -> None:
+        self.endpoint = endpoint
+        self._process = os.getpid()
+        raw, headers, received = _connect(endpoint, connect_timeout_s, offers_v2)
+        self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
+        self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
+        self.has_pending = False
+        self.says_goodbye = True
+        self.uses = 0
+        self._receiving = threading.Lock()
+        self._frames: FrameSocket | None = FrameSocket(
+            raw, is_client=True, max_size=MAX_MESSAGE_SIZE, received=received
+        )
+        # The processes of a server that has several want the cores for their environments.
+        self._frames.may_busy_poll = self.worker[1] == 1
+        keepalive.keeper.add(self)
+
+    @property
+    def is_open(self) -> bool:
+        return self._frames is not None and self._process == os.getpid()
+
+    @property
+    def raw_socket(self) -> socket.socket:
+        """The socket, to wait on until it is readable."""
+        assert self._frames is not None
+        return self._frames.raw
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was received already, so that `raw_socket` need not become readable."""
+        return self._frames is not None and self._frames.has_more
+
+    async def send(self, message: str | list[Payload], *, timeout_s: float, operation: str) -> None:
+        frames = self._usable(operation)
+        with self._receiving:
+            self.has_pending = True
+        try:
+            frames.set_timeout(timeout_s)
+            if isinstance(message, str):
+                frames.send(message.encode(), opcode=Opcode.TEXT)
+            else:
+                frames.send(*message)
+        except ConnectionError:
+            return  # `receive` reports it, after whatever the server said before
+        except OSError as error:
+            raise self._lost(error, timeout_s, operation) from error
+        except BaseException:
+            self.drop()  # Ctrl-C, for example: a part of the message may be on its way
+            raise
+
+    async def receive(self, *, timeout_s: float, operation: str) -> Payload:
+        frames = self._usable(operation)
+        self.uses += 1
+        try:
+            with self._receiving:
+                frames.set_timeout(timeout_s)
+                opcode, payload = frames.receive()
+        except OSError as error:
+            raise self._lost(error, timeout_s, operation) from error
+        except BaseException:
+            # Ctrl-C, for example: the response may still come, and would be taken for the next one.
+            self.hang_up()
+            raise
+        if (opcode is Opcode.BINARY) != self.is_v2:
+            self.drop()
+            raise wrong_frame(self.endpoint, opcode, operation, is_v2=self.is_v2)
+        return payload
+
+    async def close(self, farewell: str) -> None:
+        await close_gracefully(self, farewell)
+
+    def expire(self, timeout_s: float, operation: str) -> EndpointError:
+        return self._lost(TimeoutError(), timeout_s, operation)
+
+    def exchange_memory(self, other: memoryview) -> memoryview:
+        return self._usable("receive").exchange_memory(other)
+
+    def answer_pings(self) -> None:
+        """Answer the server's pings while nobody receives. Any thread may call it."""
+        frames = self._frames
+        if frames is None:
+            return
+        is_mine = False
+        try:
+            is_mine = self._receiving.acquire(blocking=False)
+            if is_mine:
+                frames.answer_pings(may_read=not self.has_pending)
+        except OSError:
+            return  # the next user of the connection finds that it broke
+        except BaseException:
+            self.drop()  # Ctrl-C, for example: a part of a pong may be on its way
+            raise
+        finally:
+            if is_mine:
+                self._receiving.release()
+
+    def hang_up(self) -> None:
+        try:
+            if self._frames is not None and self.is_open and self.says_goodbye:
+                self._frames.set_timeout(CLOSE_TIMEOUT_S)
+                self._frames.say_goodbye()
+        finally:
+            self.drop()  # after a second Ctrl-C too
+
+    def drop(self) -> None:
+        if self._frames is not None:
+            raw = self._frames.raw
+            self._frames = None
+            raw.close()
+
+    def _usable(self, operation: str) -> FrameSocket:
+        if self._frames is None or self._process != os.getpid():
+            raise closed_error(self.endpoint, operation)
+        return self._frames
+
+    def _lost(self, error: OSError, timeout_s: float, operation: str) -> EndpointError:
+        """Let go of the socket after a failure; the error to raise for it."""
+        if is_timeout(error):
+            self.hang_up()
+        else:
+            self.drop()
+        return session_error(self.endpoint, error, operation, timeout_s)
+
+    def __del__(self) -> None:
+        if getattr(self, "_frames", None) is not None:  # missing if the handshake failed
+            self.hang_up()
+
+
+class _Stream:
+    """A blocking socket during the handshakes, which all have to be over by a deadline."""
+
+    def __init__(self, raw: socket.socket, deadline: float) -> None:
+        self.raw = raw
+        self._deadline = deadline
+
+    def limit(self) -> None:
+        """Limit the next call to the time that is left."""
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self.raw.settimeout(left_s)
+
+    async def send(self, data: bytes) -> None:
+        self.limit()
+        self.raw.sendall(data)
+
+    async def receive(self) -> bytes:
+        self.limit()
+        return self.raw.recv(CHUNK_SIZE)
+
+
+def _connect(
+    endpoint: Endpoint, timeout_s: float, offers_v2: bool
+) -> tuple[socket.socket, dict[str, str], bytes]:
+    """Open a socket and do the handshakes; the socket, the response's headers, and the bytes after it."""
+    deadline = time.monotonic() + timeout_s
+    route = route_to(endpoint)
+    stream: _Stream | None = None
+    try:
+        stream = _Stream(socket.create_connection(route.first_hop, timeout_s), deadline)
+        stream.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        run(open_tunnel(stream, route))
+        if route.tls is not None:
+            stream.limit()
+            stream.raw = route.tls.wrap_socket(stream.raw, server_hostname=route.host)
+        return stream.raw, *run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
+    except BaseException as error:
+        if stream is not None:
+            stream.raw.close()
+        if isinstance(error, OSError | ValueError):
+            raise connect_error(endpoint, error, timeout_s) from bare(error)
+        raise

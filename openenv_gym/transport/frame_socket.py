@@ -1,0 +1,344 @@
+"""WebSocket messages over a connected blocking socket, on top of `openenv_gym.wire.framing`.
+
+A small message is received with a single system call. A large one is received into memory that is kept, and
+sent without being copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+from threading import get_ident
+from time import perf_counter
+
+from openenv_gym.wire.framing import (
+    LARGE,
+    BadFrameError,
+    CloseCode,
+    Event,
+    Opcode,
+    Parser,
+    Payload,
+    PeerClosedError,
+    close_payload,
+    peer_closed,
+    serialize,
+)
+
+_PONG_INTERVAL_S = 0.5
+_MAX_GATHERED = 512  # of the 1024 parts that sendmsg takes
+
+# How long a socket is busy-polled before it blocks, in seconds.
+BUSY_POLL_S = 1e-3
+# After a busy-poll without success, so many fast messages are waited for blocking, and twice as many each
+# time that it happens again.
+_FEWEST_BLOCKING, _MAX_DOUBLINGS = 16, 6
+
+_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_max_busy = _cores // 2
+# The threads that busy-poll. Not a semaphore: Ctrl-C inside one of Python's leaves it locked for ever.
+_busy: set[int] = set()
+
+
+def share_cores(processes: int) -> None:
+    """Limit busy-polling to this process's share of the cores, if several do the same work.
+
+    Call it before the first socket waits.
+    """
+    global _max_busy
+    _max_busy = _cores // 2 // processes
+
+
+class FrameSocket:
+    """One side of a WebSocket. One thread may receive while others send.
+
+    Args:
+        raw: The connected socket, with or without TLS.
+        is_client: Whether this is the client's side, which masks what it sends.
+        max_size: The maximum size of a received message in bytes.
+        received: Bytes that came together with the handshake.
+
+    Attributes:
+        may_busy_poll: Whether the next message is expected soon, so that busy-polling is worthwhile.
+        has_answered_ping: Set when a pong arrives.
+    """
+
+    def __init__(self, raw: socket.socket, *, is_client: bool, max_size: int, received: bytes = b"") -> None:
+        self.raw = raw
+        self._is_client = is_client
+        self._parser = Parser(is_client=is_client, max_size=max_size)
+        self._parser.writable()[: len(received)] = received
+        self._parser.advance(len(received))
+        self._sending = threading.Lock()
+        self._has_said_goodbye = False
+        self._timeout_s: float | None = None
+        self._deadline: float | None = None
+        self.may_busy_poll = is_client
+        self.has_answered_ping = False
+        self._pong_due_at = 0.0
+        raw.settimeout(None)
+        find_dead_peers(raw)
+        self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
+        self._poller = BusyPoller(raw)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes were read from the socket that `receive` has not returned yet.
+
+        Do not wait for the socket to become readable then: everything may be here already.
+        """
+        pending = getattr(self.raw, "pending", None)  # TLS buffers some as well
+        return self._parser.has_bytes or (pending is not None and pending() > 0)
+
+    @property
+    def is_in_message(self) -> bool:
+        """Whether a part of a message was received, and the rest was not."""
+        return self._parser.is_in_message
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """Limit how long sending and receiving may block; None blocks for ever."""
+        if seconds == self._timeout_s:
+            return
+        self._timeout_s = seconds
+        if not self._has_kernel_timeouts:
+            self.raw.settimeout(seconds)
+            return
+        # The kernel's own timeouts: Python's need one more system call, which polls, before each call.
+        whole, part = divmod(seconds or 0.0, 1)
+        timeval = struct.pack("@ll", int(whole), int(part * 1e6) or (1 if seconds and not whole else 0))
+        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+
+    def send(self, *parts: Payload, opcode: Opcode = Opcode.BINARY) -> None:
+        """Send a message, given in parts that follow each other.
+
+        Raises:
+            TimeoutError: The peer did not accept all of it in time.
+            OSError: The connection broke.
+        """
+        framed = serialize(parts, opcode, is_client=self._is_client)
+        with self._sending:
+            try:
+                if self._has_kernel_timeouts and sum(map(len, framed)) >= LARGE:
+                    self._send_gathered(framed)
+                else:
+                    self.raw.sendall(b"".join(framed))
+            except BlockingIOError as error:
+                self._shut_down()
+                raise TimeoutError("timed out") from error
+            except ssl.SSLError as error:
+                raise tls_broke(error) from error
+            except ConnectionError:
+                raise
+            except BaseException:
+                self._shut_down()  # the peer would take the next message for the rest of this one
+                raise
+
+    def receive(self) -> Event:
+        """The next text or binary message. Pings are answered on the way, and do not extend the timeout.
+
+        A client's large message is in memory that the next one overwrites.
+
+        Raises:
+            TimeoutError: Nothing came in time.
+            PeerClosedError: The peer closed the connection.
+            BadFrameError: The peer sent something that is not a message. It has been told.
+            OSError: The connection broke.
+        """
+        # A server waits as long for each part: a large message may take longer than a client may be silent.
+        self._deadline = None
+        if self._is_client and self._timeout_s is not None:
+            self._deadline = time.monotonic() + self._timeout_s
+        parser = self._parser
+        try:
+            while True:
+                while (event := parser.next_event()) is None:
+                    parser.advance(self._read())
+                if event[0] < Opcode.CLOSE:
+                    return event
+                self._answer(event)
+        except BadFrameError as error:
+            self.say_goodbye(error.code, error.reason)
+            raise
+
+    def answer_pings(self, *, may_read: bool) -> None:
+        """Answer pings that came while nobody received, without blocking.
+
+        Messages stay unread. A ping behind one is answered by an empty pong, which is enough for our server.
+        A TLS socket cannot be peeked into, so it has to be read; a caller that waits for it to become
+        readable would then wait for nothing.
+
+        Args:
+            may_read: Whether nobody waits for the socket to become readable.
+
+        Raises:
+            OSError: The connection broke.
+        """
+        if self._parser.is_in_message:
+            return
+        if isinstance(self.raw, ssl.SSLSocket):
+            if may_read:
+                self._read_now(self.raw)
+            return
+        with contextlib.suppress(BlockingIOError):  # nothing came
+            while len(ahead := self.raw.recv(127, socket.MSG_PEEK | socket.MSG_DONTWAIT)) >= 2:
+                if ahead[0] & 0x0F not in (Opcode.PING, Opcode.PONG):
+                    if time.monotonic() > self._pong_due_at:
+                        self._pong_due_at = time.monotonic() + _PONG_INTERVAL_S
+                        self.send(b"", opcode=Opcode.PONG)
+                    return
+                if len(ahead) < 2 + ahead[1]:
+                    return
+                frame = self.raw.recv(2 + ahead[1])
+                self._answer((Opcode(frame[0] & 0x0F), frame[2:]))
+
+    def exchange_memory(self, other: memoryview) -> memoryview:
+        """Give away the memory of the last large message; receive the next one into other memory."""
+        return self._parser.exchange_memory(other)
+
+    def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
+        """Send a close frame, once, if the connection still works."""
+        if self._has_said_goodbye:
+            return
+        self._has_said_goodbye = True
+        with contextlib.suppress(OSError):  # the peer is gone already
+            self.send(close_payload(code, reason), opcode=Opcode.CLOSE)
+
+    def close(self) -> None:
+        """Close the socket. A `receive` in another thread ends with an error."""
+        self._shut_down()
+        self.raw.close()
+
+    def _answer(self, event: Event) -> None:
+        """Respond to a control frame."""
+        opcode, payload = event
+        if opcode is Opcode.PING:
+            self.send(payload, opcode=Opcode.PONG)
+        elif opcode is Opcode.PONG:
+            self.has_answered_ping = True
+        else:
+            self.say_goodbye()
+            raise peer_closed(payload)
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(OSError):  # it may not be connected any more
+            self.raw.shutdown(socket.SHUT_RDWR)
+
+    def _send_gathered(self, parts: list[Payload]) -> None:
+        """Send parts without joining them."""
+        while parts:
+            sent = self.raw.sendmsg(parts[:_MAX_GATHERED])
+            while parts and sent >= len(parts[0]):
+                sent -= len(parts.pop(0))
+            if sent:
+                parts[0] = memoryview(parts[0])[sent:]
+
+    def _read_now(self, raw: ssl.SSLSocket) -> None:
+        """Read what has come, without blocking, and answer the pings at its start."""
+        with self._sending:
+            raw.settimeout(0.0)
+            try:
+                self._parser.advance(raw.recv_into(self._parser.writable()))
+            except ssl.SSLWantReadError:
+                return  # nothing came
+            except ssl.SSLError as error:
+                raise tls_broke(error) from error
+            finally:
+                raw.settimeout(self._timeout_s)
+        while (event := self._parser.next_control()) is not None:
+            self._answer(event)
+
+    def _read(self) -> int:
+        """Receive into the parser's memory; the number of bytes, at least one."""
+        parser = self._parser
+        memory = parser.writable()
+        try:
+            if self.may_busy_poll and self._has_kernel_timeouts and not parser.has_bytes:
+                count = self._poller.receive_into(memory, parser.missing)
+            else:
+                count = self.raw.recv_into(memory)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
+        except ssl.SSLError as error:
+            raise tls_broke(error) from error
+        if count == 0:
+            raise PeerClosedError(CloseCode.ABNORMAL)
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeoutError("timed out")
+        return count
+
+
+class BusyPoller:
+    """Receives from one socket: busy-polls for a moment, then blocks.
+
+    A thread that blocks takes 20 to 60 microseconds to wake, and more on a virtual machine: longer than a
+    whole step of a fast environment. So if messages come in quick succession, the socket is polled for a
+    moment before the thread blocks, by at most half of the cores at a time, and never on a single core. A
+    socket whose messages take longer stops polling for a while, and for longer each time.
+
+    Args:
+        raw: The socket, in blocking mode.
+    """
+
+    def __init__(self, raw: socket.socket) -> None:
+        self._raw = raw
+        self._failures = 0  # busy-polls in a row that received nothing
+        self._blocking = 0  # fast messages to block for, before polling is tried again
+
+    def receive_into(self, memory: memoryview, at_least: int = 1) -> int:
+        """Like ``socket.recv_into``; while polling, collects until it has ``at_least`` so many bytes."""
+        begin = perf_counter()
+        if not self._blocking and len(_busy) < _max_busy:
+            thread = get_ident()
+            try:
+                _busy.add(thread)
+                count = self._poll(memory, at_least, begin + BUSY_POLL_S)
+            finally:
+                _busy.discard(thread)
+            if count is not None:
+                self._failures = 0
+                return count
+            # If other work wants the cores, polling keeps even the sender from sending.
+            self._blocking = _FEWEST_BLOCKING << min(self._failures, _MAX_DOUBLINGS)
+            self._failures += 1
+            return self._raw.recv_into(memory)
+        count = self._raw.recv_into(memory)
+        if self._blocking and perf_counter() - begin < BUSY_POLL_S:
+            self._blocking -= 1
+        return count
+
+    def _poll(self, memory: memoryview, at_least: int, end: float) -> int | None:
+        """The number of bytes received, 0 if the peer closed; None if nothing came in time."""
+        receive_into, flag, have = self._raw.recv_into, socket.MSG_DONTWAIT, 0
+        while True:
+            try:
+                count = receive_into(memory[have:], 0, flag)
+            except BlockingIOError:
+                if perf_counter() > end:
+                    return have or None
+                continue
+            have += count
+            if have >= at_least or count == 0 or perf_counter() > end:
+                return have
+
+
+def find_dead_peers(raw: socket.socket) -> None:
+    """Make the kernel break an idle connection whose peer is unreachable, after half a minute."""
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def tls_broke(error: ssl.SSLError) -> ConnectionError:
+    """A TLS error after the handshake as what it means: the connection broke.
+
+    OpenSSL reports a peer that is gone as SSLEOFError, SSLZeroReturnError, or an alert, none of which is a
+    ConnectionError.
+    """
+    return ConnectionResetError(f"the TLS connection broke: {error.reason or error.args[-1]}")

@@ -1,0 +1,79 @@
+"""The opening of a WebSocket, over a proxy's tunnel if need be, written once for both kinds of socket."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.error_mapping import HANDSHAKE, refused
+from openenv_gym.transport.routes import Route
+from openenv_gym.wire import handshake, v2
+
+CHUNK_SIZE = 1 << 12
+
+
+class Stream(Protocol):
+    """Bytes to and from a peer."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of the data."""
+
+    async def receive(self) -> bytes:
+        """The next bytes, `CHUNK_SIZE` at most; none if the peer closed the connection."""
+
+
+async def open_tunnel(stream: Stream, route: Route) -> None:
+    """Have the proxy connect to the endpoint.
+
+    Raises:
+        BadHandshakeError: It refuses.
+        OSError: The connection broke.
+    """
+    if route.proxy is None:
+        return
+    target = f"[{route.host}]" if ":" in route.host else route.host
+    await stream.send(handshake.connect_request(f"{target}:{route.port}", route.proxy.authorization))
+    response, _ = await _response(stream, is_tunnel=True)
+    if response.status != 200:
+        raise handshake.BadHandshakeError(
+            f"the proxy {route.proxy.host}:{route.proxy.port} answers {response.status} to CONNECT"
+        )
+
+
+async def open_websocket(
+    stream: Stream, endpoint: Endpoint, route: Route, *, offers_v2: bool
+) -> tuple[dict[str, str], bytes]:
+    """Do the handshake at ``/ws``.
+
+    No Origin is sent, because only a web page has one, and redirects are not followed, because the other
+    server would get the key.
+
+    Returns:
+        The headers of the response, and the bytes that came after it.
+
+    Raises:
+        EndpointError: The server refuses.
+        BadHandshakeError: The response does not open a WebSocket.
+        OSError: The connection broke.
+    """
+    key = handshake.new_key()
+    offer = [("Sec-WebSocket-Protocol", v2.SUBPROTOCOL)] if offers_v2 else []
+    headers = (*offer, *endpoint.credentials.headers)
+    await stream.send(handshake.upgrade_request(route.host_header, route.websocket_path, key, headers))
+    response, rest = await _response(stream)
+    if response.status != handshake.SWITCHING_PROTOCOLS:
+        raise refused(endpoint, response.status, response.body, HANDSHAKE)
+    handshake.check_upgrade(response, key)
+    return response.headers, rest
+
+
+async def _response(stream: Stream, *, is_tunnel: bool = False) -> tuple[handshake.Response, bytes]:
+    data = b""
+    while True:
+        chunk = await stream.receive()
+        data += chunk
+        parsed = handshake.parse_response(data, is_tunnel=is_tunnel, at_end=not chunk)
+        if parsed is not None:
+            return parsed
+        if not chunk:
+            raise ConnectionResetError("the connection broke in the handshake")
