@@ -179,18 +179,22 @@ class FrameSocket:
         Raises:
             OSError: The connection broke.
         """
+        self._answer_buffered()
         if self._parser.is_in_message:
-            return
-        if isinstance(self.raw, ssl.SSLSocket):
+            self._send_pong()
+        elif isinstance(self.raw, ssl.SSLSocket):
             if may_read:
                 self._read_now(self.raw)
-            return
+                self._answer_buffered()
+        else:
+            self._answer_peeked()
+
+    def _answer_peeked(self) -> None:
+        """Answer the pings at the start of what the kernel has, and leave everything else there."""
         with contextlib.suppress(BlockingIOError):  # nothing came
             while len(ahead := self.raw.recv(127, socket.MSG_PEEK | socket.MSG_DONTWAIT)) >= 2:
                 if ahead[0] & 0x0F not in (Opcode.PING, Opcode.PONG):
-                    if time.monotonic() > self._pong_due_at:
-                        self._pong_due_at = time.monotonic() + _PONG_INTERVAL_S
-                        self.send(b"", opcode=Opcode.PONG)
+                    self._send_pong()
                     return
                 if len(ahead) < 2 + ahead[1]:
                     return
@@ -239,7 +243,7 @@ class FrameSocket:
                 parts[0] = memoryview(parts[0])[sent:]
 
     def _read_now(self, raw: ssl.SSLSocket) -> None:
-        """Read what has come, without blocking, and answer the pings at its start."""
+        """Read what has come, without blocking."""
         with self._sending:
             raw.settimeout(0.0)
             try:
@@ -250,8 +254,17 @@ class FrameSocket:
                 raise tls_broke(error) from error
             finally:
                 raw.settimeout(self._timeout_s)
-        while (event := self._parser.next_control()) is not None:
+
+    def _answer_buffered(self) -> None:
+        """Answer the pings at the start of what was read."""
+        while (event := self._parser.next_ping()) is not None:
             self._answer(event)
+
+    def _send_pong(self) -> None:
+        """Send an empty pong, for pings behind an unread message."""
+        if time.monotonic() > self._pong_due_at:
+            self._pong_due_at = time.monotonic() + _PONG_INTERVAL_S
+            self.send(b"", opcode=Opcode.PONG)
 
     def _read(self) -> int:
         """Receive into the parser's memory; the number of bytes, at least one."""

@@ -77,6 +77,7 @@ class BadFrameError(ConnectionError):
 Event = tuple[Opcode, Payload]
 
 _OPCODES = {int(opcode): opcode for opcode in Opcode}
+_PINGS = (Opcode.PING, Opcode.PONG)
 
 
 def serialize(parts: Sequence[Payload], opcode: Opcode, *, is_client: bool) -> list[Payload]:
@@ -216,9 +217,9 @@ class Parser:
         given, self._kept = self._kept, other
         return given
 
-    def next_control(self) -> Event | None:
-        """The next control frame, if it comes before all messages and is complete."""
-        if self._memory is None and self.has_bytes and self._buffer[self._start] & Opcode.CLOSE:
+    def next_ping(self) -> Event | None:
+        """The next frame if it is a ping or a pong and complete; everything else stays."""
+        if self._memory is None and self.has_bytes and self._buffer[self._start] & 0x0F in _PINGS:
             return self.next_event()
         return None
 
