@@ -36,9 +36,9 @@ class Column(Protocol):
         """Writes a column into some rows of a batch's memory. Raises `SpaceError` where it does not fit."""
 
     def adopt(self, wire: Any, batch: Any) -> Any:
-        """A batch's memory with a column of all its rows; views of a message are taken instead of copied.
+        """Return a batch's memory with a column of all its rows: views of the message if they are writable.
 
-        Nothing of what is returned is a view of an earlier message.
+        The result is always writable, and never a view of an earlier message.
         """
 
     def put(self, element: Any, batch: Any, row: int) -> None:
@@ -193,11 +193,12 @@ class ArrayColumn(CodedColumn):
         if not isinstance(wire, np.ndarray):
             return super().adopt(wire, batch)
         self._check_array(wire, len(batch))
-        is_view = not wire.flags.owndata
-        if batch.flags.owndata and not (is_view and wire.flags.aligned):
-            batch[:] = wire
-            return batch
-        return wire if wire.flags.aligned else wire.copy()
+        if wire.flags.writeable and wire.flags.aligned and not wire.flags.owndata:
+            return wire
+        if not batch.flags.owndata:
+            return wire.copy()
+        batch[:] = wire
+        return batch
 
     def row(self, wire: Any, place: int) -> Any:
         if not isinstance(wire, np.ndarray):
