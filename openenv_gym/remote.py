@@ -166,7 +166,7 @@ class LaneSession:
         if result.errors:
             raise lane.slot_error(result.errors[0], what)
         try:
-            observation = self._column.row(result.observations, 0)
+            observation = self._column.element(result.observations, 0)
         except SpaceError as error:
             raise does_not_fit(lane.connection.endpoint, what, error) from error
         try:

@@ -108,9 +108,9 @@ def _compile_model(
 
     fields = compiler.fields(root, is_left_out)
     _check_paths(compiler)
-    if unwrap and len(fields.codecs) == 1:
+    if unwrap and len(fields.parts) == 1:
         if isinstance(space, Space):
-            ((name, codec),) = fields.codecs.items()
+            ((name, codec),) = fields.parts.items()
             fields = DictCodec({name: compiler.override(name, codec, space)}, defaults=fields.defaults)
         return CompiledSchema(FieldCodec(fields), compiler.report)
     if isinstance(space, Space):

@@ -38,7 +38,7 @@ class Batch:
     def __init__(self, interface: Interface, count: int) -> None:
         self.count = count
         self.column = column_of(interface.observation)
-        self.memory = self.column.empty(count)
+        self.memory = self.column.allocate(count)
         self.rewards = np.zeros(count)
         self.terminated = np.zeros(count, np.bool_)
         self.truncated = np.zeros(count, np.bool_)

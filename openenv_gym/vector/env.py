@@ -406,7 +406,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 )
 
     def _check_actions(self, actions: Any, slots: Sequence[int]) -> None:
-        if self._actions.surely_holds(actions, len(slots)):
+        if self._actions.contains_fast(actions, len(slots)):
             return
         space = self._batch.action_space(len(slots))
         if space.contains(actions):

@@ -272,7 +272,7 @@ class LaneFleet:
             rows = batch.rows(slots)
             try:
                 if isinstance(rows, slice) and not isinstance(result.observations, list):
-                    batch.memory = batch.column.adopt(result.observations, batch.memory)
+                    batch.memory = batch.column.write_zero_copy(result.observations, batch.memory)
                     self._held = lane.connection.exchange_memory(self._held)
                 else:
                     batch.column.write(result.observations, batch.memory, rows)
@@ -306,7 +306,7 @@ class LaneFleet:
         if result.final is None:
             return
         for row, (place, info) in enumerate(zip(result.final.places, result.final.infos, strict=True)):
-            observation = self.batch.column.row(result.final.observations, row)
+            observation = self.batch.column.element(result.final.observations, row)
             self.batch.note_final(result.slots[place], observation, info)
 
     def _note_begun(self, slots: Iterable[int]) -> None:

@@ -90,10 +90,10 @@ def test_some_slots_are_stepped(envs: RemoteVectorEnv) -> None:
 def test_a_batch_taken_from_a_message_is_writable(size: int, is_writable: bool) -> None:
     space = spaces.Dict({"frame": spaces.Box(0, 255, (size,), np.uint8), "step": spaces.Discrete(9)})
     column = column_of(codec_from_space(space))
-    memory = column.empty(COUNT)
+    memory = column.allocate(COUNT)
     for step in (1, 2, 3):
         elements = [{"frame": np.full(size, step, np.uint8), "step": np.int64(step)}] * COUNT
-        memory = column.adopt(message(column, elements, is_writable), memory)
+        memory = column.write_zero_copy(message(column, elements, is_writable), memory)
         for order in permutations(range(COUNT)):
             for slot in order:
                 changed = [{"frame": np.full(size, 7 + slot, np.uint8), "step": np.int64(slot)}]

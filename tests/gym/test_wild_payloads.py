@@ -49,7 +49,7 @@ def test_a_codec_reads_or_refuses(name: str) -> None:
         assert isinstance(request, v2.Step)
         for use in (
             lambda wire: column.elements(wire, COUNT),
-            lambda wire: column.write(wire, column.empty(COUNT), slice(None)),
+            lambda wire: column.write(wire, column.allocate(COUNT), slice(None)),
             lambda wire: [codec.decode(payload) for payload in payloads(wire, COUNT)],
         ):
             with contextlib.suppress(SpaceError, RecursionError):

@@ -11,10 +11,10 @@ import numpy as np
 from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.spaces.codecs.base import misfit, named_infinities
+from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
 
 
-class ArrayCodec:
+class ArrayCodec(Codec):
     """`Box`, `MultiDiscrete` and `MultiBinary`: nested lists of numbers, a bare number for shape ().
 
     Infinities and NaN, which JSON does not have, are written as the strings "Infinity", "-Infinity" and
@@ -22,6 +22,8 @@ class ArrayCodec:
 
     An array is taken as it is, in one copy, if it has the dtype and the shape.
     """
+
+    travels_as: TravelsAs = "array"
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         self.space = space
@@ -99,6 +101,8 @@ class ArrayCodec:
 class BooleanArrayCodec(ArrayCodec):
     """`MultiBinary` for nested lists of false and true."""
 
+    travels_as = "payloads"
+
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__(spaces.MultiBinary(tuple(shape)))
 
@@ -106,11 +110,11 @@ class BooleanArrayCodec(ArrayCodec):
         return np.asarray(element).astype(bool).tolist()
 
 
-class GraphCodec:
+class GraphCodec(Codec):
     """`Graph` that a server declares: its nodes, edges and edge links as nested lists."""
 
     def __init__(self, space: spaces.Graph) -> None:
-        self.space: spaces.Space[Any] = space
+        self.space = space
         self._node_space, self._edge_space = space.node_space, space.edge_space
 
     def encode(self, element: Any) -> dict[str, Any]:

@@ -9,36 +9,38 @@ import numpy as np
 from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.spaces.codecs.base import Codec, misfit
+from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit
 
 MISSING: Any = object()
 
 
-class DictCodec:
+class DictCodec(Codec):
     """`Dict`: a JSON object with the same keys.
 
     Args:
-        codecs: A codec a key.
-        space: The space, where it is there already.
+        parts: The codec of each key.
+        space: The space; by default the `Dict` of the parts' spaces.
         defaults: The payloads of keys that may be missing.
     """
 
     def __init__(
         self,
-        codecs: Mapping[str, Codec],
+        parts: Mapping[str, Codec],
         space: spaces.Dict | None = None,
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        self.codecs = dict(codecs)
-        self.space: spaces.Space[Any] = (
-            spaces.Dict({name: codec.space for name, codec in codecs.items()}, sort_keys=False)
+        self.parts = dict(parts)
+        self.space = (
+            spaces.Dict({name: part.space for name, part in parts.items()}, sort_keys=False)
             if space is None
             else space
         )
         self.defaults = dict(defaults or {})
-        self._encoders = tuple((name, codec.encode) for name, codec in codecs.items())
-        self._decoders = tuple((name, codec.decode) for name, codec in codecs.items())
-        self._may_leave_out = any(isinstance(codec, OptionalCodec) for codec in codecs.values())
+        self._encoders = tuple((name, part.encode) for name, part in parts.items())
+        self._decoders = tuple((name, part.decode) for name, part in parts.items())
+        self._may_leave_out = any(isinstance(part, OptionalCodec) for part in parts.values())
+        if parts and not self._may_leave_out:
+            self.travels_as = "parts"
 
     def encode(self, element: Any) -> dict[str, Any]:
         payload = {name: encode(element[name]) for name, encode in self._encoders}
@@ -53,7 +55,7 @@ class DictCodec:
             return self._decode_with_care(payload)
 
     def _decode_with_care(self, payload: Any) -> dict[str, Any]:
-        """Fills in what is missing, and names the field where something does not fit."""
+        """Fill in what is missing, and name the field that does not fit."""
         if not isinstance(payload, dict):
             raise misfit(payload, self.space)
         element = {}
@@ -70,17 +72,17 @@ class DictCodec:
     def _missing(self, name: str, payload: dict[str, Any]) -> Any:
         if name in self.defaults:
             return self.defaults[name]
-        if isinstance(self.codecs[name], OptionalCodec):
+        if isinstance(self.parts[name], OptionalCodec):
             return MISSING
         raise SpaceError(f"The payload has no field {name!r}; it has {sorted(payload)}")
 
 
-class OptionalCodec:
+class OptionalCodec(Codec):
     """``OneOf(X, Discrete(1))`` for a field that may be left out: ``(0, element)`` or ``(1, 0)``."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self.space: spaces.Space[Any] = spaces.OneOf([codec.space, spaces.Discrete(1)])
+        self.space = spaces.OneOf([codec.space, spaces.Discrete(1)])
 
     def encode(self, element: Any) -> Any:
         index, value = element
@@ -92,48 +94,58 @@ class OptionalCodec:
         return np.int64(0), self.codec.decode(payload)
 
 
-class FieldCodec:
-    """A model of one field, as that field's own space."""
+class FieldCodec(Codec):
+    """The only field of a model: its element, in an object with that field.
 
-    def __init__(self, fields: DictCodec) -> None:
-        ((self.name, self.codec),) = fields.codecs.items()
-        self.space = self.codec.space
-        self._fields = fields
+    Args:
+        model: The codec of the whole model.
+    """
+
+    def __init__(self, model: DictCodec) -> None:
+        self.parts = model.parts
+        ((self._name, self._field),) = model.parts.items()
+        self.space = self._field.space
+        self._model = model
+        if model.travels_as == "parts":
+            self.travels_as = "field"
 
     def encode(self, element: Any) -> dict[str, Any]:
-        return self._fields.encode({self.name: element})
+        return self._model.encode({self._name: element})
 
     def decode(self, payload: Any) -> Any:
         try:
-            return self.codec.decode(payload[self.name])
+            return self._field.decode(payload[self._name])
         except (SpaceError, KeyError, TypeError, IndexError):
-            return self._fields.decode(payload)[self.name]  # with defaults, or an error that names the field
+            return self._model.decode(payload)[self._name]  # with defaults, or an error that names the field
 
 
-class TupleCodec:
-    """`Tuple`: a JSON array of a fixed length, each place with a space of its own."""
+class TupleCodec(Codec):
+    """`Tuple`: a JSON array of a fixed length, with a codec for each place."""
+
+    travels_as: TravelsAs = "parts"
 
     def __init__(self, codecs: Sequence[Codec], space: spaces.Tuple[Any] | None = None) -> None:
-        self.codecs = tuple(codecs)
-        self.space: spaces.Space[Any] = (
-            spaces.Tuple([codec.space for codec in self.codecs]) if space is None else space
-        )
+        self._codecs = tuple(codecs)
+        self.parts = {str(place): codec for place, codec in enumerate(codecs)}
+        self.space = spaces.Tuple([codec.space for codec in codecs]) if space is None else space
+        if not codecs:
+            self.travels_as = "payloads"
 
     def encode(self, element: Any) -> list[Any]:
-        return [codec.encode(part) for codec, part in zip(self.codecs, element, strict=True)]
+        return [codec.encode(part) for codec, part in zip(self._codecs, element, strict=True)]
 
     def decode(self, payload: Any) -> tuple[Any, ...]:
-        if not isinstance(payload, list) or len(payload) != len(self.codecs):
+        if not isinstance(payload, list) or len(payload) != len(self._codecs):
             raise misfit(payload, self.space)
-        return tuple(codec.decode(part) for codec, part in zip(self.codecs, payload, strict=True))
+        return tuple(codec.decode(part) for codec, part in zip(self._codecs, payload, strict=True))
 
 
-class SequenceCodec:
+class SequenceCodec(Codec):
     """`Sequence`: a JSON array of any length."""
 
     def __init__(self, item: Codec, space: spaces.Sequence | None = None) -> None:
         self.item = item
-        self.space: spaces.Space[Any] = spaces.Sequence(item.space) if space is None else space
+        self.space = spaces.Sequence(item.space) if space is None else space
         self._is_stacked = getattr(self.space, "stack", False)
 
     def encode(self, element: Any) -> list[Any]:
@@ -148,15 +160,15 @@ class SequenceCodec:
         return _stacked(self.space, parts) if self._is_stacked else parts
 
 
-class UnionCodec:
+class UnionCodec(Codec):
     """`OneOf` for a value that is one of several kinds: ``(index of the kind, element)``.
 
-    A payload does not say which kind it is. It is of the first one that it comes back from unchanged.
+    A payload does not say which kind it is: the first one that reproduces it is taken.
     """
 
     def __init__(self, codecs: Sequence[Codec]) -> None:
         self.codecs = tuple(codecs)
-        self.space: spaces.Space[Any] = spaces.OneOf([codec.space for codec in self.codecs])
+        self.space = spaces.OneOf([codec.space for codec in self.codecs])
 
     def encode(self, element: Any) -> Any:
         index, value = element
@@ -179,12 +191,12 @@ class UnionCodec:
         return nearest
 
 
-class OneOfCodec:
+class OneOfCodec(Codec):
     """`OneOf` that a server declares: ``[index, payload]``."""
 
     def __init__(self, codecs: Sequence[Codec], space: spaces.OneOf[Any]) -> None:
         self.codecs = tuple(codecs)
-        self.space: spaces.Space[Any] = space
+        self.space = space
 
     def encode(self, element: Any) -> list[Any]:
         index, value = element
@@ -200,7 +212,7 @@ class OneOfCodec:
 
 
 def _iterate_stacked(space: spaces.Space[Any], element: Any) -> Sequence[Any]:
-    """The items of a stacked `Sequence`'s element."""
+    """Return the items of a stacked `Sequence`'s element."""
     from gymnasium.vector.utils import iterate
 
     assert isinstance(space, spaces.Sequence)
@@ -208,7 +220,7 @@ def _iterate_stacked(space: spaces.Space[Any], element: Any) -> Sequence[Any]:
 
 
 def _stacked(space: spaces.Space[Any], parts: Sequence[Any]) -> Any:
-    """The element of a stacked `Sequence` from its items."""
+    """Return the element of a stacked `Sequence` from its items."""
     from gymnasium.vector.utils import concatenate, create_empty_array
 
     assert isinstance(space, spaces.Sequence)

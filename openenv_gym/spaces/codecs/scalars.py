@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.arrays import ArrayCodec
-from openenv_gym.spaces.codecs.base import misfit
+from openenv_gym.spaces.codecs.base import Codec, misfit
 from openenv_gym.spaces.text import JsonText, UnicodeText, canonical_json
 
 _ZERO, _ONE = np.int64(0), np.int64(1)
@@ -20,11 +20,13 @@ _ZERO, _ONE = np.int64(0), np.int64(1)
 _MOST_KNOWN = 256
 
 
-class IntegerCodec:
+class IntegerCodec(Codec):
     """`Discrete` of plain integers."""
 
+    travels_as = "array"
+
     def __init__(self, space: spaces.Discrete[Any]) -> None:
-        self.space: spaces.Space[Any] = space
+        self.space = space
         self._type = space.dtype.type
         first, count = int(space.start), min(int(space.n), _MOST_KNOWN)
         self._known = {value: self._type(value) for value in range(first, first + count)}
@@ -43,11 +45,11 @@ class IntegerCodec:
             raise misfit(payload, self.space) from error
 
 
-class BooleanCodec:
+class BooleanCodec(Codec):
     """``Discrete(2)`` for false and true."""
 
     def __init__(self) -> None:
-        self.space: spaces.Space[Any] = spaces.Discrete(2)
+        self.space = spaces.Discrete(2)
 
     def encode(self, element: Any) -> bool:
         return bool(element)
@@ -60,11 +62,11 @@ class BooleanCodec:
         raise misfit(payload, self.space)
 
 
-class LabelCodec:
+class LabelCodec(Codec):
     """``Discrete(n)`` for a choice among n JSON values; the element is the index into ``labels``."""
 
     def __init__(self, labels: Sequence[Any]) -> None:
-        self.space: spaces.Space[Any] = spaces.Discrete(len(labels))
+        self.space = spaces.Discrete(len(labels))
         self.labels = tuple(labels)
         self._texts = {label: np.int64(i) for i, label in enumerate(labels) if isinstance(label, str)}
         # By their JSON text: labels may be lists, and true is not 1 in JSON.
@@ -84,11 +86,11 @@ class LabelCodec:
             raise SpaceError(f"{payload!r} is none of the labels {list(self.labels)}") from None
 
 
-class NullCodec:
+class NullCodec(Codec):
     """``Discrete(1)`` for null."""
 
     def __init__(self) -> None:
-        self.space: spaces.Space[Any] = spaces.Discrete(1)
+        self.space = spaces.Discrete(1)
 
     def encode(self, element: Any) -> None:
         return None
@@ -99,11 +101,13 @@ class NullCodec:
         return np.int64(0)
 
 
-class NumberCodec:
+class NumberCodec(Codec):
     """`Box` of shape (), in a fraction of the time that an array takes."""
 
+    travels_as = "array"
+
     def __init__(self, space: spaces.Box[Any]) -> None:
-        self.space: spaces.Space[Any] = space
+        self.space = space
         self._array = ArrayCodec(space)
         self._dtype = space.dtype
         self._plain = int if space.dtype.kind in "iu" else float
@@ -121,11 +125,11 @@ class NumberCodec:
         return self._array.decode(payload)
 
 
-class TextCodec:
+class TextCodec(Codec):
     """Strings, as they are."""
 
     def __init__(self, space: spaces.Text | None = None) -> None:
-        self.space: spaces.Space[Any] = UnicodeText() if space is None else space
+        self.space = UnicodeText() if space is None else space
 
     def encode(self, element: Any) -> str:
         return str(element)
@@ -136,11 +140,11 @@ class TextCodec:
         return payload
 
 
-class JsonTextCodec:
+class JsonTextCodec(Codec):
     """Any JSON value, as canonical JSON text."""
 
     def __init__(self, space: JsonText | None = None) -> None:
-        self.space: spaces.Space[Any] = JsonText() if space is None else space
+        self.space = JsonText() if space is None else space
 
     def encode(self, element: Any) -> Any:
         return json.loads(element)
