@@ -58,19 +58,6 @@ def play(
         raise typer.Exit(1)
 
 
-class _AsTyped:
-    """The codec of actions that are payloads already."""
-
-    def __init__(self, space: Any) -> None:
-        self.space = space
-
-    def encode(self, element: Any) -> Any:
-        return element
-
-    def decode(self, payload: Any) -> Any:
-        return payload
-
-
 class _Game:
     """A session, and the episode that is under way in it."""
 
@@ -78,6 +65,7 @@ class _Game:
         from openenv_cli.targets import endpoint_of
         from openenv_gym.interface import read_interface
         from openenv_gym.remote import connect
+        from openenv_gym.spaces.codecs import PayloadCodec
         from openenv_gym.transport.http import get_schemas
         from openenv_gym.transport.timeouts import Timeouts
 
@@ -96,7 +84,7 @@ class _Game:
             render_mode=None,
         )
         # The server judges what was typed: its model may take more than the space has.
-        as_typed: Interface = self._interface._replace(action=_AsTyped(self._interface.action.space))
+        as_typed: Interface = self._interface._replace(action=PayloadCodec(self._interface.action.space))
         self._connect: Callable[[], RemoteSession] = lambda: connect(endpoint, as_typed, timeouts)
         self._session: RemoteSession | None = None
         self._launch, self._endpoint = launch, endpoint

@@ -117,7 +117,7 @@ class DictBatch(Batch):
 
     def split(self, batch: Any, count: int) -> list[Any]:
         parts = [part.split(batch[name], count) for name, part in self._parts.items()]
-        return [dict(zip(self._parts, row, strict=True)) for row in rows_of(parts, count)]
+        return [dict(zip(self._parts, row, strict=True)) for row in _rows(parts, count)]
 
     def contains_fast(self, batch: Any, count: int) -> bool:
         return (
@@ -148,7 +148,7 @@ class TupleBatch(Batch):
 
     def split(self, batch: Any, count: int) -> list[Any]:
         parts = [part.split(piece, count) for part, piece in zip(self._parts, batch, strict=True)]
-        return list(rows_of(parts, count))
+        return list(_rows(parts, count))
 
     def contains_fast(self, batch: Any, count: int) -> bool:
         return (
@@ -177,7 +177,7 @@ class ObjectBatch(Batch):
         return list(batch)
 
 
-def rows_of(parts: Sequence[Sequence[Any]], count: int) -> list[tuple[Any, ...]]:
+def _rows(parts: Sequence[Sequence[Any]], count: int) -> list[tuple[Any, ...]]:
     """Return the parts of each slot, from the slots of each part."""
     return list(zip(*parts, strict=True)) if parts else [()] * count
 

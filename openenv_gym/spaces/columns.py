@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.spaces.batches import ArrayBatch, batch_of, rows_of
+from openenv_gym.spaces.batches import ArrayBatch, batch_of
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs
 from openenv_gym.wire.arrays import LARGE, Attachments
 
@@ -108,9 +108,7 @@ class ArrayColumn(Column):
     def __init__(self, codec: Codec) -> None:
         super().__init__(codec)
         if not isinstance(self._held, ArrayBatch):
-            raise SpaceError(
-                f"{type(codec).__name__} travels as an array, which no batch of {codec.space} is"
-            )
+            raise SpaceError(f"{type(codec).__name__} cannot travel as an array: {codec.space} has no dtype")
         self._is_of_scalars = self._held.is_of_scalars
         self._dtype, self._shape = self._held.dtype, self._held.shape
         self._nbytes = self._dtype.itemsize * math.prod(self._shape)
@@ -144,8 +142,8 @@ class ArrayColumn(Column):
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
         if self._shape and self._nbytes * len(elements) >= LARGE:
-            return attachments.attach([self._array(element) for element in elements])
-        return self._array(elements, len(elements))
+            return attachments.attach([self._array(element, self._shape) for element in elements])
+        return self._array(elements, (len(elements), *self._shape))
 
     def elements(self, wire: Any, count: int) -> list[Any]:
         if not isinstance(wire, np.ndarray):
@@ -157,14 +155,14 @@ class ArrayColumn(Column):
             raise SpaceError(f"Not all elements of the column are in {self.codec.space}")
         return elements
 
-    def _array(self, values: Any, *count: int) -> np.ndarray[Any, Any]:
-        """Return an element, or ``count`` of them, as an array of the space's dtype and shape."""
+    def _array(self, values: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        """Return an element, or a list of them, as an array of the space's dtype."""
         try:
             array = np.asarray(values, self._dtype, order="C")
         except (TypeError, ValueError, OverflowError) as error:
             raise SpaceError(f"Not in {self.codec.space}: {error}") from error
-        if array.shape != (*count, *self._shape):
-            raise SpaceError(f"The shape {array.shape[len(count) :]} is not the shape of {self.codec.space}")
+        if array.shape != shape:
+            raise SpaceError(f"Expected the shape {shape} for {self.codec.space}, got {array.shape}")
         return array
 
     def _check_array(self, wire: np.ndarray[Any, Any], count: int) -> None:
@@ -198,13 +196,15 @@ class PartsColumn(Column):
         if not isinstance(wire, dict):
             return super().write_zero_copy(wire, memory)
         return self._joined(
-            [column.write_zero_copy(_part(wire, name), memory[key]) for name, key, column in self._parts]
+            {key: column.write_zero_copy(_part(wire, name), memory[key]) for name, key, column in self._parts}
         )
 
     def element(self, wire: Any, place: int) -> Any:
         if not isinstance(wire, dict):
             return super().element(wire, place)
-        return self._joined([column.element(_part(wire, name), place) for name, _, column in self._parts])
+        return self._joined(
+            {key: column.element(_part(wire, name), place) for name, key, column in self._parts}
+        )
 
     def from_batch(self, batch: Any, count: int) -> Any:
         return {name: column.from_batch(batch[key], count) for name, key, column in self._parts}
@@ -218,13 +218,12 @@ class PartsColumn(Column):
     def elements(self, wire: Any, count: int) -> list[Any]:
         if not isinstance(wire, dict):
             return super().elements(wire, count)
-        parts = [column.elements(_part(wire, name), count) for name, _, column in self._parts]
-        return [self._joined(row) for row in rows_of(parts, count)]
+        parts = {key: column.elements(_part(wire, name), count) for name, key, column in self._parts}
+        rows = zip(*parts.values(), strict=True)
+        return list(rows) if self._are_tuples else [dict(zip(parts, row, strict=True)) for row in rows]
 
-    def _joined(self, parts: Sequence[Any]) -> Any:
-        if self._are_tuples:
-            return tuple(parts)
-        return {name: part for (name, _, _), part in zip(self._parts, parts, strict=True)}
+    def _joined(self, parts: dict[Any, Any]) -> Any:
+        return tuple(parts.values()) if self._are_tuples else parts
 
 
 class FieldColumn(Column):
@@ -293,7 +292,7 @@ def payloads(wire: Any, count: int) -> list[Any]:
             if all(name == str(place) for place, name in enumerate(wire)):
                 return [list(row) for row in zip(*parts, strict=True)]
             return [dict(zip(wire, row, strict=True)) for row in zip(*parts, strict=True)]
-    raise SpaceError(f"Expected a column of {count}, got {type(wire).__name__}")
+    raise SpaceError(f"Expected a column over {count} slots, got {type(wire).__name__}")
 
 
 def select(wire: Any, places: Sequence[int]) -> Any:

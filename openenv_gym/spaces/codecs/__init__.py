@@ -25,6 +25,7 @@ from openenv_gym.spaces.codecs.scalars import (
     LabelCodec,
     NullCodec,
     NumberCodec,
+    PayloadCodec,
     TextCodec,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "NumberCodec",
     "OneOfCodec",
     "OptionalCodec",
+    "PayloadCodec",
     "SequenceCodec",
     "TextCodec",
     "TupleCodec",

@@ -156,5 +156,18 @@ class JsonTextCodec(Codec):
             raise misfit(payload, self.space) from error
 
 
+class PayloadCodec(Codec):
+    """For elements that are payloads already."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.space = space
+
+    def encode(self, element: Any) -> Any:
+        return element
+
+    def decode(self, payload: Any) -> Any:
+        return payload
+
+
 def _is_whole(payload: Any) -> bool:
     return isinstance(payload, float) and payload.is_integer()
