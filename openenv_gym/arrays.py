@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from openenv_gym.contract import SPACE_KEYWORD
+from openenv_gym.schema_keywords import SPACE_KEYWORD
 
 
 class Array:

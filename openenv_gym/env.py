@@ -11,13 +11,14 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import logger
 
+from openenv_gym.env_spaces import read_env_spaces
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
     ClosedError,
     ConfigurationError,
     ResetNeededError,
+    excerpt,
 )
-from openenv_gym.interface import excerpt, read_interface
 from openenv_gym.losses import LOSSES, OnSessionLost, checked
 from openenv_gym.metrics import PARTS, SlotMetrics, parts_us
 from openenv_gym.remote import RemoteSession, Taken, connect
@@ -115,7 +116,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)
-        interface = read_interface(
+        interface = read_env_spaces(
             self.endpoint,
             in_turn(lambda: get_schemas(self.endpoint, timeout_s=connect_timeout_s), capacity_timeout_s),
             timeouts=self.timeouts,

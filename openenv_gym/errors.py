@@ -44,6 +44,12 @@ from gymnasium.error import ClosedEnvironmentError, NameNotFound, ResetNeeded
 CALL_RESET = "Call reset for a new session."
 
 
+def excerpt(value: object) -> str:
+    """Return the ``repr`` of a value for a message, cut to 200 characters."""
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
 class OpenEnvError(Exception):
     """The root of the tree: ``except OpenEnvError`` catches everything this project raises on purpose.
 

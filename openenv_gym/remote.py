@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
+from openenv_gym.env_spaces import EnvSpaces, decode_observation, observation_misfit
 from openenv_gym.errors import (
     ConfigurationError,
     ProtocolError,
@@ -13,7 +14,6 @@ from openenv_gym.errors import (
     SessionLostError,
     SpaceError,
 )
-from openenv_gym.interface import Interface, decode_observation, does_not_fit
 from openenv_gym.metrics import Times
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.transport.endpoint import Endpoint
@@ -72,7 +72,7 @@ class RemoteSession(Protocol):
         """Ends the session and the connection."""
 
 
-def connect(endpoint: Endpoint, interface: Interface, timeouts: Timeouts) -> RemoteSession:
+def connect(endpoint: Endpoint, interface: EnvSpaces, timeouts: Timeouts) -> RemoteSession:
     """Opens a session: over version 2 of the protocol where the server speaks it, and version 1 elsewhere.
 
     Raises:
@@ -95,7 +95,7 @@ class LaneSession:
         self,
         first: Connection,
         connection: Callable[[float], Connection],
-        interface: Interface,
+        interface: EnvSpaces,
         timeouts: Timeouts,
     ) -> None:
         self._lane = Lane(first, connection, timeouts)
@@ -168,7 +168,7 @@ class LaneSession:
         try:
             observation = self._column.element(result.observations, 0)
         except SpaceError as error:
-            raise does_not_fit(lane.connection.endpoint, what, error) from error
+            raise observation_misfit(lane.connection.endpoint, what, error) from error
         try:
             return Taken(
                 observation,
@@ -187,7 +187,7 @@ class LaneSession:
 class JsonSession:
     """A session over version 1."""
 
-    def __init__(self, session: Session, interface: Interface) -> None:
+    def __init__(self, session: Session, interface: EnvSpaces) -> None:
         self._session = session
         self._interface = interface
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from openenv_gym.spaces.rules import Finding
+from openenv_gym.spaces.rules import SchemaFinding
 from openenv_gym.spaces.text import JsonText
 
 Renderer = Callable[[Any], Any]
@@ -18,7 +18,7 @@ RENDER_MODES = ("rgb_array", "ansi")
 _CHANNELS = (1, 3)
 
 
-def renderers(space: spaces.Space[Any], report: Sequence[Finding]) -> dict[str, Renderer]:
+def renderers(space: spaces.Space[Any], report: Sequence[SchemaFinding]) -> dict[str, Renderer]:
     """What renders an observation, by render mode.
 
     A field that the server marks with ``x-openenv-render`` comes first. Else ``rgb_array`` is there where the

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from openenv_gym.arrays import Array
-from openenv_gym.contract import BESIDE_MARK
+from openenv_gym.schema_keywords import BESIDE_MARK
 
 __all__ = [
     "Action",

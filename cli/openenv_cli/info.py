@@ -78,14 +78,14 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
         EndpointError: It does not answer, or refuses to.
         SchemaError: No spaces can be made from its schemas.
     """
+    from openenv_gym.env_spaces import read_env_spaces
     from openenv_gym.errors import EndpointError, NotAnOpenEnvServerError
-    from openenv_gym.interface import read_interface
-    from openenv_gym.transport.blocking import BlockingConnection
+    from openenv_gym.transport.connection import Connection
     from openenv_gym.transport.http import get_health, get_json, get_schemas
     from openenv_gym.transport.timeouts import Timeouts
 
     schemas = get_json(endpoint, "/schema", timeout_s=timeout_s)
-    interface = read_interface(
+    interface = read_env_spaces(
         endpoint,
         get_schemas(endpoint, timeout_s=timeout_s),
         timeouts=Timeouts(timeout_s, timeout_s, timeout_s),
@@ -105,7 +105,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     with suppress(NotAnOpenEnvServerError):
         metadata = get_json(endpoint, "/metadata", timeout_s=timeout_s)
     try:
-        connection = BlockingConnection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
+        connection = Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
         protocol = 2 if connection.is_v2 else 1
         connection.hang_up()
     except EndpointError:

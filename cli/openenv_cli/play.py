@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from openenv_cli.playing.lines import Lines
     from openenv_cli.playing.screen import Screen
-    from openenv_gym.interface import Interface
+    from openenv_gym.env_spaces import EnvSpaces
     from openenv_gym.providers.launching import Launch
     from openenv_gym.remote import RemoteSession, Taken
 
@@ -63,7 +63,7 @@ class _Game:
 
     def __init__(self, launch: Launch, screen: Screen, lines: Lines) -> None:
         from openenv_cli.targets import endpoint_of
-        from openenv_gym.interface import read_interface
+        from openenv_gym.env_spaces import read_env_spaces
         from openenv_gym.remote import connect
         from openenv_gym.spaces.codecs import PayloadCodec
         from openenv_gym.transport.http import get_schemas
@@ -72,7 +72,7 @@ class _Game:
         endpoint, timeouts = endpoint_of(launch), Timeouts()
         schemas = get_schemas(endpoint, timeout_s=timeouts.connect_s)
         self._schema, _ = schemas
-        self._interface = read_interface(
+        self._interface = read_env_spaces(
             endpoint,
             schemas,
             timeouts=timeouts,
@@ -84,7 +84,7 @@ class _Game:
             render_mode=None,
         )
         # The server judges what was typed: its model may take more than the space has.
-        as_typed: Interface = self._interface._replace(action=PayloadCodec(self._interface.action.space))
+        as_typed: EnvSpaces = self._interface._replace(action=PayloadCodec(self._interface.action.space))
         self._connect: Callable[[], RemoteSession] = lambda: connect(endpoint, as_typed, timeouts)
         self._session: RemoteSession | None = None
         self._launch, self._endpoint = launch, endpoint

@@ -17,7 +17,7 @@ from openenv_gym.spaces.models import (
     space_from_model,
     space_from_schema,
 )
-from openenv_gym.spaces.rules import Finding
+from openenv_gym.spaces.rules import SchemaFinding
 from openenv_gym.spaces.text import ExampleText, JsonText, UnicodeText
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "Codec",
     "CompiledSchema",
     "ExampleText",
-    "Finding",
     "JsonText",
+    "SchemaFinding",
     "UnicodeText",
     "action_codec",
     "build_space",

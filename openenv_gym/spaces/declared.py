@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from openenv_gym.contract import SPACE_KEYWORD
 from openenv_gym.errors import SchemaError
+from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.bounded import BoundedSequence
 from openenv_gym.spaces.text import ExampleText, JsonText, UnicodeText

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.spaces import Space
 
-from openenv_gym.contract import ACTION_ONLY_ON_THE_WIRE, BESIDE_MARK, OBSERVATION_ONLY_ON_THE_WIRE
 from openenv_gym.errors import SchemaError
+from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, BESIDE_MARK, OBSERVATION_ONLY_ON_THE_WIRE
 from openenv_gym.spaces.codecs import Codec, DictCodec, FieldCodec
-from openenv_gym.spaces.rules import Compiler, Finding
+from openenv_gym.spaces.rules import Compiler, SchemaFinding
 from openenv_gym.spaces.schema import Node, Schema, resolve
 
 Override = Space[Any] | Mapping[str, Space[Any]] | None
@@ -21,7 +21,7 @@ class CompiledSchema(NamedTuple):
     """A schema's codec, and what became of each of its parts."""
 
     codec: Codec
-    report: list[Finding]
+    report: list[SchemaFinding]
 
 
 def compile_action(

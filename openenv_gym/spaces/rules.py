@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from openenv_gym.contract import RENDER_KEYWORD, SPACE_KEYWORD
 from openenv_gym.errors import SchemaError
+from openenv_gym.schema_keywords import RENDER_KEYWORD, SPACE_KEYWORD
 from openenv_gym.spaces import codecs, limits
 from openenv_gym.spaces.bounded import BoundedSequence
 from openenv_gym.spaces.bounds import box, few_integers
@@ -53,7 +53,7 @@ class Rule(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Finding:
+class SchemaFinding:
     """What became of a part of the schema.
 
     Attributes:
@@ -90,7 +90,7 @@ class Compiler:
     omit_defaults: bool = False
     overrides: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    report: list[Finding] = field(default_factory=list)
+    report: list[SchemaFinding] = field(default_factory=list)
     _nodes: int = 0
     _depth: int = 0
 
@@ -118,10 +118,10 @@ class Compiler:
         return codec if override is None else self.override(node.where, codec, override)
 
     @staticmethod
-    def _finding(node: Node, rule: Rule, codec: Codec) -> Finding:
+    def _finding(node: Node, rule: Rule, codec: Codec) -> SchemaFinding:
         renders = str(node.schema.get(RENDER_KEYWORD, ""))
         labels = codec.labels if isinstance(codec, codecs.LabelCodec) else ()
-        return Finding(node.path, rule.name, codec.space, _inexact(node.schema), renders, labels)
+        return SchemaFinding(node.path, rule.name, codec.space, _inexact(node.schema), renders, labels)
 
     def fields(self, node: Node, left_out: Callable[[str, Node], bool] | None = None) -> codecs.DictCodec:
         """The codec of an object's properties, but for those that are left out."""

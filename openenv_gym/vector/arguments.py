@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from openenv_gym.errors import UsageError
-from openenv_gym.interface import excerpt
+from openenv_gym.errors import UsageError, excerpt
 
 
 def seeds_of(seed: Any, count: int) -> list[int | None]:

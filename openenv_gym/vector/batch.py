@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, iterate
 
-from openenv_gym.interface import Interface
+from openenv_gym.env_spaces import EnvSpaces
 from openenv_gym.metrics import Metrics
 from openenv_gym.spaces.columns import Rows, column_of
 from openenv_gym.vector.infos import batch_infos
@@ -35,7 +35,7 @@ class Batch:
         metrics: Where the time goes.
     """
 
-    def __init__(self, interface: Interface, count: int) -> None:
+    def __init__(self, interface: EnvSpaces, count: int) -> None:
         self.count = count
         self.column = column_of(interface.observation)
         self.memory = self.column.allocate(count)

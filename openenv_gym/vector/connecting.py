@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from openenv_gym.env_spaces import EnvSpaces
 from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError
-from openenv_gym.interface import Interface
+from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.old_connection import Connection
 from openenv_gym.transport.session import Session
 from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.vector.batch import Batch
@@ -20,7 +20,7 @@ from openenv_gym.wire import v1
 
 
 def connect_fleet(
-    servers: Servers, interface: Interface, batch: Batch, policy: Policy, timeouts: Timeouts
+    servers: Servers, interface: EnvSpaces, batch: Batch, policy: Policy, timeouts: Timeouts
 ) -> Fleet:
     """Divides the slots of a batch among the servers, and connects to them.
 

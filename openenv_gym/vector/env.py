@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
+from openenv_gym.env_spaces import read_env_spaces
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
     CapacityError,
@@ -19,8 +20,8 @@ from openenv_gym.errors import (
     ConfigurationError,
     ResetNeededError,
     UsageError,
+    excerpt,
 )
-from openenv_gym.interface import excerpt, read_interface
 from openenv_gym.losses import OnSessionLost, checked
 from openenv_gym.metrics import Metrics
 from openenv_gym.spaces.columns import column_of
@@ -137,7 +138,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.endpoint = self._servers.first
         self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = checked(on_session_lost)
-        interface = read_interface(
+        interface = read_env_spaces(
             self.endpoint,
             schemas,
             timeouts=self.timeouts,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from openenv_gym.env_spaces import EnvSpaces, observation_misfit
 from openenv_gym.errors import EndpointError, OpenEnvError, RemoteError, SpaceError
-from openenv_gym.interface import Interface, does_not_fit
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES
@@ -74,7 +74,7 @@ class LaneFleet:
         placed: Sequence[tuple[Connection, int]],
         servers: Servers,
         connect: Callable[[Endpoint, float], Connection],
-        interface: Interface,
+        interface: EnvSpaces,
         batch: Batch,
         policy: Policy,
         timeouts: Timeouts,
@@ -282,7 +282,7 @@ class LaneFleet:
                 self._take_infos(result)
             except (SpaceError, ValueError, TypeError, IndexError) as misfit:
                 what = self._what(slots, "reset" if is_reset else "step")
-                self._note(does_not_fit(lane.connection.endpoint, what, misfit), slots, is_lost=True)
+                self._note(observation_misfit(lane.connection.endpoint, what, misfit), slots, is_lost=True)
             else:
                 if is_reset:
                     self._note_begun(slots)

@@ -11,6 +11,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
+from openenv_gym.env_spaces import EnvSpaces, decode_observation
 from openenv_gym.errors import (
     CapacityError,
     ConfigurationError,
@@ -20,7 +21,6 @@ from openenv_gym.errors import (
     ResetNeededError,
     SessionLostError,
 )
-from openenv_gym.interface import Interface, decode_observation
 from openenv_gym.losses import LOSSES
 from openenv_gym.metrics import Times
 from openenv_gym.remote import RESET_TRIES, no_render
@@ -50,7 +50,7 @@ class Slot:
         number: int,
         session: Session,
         servers: Servers,
-        interface: Interface,
+        interface: EnvSpaces,
         batch: Batch,
         policy: Policy,
     ) -> None:
@@ -237,7 +237,7 @@ class SocketFleet:
         self,
         sessions: Sequence[Session],
         servers: Servers,
-        interface: Interface,
+        interface: EnvSpaces,
         batch: Batch,
         policy: Policy,
     ) -> None:

@@ -7,10 +7,10 @@ OpenEnv servers speak. What older servers leave out, or put elsewhere, is accept
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openenv_gym.contract import end_of_episode
 from openenv_gym.errors import ProtocolError
 from openenv_gym.wire.codes import ErrorCode
 
@@ -168,6 +168,20 @@ def decode_step_data(data: dict[str, Any]) -> StepAnswer:
     observation.pop("done", None)
     observation.pop("reward", None)
     return StepAnswer(observation, reward, terminated, truncated, metadata)
+
+
+def end_of_episode(done: bool, truncated: bool | None, metadata: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Return whether an episode was terminated, and whether it was truncated, from an environment's flags.
+
+    An episode that is ``done`` was truncated if the flag says so, or ``truncated`` or Gymnasium's
+    ``TimeLimit.truncated`` in the metadata. Otherwise it was terminated; also if the metadata says
+    ``terminated``.
+    """
+    if not done:
+        return False, False
+    if truncated is None:
+        truncated = bool(metadata.get("truncated", metadata.get("TimeLimit.truncated", False)))
+    return not truncated or metadata.get("terminated") is True, truncated
 
 
 def _dump(message: dict[str, Any]) -> str:

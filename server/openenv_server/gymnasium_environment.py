@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from openenv_gym.contract import SERVER_RENDERS_KEYWORD
 from openenv_gym.errors import SpaceError
+from openenv_gym.schema_keywords import SERVER_RENDERS_KEYWORD
 from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_gym.wire.arrays import is_array_of_numbers

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from openenv_gym.arrays import Array
-from openenv_gym.contract import BESIDE_MARK
+from openenv_gym.schema_keywords import BESIDE_MARK
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

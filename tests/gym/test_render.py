@@ -15,10 +15,10 @@ from openenv_server import Action, Environment, Observation, State, create_app, 
 from pydantic import BaseModel, Field
 
 import openenv_gym  # noqa: F401 - registers the ids
-from openenv_gym.contract import RENDER_KEYWORD
 from openenv_gym.errors import ClosedError, ConfigurationError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.rendering import renderers
+from openenv_gym.schema_keywords import RENDER_KEYWORD
 from openenv_gym.spaces import compile_observation
 from openenv_gym.types import Array
 from tests.support.servers import running, without_v2

@@ -91,7 +91,7 @@ def test_actions_may_come_as_columns(lane: Lane) -> None:
     [
         (v2.Step(id=5, slots=[0, 0], actions=[{}, {}]), "VALIDATION_ERROR", "named twice"),
         (v2.Step(id=5, slots=[0, 1], actions=[{}]), "VALIDATION_ERROR", "column over 2 slots"),
-        (v2.Step(id=5, slots=[0, 1], actions="x"), "VALIDATION_ERROR", "str is no column"),
+        (v2.Step(id=5, slots=[0, 1], actions="x"), "VALIDATION_ERROR", "got str"),
         (v2.Reset(id=5, slots=[0, 1], seeds=[1]), "VALIDATION_ERROR", "as many seeds"),
         (v2.Open(id=5, slots=list(range(20_000))), "VALIDATION_ERROR", "16,384 slots at most"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 from openenv_cli.playing.lines import Lines
 from openenv_cli.playing.questions import LEFT_OUT, NotAnAnswerError, Question, question_of
-from openenv_gym.contract import ACTION_ONLY_ON_THE_WIRE
+from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE
 from openenv_gym.spaces.schema import Node, Schema, resolve
 
 _FIELD_BY_FIELD = "+"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openenv_gym.contract import SPACE_KEYWORD
+from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces.schema import Node
 
 _YES_AND_NO = {

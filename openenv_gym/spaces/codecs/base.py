@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from gymnasium import spaces
 
-from openenv_gym.errors import SpaceError
+from openenv_gym.errors import SpaceError, excerpt
 
 TravelsAs = Literal["payloads", "array", "parts", "field"]
 
@@ -63,5 +63,4 @@ def named_infinities(payload: Any) -> Any:
 
 def misfit(payload: Any, space: spaces.Space[Any]) -> SpaceError:
     """Return the error for a payload that does not fit the space."""
-    shown = repr(payload)
-    return SpaceError(f"{shown[:200]}{'…' if len(shown) > 200 else ''} does not fit {space}")
+    return SpaceError(f"{excerpt(payload)} does not fit {space}")

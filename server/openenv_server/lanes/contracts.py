@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
-from openenv_gym.contract import end_of_episode
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
 from openenv_gym.wire.arrays import Attachments
+from openenv_gym.wire.v1 import end_of_episode
 from openenv_server.calls import Calls, in_words, plain_errors
 from openenv_server.gymnasium_environment import (
     GymnasiumEnvironment,
