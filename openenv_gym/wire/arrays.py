@@ -1,11 +1,11 @@
-"""NumPy arrays in msgpack, by two extension types.
+"""NumPy arrays in msgpack, as two extension types.
 
-Type 1 is an array: a head, then the items in C order, little-endian. The head is a byte each for the dtype's
-kind (ASCII ``b``, ``i``, ``u`` or ``f``, as NumPy has it), its size in bytes and the number of dimensions,
-then four bytes for each dimension, little-endian.
+Type 1 is an array: a head, then the items in C order, little-endian. The head is one byte each for the
+dtype's kind (ASCII ``b``, ``i``, ``u`` or ``f``, as in NumPy), its size in bytes and the number of
+dimensions, then four bytes for each dimension, little-endian.
 
-Type 2 is an attached array, whose items travel behind the message so that nobody copies them on the way: the
-head, then eight bytes with the place of its first item among the attached bytes.
+Type 2 is an attached array, whose items travel behind the message, so that they are never copied: the head,
+then eight bytes with the position of its first item in the attached bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 EXTENSION = 1
 ATTACHED_EXTENSION = 2
 
-# Columns of at least so many bytes are attached.
+# Columns of at least this many bytes are attached.
 LARGE = 1 << 14
 
 _MOST_DIMENSIONS = 32
@@ -33,7 +33,7 @@ _PLACE = struct.Struct("<Q")
 
 
 class Attached(NamedTuple):
-    """An attached array, as its extension tells of it."""
+    """An attached array, as described by its extension."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -41,10 +41,10 @@ class Attached(NamedTuple):
 
 
 class Attachments:
-    """The items that travel behind one message.
+    """The bytes that travel behind one message.
 
     Attributes:
-        parts: Their memory, in order.
+        parts: The memory of the attached arrays, in order.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Attachments:
         self._size = 0
 
     def attach(self, rows: Sequence[Array]) -> msgspec.msgpack.Ext:
-        """Attaches contiguous arrays of one dtype and shape, as one array with a leading axis over them."""
+        """Attach contiguous arrays of one dtype and shape, as one array with a leading axis over them."""
         first = rows[0]
         place = self._size
         self.parts.extend(row.reshape(-1).data.cast("B") for row in rows)
@@ -62,20 +62,20 @@ class Attachments:
 
 
 def is_array_of_numbers(value: Array | np.generic) -> bool:
-    """Whether `pack` takes it."""
+    """Return whether `pack` accepts a value."""
     return value.dtype.kind in _SIZES and value.dtype.itemsize in _SIZES[value.dtype.kind]
 
 
 def pack(array: Array) -> msgspec.msgpack.Ext:
-    """An array of bools, integers or floats as a msgpack extension.
+    """Encode an array of bools, integers or floats as a msgpack extension.
 
     Raises:
-        TypeError: The dtype is another one.
+        TypeError: The dtype is a different one.
     """
     dtype = array.dtype
     if not is_array_of_numbers(array):
         raise TypeError(
-            f"An array of {dtype} cannot be sent; bools, integers and floats of 64 bits at most can"
+            f"Cannot send an array of {dtype}. Use bools, or integers or floats of at most 64 bits."
         )
     if dtype.byteorder == ">":
         array = array.astype(dtype.newbyteorder("<"))
@@ -83,41 +83,41 @@ def pack(array: Array) -> msgspec.msgpack.Ext:
 
 
 def unpack(code: int, data: memoryview) -> Array | np.generic | Attached:
-    """What an extension stands for: an array in fresh memory, a NumPy scalar where the shape is ().
+    """Decode an extension: an array in fresh memory, or a NumPy scalar if the shape is ().
 
     Raises:
-        ValueError: It is not what `pack` and `Attachments.attach` make.
+        ValueError: `pack` or `Attachments.attach` did not make it.
     """
     try:
         dtype, shape, end = _read_head(data)
         if code == ATTACHED_EXTENSION:
             return Attached(dtype, shape, *_PLACE.unpack_from(data, end))
     except (IndexError, struct.error) as error:
-        raise ValueError(f"an array's head is cut off: {error}") from error
+        raise ValueError(f"truncated head of an array: {error}") from error
     if code != EXTENSION:
-        raise ValueError(f"there is no extension type {code}")
+        raise ValueError(f"unknown extension type {code}")
     if len(data) - end != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} and {dtype} does not have {len(data) - end} bytes")
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {len(data) - end} bytes")
     array = np.ndarray(shape, dtype, data, end)
     return array.copy() if shape else dtype.type(array[()])
 
 
 def look_up(attached: Attached, items: memoryview) -> Array:
-    """An attached array: a view of the bytes behind the message.
+    """Return an attached array: a view of the bytes behind the message.
 
     Raises:
-        ValueError: They end before it does.
+        ValueError: The bytes end before the array does.
     """
     try:
         return np.ndarray(attached.shape, attached.dtype, items, attached.place)
     except (TypeError, OverflowError) as error:
-        raise ValueError(f"the attached array {attached} is not there: {error}") from error
+        raise ValueError(f"missing bytes of the attached array {attached}: {error}") from error
 
 
 def _read_head(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     kind, size, dimensions = chr(data[0]), data[1], data[2]
     if dimensions > _MOST_DIMENSIONS or size not in _SIZES.get(kind, ()):
-        raise ValueError(f"no array has {dimensions} dimensions, the kind {kind!r} and items of {size} bytes")
+        raise ValueError(f"invalid array: {dimensions} dimensions, kind {kind!r}, {size} bytes per item")
     shape = struct.unpack_from(f"<{dimensions}I", data, 3)
     return _dtype(kind, size), shape, 3 + 4 * dimensions
 

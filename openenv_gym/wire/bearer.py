@@ -1,4 +1,4 @@
-"""The key that a server may ask for, in the header ``Authorization: Bearer KEY`` (RFC 6750)."""
+"""The API key of a server, in the header ``Authorization: Bearer KEY`` (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _KEY = re.compile(r"[!-~]+")
 
 
 def is_key(text: str) -> bool:
-    """Whether a text can be a key: printable ASCII without spaces, so that it cannot begin another header."""
+    """Return whether a text can be a key: printable ASCII without spaces, so not two headers."""
     return _KEY.fullmatch(text) is not None
 
 
 def authorization(key: str) -> str:
-    """The value of the ``Authorization`` header."""
+    """Return the value of the ``Authorization`` header."""
     return f"{_SCHEME} {key}"
 
 
 def key_in(authorization: str) -> str | None:
-    """The key in the value of an ``Authorization`` header; None where it has none."""
+    """Return the key in the value of an ``Authorization`` header; None if it has none."""
     scheme, _, key = authorization.partition(" ")
     return key if scheme.lower() == _SCHEME.lower() and is_key(key) else None

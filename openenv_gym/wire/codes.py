@@ -1,4 +1,4 @@
-"""The codes that an error message may carry."""
+"""The codes of error messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Why a request was not done."""
+    """Why a request failed."""
 
     INVALID_JSON = "INVALID_JSON"
     UNKNOWN_TYPE = "UNKNOWN_TYPE"

@@ -1,7 +1,7 @@
-"""Version 1 of the protocol: JSON in text frames, one session a WebSocket, answers in order.
+"""Version 1 of the protocol: JSON in text frames, one session per WebSocket, answers in order.
 
-Requests have a ``type`` and most of them ``data``; each has one answer. The shapes are those that published
-OpenEnv servers speak. What older servers leave out, or put elsewhere, is accepted as well.
+A request has a ``type``, most have ``data``, and each has one answer. The messages are those of published
+OpenEnv servers. The variations of older servers are accepted too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLOSE_REQUEST = '{"type":"close"}'
 
 @dataclass(slots=True)
 class Request:
-    """One message from a client, as the server reads it."""
+    """A message from a client."""
 
     type: str
     data: dict[str, Any]
@@ -46,7 +46,7 @@ class StateAnswer:
 
 @dataclass(slots=True)
 class ErrorAnswer:
-    """What the server answers to a request that it did not do."""
+    """The answer to a request that failed."""
 
     message: str
     code: str
@@ -57,28 +57,28 @@ Answer = StepAnswer | StateAnswer | ErrorAnswer
 
 
 class BadRequestError(ProtocolError):
-    """A request that cannot be read; ``code`` says why."""
+    """A request that cannot be read; ``code`` is the reason."""
 
     def __init__(self, message: str, code: ErrorCode) -> None:
-        self.code = code
         super().__init__(message)
+        self.code = code
 
 
 # --- requests ---------------------------------------------------------------------------------------------
 
 
 def encode_reset(data: dict[str, Any]) -> str:
-    """The request for a new episode; ``data`` holds ``seed`` and what else the environment's reset takes."""
+    """Encode the request for a new episode; ``data`` are the arguments of the environment's reset."""
     return _dump({"type": "reset", "data": data})
 
 
 def encode_step(payload: dict[str, Any]) -> str:
-    """The request for one step; ``payload`` holds the action's fields."""
+    """Encode the request for a step; ``payload`` holds the action's fields."""
     return _dump({"type": "step", "data": payload})
 
 
 def decode_request(text: str) -> Request:
-    """Reads a client's message.
+    """Decode a client's message.
 
     Raises:
         BadRequestError: The text is not JSON, not an object, or has no type.
@@ -109,31 +109,31 @@ def decode_request(text: str) -> Request:
 
 
 def encode_state(data_json: str) -> str:
-    """The answer to ``state``; ``data_json`` is the state as JSON text."""
+    """Encode the answer to ``state``; ``data_json`` is the state as JSON text."""
     return f'{{"type":"state","data":{data_json}}}'
 
 
 def encode_observation(data_json: str) -> str:
-    """The answer to ``reset`` and ``step``; ``data_json`` is the result as JSON text."""
+    """Encode the answer to ``reset`` and ``step``; ``data_json`` is the result as JSON text."""
     return f'{{"type":"observation","data":{data_json}}}'
 
 
 def encode_error(message: str, code: ErrorCode, **details: Any) -> str:
-    """The answer to a request that was not done."""
+    """Encode the answer to a request that failed."""
     return _dump({"type": "error", "data": {"message": message, "code": code.value, **details}})
 
 
 def decode_answer(text: str | bytes | memoryview) -> Answer:
-    """Reads a server's message, a text or its UTF-8.
+    """Decode a server's message, a text or its UTF-8.
 
     Raises:
-        ProtocolError: The text is none of the answers that the protocol knows.
+        ProtocolError: The text is not an answer of the protocol.
     """
     try:
         text = text if isinstance(text, str) else str(text, "utf-8")
         message = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"The server sent what is not JSON: {_excerpt(text)}") from error
+        raise ProtocolError(f"The server sent a message that is not JSON: {_excerpt(text)}") from error
     if not isinstance(message, dict) or not isinstance(message.get("data"), dict):
         raise ProtocolError(f'The server sent a message without "type" and "data": {_excerpt(text)}')
     kind, data = message.get("type"), message["data"]
@@ -148,12 +148,12 @@ def decode_answer(text: str | bytes | memoryview) -> Answer:
 
 
 def decode_step_data(data: dict[str, Any]) -> StepAnswer:
-    """Reads the ``data`` of an observation message, in any of the shapes that servers send.
+    """Decode the ``data`` of an observation message, in any of the forms that servers send.
 
-    Version 1 has one flag, ``done``; `end_of_episode` says which end it was.
+    Version 1 has one flag, ``done``; `end_of_episode` tells termination from truncation.
 
     Raises:
-        ProtocolError: There is no observation in it.
+        ProtocolError: It has no observation.
     """
     observation = data.get("observation")
     if not isinstance(observation, dict):
