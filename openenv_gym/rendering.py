@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from openenv_gym.spaces.rules import SchemaFinding
-from openenv_gym.spaces.text import JsonText
+from openenv_gym.spaces.compiler import SchemaFinding
+from openenv_gym.spaces.custom import JsonText
 
 Renderer = Callable[[Any], Any]
 Keys = tuple[str, ...]

@@ -1,12 +1,14 @@
-"""JSON Schemas as Gymnasium spaces, and elements as payloads. Pure: no I/O, and no Pydantic needed.
+"""JSON Schemas as Gymnasium spaces, and elements as payloads. Pure: no I/O, no Pydantic.
 
-The table of what becomes what is in `rules`; the spaces that a server declares exactly are in `declared`.
+`rules` is the table from schemas to spaces, `declared` describes spaces exactly, `codecs` code one element,
+and `columns` the elements of many slots.
 """
 
 from __future__ import annotations
 
-from openenv_gym.spaces.bounded import BoundedSequence
 from openenv_gym.spaces.codecs import Codec
+from openenv_gym.spaces.compiler import SchemaFinding
+from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, UnicodeText
 from openenv_gym.spaces.declared import build_space, codec_from_space, describe_space, schema_from_space
 from openenv_gym.spaces.models import (
     CompiledSchema,
@@ -17,8 +19,6 @@ from openenv_gym.spaces.models import (
     space_from_model,
     space_from_schema,
 )
-from openenv_gym.spaces.rules import SchemaFinding
-from openenv_gym.spaces.text import ExampleText, JsonText, UnicodeText
 
 __all__ = [
     "BoundedSequence",

@@ -1,6 +1,6 @@
-"""Gymnasium spaces as JSON, exactly: what a server declares under ``x-gymnasium-space``.
+"""Exact descriptions of Gymnasium spaces in JSON, which servers declare under ``x-gymnasium-space``.
 
-One entry of ``_KINDS`` a kind of space: how it is described, built again, and coded.
+``_KINDS`` has one entry for each kind of space: how to describe it, how to build it, and its codec.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from gymnasium import spaces
 from openenv_gym.errors import SchemaError
 from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces import codecs
-from openenv_gym.spaces.bounded import BoundedSequence
-from openenv_gym.spaces.text import ExampleText, JsonText, UnicodeText
+from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, UnicodeText
 
 Json = dict[str, Any]
 
@@ -29,10 +28,10 @@ class _Kind(NamedTuple):
 
 
 def describe_space(space: spaces.Space[Any]) -> Json:
-    """The JSON description of a space.
+    """Return the JSON description of a space.
 
     Raises:
-        SchemaError: The space is of a kind that the protocol does not know.
+        SchemaError: The protocol does not support this kind of space.
     """
     for name, kind in _KINDS.items():
         if type(space) is kind.type:
@@ -44,10 +43,10 @@ def describe_space(space: spaces.Space[Any]) -> Json:
 
 
 def build_space(description: Json) -> spaces.Space[Any]:
-    """The space that a description stands for; equal (``==``) to the one that was described.
+    """Return the space of a description; it equals (``==``) the described one.
 
     Raises:
-        SchemaError: The description is not one that `describe_space` makes.
+        SchemaError: `describe_space` did not make the description.
     """
     try:
         return _KINDS[description["type"]].build(description)
@@ -58,16 +57,16 @@ def build_space(description: Json) -> spaces.Space[Any]:
 
 
 def schema_from_space(space: spaces.Space[Any]) -> Json:
-    """A JSON Schema whose space is exactly this one.
+    """Return a JSON Schema with exactly this space.
 
     Raises:
-        SchemaError: The space is of a kind that the protocol does not know.
+        SchemaError: The protocol does not support this kind of space.
     """
     return {"title": str(space)[:80], SPACE_KEYWORD: describe_space(space)}
 
 
 def codec_from_space(space: spaces.Space[Any]) -> codecs.Codec:
-    """The codec of any space that `describe_space` knows."""
+    """Return the codec of any space that `describe_space` supports."""
     for kind in _KINDS.values():
         if type(space) is kind.type:
             return kind.codec(space)
@@ -75,7 +74,7 @@ def codec_from_space(space: spaces.Space[Any]) -> codecs.Codec:
 
 
 def _bound(values: Any) -> Any:
-    """A bound of a Box: one number where it is the same everywhere, else nested lists."""
+    """Return a bound of a Box: one number if it is the same everywhere, else nested lists."""
     first = values.flat[0] if values.size else values.dtype.type(0)
     shortest = first if (values == first).all() else values
     return codecs.named_infinities(shortest.tolist())

@@ -1,4 +1,4 @@
-"""Values that a schema accepts, where no space can sample them."""
+"""Example values that a schema accepts, for schemas that no space can sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from openenv_gym.spaces.schema import Node, Schema, resolve
 
 _DEEPEST = 8
 
-# By JSON Schema's ``format``, and Pydantic's own additions to it.
+# By JSON Schema's ``format``, with Pydantic's additions.
 _BY_FORMAT: dict[str, tuple[str, ...]] = {
     "date": ("2024-02-29", "1999-12-31"),
     "date-time": ("2024-02-29T12:30:00Z", "1999-12-31T23:59:59+01:00"),
@@ -28,7 +28,7 @@ _BY_FORMAT: dict[str, tuple[str, ...]] = {
 
 
 def text_examples(schema: Schema) -> list[str]:
-    """Strings that fit a schema's ``format`` or ``pattern``; none where any string does, or none is known."""
+    """Return strings that fit a schema's ``format`` or ``pattern``; none if unknown or unneeded."""
     if "format" not in schema and "pattern" not in schema:
         return []
     given = [*schema.get("examples", ()), *([schema["default"]] if "default" in schema else [])]
@@ -37,12 +37,12 @@ def text_examples(schema: Schema) -> list[str]:
 
 
 def example(node: Node, sample: Callable[[Node], Any], depth: int = 0) -> Any:
-    """A small JSON value that the schema accepts.
+    """Return a small JSON value that the schema accepts.
 
     Args:
         node: The schema; it may be recursive.
-        sample: Samples a node that is not made of others.
-        depth: How deep this is in another example.
+        sample: Samples a node without parts.
+        depth: The depth inside another example.
     """
     if depth > _DEEPEST:
         return None
@@ -53,7 +53,7 @@ def example(node: Node, sample: Callable[[Node], Any], depth: int = 0) -> Any:
         return schema["default"]
     branches = [node.child(branch, "|") for branch in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
     if branches:
-        # Null, where it is allowed, ends a recursion.
+        # Null, if allowed, ends a recursion.
         simplest = min(branches, key=lambda branch: branch.schema.get("type") != "null")
         return example(simplest, sample, depth + 1)
     kind = schema.get("type")

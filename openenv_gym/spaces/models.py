@@ -1,4 +1,4 @@
-"""The spaces of a whole model: its action space, its observation space, or any other schema's."""
+"""The action and observation spaces of models, and the spaces of other schemas."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from gymnasium.spaces import Space
 
 from openenv_gym.errors import SchemaError
 from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, BESIDE_MARK, OBSERVATION_ONLY_ON_THE_WIRE
+from openenv_gym.spaces import rules
 from openenv_gym.spaces.codecs import Codec, DictCodec, FieldCodec
-from openenv_gym.spaces.rules import Compiler, SchemaFinding
+from openenv_gym.spaces.compiler import Compiler, SchemaFinding
 from openenv_gym.spaces.schema import Node, Schema, resolve
 
 Override = Space[Any] | Mapping[str, Space[Any]] | None
 
 
 class CompiledSchema(NamedTuple):
-    """A schema's codec, and what became of each of its parts."""
+    """The codec of a schema, and the result for each part of the schema."""
 
     codec: Codec
     report: list[SchemaFinding]
@@ -27,41 +28,41 @@ class CompiledSchema(NamedTuple):
 def compile_action(
     schema: Schema, *, unwrap: bool = True, omit_defaults: bool = False, space: Override = None
 ) -> CompiledSchema:
-    """The codec of an action model's JSON Schema, without ``metadata``.
+    """Compile the JSON Schema of an action model, without ``metadata``.
 
     Args:
         schema: The JSON Schema.
-        unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
-        omit_defaults: Leave out fields that need not be sent; the server then uses their defaults.
-        space: A space that the user knows better: for the whole, or by the path of a part.
+        unwrap: Whether a model with one field has the field's space, instead of a `Dict` of one.
+        omit_defaults: Omit the fields that are not required; the server then uses their defaults.
+        space: The user's own space, for the whole or by the path of a part.
 
     Raises:
-        SchemaError: No space can be made from the schema, or ``space`` does not fit it.
+        SchemaError: The schema cannot become a space, or ``space`` does not fit it.
     """
-    compiler = Compiler(sends_all=True, omit_defaults=omit_defaults)
+    compiler = Compiler(rules.RULES, sends_all=True, omit_defaults=omit_defaults)
     return _compile_model(schema, ACTION_ONLY_ON_THE_WIRE, compiler, unwrap, space)
 
 
 def compile_observation(
     schema: Schema, *, unwrap: bool = True, space: Override = None, example: Any = None
 ) -> CompiledSchema:
-    """The codec of an observation model's JSON Schema, without flags, reward and ``metadata``.
+    """Compile the JSON Schema of an observation model, without flags, reward and ``metadata``.
 
     Args:
         schema: The JSON Schema.
-        unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
-        space: A space that the user knows better: for the whole, or by the path of a part.
-        example: An observation's payload. Arrays whose length the schema does not say get its shapes.
+        unwrap: Whether a model with one field has the field's space, instead of a `Dict` of one.
+        space: The user's own space, for the whole or by the path of a part.
+        example: The payload of an observation. Arrays without a length in the schema get its shapes.
 
     Raises:
-        SchemaError: No space can be made from the schema, or ``space`` does not fit it.
+        SchemaError: The schema cannot become a space, or ``space`` does not fit it.
     """
-    compiler = Compiler(shapes=dict(_array_shapes(example)))
+    compiler = Compiler(rules.RULES, shapes=dict(_array_shapes(example)))
     return _compile_model(schema, OBSERVATION_ONLY_ON_THE_WIRE, compiler, unwrap, space)
 
 
 def action_codec(schema: Schema) -> Codec:
-    """What `compile_action` gives, without the report.
+    """Return the codec of `compile_action`.
 
     Example:
         >>> codec = action_codec({"properties": {"move": {"enum": ["left", "right"]}}})
@@ -72,24 +73,24 @@ def action_codec(schema: Schema) -> Codec:
 
 
 def observation_codec(schema: Schema) -> Codec:
-    """What `compile_observation` gives, without the report."""
+    """Return the codec of `compile_observation`."""
     return compile_observation(schema).codec
 
 
 def space_from_schema(schema: Schema) -> Space[Any]:
-    """The space of any JSON Schema.
+    """Return the space of any JSON Schema.
 
     Raises:
-        SchemaError: No space can be made from it.
+        SchemaError: It cannot become a space.
     """
-    return Compiler().compile(resolve(schema, schema)).space
+    return Compiler(rules.RULES).compile(resolve(schema, schema)).space
 
 
 def space_from_model(model: Any) -> Space[Any]:
-    """The space of a Pydantic model's fields.
+    """Return the space of a Pydantic model.
 
     Raises:
-        SchemaError: No space can be made from it.
+        SchemaError: It cannot become a space.
     """
     return space_from_schema(model.model_json_schema())
 
@@ -123,13 +124,13 @@ def _check_paths(compiler: Compiler) -> None:
     unknown = [path for path in compiler.overrides if path not in paths]
     if unknown:
         raise SchemaError(
-            f"There is no {', '.join(map(repr, unknown))} in the schema to give a space to; there is "
-            f"{', '.join(path for path in paths if path)}"
+            f"No {', '.join(map(repr, unknown))} in the schema to set the space of; it has "
+            f"{', '.join(path for path in paths if path)}."
         )
 
 
 def _array_shapes(example: Any, path: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The shapes of the arrays of numbers in a payload, by path."""
+    """Yield the paths and shapes of the arrays of numbers in a payload."""
     if isinstance(example, Mapping):
         for name, part in example.items():
             yield from _array_shapes(part, f"{path}.{name}" if path else str(name))
@@ -137,6 +138,6 @@ def _array_shapes(example: Any, path: str = "") -> Iterator[tuple[str, tuple[int
         try:
             array = np.array(example)
         except ValueError:
-            return  # not all rows are of one length
+            return  # ragged
         if array.size and array.dtype.kind in "biuf":
             yield path, array.shape

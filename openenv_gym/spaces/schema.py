@@ -1,6 +1,6 @@
-"""JSON Schema as Pydantic writes it, made plain enough for the rules to look at.
+"""JSON Schema as Pydantic writes it, simplified for the rules.
 
-Nothing is ever fetched: a ``$ref`` leads into the same document or nowhere.
+Nothing is ever fetched: a ``$ref`` points into the same document.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Node:
     """A schema at its place in a document.
 
     Attributes:
-        schema: The schema, with references followed and an ``allOf`` of one merged in.
-        document: The whole document, which references lead into.
-        path: Where in the element this is: ``board.cells[]``.
-        seen: The references that were followed on the way here.
+        schema: The schema, with references resolved and an ``allOf`` of one merged.
+        document: The whole document, which references point into.
+        path: The place in the element: ``board.cells[]``.
+        seen: The references that led here.
     """
 
     schema: Schema
@@ -33,41 +33,41 @@ class Node:
 
     @property
     def is_recursive(self) -> bool:
-        """Whether this is a reference that leads back to a place on the way here."""
+        """Whether this is a reference to one of its own ancestors."""
         return self.schema.get("$ref") in self.seen
 
     @property
     def where(self) -> str:
-        """The path, for a message."""
+        """The path, for an error message."""
         return self.path or "the schema"
 
     def replace(self, schema: Schema) -> Node:
-        """The same place with another schema."""
+        """Return a node at the same place with another schema."""
         return Node(schema, self.document, self.path, self.seen)
 
     def child(self, schema: Any, step: str) -> Node:
-        """The node of a schema inside this one; ``step`` is a field's name, ``[]`` or ``|0``."""
+        """Return the node of a schema inside this one; ``step`` is the name of a field, ``[]`` or ``|0``."""
         joint = "." if self.path and step[0] not in "[|" else ""
         return resolve(schema, self.document, f"{self.path}{joint}{step}", self.seen)
 
     def properties(self) -> Iterator[tuple[str, Node]]:
-        """The nodes of an object's properties, in the schema's order."""
+        """Yield the names and nodes of an object's properties, in the schema's order."""
         for name, schema in self.schema.get("properties", {}).items():
             yield name, self.child(schema, name)
 
 
 def steps(path: str) -> list[str]:
-    """A path's steps: ``board.cells[]|0`` is ``board``, ``cells``, ``[]`` and ``|0``."""
+    """Split a path: ``board.cells[]|0`` is ``board``, ``cells``, ``[]`` and ``|0``."""
     return re.findall(r"\[\d*\]|\|\d*|[^.\[|]+", path)
 
 
 def resolve(schema: Any, document: Schema, path: str = "", seen: frozenset[str] = frozenset()) -> Node:
-    """Follows references and merges each ``allOf`` of one, until a schema proper is there.
+    """Resolve references and merge each ``allOf`` of one.
 
-    A reference that leads back to where it came from is left as it is; see `Node.is_recursive`.
+    A recursive reference is kept as it is; see `Node.is_recursive`.
 
     Raises:
-        SchemaError: A reference leads nowhere, or out of the document.
+        SchemaError: A reference points to nothing, or out of the document.
     """
     if schema is True:
         schema = {}

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from gymnasium.wrappers import TransformAction
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.spaces.text import ExampleText
+from openenv_gym.spaces.custom import ExampleText
 
 _MOST_COLUMNS = 100_000
 # A choice of more values than this is one number instead of one score a value.

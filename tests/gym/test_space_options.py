@@ -103,7 +103,7 @@ def test_a_space_that_the_user_knows_better(url: str) -> None:
     ("options", "message"),
     [
         ({"action_space": {"force": spaces.Box(0, 1, (2,))}}, r"force: Box.* does not fit the schema"),
-        ({"action_space": {"farce": spaces.Discrete(2)}}, r"no 'farce' in the schema.*there is force, style"),
+        ({"action_space": {"farce": spaces.Discrete(2)}}, r"No 'farce' in the schema.*it has force, style"),
         ({"observation_space": spaces.Discrete(2)}, "the model: .* does not fit"),
     ],
 )

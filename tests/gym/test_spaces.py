@@ -341,17 +341,17 @@ def test_a_field_with_a_default_is_always_sent_and_may_be_missing_when_it_comes_
 def test_a_hostile_schema_is_refused_quickly_and_with_a_reason(field: dict[str, Any], message: str) -> None:
     import time
 
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(SchemaError, match=message):
         action_codec({"properties": {"x": field, "y": {"type": "boolean"}}})
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_a_schema_that_nests_without_end_is_refused() -> None:
     schema: dict[str, Any] = {"type": "boolean"}
     for _ in range(5000):
         schema = {"type": "object", "properties": {"x": schema}}
-    with pytest.raises(SchemaError, match="nested deeper than"):
+    with pytest.raises(SchemaError, match="more than 64 levels"):
         action_codec(schema)
 
 

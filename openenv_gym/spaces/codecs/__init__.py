@@ -1,8 +1,7 @@
-"""Codecs: an element of a Gymnasium space to its JSON payload, and back.
+"""Codecs: from an element of a Gymnasium space to its JSON payload, and back.
 
-A codec is built once, from a schema or from a space, and is then called every step: it looks at no schema.
-``encode`` takes an element that is in the codec's space. ``decode`` gives fresh memory each time and raises
-`SpaceError` where the payload does not fit.
+A codec is built once, from a schema or a space, and then called every step. ``encode`` expects an element of
+the codec's space. ``decode`` returns fresh memory, and raises `SpaceError` if the payload does not fit.
 """
 
 from __future__ import annotations

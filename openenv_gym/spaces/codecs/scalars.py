@@ -13,7 +13,7 @@ from gymnasium import spaces
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.arrays import ArrayCodec
 from openenv_gym.spaces.codecs.base import Codec, misfit
-from openenv_gym.spaces.text import JsonText, UnicodeText, canonical_json
+from openenv_gym.spaces.custom import JsonText, UnicodeText, canonical_json
 
 _ZERO, _ONE = np.int64(0), np.int64(1)
 # As many integers are made beforehand: looking one up takes a fifth of the time of making it.

@@ -1,0 +1,203 @@
+"""Spaces that Gymnasium lacks: any text, examples of text, JSON, and sequences with bounds."""
+
+from __future__ import annotations
+
+import json
+import math
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.error import CustomSpaceError
+from gymnasium.spaces import Sequence as SequenceSpace
+from gymnasium.spaces import Space, Text
+from gymnasium.vector.utils.shared_memory import create_shared_memory
+
+UNBOUNDED = 2**31 - 1
+_SAMPLED_EXTRA_CHARACTERS = 32
+_SAMPLED_EXTRA_ITEMS = 4
+_PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
+
+
+class UnicodeText(Text):
+    """Unicode strings, with bounds for their length in code points.
+
+    ``gymnasium.spaces.Text`` is limited to an alphabet, and takes seconds to build with all of Unicode as its
+    alphabet. This space contains any string and samples printable ones.
+
+    Args:
+        min_length: The minimum number of code points.
+        max_length: The maximum number of code points; None for no bound.
+        seed: Seeds the sampling.
+    """
+
+    def __init__(
+        self,
+        min_length: int = 0,
+        max_length: int | None = None,
+        *,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        longest = UNBOUNDED if max_length is None else max_length
+        super().__init__(max_length=longest, min_length=min_length, charset=_PRINTABLE, seed=seed)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Return a printable string, at most 32 characters longer than the minimum."""
+        if mask is not None or probability is not None:
+            return super().sample(mask, probability)
+        longest = min(self.max_length, self.min_length + _SAMPLED_EXTRA_CHARACTERS)
+        length = self.np_random.integers(self.min_length, longest + 1)
+        return "".join(self.np_random.choice(self.character_list, size=length))
+
+    def contains(self, x: Any) -> bool:
+        """Return whether ``x`` is a str with a length within the bounds."""
+        return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
+
+    def __repr__(self) -> str:
+        bound = "" if self.max_length == UNBOUNDED else f", max_length={self.max_length}"
+        return f"{type(self).__name__}(min_length={self.min_length}{bound})"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(self) is type(other)
+            and isinstance(other, UnicodeText)
+            and self.min_length == other.min_length
+            and self.max_length == other.max_length
+        )
+
+    # Spaces are mutable, and Gymnasium's are not hashable either.
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ExampleText(UnicodeText):
+    """Strings of a special form, such as dates; samples are drawn from examples.
+
+    Args:
+        examples: Strings that the server accepts.
+        min_length: The minimum number of code points.
+        max_length: The maximum number of code points; None for no bound.
+        seed: Seeds the sampling.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[str],
+        min_length: int = 0,
+        max_length: int | None = None,
+        *,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(min_length, max_length, seed=seed)
+        self.examples = tuple(examples)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Return one of the examples."""
+        return self.examples[int(self.np_random.integers(len(self.examples)))]
+
+
+class JsonText(ExampleText):
+    """JSON documents as text, for values without a fixed structure. Samples are drawn from examples.
+
+    Args:
+        examples: JSON values that the server accepts.
+        seed: Seeds the sampling.
+    """
+
+    def __init__(
+        self, examples: Sequence[Any] = (None,), *, seed: int | np.random.Generator | None = None
+    ) -> None:
+        super().__init__([canonical_json(example) for example in examples], seed=seed)
+
+    def contains(self, x: Any) -> bool:
+        """Return whether ``x`` is a str with a JSON document."""
+        if not isinstance(x, str):
+            return False
+        try:
+            json.loads(x, parse_constant=_not_json, parse_float=_finite)
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return "JsonText()"
+
+
+class BoundedSequence(SequenceSpace):
+    """Tuples of elements of one space, with bounds for their length.
+
+    Args:
+        space: The space of the items.
+        min_length: The minimum number of items.
+        max_length: The maximum number of items; None for no bound.
+        seed: Seeds the sampling.
+    """
+
+    def __init__(
+        self,
+        space: Space[Any],
+        min_length: int = 0,
+        max_length: int | None = None,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(space, seed=seed)
+        self.min_length = min_length
+        self.max_length = max_length
+
+    def sample(self, mask: Any = None, probability: Any = None) -> tuple[Any, ...]:
+        """Return a tuple, at most 4 items longer than the minimum."""
+        if mask is not None or probability is not None:
+            sampled: tuple[Any, ...] = super().sample(mask, probability)
+            return sampled
+        longest = self.min_length + _SAMPLED_EXTRA_ITEMS
+        if self.max_length is not None:
+            longest = min(longest, self.max_length)
+        length = int(self.np_random.integers(self.min_length, longest + 1))
+        return tuple(self.feature_space.sample() for _ in range(length))
+
+    def contains(self, x: Any) -> bool:
+        """Return whether ``x`` is a tuple of elements, with a length within the bounds."""
+        return super().contains(x) and self._is_long_enough(len(x))
+
+    def _is_long_enough(self, length: int) -> bool:
+        return self.min_length <= length and (self.max_length is None or length <= self.max_length)
+
+    def __repr__(self) -> str:
+        bound = "" if self.max_length is None else f", max_length={self.max_length}"
+        return f"BoundedSequence({self.feature_space}, min_length={self.min_length}{bound})"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, BoundedSequence)
+            and super().__eq__(other)
+            and self.min_length == other.min_length
+            and self.max_length == other.max_length
+        )
+
+    # Spaces are mutable, and Gymnasium's are not hashable either.
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _not_json(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is too large for a float")
+    return number
+
+
+def canonical_json(value: Any) -> str:
+    """Return the JSON text of a value, with sorted keys, no spaces and no needless escapes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@create_shared_memory.register(UnicodeText)
+def _no_shared_memory(space: UnicodeText, n: int = 1, ctx: Any = None) -> Any:
+    """Refuse shared memory, of which AsyncVectorEnv makes views once: a str cannot be a view.
+
+    Gymnasium's own `Text` shows the first text forever there.
+    """
+    raise CustomSpaceError(f"{space} cannot be in shared memory; use AsyncVectorEnv(…, shared_memory=False)")
