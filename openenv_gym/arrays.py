@@ -1,4 +1,4 @@
-"""The array annotation: a field of a Pydantic model that holds a NumPy array of one dtype and shape."""
+"""`Array` annotates a field of a Pydantic model with the dtype and the shape of its NumPy array."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from openenv_gym.schema_keywords import SPACE_KEYWORD
 
 
 class Array:
-    """Says of a field that it is an array of exactly this dtype and shape.
+    """An array of exactly one dtype and shape.
 
-    JSON has it as nested lists, so that every client reads it. The schema carries the exact `Box`, which
-    becomes the space. A payload of lists is converted; an array has to have the dtype already.
+    In JSON it is nested lists, so that every client can read it. The schema declares the exact `Box`, which
+    becomes the space. Lists are converted; an array must have the dtype already.
 
     Args:
         dtype: A numeric NumPy dtype.
         shape: The shape; () for a single number.
-        low: The least value. The dtype's own where left out; minus infinity for floats.
-        high: The greatest value. The dtype's own where left out; infinity for floats.
+        low: The lowest value. By default the dtype's own; minus infinity for floats.
+        high: The highest value. By default the dtype's own; infinity for floats.
 
     Example:
         >>> class Seen(Observation):
@@ -43,7 +43,7 @@ class Array:
         self.dtype = np.dtype(dtype)
         self.shape = tuple(shape)
         if self.dtype.kind not in "iuf":
-            raise TypeError(f"An array's dtype is one of integers or floats, not {self.dtype}")
+            raise TypeError(f"The dtype of an Array must be an integer or a float, got {self.dtype}")
         whole: Any = np.iinfo(self.dtype) if self.dtype.kind in "iu" else None
         self.low = low if low is not None else (int(whole.min) if whole else -math.inf)
         self.high = high if high is not None else (int(whole.max) if whole else math.inf)
@@ -52,7 +52,7 @@ class Array:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self._validate,
-            # Not for JSON alone: other servers dump a model to Python's own values first.
+            # Not only for JSON: other servers dump a model to Python's own values first.
             serialization=core_schema.plain_serializer_function_ser_schema(np.ndarray.tolist),
         )
 

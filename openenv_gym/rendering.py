@@ -1,4 +1,4 @@
-"""Which part of an observation can be rendered, and how: images as ``rgb_array``, texts as ``ansi``."""
+"""Renders the images of observations as ``rgb_array``, and their texts as ``ansi``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _CHANNELS = (1, 3)
 
 
 def renderers(space: spaces.Space[Any], report: Sequence[SchemaFinding]) -> dict[str, Renderer]:
-    """What renders an observation, by render mode.
+    """Return the functions that render an observation, by render mode.
 
-    A field that the server marks with ``x-openenv-render`` comes first. Else ``rgb_array`` is there where the
-    observation has exactly one image (integers from 0 to 255, of shape (H, W), (H, W, 1) or (H, W, 3)), and
-    ``ansi`` where it has text.
+    Fields that the server marks with ``x-openenv-render`` are preferred. Without marks, ``rgb_array`` is
+    supported if the observation has exactly one image (integers from 0 to 255, of shape (H, W), (H, W, 1) or
+    (H, W, 3)), and ``ansi`` if it has text.
 
     Args:
         space: The observation space.
-        report: What became of each part of the observation's schema.
+        report: The result for each part of the observation's schema.
 
     Returns:
-        ``rgb_array`` gives uint8 of shape (H, W, 3) in fresh memory; ``ansi`` gives a str.
+        ``rgb_array`` returns uint8 of shape (H, W, 3) in fresh memory; ``ansi`` returns a str.
     """
     parts = dict(_parts(space))
     marked = {mode: [f.path for f in report if f.renders == mode] for mode in RENDER_MODES}
@@ -47,13 +47,13 @@ def renderers(space: spaces.Space[Any], report: Sequence[SchemaFinding]) -> dict
 
 
 def _marked(candidates: Sequence[Keys], paths: Sequence[str]) -> list[Keys]:
-    """Of the candidates, those at the marked paths; a lone field's own name is in its path only."""
+    """Return the candidates at the marked paths. The name of an only field is in its path alone."""
     ends = {keys: f".{'.'.join(keys)}" for keys in candidates if keys}
     return [keys for keys, end in ends.items() if any(f".{path}".endswith(end) for path in paths)]
 
 
 def _parts(space: spaces.Space[Any], keys: Keys = ()) -> Iterator[tuple[Keys, spaces.Space[Any]]]:
-    """The parts of an observation that are always there, by the keys that lead to them."""
+    """Yield the parts that every observation has, by the keys that lead to them."""
     if isinstance(space, spaces.Dict):
         for key, part in space.spaces.items():
             yield from _parts(part, (*keys, key))
@@ -62,7 +62,7 @@ def _parts(space: spaces.Space[Any], keys: Keys = ()) -> Iterator[tuple[Keys, sp
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether a space is one of images: integers from 0 to 255, of shape (H, W), (H, W, 1) or (H, W, 3)."""
+    """Return whether a space has images: integers from 0 to 255, of shape (H, W), (H, W, 1) or (H, W, 3)."""
     shape = space.shape or ()
     if len(shape) != 2 and not (len(shape) == 3 and shape[2] in _CHANNELS):
         return False
@@ -82,7 +82,7 @@ def _look_up(observation: Any, keys: Keys) -> Any:
 
 
 class _Image:
-    """One image, as colours."""
+    """Renders the only image, in color."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -91,12 +91,12 @@ class _Image:
         image = _look_up(observation, self._keys).astype(np.uint8)
         if image.ndim == 2:
             image = image[:, :, np.newaxis]
-        colours: np.ndarray[Any, Any] = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
-        return colours
+        colors: np.ndarray[Any, Any] = image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
+        return colors
 
 
 class _Texts:
-    """The texts, each under its name where there are several."""
+    """Renders the texts, with their names if there are several."""
 
     def __init__(self, texts: Sequence[Keys]) -> None:
         self._texts = texts

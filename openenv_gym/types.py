@@ -1,6 +1,6 @@
-"""The contract between an environment and those who drive it.
+"""The base models of actions, observations and states.
 
-An environment's author subclasses `Action` and `Observation`, and `State` where there is more to tell.
+The author of an environment subclasses `Action` and `Observation`, and `State` for more fields.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Scalar = bool | int | float
 
 
 class Action(BaseModel):
-    """What an agent sends to an environment. Unknown fields are refused, so that a slip is not lost.
+    """An action. Unknown fields are refused, to catch typos.
 
     Attributes:
-        metadata: Anything that goes along with the action and is not a part of the action space.
+        metadata: Anything to send with the action that is not part of the action space.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
@@ -41,15 +41,15 @@ class Action(BaseModel):
 
 
 class Observation(BaseModel):
-    """What an environment answers to ``reset`` and ``step``.
+    """The observation after a ``reset`` or a ``step``.
 
     Attributes:
-        done: The episode has ended, in whatever way.
-        reward: The reward of the step that led here; None where there is none, as after a reset.
-        truncated: The episode was cut short (a time limit, say) and did not end by itself. None where
-            the environment does not say. An episode with ``done`` and without ``truncated`` counts as
+        done: Whether the episode has ended, for any reason.
+        reward: The reward of the step; None after a reset.
+        truncated: Whether the episode was cut short, by a time limit for example, and did not end by itself.
+            None if the environment does not report it. An episode that is ``done`` and not ``truncated`` is
             terminated.
-        metadata: What a trainer finds in ``info``.
+        metadata: The trainer's ``info``.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
@@ -65,11 +65,11 @@ class Observation(BaseModel):
 
 
 class State(BaseModel):
-    """Where a session stands. Further fields are welcome.
+    """The state of a session. Subclasses and instances may have more fields.
 
     Attributes:
-        episode_id: The name of the episode, or None before the first one.
-        step_count: Steps taken since the last reset.
+        episode_id: The id of the episode; None before the first one.
+        step_count: The number of steps since the last reset.
     """
 
     model_config = ConfigDict(extra="allow", validate_assignment=True, arbitrary_types_allowed=True)
@@ -79,7 +79,7 @@ class State(BaseModel):
 
 
 class EnvironmentMetadata(BaseModel):
-    """What an environment says of itself at ``GET /metadata``."""
+    """The description of an environment at ``GET /metadata``."""
 
     name: str = Field(description="The environment's name")
     description: str = Field(description="One sentence on what it is")
@@ -90,7 +90,7 @@ class EnvironmentMetadata(BaseModel):
 
 
 class CodeExecResult(BaseModel):
-    """The outcome of a piece of code that an environment ran."""
+    """The result of code that an environment ran."""
 
     stdout: str = Field(description="What it wrote to standard output")
     stderr: str = Field(description="What it wrote to standard error")
@@ -98,7 +98,7 @@ class CodeExecResult(BaseModel):
 
 
 class Message(TypedDict):
-    """One message of a conversation, as chat templates take it."""
+    """A message of a conversation, in the form of chat templates."""
 
     role: str
     content: str
@@ -109,14 +109,14 @@ ObsT = TypeVar("ObsT")
 
 @dataclass
 class StepResult(Generic[ObsT]):
-    """What a client gets from ``reset`` and ``step``.
+    """The result of a client's ``reset`` or ``step``.
 
     Attributes:
         observation: The observation.
-        reward: The reward of the step, or None where there is none.
-        done: The episode has ended, in whatever way.
-        metadata: What the environment says beside the observation.
-        truncated: The episode was cut short and did not end by itself; None where the server does not say.
+        reward: The reward of the step; None after a reset.
+        done: Whether the episode has ended, for any reason.
+        metadata: The environment's metadata, sent with the observation.
+        truncated: Whether the episode was cut short; None if the server does not report it.
     """
 
     observation: ObsT

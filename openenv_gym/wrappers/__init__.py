@@ -1,7 +1,7 @@
-"""Wrappers for libraries that take no `Dict`, `Text`, `Sequence` or `OneOf`.
+"""Wrappers for libraries that do not support `Dict`, `Text`, `Sequence` or `OneOf` spaces.
 
-They stand on Gymnasium's own (`TransformAction`, `TransformObservation`, `FlattenObservation`), and work on
-any environment, not only on remote ones.
+They build on Gymnasium's wrappers (`TransformAction`, `TransformObservation`, `FlattenObservation`), and work
+with any environment, not only with remote ones.
 """
 
 from __future__ import annotations

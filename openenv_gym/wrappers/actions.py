@@ -1,4 +1,4 @@
-"""Any action space as a `Discrete`, a `MultiDiscrete` or a flat `Box`."""
+"""`FlatAction`: any action space as a `Discrete`, a `MultiDiscrete` or a flat `Box`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.custom import ExampleText
 
 _MOST_COLUMNS = 100_000
-# A choice of more values than this is one number instead of one score a value.
+# A choice of more values than this is one number, instead of one score for each value.
 _MOST_SCORES = 1024
 
 
@@ -27,7 +27,7 @@ class Choice(NamedTuple):
 
 
 class Range(NamedTuple):
-    """A number within bounds."""
+    """A number with bounds."""
 
     low: float
     high: float
@@ -37,29 +37,32 @@ Column = Choice | Range
 
 
 class Columns(NamedTuple):
-    """A space as a row of choices and numbers, and what builds an element from their values."""
+    """A space as a row of choices and numbers, and the function that builds an element from their values."""
 
     columns: list[Column]
     build: Callable[[Sequence[Any]], Any]
 
 
 class FlatAction(TransformAction[Any, Any, Any]):
-    """Actions as one flat array, and the original action built from it.
+    """Takes actions as one flat array and builds the original actions from it.
 
-    The parts of the action space become columns: a `Discrete` one choice; each number of a `Box` one number;
-    a `OneOf` the choice among its alternatives and then all of their columns, of which only the chosen one's
-    count; a sequence its length and then the columns of each item; a text one choice of a character, or of
-    none, for each place; a text with examples (a date, free JSON) the choice of an example.
+    The parts of the action space become columns:
 
-    Where all columns are choices, the space is a `MultiDiscrete` (a `Discrete` if there is one). Where all
-    are numbers, it is a `Box`. Where there are both, it is a `Box` in which each choice has a score in [0, 1]
-    for each of its values, and the greatest counts; a choice of more than 1,024 values is one number from 0
-    to n - 1, which is rounded.
+    - a `Discrete` is one choice, and each number of a `Box` one number;
+    - a `OneOf` is the choice of an alternative, then the columns of all of them, most of which are ignored;
+    - a sequence is the choice of its length, then the columns of each item;
+    - a text is the choice of a character, or of none, for each place;
+    - a text with examples (a date, free JSON) is the choice of an example.
+
+    If all columns are choices, the space is a `MultiDiscrete`, or a `Discrete` if there is only one. If all
+    are numbers, it is a `Box`. Otherwise it is a `Box` in which each choice has a score in [0, 1] for each of
+    its values, and the highest wins. A choice of more than 1,024 values is one number from 0 to n - 1, which
+    is rounded.
 
     Args:
         env: The environment.
-        max_text_length: The most characters of a text.
-        max_items: The most items of a sequence.
+        max_text_length: The maximum number of characters in a text.
+        max_items: The maximum number of items in a sequence.
 
     Raises:
         SpaceError: The action space has a `Graph`, or more than 100,000 columns.
@@ -72,7 +75,7 @@ class FlatAction(TransformAction[Any, Any, Any]):
 
 
 def columns_of(space: spaces.Space[Any], max_text_length: int, max_items: int) -> Columns:
-    """A space as columns."""
+    """Return a space as columns."""
     match space:
         case spaces.Discrete():
             return Columns([Choice(int(space.n))], lambda row: space.dtype.type(space.start + row[0]))
@@ -106,14 +109,14 @@ def columns_of(space: spaces.Space[Any], max_text_length: int, max_items: int) -
             return _sequence_columns(space, max_text_length, max_items)
         case _:
             raise SpaceError(
-                f"{space} cannot be made of choices and numbers; give an action_space= without it"
+                f"{space} cannot be made of choices and numbers.",
+                advice="Pass an action_space= without it.",
             )
 
 
 def _joined(parts: Sequence[Columns], combine: Callable[[list[Any]], Any]) -> Columns:
     columns = [column for part in parts for column in part.columns]
-    if len(columns) > _MOST_COLUMNS:
-        raise SpaceError(f"The action space has more than {_MOST_COLUMNS:,} columns; give smaller limits")
+    _check_width(len(columns))
     ends = np.cumsum([len(part.columns) for part in parts]).tolist()
     slices = [slice(end - len(part.columns), end) for part, end in zip(parts, ends, strict=True)]
 
@@ -128,7 +131,7 @@ def _box_columns(space: spaces.Box[Any]) -> Columns:
     is_whole = space.dtype.kind in "iu"
 
     def build(row: Sequence[Any]) -> Any:
-        # A float32 cannot say every bound, so what comes back may lie a little outside.
+        # A float32 cannot represent every bound, so a number may be slightly outside.
         numbers = [
             min(max(round(x) if is_whole else float(x), low), high)
             for x, low, high in zip(row, lows, highs, strict=True)
@@ -168,7 +171,7 @@ def _sequence_columns(space: spaces.Sequence, max_text_length: int, max_items: i
 
 
 def _space_of(columns: Sequence[Column]) -> tuple[spaces.Space[Any], Callable[[Any], Sequence[Any]]]:
-    """The flat space of columns, and what reads their values from one of its elements."""
+    """Return the flat space of columns, and the function that reads their values from its elements."""
     choices = [column for column in columns if isinstance(column, Choice)]
     if len(choices) == len(columns):
         if len(choices) == 1:
@@ -183,13 +186,19 @@ def _space_of(columns: Sequence[Column]) -> tuple[spaces.Space[Any], Callable[[A
         lows += low
         highs += high
         places.append(slice(begin, len(lows)))
-        if len(lows) > _MOST_COLUMNS:
-            raise SpaceError(f"The action space has more than {_MOST_COLUMNS:,} columns; give smaller limits")
+        _check_width(len(lows))
 
     def read(action: Any) -> list[Any]:
         return [_value(column, action[place]) for column, place in zip(columns, places, strict=True)]
 
     return spaces.Box(np.array(lows, np.float32), np.array(highs, np.float32), dtype=np.float32), read
+
+
+def _check_width(columns: int) -> None:
+    if columns > _MOST_COLUMNS:
+        raise SpaceError(
+            f"The action space has more than {_MOST_COLUMNS:,} columns.", advice="Pass smaller limits."
+        )
 
 
 def _bounds(column: Column) -> tuple[list[float], list[float]]:

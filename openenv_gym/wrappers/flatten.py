@@ -1,4 +1,4 @@
-"""`flatten_for_rl`: the spaces that Stable-Baselines3, RLlib and CleanRL take, of any environment."""
+"""`flatten_for_rl`: any environment with the spaces that Stable-Baselines3, RLlib and CleanRL support."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def flatten_for_rl(
     max_text_length: int = 32,
     max_items: int = 16,
 ) -> gym.Env[Any, Any]:
-    """An environment whose observation is one array and whose action is flat.
+    """Wrap an environment so that its observation is one array and its action is flat.
 
-    - An observation that is one image (uint8, (H, W) or (H, W, C)), or one row of float32, stays as it is.
+    - An observation that is one image (uint8, (H, W) or (H, W, C)) or one row of float32 is unchanged.
     - Any other becomes one row of float32: texts as padded bytes, sequences as padded items with a mask
       (`FixedSizeObservation`), then all parts one after another, discrete ones one-hot
       (`FlattenObservation`), as float32 (`DtypeObservation`).
     - An action that is a `Discrete` from 0, or a row (`Box` of floats, `MultiDiscrete` from 0,
-      `MultiBinary`), stays as it is. Any other becomes a `MultiDiscrete`, or a `Box` where it has numbers
+      `MultiBinary`), is unchanged. Any other becomes a `MultiDiscrete`, or a `Box` if it has numbers
       (`FlatAction`).
 
-    What was done to this environment is in the ``repr`` of what is returned.
+    The ``repr`` of the returned environment lists the changes.
 
     Args:
         env: The environment.
-        max_text_bytes: The length of each text in an observation, in bytes. Longer ones are cut.
-        max_text_length: The most characters of each text in an action.
-        max_items: The most items of each sequence.
+        max_text_bytes: The length of each text in an observation, in bytes. Longer texts are cut.
+        max_text_length: The maximum number of characters of each text in an action.
+        max_items: The maximum number of items of each sequence.
 
     Returns:
-        A wrapper around ``env``; ``env`` itself inside another where nothing has to be done.
+        A wrapper around ``env``, even if nothing had to be changed.
 
     Raises:
         SpaceError: A space has a part that cannot be flattened: a `Graph`.
@@ -60,14 +60,14 @@ def flatten_for_rl(
         ("observation", env.observation_space, flat.observation_space),
         ("action", env.action_space, flat.action_space),
     ):
-        change = f"{before} became {_short(after)}" if after is not before else f"{before}, as it is"
+        change = f"{before} became {_short(after)}" if after is not before else f"{before}, unchanged"
         steps.append(f"  {name}: {change}")
     limits = f"texts: {max_text_bytes} bytes seen, {max_text_length} characters sent; sequences: {max_items}"
     return _FlatForRL(flat, "\n".join([f"flatten_for_rl({env}):", *steps, f"  {limits} items"]))
 
 
 class _FlatForRL(gym.Wrapper[Any, Any, Any, Any]):
-    """What `flatten_for_rl` returns: it does nothing but say what was done."""
+    """The result of `flatten_for_rl`, which only describes the changes."""
 
     def __init__(self, env: gym.Env[Any, Any], summary: str) -> None:
         super().__init__(env)

@@ -1,4 +1,4 @@
-"""Observations of a fixed size, so that Gymnasium's `FlattenObservation` can make one array of them."""
+"""`FixedSizeObservation`: observations that Gymnasium's `FlattenObservation` can make one array of."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from gymnasium.wrappers import TransformObservation
 
 from openenv_gym.errors import SpaceError
 
-# A `Discrete` of more values than this is one number instead of one place a value.
+# A `Discrete` of more values than this is one number, instead of one-hot.
 _MOST_PLACES = 1024
 
 
 class Fixed(NamedTuple):
-    """A space of a fixed size, and what brings an element of the other space into it."""
+    """A space of a fixed size, and the function that converts elements to it."""
 
     space: spaces.Space[Any]
     convert: Callable[[Any], Any]
 
 
 class FixedSizeObservation(TransformObservation[Any, Any, Any]):
-    """Texts and sequences as arrays of a fixed size; everything else as it is.
+    """Converts texts and sequences to arrays of a fixed size. Everything else is unchanged.
 
     A text becomes its UTF-8 bytes plus one, padded with zeros: ``Box(0, 256, (max_text_bytes,), int32)``.
-    A sequence becomes a `Tuple` of a mask, which items there are, and of the flattened items, padded with
-    zeros.
-    What is longer is cut, with a warning the first time. A `Discrete` of more than 1,024 values becomes a
-    `Box` of one number.
+    A sequence becomes a `Tuple` of a mask of its items and the flattened items, padded with zeros. Longer
+    texts and sequences are cut, with a warning the first time. A `Discrete` of more than 1,024 values becomes
+    a `Box` of one number.
 
     Args:
         env: The environment.
@@ -49,7 +48,7 @@ class FixedSizeObservation(TransformObservation[Any, Any, Any]):
 
 
 def fix(space: spaces.Space[Any], max_text_bytes: int, max_items: int) -> Fixed:
-    """The nearest space that has a fixed size."""
+    """Return the nearest space with a fixed size."""
     match space:
         case spaces.Text():
             return _fix_text(space, max_text_bytes)
@@ -89,16 +88,14 @@ def fix(space: spaces.Space[Any], max_text_bytes: int, max_items: int) -> Fixed:
                 lambda element: element.astype(np.float64),
             )
         case spaces.Graph():
-            raise SpaceError(
-                f"{space} has no fixed size; give the environment an observation_space= without it"
-            )
+            raise SpaceError(f"{space} has no fixed size.", advice="Pass an observation_space= without it.")
         case _:
             return Fixed(space, lambda element: element)
 
 
 def _fix_text(space: spaces.Text, max_text_bytes: int) -> Fixed:
     size = min(max_text_bytes, 4 * space.max_length)
-    cut = _Cut(f"A text of more than {size} bytes is cut; give a larger max_text_bytes")
+    cut = _Cut(f"A text of more than {size} bytes was cut. Pass a larger max_text_bytes.")
 
     def convert(text: str) -> np.ndarray[Any, Any]:
         encoded = text.encode("utf-8", "surrogatepass")
@@ -119,7 +116,7 @@ def _fix_sequence(space: spaces.Sequence, max_text_bytes: int, max_items: int) -
     flat = flatten_space(item.space)
     if not isinstance(flat, spaces.Box):
         raise SpaceError(f"{space} has items without a fixed size")
-    cut = _Cut(f"A sequence of more than {size} items is cut; give a larger max_items")
+    cut = _Cut(f"A sequence of more than {size} items was cut. Pass a larger max_items.")
     low, high = np.minimum(flat.low, 0), np.maximum(flat.high, 0)
     rows_space = spaces.Box(np.tile(low, (size, 1)), np.tile(high, (size, 1)), dtype=flat.dtype.type)
 
@@ -139,7 +136,7 @@ def _fix_sequence(space: spaces.Sequence, max_text_bytes: int, max_items: int) -
 
 
 class _Cut:
-    """Says once that something is cut."""
+    """Warns once that something was cut."""
 
     def __init__(self, message: str) -> None:
         self._message = message

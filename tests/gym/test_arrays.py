@@ -85,5 +85,5 @@ def test_what_does_not_fit_is_refused(field: str, value: Any, message: str) -> N
 
 
 def test_a_dtype_that_is_no_number_is_refused() -> None:
-    with pytest.raises(TypeError, match="integers or floats"):
+    with pytest.raises(TypeError, match="an integer or a float"):
         Array(np.dtype("U4"), (2,))
