@@ -17,8 +17,13 @@ from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_gym.wire.arrays import is_array_of_numbers
 from openenv_server.environment import Environment
+from openenv_server.worker import StepLock
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
+
+# Most Gymnasium environments are not thread-safe: neither of Gymnasium's vector environments ever runs two in
+# one process at the same time. This lock is held around every call into one.
+PROCESS_LOCK = StepLock()
 
 
 class SpaceField:
@@ -93,16 +98,27 @@ def space_field(model: type[BaseModel], name: str) -> SpaceField | None:
 class GymnasiumEnvironment(Environment[Any, Any, State]):
     """Serves a Gymnasium environment.
 
+    The sessions of one process run their Gymnasium environments one after another, because most are not
+    thread-safe; ``openenv serve --workers`` runs several processes. An environment whose class sets
+    ``SUPPORTS_CONCURRENT_SESSIONS = True`` declares that its instances do not disturb each other; those run
+    in parallel, each on its session's thread.
+
     Args:
         make_env: Makes the environment.
-        models: The models of its spaces; made anew where left out.
+        models: The models of its spaces; derived from the environment if left out.
+
+    Attributes:
+        step_lock: The server holds it around every call; None if calls may run in parallel.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
     def __init__(self, make_env: MakeEnv, models: GymnasiumModels | None = None) -> None:
         super().__init__()
-        self._env = make_env()
+        with PROCESS_LOCK.held_by(self):
+            self._env = make_env()
+        runs_in_parallel = getattr(self._env.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
+        self.step_lock = None if runs_in_parallel else PROCESS_LOCK
         self._models = models or models_from_spaces(
             self._env.action_space, self._env.observation_space, self._env.render_mode
         )
@@ -173,9 +189,10 @@ def gymnasium_factory(make_env: MakeEnv) -> tuple[Callable[[], GymnasiumEnvironm
         >>> factory, models = gymnasium_factory(lambda: gym.make("CartPole-v1"))
         >>> app = create_app(factory, models.action, models.observation)
     """
-    probe = make_env()
-    models = models_from_spaces(probe.action_space, probe.observation_space, probe.render_mode)
-    probe.close()
+    with PROCESS_LOCK.held_by(make_env):
+        probe = make_env()
+        models = models_from_spaces(probe.action_space, probe.observation_space, probe.render_mode)
+        probe.close()
 
     def make() -> GymnasiumEnvironment:
         return GymnasiumEnvironment(make_env, models)

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
@@ -14,10 +15,11 @@ from typing import Any, TypeVar
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import Calls, class_behind, own_attribute
 from openenv_server.draining import REASON, Drain
+from openenv_server.gymnasium_environment import GymnasiumEnvironment
 from openenv_server.incidents import report
 from openenv_server.metrics import Durations, Tally
 from openenv_server.serialization import observation_json, state_json
-from openenv_server.worker import WorkerThread
+from openenv_server.worker import StepLock, WorkerThread
 
 DEFAULT_CAPACITY = 64
 
@@ -77,6 +79,7 @@ class Session:
         id: Its name in the log.
         steps_and_resets: How many there have been so far; a slot has counts of its own.
         calls: How the environment is called, once `open` has made it.
+        step_lock: Held around every call of an environment that must not run beside others, else None.
         submit: Runs something on the thread that tells of its outcome itself.
         is_abandoned: Whether its thread is in a step that takes too long, and nobody waits for it any more.
         is_settled: Whether that thread has come back, and all is closed.
@@ -97,6 +100,7 @@ class Session:
         self.closing: asyncio.Task[None] | None = None
         self._thread = WorkerThread()
         self._environment: Any = None
+        self.step_lock: StepLock | None = None
         self.calls: Calls
         self.submit = self._thread.submit
 
@@ -119,6 +123,12 @@ class Session:
             error_id = report(error, f"the environment factory {name} failed", **self.log_fields)
             raise FactoryFailedError(name, error, error_id) from error
         self.calls = Calls(type(self._environment))
+        if isinstance(self._environment, GymnasiumEnvironment):
+            self.step_lock = self._environment.step_lock
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for this session's turn, if its environment must not run beside others, and hold it."""
+        return nullcontext() if self.step_lock is None else self.step_lock.held_by(self)
 
     @property
     def log_fields(self) -> dict[str, Any]:
@@ -156,8 +166,7 @@ class Session:
         """Has the environment do something, and adds how long it waited and how long it took."""
         arrived = perf_counter()
 
-        def as_text(result: Any, begin: float) -> str:
-            end = perf_counter()
+        def as_text(result: Any, begin: float, end: float) -> str:
             text = observation_json(result, extra)
             durations.add(end - begin)
             self._tally.queue_s.add(begin - arrived)
@@ -165,20 +174,35 @@ class Session:
 
         if is_async:
             method: Callable[[], Awaitable[Any]] = call
-            return as_text(await self._in_time(method()), arrived)
+            result = await self._in_time(method())
+            return as_text(result, arrived, perf_counter())
 
         def work() -> str:
-            begin = perf_counter()
-            return as_text(call(), begin)
+            with self.turn():
+                if starts_late:
+                    loop.call_soon_threadsafe(start_limit)
+                begin = perf_counter()
+                result = call()
+                end = perf_counter()
+            return as_text(result, begin, end)
 
-        return await self._in_time(self.run(work))
+        # Time spent waiting for the turn does not count.
+        starts_late = self.step_lock is not None and self._step_timeout_s is not None
+        loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
+
+        def start_limit() -> None:
+            with suppress(RuntimeError):  # the result came first
+                limit.reschedule(loop.time() + (self._step_timeout_s or 0))
+
+        return await self._in_time(self.run(work), limit if starts_late else None)
 
     async def state(self) -> str:
         """Where the session stands, as JSON text."""
 
         def read() -> str:
-            state = self._environment.state
-            return state_json(state() if callable(state) else state)
+            with self.turn():
+                state = self._environment.state
+                return state_json(state() if callable(state) else state)
 
         return await self.run(read)
 
@@ -186,17 +210,22 @@ class Session:
         """Runs something on the session's thread."""
         return await self._thread.run(work)
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    async def _in_time(self, work: Awaitable[T], limit: asyncio.Timeout | None = None) -> T:
         limit_s = self._step_timeout_s
         if limit_s is None:
             return await work
+        limit = limit or asyncio.timeout(limit_s)
         try:
-            async with asyncio.timeout(limit_s) as limit:
+            async with limit:
                 return await work
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the environment's own
             raise StepTimeoutError(limit_s) from error
+
+    def _in_turn(self, work: Callable[[], T]) -> T:
+        with self.turn():
+            return work()
 
     async def close(self) -> None:
         """Closes the environment, and lets the thread go. Safe to call again."""
@@ -206,7 +235,7 @@ class Session:
         close = getattr(self._environment, "close", None)
         try:
             if close is not None:
-                await (close() if self.calls.close_is_async else self.run(close))
+                await (close() if self.calls.close_is_async else self.run(partial(self._in_turn, close)))
         except Exception:
             log.exception("closing %s failed", type(self._environment).__name__, extra=self.log_fields)
         finally:
@@ -310,6 +339,8 @@ class Sessions:
         Called on the event loop. `settle` is to be called on that thread, should it return one day.
         """
         session.is_abandoned = True
+        if session.step_lock is not None:
+            session.step_lock.release(session)
         if session.closing is not None:
             session.closing.cancel()  # it waits for that thread
         self._let_go(session)

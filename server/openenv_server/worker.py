@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -63,6 +64,33 @@ class WorkerThread:
             except BaseException as error:
                 report(error, "work on a session's thread failed")
             del job  # what it holds need not wait for the next one
+
+
+class StepLock:
+    """Lets one environment at a time run. Its holder is named, so that another thread may give it up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders: dict[object, bool] = {}
+
+    def acquire(self, holder: object) -> None:
+        """Blocks until nobody else holds the lock."""
+        self._lock.acquire()
+        self._holders[holder] = True
+
+    def release(self, holder: object) -> None:
+        """Releases the lock if ``holder`` still holds it. Any thread may call it, and again."""
+        if self._holders.pop(holder, False):  # atomic, so only one of two calls releases
+            self._lock.release()
+
+    @contextmanager
+    def held_by(self, holder: object) -> Iterator[None]:
+        """Hold the lock within a ``with`` block."""
+        self.acquire(holder)
+        try:
+            yield
+        finally:
+            self.release(holder)
 
 
 def _settle(future: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:

@@ -39,6 +39,8 @@ KILLS = int(os.environ.get("OPENENV_TEST_KILLS", "3"))
 class Sleeper(gym.Env[Any, Any]):
     """Sleeps for as many seconds as its action says; observes how many steps it took."""
 
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
     def __init__(self) -> None:
         self.observation_space = gym.spaces.Discrete(1000)
         self.action_space = gym.spaces.Box(0, 60, (), np.float64)

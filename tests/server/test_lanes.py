@@ -200,6 +200,8 @@ def test_an_author_s_environment_stays_on_its_thread(counting: str) -> None:
 class Threads(gym.Env[Any, Any]):
     """Sleeps as its action says, and tells which thread it ran on."""
 
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
     observation_space = spaces.Box(0, 2**62, (), np.int64)
     action_space = spaces.Box(0, 1, (), np.float64)
 

@@ -268,8 +268,10 @@ class Lane:
         self, slot: Slot, work: Work, argument: Any, pending: Pending, arrived: float
     ) -> None:
         """What a slow slot does on its session's thread."""
-        self._tally.queue_s.add(perf_counter() - arrived)
-        done = work(slot, argument)
+        with slot.session.turn():
+            self._overdue.start(slot)
+            self._tally.queue_s.add(perf_counter() - arrived)
+            done = work(slot, argument)
         if self._overdue.end(slot):
             pending.add([done])
 
@@ -291,6 +293,7 @@ class Lane:
         if stopped is not None:
             self._round = None
             failed = [] if stopped.stuck is None else [self._abandon(stopped.stuck)]
+            stopped.round.give_up_lock()
             if stopped.stuck is not None and stopped.round.has_stopped:
                 self._sessions.settle(stopped.stuck.session)  # it came back at the last moment
             self._aside(self._go_on_after, stopped, failed)

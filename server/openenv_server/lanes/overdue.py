@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from time import monotonic
 from typing import NamedTuple
@@ -36,8 +37,14 @@ class Overdue:
         """Notes that a slot begins to work on a thread of its own."""
         slot.is_busy = True
         with self._lock:
-            self._busy[slot] = pending, monotonic()
+            self._busy[slot] = pending, math.inf
             self._has_worked = True
+
+    def start(self, slot: Slot) -> None:
+        """Notes that it has its turn: from now on its time counts."""
+        with self._lock:
+            if slot in self._busy:
+                self._busy[slot] = self._busy[slot][0], monotonic()
 
     def end(self, slot: Slot) -> bool:
         """Notes that it has ended; returns whether anybody waits for it still."""
@@ -70,7 +77,7 @@ class Overdue:
         A first call notes where the round is. A later one, when it is there still after ``limit_s``, asks it
         to stop. The next one finds that it has, or that it is stuck in a slot.
         """
-        if current is None or current.has_ended:
+        if current is None or current.has_ended or not current.has_begun:
             return None
         if current.has_stopped:
             return Stopped(current, None)

@@ -80,6 +80,7 @@ class Round:
         work: As given.
         answer: As given.
         done: What came of it so far.
+        has_begun: Whether it has its turn.
         has_ended: Whether all slots have worked.
         is_to_stop: Set to have no further slot begun.
         has_stopped: Whether none will be, because of that.
@@ -90,20 +91,38 @@ class Round:
         self.arguments = arguments
         self.work = work
         self.done: list[Done] = []
-        self.has_ended = self.is_to_stop = self.has_stopped = False
+        self.has_begun = self.has_ended = self.is_to_stop = self.has_stopped = False
         self.answer = answer
+        # One at most: all environments that wait for each other share it.
+        self._locks = {slot.session.step_lock for slot in slots} - {None}
 
     def run(self) -> bool:
         """Has all slots work, and answers; False where it was stopped on the way."""
+        for lock in self._locks:
+            lock.acquire(self)
+        self.has_begun = True
+        try:
+            if not self._work():
+                return False
+        finally:
+            self.give_up_lock()
+        self.has_ended = True
+        self.answer(self.done)
+        return True
+
+    def _work(self) -> bool:
         work, append = self.work, self.done.append
         for slot, argument in zip(self.slots, self.arguments, strict=True):
             append(work(slot, argument))
             if self.is_to_stop:
                 self.has_stopped = True
                 return False
-        self.has_ended = True
-        self.answer(self.done)
         return True
+
+    def give_up_lock(self) -> None:
+        """Let other environments run beside a slot that does not return."""
+        for lock in self._locks:
+            lock.release(self)
 
     def repeat(self, slots: Sequence[int]) -> None:
         """Answers again for some slots."""

@@ -133,7 +133,8 @@ class Slot:
         What draws may be bound to its thread, so from now on all is done there.
         """
         self.is_fast = self._may_move = False
-        return self._driver.render()
+        with self.session.turn():
+            return self._driver.render()
 
     def refused(self, message: str, details: dict[str, Any] | None = None) -> SlotError:
         """The error for something that was not tried."""
