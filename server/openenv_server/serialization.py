@@ -55,8 +55,8 @@ def observation_parts(
     """
     kind = _model_of(observation)
     fields = observation.model_dump(mode="json", exclude=_apart(kind), fallback=plain)
-    for name in _array_fields(kind):
-        fields[name] = getattr(observation, name)
+    for name, key in _array_fields(kind).items():
+        fields[key] = getattr(observation, name)
     truncated = getattr(observation, "truncated", None) if "truncated" in _beside(kind) else None
     return (
         fields,
@@ -118,13 +118,14 @@ def _model_of(observation: Any) -> type[BaseModel]:
 
 
 @cache
-def _array_fields(model: type[BaseModel]) -> frozenset[str]:
-    """The fields that are declared as arrays of one dtype and shape."""
-    return frozenset(
-        name
+def _array_fields(model: type[BaseModel]) -> dict[str, str]:
+    """The fields declared as arrays of one dtype and shape, each with its key on the wire."""
+    by_alias = model.model_config.get("serialize_by_alias", False)
+    return {
+        name: (by_alias and field.serialization_alias) or name
         for name, field in model.model_fields.items()
         if any(isinstance(mark, Array) for mark in field.metadata)
-    )
+    }
 
 
 @cache

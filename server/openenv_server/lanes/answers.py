@@ -28,6 +28,7 @@ def result_frames(
     arrived: float,
     tally: Tally,
     durations: Durations,
+    as_payloads: bool,
 ) -> Iterator[list[Payload]]:
     """The answer to a reset or a step, as the parts of one frame.
 
@@ -40,19 +41,20 @@ def result_frames(
         arrived: When the request came, by ``time.perf_counter()``.
         tally: Where errors are counted.
         durations: Where the seconds inside the environments are added.
+        as_payloads: Send each observation as one JSON payload, as version 1 does.
     """
     try:
-        yield _frame(contract, request_id, done, arrived, tally, durations)
+        yield _frame(contract, request_id, done, arrived, tally, durations, as_payloads)
     except Exception as error:
         if len(done) > 1:
             for one in done:
-                yield from result_frames(contract, request_id, [one], arrived, tally, durations)
+                yield from result_frames(contract, request_id, [one], arrived, tally, durations, as_payloads)
             return
         number = done[0][0]
         details = {"error_id": report(error, f"what slot {number} gave cannot be sent")}
         message = f"{type(error).__name__}: {error}"
         failure = v2.SlotError(number, ErrorCode.EXECUTION_ERROR, message, details)
-        yield _frame(contract, request_id, [failure], arrived, tally, durations)
+        yield _frame(contract, request_id, [failure], arrived, tally, durations, as_payloads)
 
 
 def _frame(
@@ -62,6 +64,7 @@ def _frame(
     arrived: float,
     tally: Tally,
     durations: Durations,
+    as_payloads: bool,
 ) -> list[Payload]:
     errors = [one for one in done if type(one) is v2.SlotError]
     outcomes = [one for one in done if type(one) is not v2.SlotError] if errors else done
@@ -74,14 +77,16 @@ def _frame(
         v2.Result(
             id=request_id,
             slots=list(slots),
-            observations=contract.observations(observations, attachments),
-            rewards=_column(rewards, np.float64),
+            observations=contract.payloads(observations)
+            if as_payloads
+            else contract.observations(observations, attachments),
+            rewards=rewards if as_payloads else _column(rewards, np.float64),
             terminated=_column(terminated, np.bool_) if any(terminated) else None,
             truncated=_column(truncated, np.bool_) if any(truncated) else None,
             infos=[(place, contract.info(info)) for place, info in enumerate(infos) if info]
             if any(infos)
             else [],
-            final=_final(contract, finals, attachments) if any(finals) else None,
+            final=_final(contract, finals, attachments, as_payloads) if any(finals) else None,
             environment_us=_column(seconds, np.float64, 1e6),
             server_us=(perf_counter() - arrived) * 1e6,
             errors=errors,
@@ -99,12 +104,18 @@ def _count(errors: Sequence[v2.SlotError], tally: Tally) -> None:
 
 
 def _final(
-    contract: Contract, finals: Sequence[tuple[Any, dict[str, Any]] | None], attachments: Attachments
+    contract: Contract,
+    finals: Sequence[tuple[Any, dict[str, Any]] | None],
+    attachments: Attachments,
+    as_payloads: bool,
 ) -> v2.Final:
     ended = [(place, *final) for place, final in enumerate(finals) if final is not None]
+    observations = [observation for _, observation, _ in ended]
     return v2.Final(
         places=[place for place, _, _ in ended],
-        observations=contract.observations([observation for _, observation, _ in ended], attachments),
+        observations=contract.payloads(observations)
+        if as_payloads
+        else contract.observations(observations, attachments),
         infos=[contract.info(info) for _, _, info in ended],
     )
 

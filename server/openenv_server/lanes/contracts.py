@@ -41,6 +41,9 @@ class Refusal(NamedTuple):
 Taken = tuple[Any, Any, bool, bool, dict[str, Any]]
 
 
+_PLAIN_REWARDS = frozenset({float, int, bool, type(None)})
+
+
 class Driver(Protocol):
     """One environment, as its slot drives it.
 
@@ -50,8 +53,8 @@ class Driver(Protocol):
 
     may_move: bool
 
-    def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode; its first observation and info."""
+    def reset(self, data: dict[str, Any]) -> Taken:
+        """Starts an episode."""
 
     def step(self, action: Any) -> Taken:
         """Takes one action."""
@@ -63,8 +66,14 @@ class Driver(Protocol):
 class Contract(Protocol):
     """What a lane knows of the environments that it serves."""
 
-    def driver(self, session: Session, loop: asyncio.AbstractEventLoop) -> Driver:
-        """What drives a session's environment."""
+    def driver(self, session: Session, loop: asyncio.AbstractEventLoop, *, payloads: bool) -> Driver:
+        """The driver of a session's environment.
+
+        Args:
+            session: The session.
+            loop: The server's event loop.
+            payloads: Give version 1's rewards and flags: a reward may be None, and a reset has them too.
+        """
 
     def actions(self, column: Any, count: int) -> list[Any]:
         """The actions of a column; a `Refusal` where there is none to take.
@@ -80,6 +89,9 @@ class Contract(Protocol):
             SpaceError: They do not fit together.
         """
 
+    def payloads(self, observations: Sequence[Any]) -> list[Any]:
+        """One JSON payload for each observation, as version 1 sends them; arrays may stay arrays."""
+
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
         """What a driver's info is on the wire."""
 
@@ -89,22 +101,33 @@ class ModelDriver:
 
     may_move = False
 
-    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, payloads: bool) -> None:
         self._environment = session.environment
+        self._payloads = payloads
         self._calls: Calls = session.calls
         self._loop = loop
         self._reset = getattr(self._environment, self._calls.reset_name)
         self._step = getattr(self._environment, self._calls.step_name)
 
-    def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def reset(self, data: dict[str, Any]) -> Taken:
         arguments, seed_ignored = self._calls.reset_arguments(data)
         result = self._reset(**arguments)
-        observation, _, _, _, info = _taken(self._awaited(result) if self._calls.reset_is_async else result)
-        return observation, {**info, "seed_ignored": True} if seed_ignored else info
+        observation, reward, terminated, truncated, info = _taken(
+            self._awaited(result) if self._calls.reset_is_async else result
+        )
+        if seed_ignored:
+            info = {**info, "seed_ignored": True}
+        if self._payloads:
+            return observation, reward, terminated, truncated, info
+        return observation, 0.0, False, False, info
 
     def step(self, action: Any) -> Taken:
         result = self._step(action)
-        return _taken(self._awaited(result) if self._calls.step_is_async else result)
+        taken = _taken(self._awaited(result) if self._calls.step_is_async else result)
+        if self._payloads:
+            return taken
+        observation, reward, terminated, truncated, info = taken
+        return observation, float(reward or 0.0), terminated, truncated, info
 
     def render(self) -> None:
         return None
@@ -120,13 +143,16 @@ class ModelContract:
     def __init__(self, action_model: type[BaseModel]) -> None:
         self._action_model = action_model
 
-    def driver(self, session: Session, loop: asyncio.AbstractEventLoop) -> Driver:
-        return ModelDriver(session, loop)
+    def driver(self, session: Session, loop: asyncio.AbstractEventLoop, *, payloads: bool) -> Driver:
+        return ModelDriver(session, loop, payloads)
 
     def actions(self, column: Any, count: int) -> list[Any]:
         return [self._action(payload) for payload in payloads(column, count)]
 
     def observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
+        return list(observations)
+
+    def payloads(self, observations: Sequence[Any]) -> list[Any]:
         return list(observations)
 
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -144,12 +170,18 @@ class GymnasiumDriver:
 
     may_move = True
 
-    def __init__(self, environment: GymnasiumEnvironment) -> None:
+    def __init__(self, environment: GymnasiumEnvironment, payloads: bool) -> None:
         self._environment = environment
-        self.step = environment.take
+        self._payloads = payloads
+        self.step = self._step_for_payloads if payloads else environment.take
 
-    def reset(self, data: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return self._environment.begin(**data)
+    def reset(self, data: dict[str, Any]) -> Taken:
+        observation, info = self._environment.begin(**data)
+        return observation, None if self._payloads else 0.0, False, False, info
+
+    def _step_for_payloads(self, action: Any) -> Taken:
+        observation, reward, terminated, truncated, info = self._environment.take(action)
+        return observation, float(reward), terminated, truncated, info
 
     def render(self) -> Any:
         return self._environment.render()
@@ -160,12 +192,13 @@ class GymnasiumContract:
 
     def __init__(self, action_field: SpaceField, observation_field: SpaceField) -> None:
         self._actions = column_of(FieldCodec(DictCodec({"action": codec_from_space(action_field.space)})))
+        self._encode = observation_field.codec.encode
         self._observations = column_of(
             FieldCodec(DictCodec({"observation": codec_from_space(observation_field.space)}))
         )
 
-    def driver(self, session: Session, loop: asyncio.AbstractEventLoop) -> Driver:
-        return GymnasiumDriver(session.environment)
+    def driver(self, session: Session, loop: asyncio.AbstractEventLoop, *, payloads: bool) -> Driver:
+        return GymnasiumDriver(session.environment, payloads)
 
     def actions(self, column: Any, count: int) -> list[Any]:
         try:
@@ -176,6 +209,9 @@ class GymnasiumContract:
 
     def observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
         return self._observations.from_elements(observations, attachments)
+
+    def payloads(self, observations: Sequence[Any]) -> list[Any]:
+        return [{"observation": self._encode(observation)} for observation in observations]
 
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
         return plain_info(info, keep_arrays=True)
@@ -211,4 +247,6 @@ def _taken(observation: Any) -> Taken:
     payload, reward, done, truncated, metadata = observation_parts(observation)
     metadata = to_jsonable_python(metadata, fallback=plain) if metadata else {}
     terminated, truncated = end_of_episode(done, truncated, metadata)
-    return payload, 0.0 if reward is None else float(reward), terminated, truncated, metadata
+    if type(reward) not in _PLAIN_REWARDS:
+        reward = to_jsonable_python(reward, fallback=plain)
+    return payload, reward, terminated, truncated, metadata

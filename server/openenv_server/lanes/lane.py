@@ -71,6 +71,7 @@ class Lane:
         self._is_leaving = False
         self.kept = 0
         self._slots: dict[int, Slot] = {}
+        self._sends_payloads = False
         self._history = History()
         self._round: Round | None = None
         self._overdue = Overdue(lanes.sessions.step_timeout_s or math.inf)
@@ -278,7 +279,9 @@ class Lane:
     def _send_result(
         self, request_id: int, arrived: float, durations: Durations, done: Sequence[Done]
     ) -> None:
-        for frame in result_frames(self._contract, request_id, done, arrived, self._tally, durations):
+        for frame in result_frames(
+            self._contract, request_id, done, arrived, self._tally, durations, self._sends_payloads
+        ):
             self._send(frame)
 
     # --- what takes too long --------------------------------------------------------------------------
@@ -342,6 +345,7 @@ class Lane:
     # --- everything else ------------------------------------------------------------------------------
 
     def _open(self, request: v2.Open) -> None:
+        self._sends_payloads |= request.payloads
         errors = []
         new = []
         for number in request.slots:
@@ -355,7 +359,7 @@ class Lane:
         opened = self._wait_for_all([self._sessions.open(self._client) for _ in new])
         for number, session in zip(new, opened, strict=True):
             if isinstance(session, Session):
-                driver = self._contract.driver(session, self._loop)
+                driver = self._contract.driver(session, self._loop, payloads=request.payloads)
                 self._slots[number] = Slot(
                     number, session, driver, request.autoreset, request.max_episode_steps
                 )
@@ -365,7 +369,14 @@ class Lane:
         made = [number for number in request.slots if number not in failed]
         self._count(errors)
         grace_s = self._lanes.resume_grace_s
-        answer = v2.Opened(id=request.id, slots=made, errors=errors, token=self._token, grace_s=grace_s)
+        answer = v2.Opened(
+            id=request.id,
+            slots=made,
+            errors=errors,
+            token=self._token,
+            grace_s=grace_s,
+            payloads=request.payloads,
+        )
         frame = v2.encode(answer)
         self._history.keep(request.id, request.slots, Sent(partial(self._send, frame)))
         self._send(frame)

@@ -70,7 +70,7 @@ class Slot:
         """Starts an episode; ``data`` is what the environment's reset takes."""
         begin = perf_counter()
         try:
-            observation, info = self._reset(data)
+            observation, reward, terminated, truncated, info = self._reset(data)
         except UnknownKeywordsError as error:
             return self.refused(str(error))
         except BaseException as error:
@@ -79,7 +79,8 @@ class Slot:
         self._begin_at(0)
         self._has_ended = False
         self._resets += 1
-        return self.number, observation, 0.0, False, False, info, None, perf_counter() - begin
+        took = perf_counter() - begin
+        return self.number, observation, reward, terminated, truncated, info, None, took
 
     def step(self, action: Any) -> Outcome | SlotError:
         """Takes one action."""

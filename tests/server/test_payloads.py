@@ -1,0 +1,130 @@
+"""Observations as payloads: version 2 sends what version 1 would, with arrays as binary arrays."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import websocket
+from openenv_server import Action, Environment, Observation, State, create_app, gymnasium_factory
+from pydantic import ConfigDict, Field
+
+from openenv_gym.types import Array
+from openenv_gym.wire import v2
+from tests.support.lanes import new_lane
+from tests.support.servers import running
+
+
+class Look(Action):
+    reward: int | float | None = None
+
+
+class Seen(Observation):
+    model_config = ConfigDict(serialize_by_alias=True, arbitrary_types_allowed=True)
+
+    at: datetime = Field(serialization_alias="seenAt")
+    pixels: Annotated[np.ndarray[Any, Any], Array(np.uint8, (2, 3))] = Field(serialization_alias="px")
+    heat: Annotated[np.ndarray[Any, Any], Array(np.float32, (2,))]
+    words: tuple[str, ...] = ("a", "b")
+
+
+class Looking(Environment[Look, Seen, State]):
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def _seen(self, **fields: Any) -> Seen:
+        pixels, heat = np.arange(6, dtype=np.uint8).reshape(2, 3), np.array([0.5, 1.5], np.float32)
+        return Seen(at=datetime(2025, 1, 2, tzinfo=UTC), pixels=pixels, heat=heat, **fields)
+
+    def reset(self, seed: int | None = None, **kwargs: Any) -> Seen:
+        return self._seen(reward=seed, done=seed == 3, metadata={"seed": seed})
+
+    def step(self, action: Look) -> Seen:
+        return self._seen(reward=action.reward, done=True, truncated=True, metadata={"n": 1})
+
+    @property
+    def state(self) -> State:
+        return State()
+
+
+def ask_v1(base_url: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    socket = websocket.create_connection(base_url.replace("http", "ws") + "/ws", timeout=10)
+    answers = []
+    for request in requests:
+        socket.send(json.dumps(request))
+        answers.append(json.loads(socket.recv())["data"])
+    socket.close()
+    return answers
+
+
+def as_json(payload: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in payload.items()}
+
+
+@pytest.mark.parametrize("seed", [None, 2, 3])
+@pytest.mark.parametrize("reward", [None, 1, 0.5])
+def test_an_author_s_observations_are_those_of_version_1(seed: int | None, reward: Any) -> None:
+    with running(create_app(Looking, Look, Seen)) as base_url:
+        resetting = {"type": "reset", "data": {} if seed is None else {"seed": seed}}
+        expected = ask_v1(base_url, resetting, {"type": "step", "data": {"reward": reward}})
+        lane = new_lane(base_url)
+        opened = lane.ask(v2.Open(id=1, slots=[0], payloads=True), "open")
+        assert isinstance(opened, v2.Opened)
+        assert opened.payloads
+        lane.slots.add(0)
+        results = [
+            lane.ask(v2.Reset(id=2, slots=[0], seeds=[seed]), "reset"),
+            lane.ask(v2.Step(id=3, slots=[0], actions=[{"reward": reward}]), "step"),
+        ]
+        for result, v1 in zip(results, expected, strict=True):
+            assert isinstance(result, v2.Result)
+            (payload,) = result.observations
+            assert isinstance(payload["px"], np.ndarray)
+            assert payload["heat"].dtype == np.float32
+            assert {**as_json(payload), "metadata": v1["metadata"]} == v1["observation"]
+            assert result.rewards == [v1["reward"]]
+            assert type(result.rewards[0]) is type(v1["reward"])
+            ended = [bool(flags is not None and flags[0]) for flags in (result.terminated, result.truncated)]
+            assert (any(ended), ended[1]) == (v1["done"], v1.get("truncated", False))
+            assert dict(result.infos)[0] == v1["metadata"]
+        lane.close()
+
+
+def test_a_gymnasium_environment_s_observations_are_those_of_version_1() -> None:
+    factory, models = gymnasium_factory(lambda: gym.make("CartPole-v1"))
+    with running(create_app(factory, models.action, models.observation)) as base_url:
+        resetting = {"type": "reset", "data": {"seed": 1}}
+        expected = ask_v1(base_url, resetting, {"type": "step", "data": {"action": 1}})
+        lane = new_lane(base_url)
+        lane.ask(v2.Open(id=1, slots=[0], payloads=True), "open")
+        lane.slots.add(0)
+        for result, v1 in zip(
+            [
+                lane.ask(v2.Reset(id=2, slots=[0], seeds=[1]), "reset"),
+                lane.ask(v2.Step(id=3, slots=[0], actions=[{"action": 1}]), "step"),
+            ],
+            expected,
+            strict=True,
+        ):
+            assert isinstance(result, v2.Result)
+            assert result.observations == [{"observation": v1["observation"]["observation"]}]
+            assert result.rewards == [v1["reward"]]
+        lane.close()
+
+
+def test_without_it_observations_are_columns() -> None:
+    factory, models = gymnasium_factory(lambda: gym.make("CartPole-v1"))
+    with running(create_app(factory, models.action, models.observation)) as base_url:
+        lane = new_lane(base_url)
+        opened = lane.ask(v2.Open(id=1, slots=[0]), "open")
+        assert isinstance(opened, v2.Opened)
+        assert not opened.payloads
+        result = lane.ask(v2.Reset(id=2, slots=[0], seeds=[1]), "reset")
+        assert isinstance(result, v2.Result)
+        assert result.observations["observation"].shape == (1, 4)
+        assert result.rewards == [0.0]
+        lane.slots.add(0)
+        lane.close()
