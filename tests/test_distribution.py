@@ -65,14 +65,10 @@ with ProcessProvider(gym="CartPole-v1") as server:
 
 
 def uv(*arguments: str | Path) -> None:
-    """Runs uv with the user's own settings, which may name the index to install from."""
     command = os.environ.get("UV") or shutil.which("uv")
     if command is None:
         pytest.skip("needs uv")
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "VIRTUAL_ENV")
-    }
-    done = subprocess.run([command, *arguments], env=environment, capture_output=True, text=True)
+    done = subprocess.run([command, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -85,9 +81,7 @@ class VirtualEnvironment:
         self.cwd = folder / "elsewhere"
         self.cwd.mkdir()
         self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+            name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
         } | {"COLUMNS": "200", "NO_COLOR": "1"}
 
     def install(self, requirement: str) -> None:
@@ -189,7 +183,7 @@ def environment_finds_us(environment: VirtualEnvironment) -> str:
     done = subprocess.run(
         [os.environ.get("UV") or "uv", "run", "--no-dev", "python", "-c", STEP_MY_ENV],
         cwd=folder,
-        env={name: value for name, value in environment.environment.items() if name != "XDG_CONFIG_HOME"},
+        env=environment.environment,
         capture_output=True,
         text=True,
     )

@@ -19,9 +19,6 @@ from openenv_gym.errors import ConfigurationError
 REPOSITORY = Path(__file__).parents[2]
 
 
-pytestmark = pytest.mark.usefixtures("own_settings")
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     command = [sys.executable, "-m", "openenv_cli", "init", "my_env", "--output-dir", str(tmp_path)]

@@ -12,7 +12,7 @@ import pytest
 
 from openenv_gym.providers.process import ProcessProvider
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("own_settings")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 TEMPLATES = {"echo_env": [], "array_env": ["--template", "array"], "chat_env": ["--template", "chat"],
              "cart_env": ["--gym", "CartPole-v1"]}  # fmt: skip

@@ -50,19 +50,12 @@ LAYOUT = {
 
 
 def init(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command with the user's own settings, which may name the index that uv locks from."""
     return subprocess.run(
         [*OPENENV, "init", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**own_settings(), **env},
+        env={**os.environ, **env},
     )
-
-
-def own_settings() -> dict[str, str]:
-    return {
-        name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "VIRTUAL_ENV")
-    }
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +69,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in(folder: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=folder, env=own_settings(), capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
 @contextmanager
 def started(folder: Path, *command: str | Path) -> Iterator[str]:
-    with peer_server(*command, cwd=folder, env=own_settings(), stderr=subprocess.DEVNULL) as base_url:
+    with peer_server(*command, cwd=folder, stderr=subprocess.DEVNULL) as base_url:
         yield base_url
 
 

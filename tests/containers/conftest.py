@@ -73,11 +73,7 @@ def environment_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uv = os.environ.get("UV") or shutil.which("uv")
     assert uv is not None, "uv makes the wheel: pip install uv"
     folder = tmp_path_factory.mktemp("envs")
-    # The user's own settings may say where packages come from.
-    variables = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
-    subprocess.run(
-        [uv, "build", "-q", "--wheel", "-o", folder, Path(__file__).parents[2]], check=True, env=variables
-    )
+    subprocess.run([uv, "build", "-q", "--wheel", "-o", folder, Path(__file__).parents[2]], check=True)
     write_environment(folder / "my_env", next(folder.glob("*.whl")))
     return folder / "my_env"
 

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.containers,
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.usefixtures("docker_host", "own_settings"),
+    pytest.mark.usefixtures("docker_host"),
 ]
 
 

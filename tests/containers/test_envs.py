@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.containers,
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.usefixtures("python_image", "own_settings"),
+    pytest.mark.usefixtures("python_image"),
 ]
 ENVS = Path(__file__).parents[2] / "envs"
 NAMES = sorted(path.parent.name for path in ENVS.glob("*/openenv.yaml"))

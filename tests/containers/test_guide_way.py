@@ -17,7 +17,7 @@ from tests.support.waiting import answers, wait_for
 pytestmark = [pytest.mark.containers, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.mark.usefixtures("own_settings", "python_image")
+@pytest.mark.usefixtures("python_image")
 def test_from_an_empty_folder_to_a_container_of_the_pulled_image(
     docker_host: Engine, registry: str, tmp_path: Path
 ) -> None:

@@ -63,12 +63,6 @@ app = create_app(Teller, Ask, Told)
 """
 
 
-@pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own settings of uv may name the index to install from."""
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-
-
 def locked(folder: Path, extra: str) -> Path:
     (folder / "openenv.yaml").write_text("name: teller\napp: app:app\n")
     (folder / "app.py").write_text(APP)

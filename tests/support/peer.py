@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -38,13 +37,11 @@ def peer_python(*extras: str) -> Path:
             uv = shutil.which("uv")
             assert uv is not None, "uv makes the peer's environment: pip install uv"
             shutil.rmtree(venv, ignore_errors=True)
-            # The user's own settings may say where packages come from.
-            env = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
             for arguments in (
                 ["venv", "-q", "-p", sys.executable, str(venv)],
                 ["pip", "install", "-q", "-p", str(python), f"openenv=={VERSION}", *extras],
             ):
-                subprocess.run([uv, *arguments], check=True, env=env)
+                subprocess.run([uv, *arguments], check=True)
             ready.touch()
     return python
 

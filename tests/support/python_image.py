@@ -176,7 +176,5 @@ def _complete(tree: Path, certificates: Path) -> None:
 def _install_pip(folder: Path) -> None:
     uv = os.environ.get("UV") or shutil.which("uv")
     assert uv is not None, "uv brings pip into the image: pip install uv"
-    # The user's own settings may say where packages come from.
-    environment = {name: value for name, value in os.environ.items() if name != "XDG_CONFIG_HOME"}
     command = [uv, "pip", "install", "-q", "-p", sys.executable, "--target", str(folder), "pip"]
-    subprocess.run(command, check=True, env=environment)
+    subprocess.run(command, check=True)

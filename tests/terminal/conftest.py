@@ -89,5 +89,6 @@ def own_folders() -> Iterator[Path]:
     """Folders of the user's for one test: a registry file and notes of its own, with paths that are short."""
     with tempfile.TemporaryDirectory(prefix="user") as folder, pytest.MonkeyPatch.context() as patch:
         for variable in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+            Path(folder, variable).mkdir(mode=0o700)
             patch.setenv(variable, f"{folder}/{variable}")
         yield Path(folder)
