@@ -44,7 +44,7 @@ def isolate() -> Callable[[], None]:
         if (user_config / name).is_dir():
             shutil.copytree(user_config / name, folder / "XDG_CONFIG_HOME" / name)
 
-    # Importing the server imports openenv_gym, which reads the registry file and the notes of running servers.
+    # Only now: this imports openenv_gym, which reads the registry file and the notes of running servers.
     from openenv_server.settings import Settings
 
     for setting in Settings.model_fields:

@@ -17,6 +17,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 Kind = Literal["cut", "half_close", "stall", "split", "delay"]
+Direction = Literal["up", "down"]  # to the server, to the client
 
 _CHUNK = 1 << 16
 _LARGEST_PIECE = 16
@@ -69,21 +70,23 @@ class FaultProxy:
         self.seed, self.stall_s, self.delay_s = seed, stall_s, delay_s
         self.counts: Counter[str] = Counter()
         self._counting = threading.Lock()
-        self.may_forward = threading.Event()
-        self.may_forward.set()
+        self.may_forward = {"up": threading.Event(), "down": threading.Event()}
+        self.resume()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.base_url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._is_closed = False
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._links: list[_Link] = []
 
-    def pause(self) -> None:
-        """Forwards nothing from now on, new connections included."""
-        self.may_forward.clear()
+    def pause(self, direction: Direction | None = None) -> None:
+        """Forwards nothing more in one direction or in both, on new connections neither."""
+        for name in ("up", "down") if direction is None else (direction,):
+            self.may_forward[name].clear()
 
     def resume(self) -> None:
-        """Forwards again, and first what has come meanwhile."""
-        self.may_forward.set()
+        """Forwards again, starting with what has come meanwhile."""
+        for may_forward in self.may_forward.values():
+            may_forward.set()
 
     def lead_to(self, base_url: str) -> None:
         """Forwards new connections to another server, as if that were started at the old one's address."""
@@ -154,8 +157,9 @@ class _Link:
             source.settimeout(None)
             source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             dice = random.Random(f"{proxy.seed}, connection {number}, {name}")
+            places = _Places(proxy, dice)
             self._threads.append(
-                threading.Thread(target=self._pump, args=(source, target, _Places(proxy, dice)), daemon=True)
+                threading.Thread(target=self._pump, args=(source, target, places, name), daemon=True)
             )
         self._lock = threading.Lock()
         self._running, self._is_cut = 2, False
@@ -180,10 +184,11 @@ class _Link:
                 end.shutdown(socket.SHUT_RD if with_reset else socket.SHUT_RDWR)
             end.close()
 
-    def _pump(self, source: socket.socket, target: socket.socket, places: _Places) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, places: _Places, direction: str) -> None:
+        may_forward = self._proxy.may_forward[direction]
         try:
             while data := source.recv(_CHUNK):
-                if not self._forward(data, target, places):
+                if not self._forward(data, target, places, may_forward):
                     break
             target.shutdown(socket.SHUT_WR)
             while source.recv(_CHUNK):
@@ -196,13 +201,15 @@ class _Link:
         if is_last:
             self.close()
 
-    def _forward(self, data: bytes, target: socket.socket, places: _Places) -> bool:
+    def _forward(
+        self, data: bytes, target: socket.socket, places: _Places, may_forward: threading.Event
+    ) -> bool:
         """Forwards what has come, with the faults that fall into it; whether the direction goes on."""
         proxy = self._proxy
         is_split = False
         while data:
             size, kind = places.until_next(len(data))
-            self._send(data[:size], target, places.dice if is_split else None)
+            self._send(data[:size], target, may_forward, places.dice if is_split else None)
             data = data[size:]
             with self._lock:
                 if kind is None or self._is_cut or not proxy.claim(kind):
@@ -222,10 +229,12 @@ class _Link:
                     time.sleep(places.dice.uniform(0, proxy.delay_s))
         return True
 
-    def _send(self, data: bytes, target: socket.socket, dice: random.Random | None) -> None:
+    def _send(
+        self, data: bytes, target: socket.socket, may_forward: threading.Event, dice: random.Random | None
+    ) -> None:
         """Sends when there is no stall and no pause; in small pieces where there are dice for them."""
         while data:
-            self._proxy.may_forward.wait()
+            may_forward.wait()
             time.sleep(max(self._stalled_until - time.monotonic(), 0))
             size = len(data) if dice is None else dice.randint(1, _LARGEST_PIECE)
             target.sendall(data[:size])
