@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.processes import cpu_s, resident_bytes
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.transport.blocking import BlockingConnection
 
 _MOST_SESSIONS = 8192
 _TCP_INFO_BYTES = 136
@@ -38,8 +39,10 @@ def measure(gym_id: str, few: int, many: int, steps: int) -> Figures:
         server_bytes = (resident_bytes(provider.pid) - server) / (many - few)
         client_bytes = (resident_bytes(os.getpid()) - client) / (many - few)
         actions = envs.action_space.sample()
-        (shard,) = envs._fleet._shards.each  # type: ignore[union-attr]
-        raw = shard.lane.connection.raw_socket
+        (part,) = envs._backend._partition.parts  # type: ignore[union-attr]
+        connection = part.channel.connection
+        assert isinstance(connection, BlockingConnection)
+        raw = connection.raw_socket
         before, server_s, client_s = _bytes_of(raw), cpu_s(provider.pid), cpu_s(os.getpid())
         for _ in range(steps):
             envs.step(actions)

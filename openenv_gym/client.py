@@ -1,23 +1,23 @@
-"""The typed clients: what an environment's author subclasses so that others call it by its own names."""
+"""Typed clients: what an environment's author subclasses, so that others call it by its own names."""
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping
 from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from openenv_gym.errors import ClosedError, OpenEnvError
+from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.session import Outcome, Session
+from openenv_gym.transport.blocking import BlockingTransport, run
+from openenv_gym.transport.connection import Transport
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.session import Session
-from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.types import StepResult
-from openenv_gym.wire.v1 import StepAnswer
 
 if TYPE_CHECKING:
     from openenv_gym.providers.launching import Launch
@@ -37,33 +37,33 @@ class AsyncFace(Protocol[ActT_contra, ObsT, StateT_co]):
     """A client inside ``async with``: the same methods, awaitable."""
 
     async def reset(self, **kwargs: Any) -> StepResult[ObsT]:
-        """Starts an episode."""
+        """Begin an episode."""
 
     async def step(self, action: ActT_contra) -> StepResult[ObsT]:
-        """Takes one action."""
+        """Take one action."""
 
     async def state(self) -> StateT_co:
-        """Where the session stands."""
+        """Return the environment's state."""
 
     async def close(self) -> None:
-        """Ends the session."""
+        """End the session."""
 
 
 class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     """A session on an environment server, with the environment's own types.
 
     A subclass says how an action becomes a payload, and how a payload becomes a result and a state. The
-    session is opened when it is first needed. Entered with ``async with``, the same methods are awaitable.
+    session opens when it is first needed, and is resumed after a broken connection if the server is one of
+    ours. Entered with ``async with``, the same methods are awaitable; no thread is used.
 
-    A copy and a pickle have a session of their own. They use the server of the original, and do not stop it.
+    A copy and a pickle open their own session on the original's server, and do not stop that server.
 
     Args:
         base_url: The server's address, ``http://localhost:8000``.
         connect_timeout_s: The time to connect, in seconds.
         message_timeout_s: The time for each answer, in seconds.
-        api_key: The key that the server asks for. Left out, it is that of the variable `OPENENV_API_KEY`; ""
-            shows none.
-        headers: Further headers for each request and each handshake. A pickle has neither key nor
+        api_key: The server's key. By default the value of the variable `OPENENV_API_KEY`; "" sends none.
+        headers: Further headers for each request and each handshake. A pickle contains neither key nor
             headers.
         ca_file: A PEM file with the certificate authorities to trust instead of the machine's.
 
@@ -89,23 +89,22 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         ca_file: str | Path | None = None,
     ) -> None:
         self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
-        self._session = Session(
-            self.endpoint, Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s)
-        )
-        self._is_closed = False
+        self._timeouts = Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s)
         self._launch: Launch | None = None
-        # Inside `async with`: the thread that does the waiting.
-        self._thread: ThreadPoolExecutor | None = None
+        self._session = self._new_session(BlockingTransport())
+        self._is_closed = False
+        # Inside `async with`: one request at a time, as the session is one.
+        self._turn: asyncio.Lock | None = None
 
-    # --- what a subclass says -----------------------------------------------------------------------------
+    # --- what a subclass implements -------------------------------------------------------------------------
 
     @abstractmethod
     def _step_payload(self, action: ActT) -> dict[str, Any]:
-        """The fields of an action, as JSON values."""
+        """Return the fields of an action, as JSON values."""
 
     @abstractmethod
     def _parse_result(self, payload: dict[str, Any]) -> StepResult[ObsT]:
-        """The result of ``reset`` and ``step``.
+        """Return the result of ``reset`` and ``step``.
 
         Args:
             payload: ``observation`` (its fields), ``reward``, ``done``, ``truncated`` and ``metadata``.
@@ -113,49 +112,44 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     @abstractmethod
     def _parse_state(self, payload: dict[str, Any]) -> StateT:
-        """The state, from its fields."""
+        """Return the state, from its fields."""
 
-    # --- the session --------------------------------------------------------------------------------------
+    # --- the session ----------------------------------------------------------------------------------------
 
     def reset(self, **kwargs: Any) -> StepResult[ObsT]:
-        """Starts an episode.
+        """Begin an episode.
 
         Args:
-            **kwargs: ``seed``, and what else the environment's ``reset`` takes.
+            **kwargs: ``seed``, and further keywords of the environment's own ``reset``.
 
         Raises:
-            OpenEnvError: As `openenv_gym.RemoteEnv.reset` does.
+            OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
         """
-        return self._call(lambda: self._parse(self._open_session().reset(_without_none(kwargs))))
+        return self._call(self._reset(kwargs))
 
     def step(self, action: ActT) -> StepResult[ObsT]:
-        """Takes one action.
+        """Take one action.
 
         Raises:
-            OpenEnvError: As `openenv_gym.RemoteEnv.step` does.
+            OpenEnvError: As `openenv_gym.RemoteEnv.step`.
         """
-        return self._call(lambda: self._parse(self._open_session().step(self._step_payload(action))))
+        return self._call(self._step(action))
 
     def state(self) -> StateT:
-        """Where the session stands."""
-        return self._call(lambda: self._parse_state(self._open_session().state()))
+        """Return the environment's state."""
+        return self._call(self._state())
 
     def connect(self: ClientT) -> ClientT:
-        """Opens the session now, instead of with the first call."""
-
-        def open_session() -> ClientT:
-            self._open_session().open()
-            return self
-
-        return self._call(open_session)
+        """Open the session now, instead of with the first call."""
+        return self._call(self._connect())
 
     def close(self) -> None:
-        """Ends the session, and stops what was started for it. Safe to call again."""
+        """End the session, and stop a server that was started for it. Safe to call again."""
         self._is_closed = True
-        self._call(self._end)
+        self._call(self._close())
 
     def sync(self: ClientT) -> ClientT:
-        """The face whose methods are not awaited, which is the client itself."""
+        """Return the client whose methods are not awaited, which is the client itself."""
         return self
 
     def __enter__(self: ClientT) -> ClientT:
@@ -167,19 +161,21 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         self.close()
 
     async def __aenter__(self) -> AsyncFace[ActT, ObsT, StateT]:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="openenv-client")
+        from openenv_gym.transport.asynchronous import AsyncTransport
+
+        run(self._session.close())
+        self._session = self._new_session(AsyncTransport())
+        self._turn = asyncio.Lock()
         return cast(AsyncFace[ActT, ObsT, StateT], self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        thread, self._thread = self._thread, None
         self._is_closed = True
-        assert thread is not None
-        await asyncio.get_running_loop().run_in_executor(thread, self._end)
-        thread.shutdown(wait=False)
+        await self._close()
+        self._turn = None
 
-    # --- where a server comes from ------------------------------------------------------------------------
+    # --- where a server comes from --------------------------------------------------------------------------
 
     @classmethod
     def from_docker_image(cls: type[ClientT], image: str, **options: Any) -> ClientT:
@@ -249,54 +245,96 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         return client
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the session, and what this object alone stops and waits with."""
-        return {**self.__dict__, "_launch": None, "_thread": None}
+        """Everything but the session, and the server that this object alone stops."""
+        return {
+            **self.__dict__,
+            "_launch": None,
+            "_turn": None,
+            "_session": None,
+        }
 
-    # --- inside -------------------------------------------------------------------------------------------
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._session = self._new_session(BlockingTransport())
 
-    def _call(self, work: Callable[[], T]) -> T:
-        """Does it now; inside ``async with``, returns an awaitable of it (see `AsyncFace`)."""
-        if self._thread is None:
-            return self._explained(work)
-        return cast(T, asyncio.get_running_loop().run_in_executor(self._thread, self._explained, work))
+    # --- inside ---------------------------------------------------------------------------------------------
 
-    def _explained(self, work: Callable[[], T]) -> T:
-        """Does it; what goes wrong says what is known of a server that was started for this client."""
+    def _new_session(self, transport: Transport) -> Session:
+        coding = PayloadCoding(self._step_payload)
+        return Session(self.endpoint, transport, coding, self._timeouts, explain=self._explain)
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it now; inside ``async with``, return an awaitable of it (see `AsyncFace`)."""
+        return run(work) if self._turn is None else cast(T, self._in_turn(self._turn, work))
+
+    async def _in_turn(self, turn: asyncio.Lock, work: Coroutine[Any, Any, T]) -> T:
+        async with turn:
+            return await work
+
+    async def _reset(self, kwargs: dict[str, Any]) -> StepResult[ObsT]:
+        data = {name: value for name, value in kwargs.items() if value is not None}
+        return self._parse(await self._usable().reset(data))
+
+    async def _step(self, action: ActT) -> StepResult[ObsT]:
+        return self._parse(await self._usable().step(action))
+
+    async def _state(self) -> StateT:
+        return self._parse_state(await self._usable().state())
+
+    async def _connect(self: ClientT) -> ClientT:
+        await self._usable().open()
+        return self
+
+    async def _close(self) -> None:
         try:
-            return work()
-        except OpenEnvError as error:
-            if self._launch is not None:
-                self._launch.explain(error)
-            raise
-
-    def _end(self) -> None:
-        try:
-            self._session.close()
+            await self._session.close()
         finally:
             if self._launch is not None:
                 self._launch.stop()
 
-    def _open_session(self) -> Session:
+    def _usable(self) -> Session:
         if self._is_closed:
             raise ClosedError(f"The client of {self.endpoint} was closed; make a new one")
         return self._session
 
-    def _parse(self, answer: StepAnswer) -> StepResult[ObsT]:
+    def _explain(self, error: OpenEnvError) -> None:
+        """Add what is known of a server that was started for this client."""
+        if self._launch is not None:
+            self._launch.explain(error)
+
+    def _parse(self, outcome: Outcome) -> StepResult[ObsT]:
         result = self._parse_result(
             {
-                "observation": answer.observation,
-                "reward": answer.reward,
-                "done": answer.terminated or answer.truncated,
-                "truncated": answer.truncated,
-                "metadata": answer.metadata,
+                "observation": outcome.observation,
+                "reward": outcome.reward,
+                "done": outcome.terminated or outcome.truncated,
+                "truncated": outcome.truncated,
+                "metadata": outcome.info,
             }
         )
-        # Hooks that were written before there was a `truncated` leave these two out.
+        # Hooks written for the published client leave these two out.
         if result.truncated is None:
-            result.truncated = answer.truncated
+            result.truncated = outcome.truncated
         if not result.metadata:
-            result.metadata = answer.metadata
+            result.metadata = outcome.info
         return result
+
+
+class PayloadCoding:
+    """Actions and observations as JSON payloads.
+
+    Args:
+        encode: Returns the payload of an action.
+    """
+
+    payloads = True
+
+    def __init__(self, encode: Callable[[Any], dict[str, Any]]) -> None:
+        self.encode = encode
+
+    def decode(self, observations: Any) -> Any:
+        """Return the payload in a column of one."""
+        return observations[0]
 
 
 class GenericEnvClient(EnvClient[dict[str, Any], dict[str, Any], dict[str, Any]]):
@@ -316,7 +354,3 @@ class GenericEnvClient(EnvClient[dict[str, Any], dict[str, Any], dict[str, Any]]
 
     def _parse_state(self, payload: dict[str, Any]) -> dict[str, Any]:
         return payload
-
-
-def _without_none(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in kwargs.items() if value is not None}

@@ -11,23 +11,25 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import logger
 
-from openenv_gym.env_spaces import read_env_spaces
+from openenv_gym.env_spaces import EnvSpaces, read_env_spaces
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
     ClosedError,
     ConfigurationError,
+    OpenEnvError,
     ResetNeededError,
     excerpt,
 )
-from openenv_gym.losses import LOSSES, OnSessionLost, checked
 from openenv_gym.metrics import PARTS, SlotMetrics, parts_us
-from openenv_gym.remote import RemoteSession, Taken, connect
 from openenv_gym.rendering import RENDER_MODES
+from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
+from openenv_gym.session.session import Session
+from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
-from openenv_gym.transport.capacity import in_turn
+from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_schemas
-from openenv_gym.transport.timeouts import Timeouts
 
 
 class RemoteEnv(gym.Env[Any, Any]):
@@ -115,11 +117,11 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.capacity_timeout_s = capacity_timeout_s
-        self.on_session_lost = checked(on_session_lost)
-        interface = read_env_spaces(
+        self.on_session_lost = check_on_session_lost(on_session_lost)
+        env_spaces = read_env_spaces(
             self.endpoint,
-            in_turn(lambda: get_schemas(self.endpoint, timeout_s=connect_timeout_s), capacity_timeout_s),
-            timeouts=self.timeouts,
+            retry(lambda: get_schemas(self.endpoint, timeout_s=connect_timeout_s), capacity_timeout_s),
+            reset_timeout_s=reset_timeout_s,
             unwrap=unwrap,
             omit_defaults=omit_defaults,
             infer_shapes=infer_shapes,
@@ -127,15 +129,22 @@ class RemoteEnv(gym.Env[Any, Any]):
             observation_space=observation_space,
             render_mode=render_mode,
         )
-        self._interface = interface
-        self.schema_report = interface.report
-        self.action_space = interface.action.space
-        self.observation_space = interface.observation.space
-        self.metadata = {**type(self).metadata, "render_modes": interface.render_modes}
+        self._env_spaces = env_spaces
+        self.schema_report = env_spaces.report
+        self.action_space = env_spaces.action.space
+        self.observation_space = env_spaces.observation.space
+        self.metadata = {**type(self).metadata, "render_modes": env_spaces.render_modes}
         self.render_mode = render_mode
         self.report_times = report_times
         self._shown: Any = None
-        self._session: RemoteSession | None = None
+        self._session = Session(
+            self.endpoint,
+            BlockingTransport(),
+            SpaceCoding(env_spaces),
+            self.timeouts,
+            capacity_timeout_s=capacity_timeout_s,
+            explain=self._explain,
+        )
         self._metrics = SlotMetrics()
         self._steps = 0
         self._is_closed = False
@@ -168,14 +177,15 @@ class RemoteEnv(gym.Env[Any, Any]):
             # Gymnasium takes Python's integers only, and users pass NumPy's.
             seed = data["seed"] = int(seed)
         super().reset(seed=seed)
-        observation, _, _, _, info, _ = in_turn(lambda: self._begin(data), self.capacity_timeout_s)
-        self._steps, self._shown = 0, observation
+        outcome = run(self._session.reset(data))
+        info = outcome.info
+        self._steps, self._shown = 0, outcome.observation
         if info.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
             logger.warn(
                 f"The environment at {self.endpoint} takes no seed, so its episodes are not repeatable"
             )
-        return observation, info
+        return outcome.observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one action.
@@ -208,16 +218,15 @@ class RemoteEnv(gym.Env[Any, Any]):
                 f"The action {excerpt(action)} ({type(action).__name__}) is not in {self.action_space}. "
                 "env.action_space.sample() gives one that is."
             )
-        if self._session is None:
-            raise ResetNeededError(f"No episode is under way at {self.endpoint}; call reset before step")
         try:
-            observation, reward, terminated, truncated, info, times = self._session.step(
-                action, f"step {self._steps + 1}"
+            observation, reward, terminated, truncated, info, times = run(
+                self._session.step(action, f"step {self._steps + 1}")
             )
         except LOSSES as loss:
             if self.on_session_lost == "raise":
                 raise
             return deepcopy(self._shown), 0.0, False, True, {"session_lost": loss.message}
+        reward = 0.0 if reward is None else float(reward)
         self._steps, self._shown = self._steps + 1, observation
         took_s = perf_counter() - begin
         self._metrics.add(took_s, times)
@@ -247,29 +256,22 @@ class RemoteEnv(gym.Env[Any, Any]):
             ResetNeededError: No episode was begun.
         """
         if self.render_mode is None:
-            modes = self._interface.render_modes
+            modes = self._env_spaces.render_modes
             raise ConfigurationError(f"There is nothing to render: make it with render_mode=, one of {modes}")
-        if self._shown is None or self._session is None:
+        if self._shown is None:
             raise ResetNeededError("There is nothing to render before the first reset")
-        if self.render_mode == self._interface.server_renders:
+        if self.render_mode == self._env_spaces.server_renders:
             self._check_not_closed()
-            return self._session.render()
-        return self._interface.renderers[self.render_mode](self._shown)
+            return run(self._session.render())
+        return self._env_spaces.renderers[self.render_mode](self._shown)
 
     def close(self) -> None:
         """Ends the session on the server. Safe to call again."""
         self._is_closed = True
-        if self._session is not None:
-            self._session.close()
+        run(self._session.close())
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the session, which is this object's own."""
-        return {**self.__dict__, "_session": None}
-
-    def _begin(self, data: dict[str, Any]) -> Taken:
-        if self._session is None or not self._session.is_open:
-            self._session = connect(self.endpoint, self._interface, self.timeouts)
-        return self._session.reset(data)
+    def _explain(self, error: OpenEnvError) -> None:
+        """Add what is known of the server to an error, or raise a better one."""
 
     def _check_not_closed(self) -> None:
         if self._is_closed:
@@ -280,3 +282,21 @@ class RemoteEnv(gym.Env[Any, Any]):
 
     def __str__(self) -> str:
         return repr(self)
+
+
+class SpaceCoding:
+    """Actions and observations as elements of an environment's spaces.
+
+    Args:
+        env_spaces: The spaces and codecs.
+    """
+
+    payloads = False
+
+    def __init__(self, env_spaces: EnvSpaces) -> None:
+        self.encode = env_spaces.action.encode
+        self._column = column_of(env_spaces.observation)
+
+    def decode(self, observations: Any) -> Any:
+        """Return the observation in a column of one, in fresh memory."""
+        return self._column.element(observations, 0)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from openenv_gym.errors import ProtocolError, RenderModeError, SpaceError, excerpt
+from openenv_gym.errors import RenderModeError, excerpt
 from openenv_gym.rendering import RENDER_MODES, renderers
 from openenv_gym.schema_keywords import SERVER_RENDERS_KEYWORD
 from openenv_gym.spaces import Codec, SchemaFinding, compile_action, compile_observation
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import Schemas, first_observation
-from openenv_gym.transport.timeouts import Timeouts
-from openenv_gym.wire.v1 import StepAnswer
 
 
 class EnvSpaces(NamedTuple):
@@ -45,7 +43,7 @@ def read_env_spaces(
     endpoint: Endpoint,
     schemas: Schemas,
     *,
-    timeouts: Timeouts,
+    reset_timeout_s: float,
     unwrap: bool,
     omit_defaults: bool,
     infer_shapes: bool,
@@ -61,7 +59,7 @@ def read_env_spaces(
         EndpointError: With ``infer_shapes``, as in `first_observation`.
     """
     action_schema, observation_schema = schemas
-    example = first_observation(endpoint, timeout_s=timeouts.reset_s) if infer_shapes else None
+    example = first_observation(endpoint, timeout_s=reset_timeout_s) if infer_shapes else None
     action, action_report = compile_action(
         action_schema, unwrap=unwrap, omit_defaults=omit_defaults, space=action_space
     )
@@ -84,24 +82,3 @@ def read_env_spaces(
             endpoint=str(endpoint),
         )
     return spaces
-
-
-def decode_observation(codec: Codec, answer: StepAnswer, endpoint: Endpoint, operation: str) -> Any:
-    """Return the observation in a server's response, as an element of its space.
-
-    Raises:
-        ProtocolError: It does not fit the server's own schema.
-    """
-    try:
-        return codec.decode(answer.observation)
-    except SpaceError as error:
-        raise observation_misfit(endpoint, operation, error) from error
-
-
-def observation_misfit(endpoint: Endpoint, operation: str, cause: Exception) -> ProtocolError:
-    """Return the error for an observation that does not fit the server's own schema."""
-    return ProtocolError(
-        f"{endpoint}, {operation}: the observation does not fit the server's own schema: {cause}",
-        endpoint=str(endpoint),
-        operation=operation,
-    )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from openenv_gym.env import RemoteEnv
-from openenv_gym.errors import ConfigurationError, EndpointUnreachableError, OpenEnvError
+from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.keywords import refuse_unknown
 from openenv_gym.providers.launching import Launch, Options, provider_of
-from openenv_gym.remote import Taken
 from openenv_gym.sources import Source
 from openenv_gym.transport.credentials import key_to_ask_for
-from openenv_gym.vector import Ready, RemoteVectorEnv
-from openenv_gym.vector.servers import Addresses
+from openenv_gym.vector import RemoteVectorEnv
+from openenv_gym.vector.server_pool import Addresses
 
 
 class LaunchedEnv(RemoteEnv):
@@ -66,22 +63,6 @@ class LaunchedEnv(RemoteEnv):
             self._launch.stop()
             raise
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        try:
-            return super().reset(seed=seed, options=options)
-        except OpenEnvError as error:
-            self._explain(error)
-            raise
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        try:
-            return super().step(action)
-        except OpenEnvError as error:
-            self._explain(error)
-            raise
-
     def close(self) -> None:
         try:
             super().close()
@@ -90,14 +71,7 @@ class LaunchedEnv(RemoteEnv):
                 self._launch.stop()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_launch": None}
-
-    def _begin(self, data: dict[str, Any]) -> Taken:
-        try:
-            return super()._begin(data)
-        except EndpointUnreachableError as error:
-            self._explain(error)  # it is not waited for where it does not come back
-            raise
+        return {**self.__dict__, "_launch": None}
 
     def _explain(self, error: OpenEnvError) -> None:
         if self._launch is not None:
@@ -164,34 +138,6 @@ class LaunchedVectorEnv(RemoteVectorEnv):
             super().__init__(addresses, num_envs, **_with_headers(keywords, launch))
         except BaseException:
             launch.stop()
-            raise
-
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        try:
-            return super().reset(seed=seed, options=options)
-        except OpenEnvError as error:
-            self._explain(error)
-            raise
-
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        try:
-            return super().step(actions)
-        except OpenEnvError as error:
-            self._explain(error)
-            raise
-
-    def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
-        try:
-            super().send(actions, slots)
-        except OpenEnvError as error:
-            self._explain(error)
-            raise
-
-    def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
-        try:
-            return super().recv(min_ready, timeout_s)
-        except OpenEnvError as error:
-            self._explain(error)
             raise
 
     def close_extras(self, **kwargs: Any) -> None:

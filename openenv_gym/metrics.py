@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-
-class Times(NamedTuple):
-    """What is known of one request.
-
-    Attributes:
-        sent_at: When it had been sent, by ``time.perf_counter()``.
-        received_at: When its answer had come.
-        server_us: Microseconds that the server says it took, environment included; NaN where it does not.
-        environment_us: Microseconds that it says the environment took; an array where it is several slots'.
-    """
-
-    sent_at: float
-    received_at: float
-    server_us: float = math.nan
-    environment_us: Any = math.nan
-
+from openenv_gym.session.session import Times
 
 PARTS = ("environment", "server", "network", "client")
 

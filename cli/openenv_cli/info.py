@@ -80,15 +80,14 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     """
     from openenv_gym.env_spaces import read_env_spaces
     from openenv_gym.errors import EndpointError, NotAnOpenEnvServerError
-    from openenv_gym.transport.connection import Connection
+    from openenv_gym.transport.blocking import BlockingTransport, run
     from openenv_gym.transport.http import get_health, get_json, get_schemas
-    from openenv_gym.transport.timeouts import Timeouts
 
     schemas = get_json(endpoint, "/schema", timeout_s=timeout_s)
     interface = read_env_spaces(
         endpoint,
         get_schemas(endpoint, timeout_s=timeout_s),
-        timeouts=Timeouts(timeout_s, timeout_s, timeout_s),
+        reset_timeout_s=timeout_s,
         unwrap=True,
         omit_defaults=False,
         infer_shapes=False,
@@ -105,7 +104,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     with suppress(NotAnOpenEnvServerError):
         metadata = get_json(endpoint, "/metadata", timeout_s=timeout_s)
     try:
-        connection = Connection(endpoint, connect_timeout_s=timeout_s, offers_v2=True)
+        connection = run(BlockingTransport().connect(endpoint, timeout_s=timeout_s))
         protocol = 2 if connection.is_v2 else 1
         connection.hang_up()
     except EndpointError:

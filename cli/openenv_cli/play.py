@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from openenv_gym.transport.blocking import run
 
+if TYPE_CHECKING:
     from openenv_cli.playing.lines import Lines
     from openenv_cli.playing.screen import Screen
     from openenv_gym.env_spaces import EnvSpaces
     from openenv_gym.providers.launching import Launch
-    from openenv_gym.remote import RemoteSession, Taken
+    from openenv_gym.session.session import Outcome
 
 _COMMANDS = (
     ":reset [SEED]  begin an episode\n"
@@ -34,7 +34,7 @@ def play(
 
     Each field of the action is a question: Enter takes the default in brackets, ? says more, and a whole
     action may be typed as a JSON object. :reset [SEED], :sample, :state, :help and :quit go at any question.
-    What comes from a pipe is taken as if it were typed; the exit code is 1 where a step of it failed.
+    What comes from a pipe is outcome as if it were typed; the exit code is 1 where a step of it failed.
 
     Examples:
         openenv play http://localhost:8000
@@ -62,12 +62,15 @@ class _Game:
     """A session, and the episode that is under way in it."""
 
     def __init__(self, launch: Launch, screen: Screen, lines: Lines) -> None:
+
         from openenv_cli.targets import endpoint_of
+        from openenv_gym.env import SpaceCoding
         from openenv_gym.env_spaces import read_env_spaces
-        from openenv_gym.remote import connect
+        from openenv_gym.session.channel import Timeouts
+        from openenv_gym.session.session import Session
         from openenv_gym.spaces.codecs import PayloadCodec
+        from openenv_gym.transport.blocking import BlockingTransport
         from openenv_gym.transport.http import get_schemas
-        from openenv_gym.transport.timeouts import Timeouts
 
         endpoint, timeouts = endpoint_of(launch), Timeouts()
         schemas = get_schemas(endpoint, timeout_s=timeouts.connect_s)
@@ -75,7 +78,7 @@ class _Game:
         self._interface = read_env_spaces(
             endpoint,
             schemas,
-            timeouts=timeouts,
+            reset_timeout_s=timeouts.reset_s,
             unwrap=False,
             omit_defaults=False,
             infer_shapes=False,
@@ -85,8 +88,7 @@ class _Game:
         )
         # The server judges what was typed: its model may take more than the space has.
         as_typed: EnvSpaces = self._interface._replace(action=PayloadCodec(self._interface.action.space))
-        self._connect: Callable[[], RemoteSession] = lambda: connect(endpoint, as_typed, timeouts)
-        self._session: RemoteSession | None = None
+        self._session = Session(endpoint, BlockingTransport(), SpaceCoding(as_typed), timeouts)
         self._launch, self._endpoint = launch, endpoint
         self._screen, self._lines = screen, lines
         self._renders = self._interface.server_renders is not None
@@ -116,8 +118,7 @@ class _Game:
         except EOFError:
             return self._has_failed
         finally:
-            if self._session is not None:
-                self._session.close()
+            run(self._session.close())
 
     def _obey(self, words: list[str]) -> bool:
         """Does what a command says; returns whether the game goes on."""
@@ -132,29 +133,26 @@ class _Game:
                 action = self._interface.action.encode(self._interface.action.space.sample())
                 self._screen.tell(json.dumps(action, ensure_ascii=False))
                 self._step(action)
-            case ["state"] if self._session is not None:
-                self._screen.show(self._session.state())
+            case ["state"]:
+                self._screen.show(run(self._session.state()))
             case _:
                 self._screen.tell(_COMMANDS)
         return True
 
     def _reset(self, seed: int | None) -> None:
-        if self._session is None or not self._session.is_open:
-            self._session = self._connect()
-        taken = self._session.reset({} if seed is None else {"seed": seed})
+        outcome = run(self._session.reset({} if seed is None else {"seed": seed}))
         self._steps, self._return = 0, 0.0
         self._screen.tell("A new episode" if seed is None else f"A new episode, of seed {seed}", "bold")
-        if taken.info.get("seed_ignored"):
+        if outcome.info.get("seed_ignored"):
             self._screen.tell("The environment takes no seed.")
-        self._show(taken)
+        self._show(outcome)
 
     def _step(self, action: dict[str, Any]) -> None:
         from openenv_cli.messages import in_words, say
         from openenv_gym.errors import EndpointError, RemoteEnvironmentError, RemoteError, StepTimeoutError
 
-        assert self._session is not None
         try:
-            taken = self._session.step(action, f"step {self._steps + 1}")
+            outcome = run(self._session.step(action, f"step {self._steps + 1}"))
         except (EndpointError, RemoteError) as error:
             if isinstance(error, RemoteEnvironmentError):
                 self._launch.add_log(error)
@@ -164,30 +162,30 @@ class _Game:
                 self._reset(None)  # the session is gone
             return
         self._steps += 1
-        self._return += taken.reward
-        facts = f"step {self._steps}, reward {taken.reward:g}, return {self._return:g}"
-        ends = [name for name in ("terminated", "truncated") if getattr(taken, name)]
+        reward = float(outcome.reward or 0.0)
+        self._return += reward
+        facts = f"step {self._steps}, reward {reward:g}, return {self._return:g}"
+        ends = [name for name in ("terminated", "truncated") if getattr(outcome, name)]
         self._screen.tell(", ".join([facts, *ends]), "bold")
-        self._show(taken)
+        self._show(outcome)
         if ends:
             self._reset(None)
 
-    def _show(self, taken: Taken) -> None:
+    def _show(self, outcome: Outcome) -> None:
         """Shows an observation, and its picture."""
-        payload = self._interface.observation.encode(taken.observation)
-        self._screen.show(payload, taken.observation)
-        if taken.info:
-            self._screen.show({"info": taken.info})
-        self._screen.show_render(self._rendered(taken))
+        payload = self._interface.observation.encode(outcome.observation)
+        self._screen.show(payload, outcome.observation)
+        if outcome.info:
+            self._screen.show({"info": outcome.info})
+        self._screen.show_render(self._rendered(outcome))
 
-    def _rendered(self, taken: Taken) -> Any:
+    def _rendered(self, outcome: Outcome) -> Any:
         from openenv_gym.errors import ConfigurationError
 
-        assert self._session is not None
         if self._renders:
             try:
-                return self._session.render()
+                return run(self._session.render())
             except ConfigurationError:  # the way there lets version 1 through only, which has no render
                 self._renders = False
         image = self._interface.renderers.get("rgb_array")
-        return image(taken.observation) if image is not None and self._screen.has_pictures else None
+        return image(outcome.observation) if image is not None and self._screen.has_pictures else None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from typing import TypeVar
 
 from openenv_gym.errors import EndpointError
 from openenv_gym.transport import async_frame_socket
@@ -24,6 +25,8 @@ from openenv_gym.transport.handshake import open_websocket
 from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import v2
 from openenv_gym.wire.framing import Opcode, Payload
+
+ArgT = TypeVar("ArgT")
 
 
 class AsyncTransport:
@@ -49,6 +52,9 @@ class AsyncTransport:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def run_blocking(self, call: Callable[[ArgT], None], argument: ArgT) -> None:
+        await asyncio.to_thread(call, argument)
 
 
 class AsyncConnection(Connection):

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from openenv_gym.errors import EndpointError
@@ -28,6 +28,7 @@ from openenv_gym.wire import v2
 from openenv_gym.wire.framing import Opcode, Payload
 
 T = TypeVar("T")
+ArgT = TypeVar("ArgT")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -55,6 +56,9 @@ class BlockingTransport:
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    async def run_blocking(self, call: Callable[[ArgT], None], argument: ArgT) -> None:
+        call(argument)
 
 
 class BlockingConnection(Connection):

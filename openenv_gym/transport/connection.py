@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from openenv_gym.errors import EndpointError
 from openenv_gym.transport.endpoint import Endpoint
@@ -19,6 +20,8 @@ MAX_MESSAGE_SIZE = 2**28
 
 # How long to wait for a server that is told to end a session, in seconds.
 CLOSE_TIMEOUT_S = 1.0
+
+ArgT = TypeVar("ArgT")
 
 
 class Connection(Protocol):
@@ -101,7 +104,7 @@ class Connection(Protocol):
 
 
 class Transport(Protocol):
-    """Opens connections, and sleeps."""
+    """How the session layer opens connections and waits."""
 
     async def connect(self, endpoint: Endpoint, *, timeout_s: float, offers_v2: bool = True) -> Connection:
         """Open a connection.
@@ -121,6 +124,9 @@ class Transport(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Sleep."""
+
+    async def run_blocking(self, call: Callable[[ArgT], None], argument: ArgT) -> None:
+        """Call a function that may block for a while, without blocking an event loop."""
 
 
 async def close_gracefully(connection: Connection, farewell: str) -> None:

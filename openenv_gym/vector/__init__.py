@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from openenv_gym.vector.env import RemoteVectorEnv
-from openenv_gym.vector.ready import Ready
+from openenv_gym.vector.results import Ready
 
 __all__ = ["Ready", "RemoteVectorEnv"]

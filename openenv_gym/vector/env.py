@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,30 +17,19 @@ from openenv_gym.errors import (
     CapacityError,
     ClosedError,
     ConfigurationError,
+    OpenEnvError,
     ResetNeededError,
     UsageError,
     excerpt,
 )
-from openenv_gym.losses import OnSessionLost, checked
 from openenv_gym.metrics import Metrics
+from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
-from openenv_gym.transport.capacity import in_turn
-from openenv_gym.transport.timeouts import Timeouts
-from openenv_gym.vector.arguments import mask_of, seeds_of, slots_of
-from openenv_gym.vector.batch import Batch
-from openenv_gym.vector.connecting import connect_fleet
-from openenv_gym.vector.fleet import (
-    Fleet,
-    Policy,
-    collect,
-    collect_first,
-    forget_failures,
-    in_full,
-    raise_failures,
-)
-from openenv_gym.vector.ready import Ready
-from openenv_gym.vector.servers import Addresses, Servers
+from openenv_gym.vector.backend import Backend, EpisodeRules
+from openenv_gym.vector.results import Ready, ResultBuffer
+from openenv_gym.vector.server_pool import Addresses, ServerPool
 
 
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
@@ -127,21 +115,21 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
-        self._servers = Servers(
+        self._pool = ServerPool(
             base_url,
             connect_timeout_s=connect_timeout_s,
             api_key=api_key,
             headers=headers,
             ca_file=ca_file,
         )
-        schemas = in_turn(self._servers.read_schemas, capacity_timeout_s)
-        self.endpoint = self._servers.first
+        schemas = retry(self._pool.read_schemas, capacity_timeout_s)
+        self.endpoint = self._pool.first
         self.capacity_timeout_s = capacity_timeout_s
-        self.on_session_lost = checked(on_session_lost)
-        interface = read_env_spaces(
+        self.on_session_lost = check_on_session_lost(on_session_lost)
+        env_spaces = read_env_spaces(
             self.endpoint,
             schemas,
-            timeouts=self.timeouts,
+            reset_timeout_s=reset_timeout_s,
             unwrap=unwrap,
             omit_defaults=omit_defaults,
             infer_shapes=infer_shapes,
@@ -149,8 +137,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             observation_space=observation_space,
             render_mode=render_mode,
         )
-        self._interface = interface
-        self.schema_report = interface.report
+        self._env_spaces = env_spaces
+        self.schema_report = env_spaces.report
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self.report_times = report_times
@@ -158,16 +146,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.copy = copy
         self.render_mode = render_mode
         self.metadata = {
-            "render_modes": interface.render_modes,
+            "render_modes": env_spaces.render_modes,
             "autoreset_mode": self.autoreset_mode,
         }
-        self.single_action_space = interface.action.space
-        self.single_observation_space = interface.observation.space
+        self.single_action_space = env_spaces.action.space
+        self.single_observation_space = env_spaces.observation.space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._batch = Batch(interface, num_envs)
-        self._actions = column_of(interface.action)
-        self._fleet: Fleet | None = None
+        self._results = ResultBuffer(env_spaces, num_envs)
+        self._actions = column_of(env_spaces.action)
+        self._backend: Backend | None = None
         self._all = list(range(num_envs))
         self._began_at = np.zeros(num_envs)
 
@@ -189,22 +177,22 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             CapacityError: The server has not as many free sessions; and what `RemoteEnv.reset` raises.
         """
         self._check_not_closed()
-        seeds = seeds_of(seed, self.num_envs)
+        seeds = _seeds_of(seed, self.num_envs)
         data = dict(options or {})
-        mask = mask_of(data.pop("reset_mask", None), self.num_envs)
+        mask = _mask_of(data.pop("reset_mask", None), self.num_envs)
         chosen = np.flatnonzero(mask).tolist()
         chosen_seeds = [seeds[slot] for slot in chosen]
-        if self._fleet is None:
+        if self._backend is None:
             if len(chosen) < self.num_envs:
-                raise ResetNeededError("The first reset is one of all slots, without reset_mask")
-            in_turn(lambda: self._begin(chosen_seeds, data), self.capacity_timeout_s)
+                raise ResetNeededError("The first reset must be of all slots, without reset_mask")
+            retry(lambda: self._begin(chosen_seeds, data), self.capacity_timeout_s)
         else:
-            self._fleet.give_up_lost(mask)
-            self._check_nothing_is_owed(chosen)
-            forget_failures(self._fleet, mask)
-            in_full(self._fleet, chosen, partial(self._fleet.ask_reset, chosen, chosen_seeds, data))
-            collect(self._fleet, mask)
-        return self._batch.hand_out_begun(chosen, copy=self.copy)
+            self._backend.forget_lost(mask)
+            self._check_not_pending(chosen)
+            self._backend.forget_failures(mask)
+            self._backend.send_reset(chosen, chosen_seeds, data)
+            self._backend.collect(mask)
+        return self._results.take_resets(chosen, copy=self.copy)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Takes one action in each slot.
@@ -226,10 +214,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             EndpointError: A slot's connection failed. The others took their steps; `recv` hands them out.
             RemoteError: A slot's server refused, or its environment raised. The same holds.
         """
-        fleet = self._send(actions, self._all, together=True)
-        collect(fleet)
-        results = self._batch.hand_out_all(copy=self.copy)
-        self._note_times(fleet, results[4])
+        backend = self._send(actions, self._all, gather=True)
+        backend.collect()
+        results = self._results.take_all(copy=self.copy)
+        self._note_times(backend, results[4])
         return results
 
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
@@ -242,7 +230,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             UsageError: A slot is named twice, is not there, or has a step under way; and what `step` raises.
         """
-        self._send(actions, self._all if slots is None else slots_of(slots, self.num_envs), together=False)
+        self._send(actions, self._all if slots is None else _slots_of(slots, self.num_envs), gather=False)
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
         """Waits for slots that were sent an action, and returns those that are ready.
@@ -259,15 +247,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             RemoteError: A slot's server refused, or its environment raised. The same holds.
         """
         self._check_not_closed()
-        expected = int((self._batch.is_ready | self._batch.owes).sum())
-        has_failed = self._fleet is not None and bool(self._fleet.failures)
-        if self._fleet is None or not (has_failed or 1 <= min_ready <= expected):
+        backend = self._backend
+        expected = int((self._results.ready | self._results.pending).sum())
+        if backend is None or not (backend.failures or 1 <= min_ready <= expected):
             raise UsageError(f"min_ready is {min_ready}, but {expected} slots have a step under way")
-        collect_first(self._fleet, min_ready, timeout_s)
-        slots = np.flatnonzero(self._batch.is_ready)
-        results = self._batch.hand_out(slots)
-        self._note_times(self._fleet, results[4], slots)
-        return Ready(slots, *results)
+        ready = backend.receive(min_ready, timeout_s)
+        self._note_times(backend, ready.infos, ready.slots)
+        return ready
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -278,12 +264,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             ``client`` the mean microseconds of each, float64 of the same shape; `openenv_gym.metrics.Metrics`
             says what they are. Between `send` and `recv`, the caller's own time counts as network.
         """
-        metrics = self._batch.metrics
+        metrics = self._results.metrics
         return {"steps": metrics.steps.copy(), **metrics.mean_us()}
 
     def reset_metrics(self) -> None:
         """Begins `metrics` anew."""
-        self._batch.metrics = Metrics(self.num_envs)
+        self._results.metrics = Metrics(self.num_envs)
 
     def render(self) -> tuple[Any, ...]:
         """What the server renders of each slot; where it does not, its last observation.
@@ -295,16 +281,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             ResetNeededError: No episode was begun.
         """
         if self.render_mode is None:
-            modes = self._interface.render_modes
+            modes = self._env_spaces.render_modes
             raise ConfigurationError(f"There is nothing to render: make it with render_mode=, one of {modes}")
-        if self._fleet is None or not self._batch.has_episode.all():
+        if self._backend is None or not self._results.has_episode.all():
             raise ResetNeededError("There is nothing to render before the first reset")
-        if self.render_mode == self._interface.server_renders:
+        if self.render_mode == self._env_spaces.server_renders:
             self._check_not_closed()
-            self._check_nothing_is_owed(self._all)
-            return tuple(self._fleet.render())
-        observations = self._batch.column.batch(self._batch.memory, copy=True)
-        render = self._interface.renderers[self.render_mode]
+            self._check_not_pending(self._all)
+            return tuple(self._backend.render())
+        observations = self._results.column.batch(self._results.observations, copy=True)
+        render = self._env_spaces.renderers[self.render_mode]
         return tuple(render(observation) for observation in iterate(self.observation_space, observations))
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
@@ -321,10 +307,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         if name == "state":
             self._check_not_closed()
-            if self._fleet is None:
+            if self._backend is None:
                 raise ResetNeededError("There is no state before the first reset")
-            self._check_nothing_is_owed(self._all)
-            return tuple(self._fleet.states())
+            self._check_not_pending(self._all)
+            return tuple(self._backend.states())
         if name in ("action_space", "observation_space"):
             return (getattr(self, f"single_{name}"),) * self.num_envs
         if name in ("render_mode", "metadata", "spec"):
@@ -343,12 +329,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends all sessions; `close` calls it."""
-        if self._fleet is not None:
-            self._fleet.close()
+        if self._backend is not None:
+            self._backend.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the sessions, which are this object's own."""
-        return {**self.__dict__, "_fleet": None, "_batch": Batch(self._interface, self.num_envs)}
+        return {
+            **self.__dict__,
+            "_backend": None,
+            "_results": ResultBuffer(self._env_spaces, self.num_envs),
+        }
 
     def _begin(self, seeds: list[int | None], options: dict[str, Any]) -> None:
         """Opens all sessions and resets them.
@@ -356,51 +346,57 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             CapacityError: The server has not as many free sessions. None was kept.
         """
-        policy = Policy(
+        rules = EpisodeRules(
             self.autoreset_mode,
             self.max_episode_steps,
             self.on_session_lost == "truncate",
             self.capacity_timeout_s,
         )
         try:
-            fleet = self._fleet = connect_fleet(
-                self._servers, self._interface, self._batch, policy, self.timeouts
+            backend = self._backend = Backend(
+                self._pool, self._env_spaces, self._results, rules, self.timeouts, self._explain
             )
-            in_full(fleet, self._all, partial(fleet.ask_reset, self._all, seeds, options))
-            collect(fleet)
+            backend.send_reset(self._all, seeds, options)
+            backend.collect()
         except CapacityError as error:
-            if self._fleet is not None:
-                self._fleet.close()
-                self._fleet = None
-            refused = error.refused  # over version 1, in each slot by itself
-            if error.in_all is None and (self._servers.never_have(self.num_envs) or refused):
-                missing = refused or error.asked_for - (error.available or 0)
-                raise self._servers.too_few(self.num_envs, self.num_envs - missing) from error
+            if self._backend is not None:
+                self._backend.close()
+                self._backend = None
+            if error.in_all is None and (self._pool.never_have(self.num_envs) or error.refused):
+                missing = error.refused or error.asked_for - (error.available or 0)
+                raise self._pool.too_few(self.num_envs, self.num_envs - missing) from error
+            raise
+        except OpenEnvError as error:
+            self._explain(error)
             raise
 
-    def _send(self, actions: Any, slots: list[int], *, together: bool) -> Fleet:
+    def _explain(self, error: OpenEnvError) -> None:
+        """Add what is known of the servers to an error, or raise a better one."""
+
+    def _send(self, actions: Any, slots: list[int], *, gather: bool) -> Backend:
         begin = perf_counter()
         self._check_not_closed()
-        self._check_nothing_is_owed(slots)
-        if self._fleet is not None and self._fleet.failures:
-            asked = np.zeros(self.num_envs, np.bool_)
-            asked[slots] = True
-            raise_failures(self._fleet, asked)
+        self._check_not_pending(slots)
+        backend = self._backend
+        if backend is not None and backend.failures:
+            chosen = np.zeros(self.num_envs, np.bool_)
+            chosen[slots] = True
+            backend.raise_failures(chosen)
         self._check_episodes(slots)
         self._check_actions(actions, slots)
-        assert self._fleet is not None
-        self._began_at[self._batch.rows(slots)] = begin
-        in_full(self._fleet, slots, partial(self._fleet.ask_step, slots, actions, together=together))
-        return self._fleet
+        assert backend is not None
+        self._began_at[self._results.rows(slots)] = begin
+        backend.send_step(slots, actions, gather=gather)
+        return backend
 
     def _check_episodes(self, slots: Sequence[int]) -> None:
-        batch = self._batch
-        if not batch.has_episode.all():
-            missing = [slot for slot in slots if not batch.has_episode[slot]]
+        results = self._results
+        if not results.has_episode.all():
+            missing = [slot for slot in slots if not results.has_episode[slot]]
             if missing:
                 raise ResetNeededError(f"Slot {missing[0]} has no episode under way; call reset before step")
         if self.autoreset_mode is AutoresetMode.DISABLED:
-            ended = [slot for slot in slots if batch.terminated[slot] or batch.truncated[slot]]
+            ended = [slot for slot in slots if results.terminated[slot] or results.truncated[slot]]
             if ended:
                 raise ResetNeededError(
                     f"The episode of slot {ended[0]} has ended; reset it with options={{'reset_mask': …}}"
@@ -409,7 +405,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     def _check_actions(self, actions: Any, slots: Sequence[int]) -> None:
         if self._actions.contains_fast(actions, len(slots)):
             return
-        space = self._batch.action_space(len(slots))
+        space = self._results.action_space(len(slots))
         if space.contains(actions):
             return
         try:
@@ -418,10 +414,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise ActionOutsideSpaceError(f"{excerpt(actions)} is no batch of actions: {error}") from error
         if len(each) != len(slots):
             raise ActionOutsideSpaceError(f"{len(slots)} slots take {len(slots)} actions, not {len(each)}")
-        batch = self._batch
+        results = self._results
         for slot, action in zip(slots, each, strict=True):
             is_ignored = self.autoreset_mode is AutoresetMode.NEXT_STEP and (
-                batch.terminated[slot] or batch.truncated[slot]
+                results.terminated[slot] or results.truncated[slot]
             )
             if not is_ignored and not self.single_action_space.contains(action):
                 raise ActionOutsideSpaceError(
@@ -429,25 +425,69 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 )
 
     def _note_times(
-        self, fleet: Fleet, infos: dict[str, Any], slots: np.ndarray[Any, Any] | None = None
+        self, backend: Backend, infos: dict[str, Any], slots: np.ndarray[Any, Any] | None = None
     ) -> None:
-        now, metrics = perf_counter(), self._batch.metrics
-        for rows, times in fleet.times:
+        now, metrics = perf_counter(), self._results.metrics
+        for rows, times in backend.times:
             metrics.add(rows, now - self._began_at[rows], times)
-        fleet.times.clear()
+        backend.times.clear()
         if self.report_times:
             chosen = slice(None) if slots is None else slots
             infos["times_us"] = {part: us[chosen] for part, us in metrics.last_us().items()}
 
-    def _check_nothing_is_owed(self, slots: Sequence[int]) -> None:
-        if self._batch.owes.any():
-            owing = [slot for slot in slots if self._batch.owes[slot]]
-            if owing:
-                raise UsageError(f"The slots {owing} have a step under way; recv gets what comes of it")
+    def _check_not_pending(self, slots: Sequence[int]) -> None:
+        if self._results.pending.any():
+            pending = [slot for slot in slots if self._results.pending[slot]]
+            if pending:
+                raise UsageError(f"The slots {pending} have a step under way; recv returns its result")
 
     def _check_not_closed(self) -> None:
         if self.closed:
             raise ClosedError(f"The vector environment at {self.endpoint} was closed; make a new one")
 
     def __repr__(self) -> str:
-        return f"RemoteVectorEnv({str(self._servers)!r}, num_envs={self.num_envs})"
+        return f"RemoteVectorEnv({str(self._pool)!r}, num_envs={self.num_envs})"
+
+
+def _seeds_of(seed: Any, count: int) -> list[int | None]:
+    """A seed for each slot: none, ``seed + i``, or the ones given.
+
+    Raises:
+        ValueError: As many seeds as slots were expected.
+    """
+    if seed is None:
+        return [None] * count
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + i for i in range(count)]
+    seeds = [None if part is None else int(part) for part in seed]
+    if len(seeds) != count:
+        raise ValueError(f"{count} slots take {count} seeds, not {len(seeds)}")
+    return seeds
+
+
+def _mask_of(mask: Any, count: int) -> np.ndarray[Any, Any]:
+    """The slots to reset, a bool array of shape (count,); all of them where there is no mask.
+
+    Raises:
+        UsageError: It is no such array, or has no True.
+    """
+    if mask is None:
+        return np.ones(count, np.bool_)
+    if not (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (count,)):
+        raise UsageError(f"reset_mask is a bool array of shape ({count},), not {excerpt(mask)}")
+    if not mask.any():
+        raise UsageError("reset_mask has no True, so there is nothing to reset")
+    return mask
+
+
+def _slots_of(slots: Sequence[int] | np.ndarray[Any, Any], count: int) -> list[int]:
+    """The numbers of some slots.
+
+    Raises:
+        UsageError: One is named twice, or is not there.
+    """
+    numbers = [int(number) for number in slots]
+    wrong = [number for number in numbers if not 0 <= number < count]
+    if wrong or len(set(numbers)) != len(numbers):
+        raise UsageError(f"The slots are 0 to {count - 1}, each once, not {numbers}")
+    return numbers

@@ -1,14 +1,14 @@
-"""Version 2 of the protocol: msgpack in binary frames, many sessions a WebSocket, columns over the slots.
+"""Version 2 of the protocol: msgpack in binary frames, many sessions per WebSocket, columns over the slots.
 
-``docs/protocol-v2.md`` specifies it, with test vectors. A slot is a session's number on its socket; the
-client chooses it. A column holds one value a slot, in one of three forms: an array with a leading axis over
-the slots, a map from names to columns, or a list with one payload a slot.
+``docs/protocol-v2.md`` specifies it, with test vectors. A slot is a session's number on its socket, chosen by
+the client. A column holds one value for each slot, in one of three forms: an array with a leading axis over
+the slots, a map from names to columns, or a list with one payload for each slot.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from openenv_gym.wire.arrays import Attachments
 
 SUBPROTOCOL = "openenv.v2"
 
-# Beside the accepted handshake, and all that is answered over HTTP: "1/2" is the second of two processes.
+# A header of every HTTP response and of the accepted handshake: "1/2" is the second of two processes.
 WORKER_HEADER = "x-openenv-worker"
 
 Payload = bytes | memoryview
@@ -27,11 +27,11 @@ Autoreset = Literal["next_step", "same_step", "disabled"]
 
 
 class _Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=True):
-    """What all messages have.
+    """The fields of every message.
 
     Attributes:
         id: The request's number; its answers carry it too.
-        slots: The sessions that it is about.
+        slots: The sessions it is about.
     """
 
     id: int
@@ -42,13 +42,13 @@ class _Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=Tru
 
 
 class Open(_Message, tag="open"):
-    """Makes sessions.
+    """Open sessions.
 
     Attributes:
-        autoreset: When a session whose episode has ended is reset: in the next or the same step, or never.
-        max_episode_steps: Truncates episodes after as many steps.
-        payloads: Observations come as a list with one JSON payload a slot, as version 1 sends them, arrays
-            included as binary arrays, instead of columns.
+        autoreset: When to reset a session whose episode has ended: in the next step, the same step, or never.
+        max_episode_steps: Truncate episodes after this many steps.
+        payloads: Whether observations come as a list with one JSON payload a slot, as version 1 sends them
+            (but with arrays as binary arrays), instead of columns.
     """
 
     autoreset: Autoreset = "disabled"
@@ -57,11 +57,11 @@ class Open(_Message, tag="open"):
 
 
 class Reset(_Message, tag="reset"):
-    """Starts episodes.
+    """Start episodes.
 
     Attributes:
-        seeds: A seed for each of the slots, or none.
-        options: Further keywords for the environments' own reset.
+        seeds: A seed for each slot, or None for no seeds.
+        options: More keyword arguments for the environment's reset.
     """
 
     seeds: list[int | None] | None = None
@@ -69,11 +69,11 @@ class Reset(_Message, tag="reset"):
 
 
 class Step(_Message, tag="step"):
-    """Takes one action in each of the slots.
+    """Take one action in each slot.
 
     Attributes:
         actions: A column.
-        min_ready: An answer is sent as soon as so many slots are ready; 0 waits for all of them.
+        min_ready: Respond as soon as this many slots are ready; 0 waits for all of them.
     """
 
     actions: Any
@@ -81,11 +81,11 @@ class Step(_Message, tag="step"):
 
 
 class Resume(_Message, tag="resume"):
-    """Goes on with the sessions of a socket that broke. The first request on a new one.
+    """Resume the sessions of a broken socket. The first request on a new one.
 
     Attributes:
-        token: What `Opened` gave.
-        missing: ``[id, slots]`` for each reset or step that is not answered yet in these slots.
+        token: The token from `Opened`.
+        missing: ``[id, slots]`` for each pending reset or step: the slots without a response.
     """
 
     token: str
@@ -93,22 +93,22 @@ class Resume(_Message, tag="resume"):
 
 
 class GetState(_Message, tag="state"):
-    """Asks where sessions stand."""
+    """Request the states of environments."""
 
 
 class Render(_Message, tag="render"):
-    """Asks for a picture of each of the slots."""
+    """Request an image of each slot."""
 
 
 class Close(_Message, tag="close"):
-    """Ends sessions."""
+    """Close sessions."""
 
 
 # --- answers ----------------------------------------------------------------------------------------------
 
 
 class SlotError(NamedTuple):
-    """Why something was not done in one slot. It stands in no other part of the answer then."""
+    """The error of one slot. No other part of the answer then mentions the slot."""
 
     slot: int
     code: str
@@ -117,13 +117,13 @@ class SlotError(NamedTuple):
 
 
 class Opened(_Message, tag="opened"):
-    """Sessions that were made.
+    """The opened sessions.
 
     Attributes:
-        errors: The slots that have none.
-        token: With it, another socket goes on with the sessions of this one.
-        grace_s: How long they are kept for it after this one broke, in seconds.
-        payloads: Observations come as payloads, as the client asked. Older servers leave it out.
+        errors: The slots without a session.
+        token: Another socket can resume the sessions of this one with it.
+        grace_s: How long the sessions are kept after this socket breaks, in seconds.
+        payloads: Whether they do, as requested. Older servers leave it out.
     """
 
     errors: list[SlotError] = []
@@ -133,22 +133,22 @@ class Opened(_Message, tag="opened"):
 
 
 class Resumed(_Message, tag="resumed"):
-    """The sessions go on, on this socket; ``slots`` are those that are there.
+    """The sessions continue on this socket; ``slots`` are those that still exist.
 
     Attributes:
-        unknown: The resets and steps that never came, to be sent again. The others' answers follow.
+        unknown: The resets and steps that never arrived: send them again. The other responses follow.
     """
 
     unknown: list[int] = []
 
 
 class Final(msgspec.Struct):
-    """How the episodes ended that were reset in the same step.
+    """The ends of episodes whose slots were reset in the same step.
 
     Attributes:
-        places: Their places in the answer's slots.
+        places: Their indices in the answer's slots.
         observations: A column over the places.
-        infos: One a place.
+        infos: One info for each place.
     """
 
     places: list[int]
@@ -157,17 +157,17 @@ class Final(msgspec.Struct):
 
 
 class Result(_Message, tag="result"):
-    """What came of a reset or a step. One request has one or several of these, with different slots.
+    """The result of a reset or a step. A request has one or several results, for different slots.
 
     Attributes:
         observations: A column over the slots.
         rewards: A column of floats.
-        terminated: A column of bools; left out where all are false.
-        truncated: A column of bools; left out where all are false.
-        infos: ``[place, info]`` for each slot that has one.
-        final: Where episodes ended and were reset in the same step.
+        terminated: A column of bools; omitted if all are false.
+        truncated: A column of bools; omitted if all are false.
+        infos: ``[place, info]`` for each slot with an info.
+        final: The ends of episodes whose slots were reset in the same step.
         environment_us: A column of floats: microseconds inside the environment.
-        server_us: Microseconds from the request's arrival to this answer's leaving.
+        server_us: Microseconds from the arrival of the request to the sending of this answer.
         errors: The slots in which it failed.
     """
 
@@ -183,21 +183,21 @@ class Result(_Message, tag="result"):
 
 
 class Values(_Message, tag="values"):
-    """The states or pictures that were asked for, one a slot."""
+    """The requested states or images, one for each slot."""
 
     values: list[Any]
     errors: list[SlotError] = []
 
 
 class Closed(_Message, tag="closed"):
-    """Sessions that were ended."""
+    """The closed sessions."""
 
 
 class Failed(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
-    """A request that could not be read, or not done in any slot.
+    """A request that could not be read, or failed in every slot.
 
     Attributes:
-        id: The request's number, where it could be read.
+        id: The request's number, if it could be read.
     """
 
     code: str
@@ -210,23 +210,31 @@ Request = Open | Resume | Reset | Step | GetState | Render | Close
 Answer = Opened | Resumed | Result | Values | Closed | Failed
 
 
+class _Tag(msgspec.Struct):
+    type: Any = None
+
+
 class BadMessageError(ProtocolError):
-    """A frame that is no message; ``is_unknown_type`` says whether only its type is not known."""
+    """A frame that is not a message.
+
+    Attributes:
+        is_unknown_type: It is a map, as messages are, but its type is unknown or missing.
+    """
 
     def __init__(self, message: str, *, is_unknown_type: bool) -> None:
-        self.is_unknown_type = is_unknown_type
         super().__init__(message)
+        self.is_unknown_type = is_unknown_type
 
 
 def encode(message: Request | Answer, attachments: Attachments | None = None) -> list[Payload]:
-    """A message as the parts of a binary frame's payload.
+    """Encode a message as the parts of a binary frame's payload.
 
     Args:
         message: The message.
-        attachments: What its attached arrays were attached to.
+        attachments: The arrays attached to it.
 
     Raises:
-        TypeError: Something in it cannot be sent.
+        TypeError: It contains an object that cannot be sent.
         OverflowError: An integer in it has more than 64 bits.
     """
     body = _encoder.encode(message)
@@ -238,10 +246,10 @@ def encode(message: Request | Answer, attachments: Attachments | None = None) ->
 
 
 def decode_request(payload: Payload) -> Request:
-    """Reads a client's message. Attached arrays are views into the payload.
+    """Decode a client's message. Attached arrays are views of the payload.
 
     Raises:
-        BadMessageError: It is none.
+        BadMessageError: The payload is not a message.
     """
     request: Request
     request, items = _decode(_request_decoder, payload)
@@ -251,10 +259,10 @@ def decode_request(payload: Payload) -> Request:
 
 
 def decode_answer(payload: Payload) -> Answer:
-    """Reads a server's message. Attached arrays are views into the payload.
+    """Decode a server's message. Attached arrays are views of the payload.
 
     Raises:
-        BadMessageError: It is none.
+        BadMessageError: The payload is not a message.
     """
     answer: Answer
     answer, items = _decode(_answer_decoder, payload)
@@ -266,28 +274,37 @@ def decode_answer(payload: Payload) -> Answer:
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Any], payload: Payload) -> tuple[Any, memoryview | None]:
-    """The message, and the bytes behind it, if there are any."""
+    """Return the message, and the bytes behind it, if any."""
+    whole = memoryview(payload)
+    body = whole[:0]
     try:
         (size,) = _SIZE.unpack_from(payload)
-        whole = memoryview(payload)
-        message = decoder.decode(whole[_SIZE.size : _SIZE.size + size])
+        body = whole[_SIZE.size : _SIZE.size + size]
+        message = decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError, struct.error) as error:
-        text = str(error)
         raise BadMessageError(
-            f"Not a message of version 2: {text}",
-            is_unknown_type="`$.type`" in text or "field `type`" in text,
+            f"Not a message of version 2: {error}", is_unknown_type=_has_unknown_type(body, decoder)
         ) from error
     begin = _attachments_begin(size)
     return message, whole[begin:] if len(whole) > begin else None
 
 
+def _has_unknown_type(body: memoryview, decoder: msgspec.msgpack.Decoder[Any]) -> bool:
+    """Return whether a body that the decoder refuses is a map whose type is unknown or missing."""
+    try:
+        tag = _tag_decoder.decode(body).type
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return tag not in [kind.__struct_config__.tag for kind in get_args(decoder.type)]
+
+
 def _attachments_begin(size: int) -> int:
-    """Where attached bytes begin behind a body of a size: at the next multiple of eight."""
+    """Return where the attached bytes begin behind a body of a size: at the next multiple of eight."""
     return -(-(_SIZE.size + size) // 8) * 8
 
 
 def _attached(column: Any, items: memoryview) -> Any:
-    """A column with its attached arrays in their places."""
+    """Put the attached arrays of a column into their places."""
     try:
         return _looked_up(column, items)
     except (ValueError, RecursionError) as error:
@@ -312,9 +329,10 @@ _SIZE = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 _request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=arrays.unpack)
 _answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=arrays.unpack)
+_tag_decoder = msgspec.msgpack.Decoder(_Tag)
 
 
 def worker_of(header: str | None) -> tuple[int, int]:
-    """Which of a server's processes answered, and how many there are; (0, 1) where it does not say."""
+    """Return the index of the server process that responded and their number; (0, 1) without a header."""
     number, _, count = (header or "0/1").partition("/")
     return (int(number), int(count)) if number.isdigit() and count.isdigit() else (0, 1)

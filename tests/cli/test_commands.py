@@ -337,8 +337,8 @@ def test_workers_share_an_address_and_a_vector_environment_meets_them_all() -> N
         envs = gym.make_vec("openenv/remote", 8, base_url=server.base_url)
         local = gym.make_vec("CartPole-v1", 8, "sync")
         assert compare(local, envs, steps=100) > 4
-        fleet: Any = envs.unwrapped._fleet  # type: ignore[attr-defined]
-        assert len(fleet._shards.each) == 2
+        backend: Any = envs.unwrapped._backend  # type: ignore[attr-defined]
+        assert len(backend._partition.parts) == 2
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         workers = [
             int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()

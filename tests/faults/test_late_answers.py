@@ -47,7 +47,7 @@ def test_a_slot_whose_answer_is_late_fails(make: Callable[..., RemoteVectorEnv])
 def test_looking_in_short_turns_comes_to_the_same(make: Callable[..., RemoteVectorEnv]) -> None:
     envs = reset(make())
     for _ in range(3):
-        with pytest.raises(DeadlineExceededError, match="slots that were asked for are ready"):
+        with pytest.raises(DeadlineExceededError, match="requested slots are ready"):
             envs.recv(timeout_s=0.05)
     time.sleep(MOST_S)
     with pytest.raises(DeadlineExceededError, match="did not answer"):

@@ -11,18 +11,18 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from openenv_gym import GenericEnvClient, RemoteVectorEnv
 from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.session.channel import Channel, Timeouts
+from openenv_gym.session.v1 import V1Channel
+from openenv_gym.session.v2 import V2Channel
+from openenv_gym.transport.blocking import BlockingConnection, BlockingTransport, run
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.lane import Lane
-from openenv_gym.transport.old_connection import Connection
-from openenv_gym.transport.session import Session
-from openenv_gym.transport.timeouts import Timeouts
 from openenv_gym.wire import v1, v2
 from tests.faults.health import forgetful
 
@@ -90,26 +90,25 @@ def assert_flat(server: ProcessProvider, work: Callable[[int], None], warm_up: i
 
 def connect(endpoint: Endpoint, number: int) -> None:
     """A client, each of another kind: of either version, which leaves with or without a word."""
-    connection = Connection(endpoint, connect_timeout_s=10, offers_v2=number % 2 == 0)
+    connection = BlockingConnection(endpoint, connect_timeout_s=10, offers_v2=number % 2 == 0)
+    channel: Channel
     leave = number // 2 % 3
     if connection.is_v2:
-        lane = Lane(
-            connection, lambda timeout_s: Connection(endpoint, connect_timeout_s=timeout_s), Timeouts()
-        )
-        lane.open([0, 1])
-        lane.ask(v2.Reset(id=9, slots=[0, 1]), "reset")
-        close = lane.close
-        step = v2.encode(v2.Step(id=10, slots=[0, 1], actions=[{"action": 0}, {"action": 1}]))
+        channel = V2Channel(connection, BlockingTransport(), Timeouts())
+        slots, seeds = [0, 1], [None, None]
+        step: Any = v2.encode(v2.Step(id=10, slots=slots, actions=[{"action": 0}, {"action": 1}]))
     else:
-        session = Session(endpoint, Timeouts(), connection)
-        session.reset({"seed": number})
-        close = session.close
+        channel = V1Channel(connection, Timeouts())
+        slots, seeds = [0], [number]
         step = v1.encode_step({"action": 1})
+    run(channel.open(slots))
+    run(channel.send_reset(slots, seeds, {}, "reset"))
+    run(channel.result("reset", is_reset=True))
     if leave == 0:
-        close()
+        run(channel.close())
         return
     # With a step that nobody waits for; and then without a word, or as if the machine had gone.
-    connection.send(step, timeout_s=10, what="step")
+    run(connection.send(step, timeout_s=10, operation="step"))
     if leave == 2:
         linger = struct.pack("ii", 1, 0)
         connection.raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

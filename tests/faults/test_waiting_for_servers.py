@@ -64,7 +64,7 @@ def test_a_server_that_is_not_up_yet_is_waited_for_where_that_is_asked_for(
         env.reset()
         env.close()
     (said,) = [record.getMessage() for record in caplog.records if record.name == "openenv_gym"]
-    assert said.endswith("It is waited for, 20 s at most (capacity_timeout_s).")
+    assert said.endswith("Retrying for up to 20 s (capacity_timeout_s).")
 
 
 @pytest.mark.parametrize("capacities", [[5], [2, 3]])
@@ -90,7 +90,7 @@ def test_more_slots_than_there_are_sessions_in_all_are_refused_at_once(
 def test_the_sessions_of_all_processes_of_a_server_count() -> None:
     with ProcessProvider(gym="CartPole-v1", workers=2, max_sessions=3) as server:
         envs = RemoteVectorEnv(server.base_url, 7, capacity_timeout_s=30)
-        with pytest.raises(CapacityError, match="has 6 sessions in all, and 7 were asked for"):
+        with pytest.raises(CapacityError, match="has 6 sessions in all, and 7 were requested"):
             envs.reset()
         envs.close()
 
@@ -100,7 +100,7 @@ def test_a_wait_for_sessions_in_use_says_how_long_it_was(served: Any) -> None:
         user = RemoteVectorEnv([one, other], 2)
         user.reset()
         for urls in (one, [one, other]):
-            with pytest.raises(CapacityError, match="With capacity_timeout_s=, it waits for its turn"):
+            with pytest.raises(CapacityError, match="Pass capacity_timeout_s= to wait"):
                 RemoteVectorEnv(urls, 2 if urls == one else 4).reset()
             with pytest.raises(
                 CapacityError, match=r"A wait of 0\.3 s \(capacity_timeout_s\) did not help"

@@ -131,7 +131,7 @@ def test_an_action_that_the_model_refuses() -> None:
         env = RemoteEnv(base_url)
         env.reset()
         with pytest.raises(
-            errors.ActionRefusedError, match=r"step 1.*only even amounts.*session goes on"
+            errors.ActionRefusedError, match=r"step 1.*only even amounts.*session continues"
         ) as caught:
             env.step(np.array(3, np.int64))
         assert caught.value.code == "VALIDATION_ERROR"

@@ -112,7 +112,7 @@ def test_the_loss_of_others_is_left_for_their_recv(serve: Callable[..., str]) ->
         proxy.cut()
         with pytest.raises(SessionLostError):
             envs.recv()
-        if envs._batch.owes.any():  # in version 1, each slot has its own connection to lose
+        if envs._results.pending.any():  # in version 1, each slot has its own connection to lose
             with pytest.raises(SessionLostError, match="slot 3"):
                 envs.recv()
         assert reset(envs, 0, 2)[0].tolist() == [0, 0, 0, 0]

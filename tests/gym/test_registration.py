@@ -23,7 +23,7 @@ from openenv_gym import known
 from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.registration import register_known
-from openenv_gym.transport.old_connection import Connection
+from openenv_gym.transport.blocking import BlockingConnection
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.processes import serving
 from tests.support.servers import running
@@ -257,7 +257,7 @@ def test_where_nothing_was_started_an_error_waits_for_no_log() -> None:
 def test_ctrl_c_while_sessions_are_closed_stops_the_server(
     folder: Path, slots: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(connection: Connection) -> None:
+    def interrupted(connection: BlockingConnection) -> None:
         raise KeyboardInterrupt
 
     env: Any
@@ -267,7 +267,7 @@ def test_ctrl_c_while_sessions_are_closed_stops_the_server(
         env = gym.make_vec("openenv/remote", slots, path=str(folder))
     env.reset(seed=1)
     with monkeypatch.context() as patch:
-        patch.setattr(Connection, "hang_up", interrupted)
+        patch.setattr(BlockingConnection, "hang_up", interrupted)
         with pytest.raises(KeyboardInterrupt):
             env.close()
     assert servers_of(folder) == []

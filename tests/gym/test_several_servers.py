@@ -23,7 +23,7 @@ from openenv_gym.launched import LaunchedVectorEnv
 from openenv_gym.providers.launching import provider_of
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.sources import Source
-from openenv_gym.vector.servers import in_proportion
+from openenv_gym.vector.server_pool import in_proportion
 from tests.faults.test_losses import sleepers
 from tests.support.engine import free_port
 from tests.support.proxy import FaultProxy
@@ -90,7 +90,9 @@ def test_too_few_free_sessions_in_all_are_said_before_one_is_opened(serve: Calla
     other = RemoteVectorEnv(urls[1], 1)
     other.reset()
     envs = RemoteVectorEnv(urls, 6)
-    with pytest.raises(CapacityError, match=rf"{urls[0]} and 1 other have 5 of the 6 sessions") as caught:
+    with pytest.raises(
+        CapacityError, match=rf"{urls[0]} and 1 other have 5 of the 6 requested sessions"
+    ) as caught:
         envs.reset()
     assert (caught.value.asked_for, caught.value.available) == (6, 5)
     assert [active(url) for url in urls] == [0, 1]
@@ -112,7 +114,7 @@ def test_different_versions_are_refused() -> None:
 
 
 def test_no_address_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="the list of base URLs is empty"):
+    with pytest.raises(ConfigurationError, match="list of base URLs is empty"):
         RemoteVectorEnv([], 2)
 
 
@@ -269,7 +271,7 @@ def test_a_wait_for_room_ends_with_an_error() -> None:
         envs.reset()
         dying.close()
         assert envs.step(np.zeros(2))[3].tolist() == [False, True]
-        with pytest.raises(CapacityError, match="have 0 of the 1 sessions"):
+        with pytest.raises(CapacityError, match="have 0 of the 1 requested sessions"):
             envs.step(np.zeros(2))
         assert envs.recv(min_ready=1).observations.tolist() == [2]
         envs.close()

@@ -195,7 +195,7 @@ def test_servers_that_all_come_back_in_an_older_release_are_said() -> None:
             proxy.lead_to(old)
             proxy.cut()
         assert envs.step(GO)[3].all()
-        with pytest.raises(ConfigurationError, match="speaks version 1 of the protocol only now"):
+        with pytest.raises(ConfigurationError, match="now speaks version 1 of the protocol only"):
             envs.step(GO)
         envs.close()
 

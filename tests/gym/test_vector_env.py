@@ -33,8 +33,9 @@ from openenv_gym.errors import (
     SessionLostError,
     UsageError,
 )
-from openenv_gym.vector.infos import batch_infos
-from openenv_gym.vector.slots import Slot, SocketFleet
+from openenv_gym.session.channel import Channel
+from openenv_gym.transport.blocking import BlockingConnection, run
+from openenv_gym.vector.results import batch_infos
 from tests.support.napper import Nap, Napper, Slept
 from tests.support.servers import running, without_v2
 from tests.support.vectors import assert_equal, compare
@@ -195,7 +196,7 @@ def test_a_deadline_loses_nothing(nappers: RemoteVectorEnv) -> None:
     naps = np.zeros(8)
     naps[3] = 0.6
     nappers.send(naps)
-    with pytest.raises(DeadlineExceededError, match="7 of the 8 slots"):
+    with pytest.raises(DeadlineExceededError, match="7 of the 8 requested slots"):
         nappers.recv(min_ready=8, timeout_s=0.3)
     assert nappers.recv(min_ready=8).slots.tolist() == list(range(8))
 
@@ -210,27 +211,30 @@ def test_one_that_fails_leaves_the_others_whole(nappers: RemoteVectorEnv) -> Non
     assert nappers.step(np.zeros(8))[0].tolist() == [2, 2, 2, 2, 2, 1, 2, 2]
 
 
-def slots_of(envs: RemoteVectorEnv) -> list[Slot]:
-    assert isinstance(envs._fleet, SocketFleet)
-    return envs._fleet.slots
+def channel_of(envs: RemoteVectorEnv, slot: int) -> Channel:
+    assert envs._backend is not None
+    (share,) = envs._backend._partition.shares([slot])
+    return share.part.channel
 
 
 def test_a_slot_that_cannot_connect_leaves_the_others_whole(v1_nappers: RemoteVectorEnv) -> None:
     nappers = v1_nappers
     nappers.reset()
-    slots_of(nappers)[3].session.close()
-    right, nappers._servers._addresses = nappers._servers._addresses, "http://127.0.0.1:9"
+    run(channel_of(nappers, 3).close())
+    right, nappers._pool._addresses = nappers._pool._addresses, "http://127.0.0.1:9"
     for _ in range(2):
         with pytest.raises(EndpointUnreachableError, match=r"127\.0\.0\.1:9"):
             nappers.reset()
-    nappers._servers._addresses = right
+    nappers._pool._addresses = right
     assert nappers.reset()[0].tolist() == [0] * 8
 
 
 def test_a_slot_that_is_cut_off_is_said_and_reset_anew(v1_nappers: RemoteVectorEnv) -> None:
     nappers = v1_nappers
     nappers.reset()
-    slots_of(nappers)[5].session.connection.raw_socket.shutdown(socket.SHUT_RDWR)
+    connection = channel_of(nappers, 5).connection
+    assert isinstance(connection, BlockingConnection)
+    connection.raw_socket.shutdown(socket.SHUT_RDWR)
     with pytest.raises(SessionLostError, match="step 1 of slot 5"):
         nappers.step(np.zeros(8))
     with pytest.raises(ResetNeededError, match="Slot 5 has no episode"):
@@ -254,7 +258,7 @@ def test_a_bad_action_sends_nothing(nappers: RemoteVectorEnv) -> None:
 
 def test_reset_masks_are_checked_and_options_left_alone(nappers: RemoteVectorEnv) -> None:
     mask = np.array([True] * 7 + [False])
-    with pytest.raises(ResetNeededError, match="first reset is one of all slots"):
+    with pytest.raises(ResetNeededError, match="first reset must be of all slots"):
         nappers.reset(options={"reset_mask": mask})
     nappers.reset()
     nappers.step(np.zeros(8))
@@ -279,13 +283,13 @@ def test_more_slots_than_sessions_are_refused(serve_gym: Callable[[str], str]) -
     app = create_app(Napper, Nap, Slept, max_concurrent_envs=3)
     with running(without_v2(app)) as base_url:
         envs = RemoteVectorEnv(base_url, 4)
-        with pytest.raises(CapacityError, match="has 3 sessions in all, and 4 were asked for") as refused:
+        with pytest.raises(CapacityError, match="has 3 sessions in all, and 4 were requested") as refused:
             envs.reset()
         assert (refused.value.asked_for, refused.value.available) == (4, 3)
         envs.close()
     with running(app) as base_url:
         envs = RemoteVectorEnv(base_url, 4)
-        with pytest.raises(CapacityError, match="has 3 sessions in all, and 4 were asked for") as refused:
+        with pytest.raises(CapacityError, match="has 3 sessions in all, and 4 were requested") as refused:
             envs.reset()
         assert (refused.value.asked_for, refused.value.available) == (4, 3)
         envs.close()

@@ -22,13 +22,12 @@ from openenv_gym.errors import RemoteEnvironmentError, RemoteError, ResetNeededE
 from openenv_gym.transport.blocking import BlockingConnection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frame_socket import FrameSocket
-from openenv_gym.transport.lane import Lane
 from openenv_gym.types import State
 from openenv_gym.wire import v2
 from openenv_gym.wire.framing import CloseCode, Opcode, PeerClosedError
 from tests.support.environments import CountAction, Counter, CountObservation
-from tests.support.lanes import new_lane
 from tests.support.servers import running
+from tests.support.v2_client import V2Client
 
 
 class Sharing(Counter):
@@ -47,8 +46,8 @@ def counting(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @contextmanager
-def lane_to(base_url: str, slots: int = 2, **keywords: Any) -> Iterator[Lane]:
-    lane = new_lane(base_url)
+def lane_to(base_url: str, slots: int = 2, **keywords: Any) -> Iterator[V2Client]:
+    lane = V2Client(base_url)
     lane.open(range(slots), **keywords)
     try:
         yield lane
@@ -57,13 +56,13 @@ def lane_to(base_url: str, slots: int = 2, **keywords: Any) -> Iterator[Lane]:
 
 
 @pytest.fixture
-def lane(counting: str) -> Iterator[Lane]:
+def lane(counting: str) -> Iterator[V2Client]:
     with lane_to(counting) as opened:
         opened.ask(v2.Reset(id=1, slots=[0, 1]), "reset")
         yield opened
 
 
-def add(lane: Lane, *amounts: int, slots: list[int] | None = None) -> v2.Result:
+def add(lane: V2Client, *amounts: int, slots: list[int] | None = None) -> v2.Result:
     lane.send(
         v2.Step(id=lane.next_id(), slots=slots or [0, 1], actions=[{"amount": amount} for amount in amounts]),
         "step",
@@ -71,7 +70,7 @@ def add(lane: Lane, *amounts: int, slots: list[int] | None = None) -> v2.Result:
     return lane.result("step")
 
 
-def test_an_author_s_environments_answer_as_payloads(lane: Lane) -> None:
+def test_an_author_s_environments_answer_as_payloads(lane: V2Client) -> None:
     result = add(lane, 3, 4)
     totals = [observation["total"] for observation in result.observations]
     assert sorted(zip(result.slots, totals, result.rewards, strict=True)) == [(0, 3, 3.0), (1, 4, 4.0)]
@@ -80,7 +79,7 @@ def test_an_author_s_environments_answer_as_payloads(lane: Lane) -> None:
     ]
 
 
-def test_actions_may_come_as_columns(lane: Lane) -> None:
+def test_actions_may_come_as_columns(lane: V2Client) -> None:
     lane.send(v2.Step(id=5, slots=[0, 1], actions={"amount": np.array([1, 2])}), "step")
     result = lane.result("step")
     assert sorted(part["total"] for part in result.observations) == [1, 2]
@@ -98,7 +97,7 @@ def test_actions_may_come_as_columns(lane: Lane) -> None:
     ids=lambda value: "" if not isinstance(value, str) else value,
 )
 def test_a_request_that_makes_no_sense_does_nothing(
-    lane: Lane, request_: Any, code: str, reason: str
+    lane: V2Client, request_: Any, code: str, reason: str
 ) -> None:
     with pytest.raises(RemoteError, match=reason) as refused:
         lane.ask(request_, "step")
@@ -106,9 +105,9 @@ def test_a_request_that_makes_no_sense_does_nothing(
     assert add(lane, 1, 1).errors == []
 
 
-def test_what_is_no_message_does_nothing(lane: Lane) -> None:
+def test_what_is_no_message_does_nothing(lane: V2Client) -> None:
     for payload in (b"", b"x" * 30, b"\x04\x00\x00\x00junk"):
-        lane.connection.send([payload], timeout_s=5, what="junk")
+        lane.send_bytes(payload)
         with pytest.raises(RemoteError, match="Not a message of version 2"):
             lane.receive("junk")
     assert add(lane, 1, 1).errors == []
@@ -129,7 +128,7 @@ def test_a_text_frame_ends_the_lane(counting: str) -> None:
         pass  # its places are free again
 
 
-def test_each_slot_fails_for_itself(lane: Lane) -> None:
+def test_each_slot_fails_for_itself(lane: V2Client) -> None:
     result = add(lane, 99, 2)  # more than 9 raises
     assert result.slots == [1]
     assert [(error.slot, error.code) for error in result.errors] == [(0, "EXECUTION_ERROR")]
@@ -143,20 +142,20 @@ def test_each_slot_fails_for_itself(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("attached", [b"", bytes(64)], ids=["alone", "with attached arrays"])
-def test_actions_that_are_nested_too_deep_are_refused(lane: Lane, attached: bytes) -> None:
+def test_actions_that_are_nested_too_deep_are_refused(lane: V2Client, attached: bytes) -> None:
     deep: Any = {}
     for _ in range(700):
         deep = {"a": deep}
     body = b"".join(v2.encode(v2.Step(id=6, slots=[0, 1], actions=deep)))
     padding = bytes(-len(body) % 8)
-    lane.connection.send([body + padding + attached], timeout_s=5, what="step")
+    lane.send_bytes(body + padding + attached)
     with pytest.raises(RemoteError, match="recursion") as refused:
         lane.receive("step")
     assert refused.value.code == "VALIDATION_ERROR"
     assert add(lane, 1, 1).errors == []
 
 
-def test_an_action_that_json_cannot_hold_is_refused_like_any_other(lane: Lane) -> None:
+def test_an_action_that_json_cannot_hold_is_refused_like_any_other(lane: V2Client) -> None:
     lane.send(v2.Step(id=6, slots=[0, 1], actions=[{"amount": b"\xff"}, {"amount": 1}]), "step")
     result = lane.result("step")
     (error,) = result.errors
@@ -175,7 +174,7 @@ def test_slots_that_are_open_or_never_reset_are_refused(counting: str) -> None:
 
 
 def test_a_dropped_connection_frees_its_places(counting: str) -> None:
-    lane = new_lane(counting)
+    lane = V2Client(counting)
     lane.open(range(8))
     lane.connection.drop()
     deadline = time.monotonic() + 5
@@ -346,7 +345,7 @@ def test_a_message_that_is_too_big_is_refused_and_said(counting: str) -> None:
 
 def test_the_server_stops_while_lanes_are_open() -> None:
     with running(COUNTING) as base_url:
-        lane = new_lane(base_url)
+        lane = V2Client(base_url)
         lane.open([0])
         begin = time.monotonic()
     assert time.monotonic() - begin < 5

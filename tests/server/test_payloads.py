@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field
 
 from openenv_gym.types import Array
 from openenv_gym.wire import v2
-from tests.support.lanes import new_lane
 from tests.support.servers import running
+from tests.support.v2_client import V2Client
 
 
 class Look(Action):
@@ -70,7 +70,7 @@ def test_an_author_s_observations_are_those_of_version_1(seed: int | None, rewar
     with running(create_app(Looking, Look, Seen)) as base_url:
         resetting = {"type": "reset", "data": {} if seed is None else {"seed": seed}}
         expected = ask_v1(base_url, resetting, {"type": "step", "data": {"reward": reward}})
-        lane = new_lane(base_url)
+        lane = V2Client(base_url)
         opened = lane.ask(v2.Open(id=1, slots=[0], payloads=True), "open")
         assert isinstance(opened, v2.Opened)
         assert opened.payloads
@@ -98,7 +98,7 @@ def test_a_gymnasium_environment_s_observations_are_those_of_version_1() -> None
     with running(create_app(factory, models.action, models.observation)) as base_url:
         resetting = {"type": "reset", "data": {"seed": 1}}
         expected = ask_v1(base_url, resetting, {"type": "step", "data": {"action": 1}})
-        lane = new_lane(base_url)
+        lane = V2Client(base_url)
         lane.ask(v2.Open(id=1, slots=[0], payloads=True), "open")
         lane.slots.add(0)
         for result, v1 in zip(
@@ -118,7 +118,7 @@ def test_a_gymnasium_environment_s_observations_are_those_of_version_1() -> None
 def test_without_it_observations_are_columns() -> None:
     factory, models = gymnasium_factory(lambda: gym.make("CartPole-v1"))
     with running(create_app(factory, models.action, models.observation)) as base_url:
-        lane = new_lane(base_url)
+        lane = V2Client(base_url)
         opened = lane.ask(v2.Open(id=1, slots=[0]), "open")
         assert isinstance(opened, v2.Opened)
         assert not opened.payloads

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from openenv_cli.validation.observed import Judge, shown
 from openenv_cli.validation.server import TURN_TIMEOUT_S, Server
 from openenv_gym.client import GenericEnvClient
+from openenv_gym.session.recovery import retry
 from openenv_gym.spaces import compile_action
-from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.http import get_schemas
 
 SEED = 42
@@ -77,7 +77,7 @@ class Player:
         """Begins an episode; the sampled actions are seeded too. Raises what a client's reset does."""
         self._action.space.seed(seed)
         self.where = f"the reset with seed {seed}"
-        result = in_turn(lambda: self._client.reset(seed=seed), self._turn_timeout_s)
+        result = retry(lambda: self._client.reset(seed=seed), self._turn_timeout_s)
         self._seed_is_ignored = bool(result.metadata.get("seed_ignored"))
         self.episodes += 1
         return Moment(result.observation)

@@ -9,8 +9,8 @@ from openenv_cli.validation.check import Check, Finding, failed, passed, warning
 from openenv_cli.validation.episodes import SEED, Player, first_difference
 from openenv_cli.validation.server import TURN_TIMEOUT_S, Server
 from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironmentError, RemoteError
+from openenv_gym.session.recovery import retry
 from openenv_gym.transport.blocking import BlockingConnection
-from openenv_gym.transport.capacity import in_turn
 from openenv_gym.transport.http import get_schemas
 from openenv_gym.wire.codes import ErrorCode
 
@@ -95,7 +95,7 @@ def _count(number: int, what: str) -> str:
 
 def _state(server: Server) -> Finding:
     with closing(server.client()) as client:
-        in_turn(lambda: client.reset(seed=SEED), TURN_TIMEOUT_S)
+        retry(lambda: client.reset(seed=SEED), TURN_TIMEOUT_S)
         state = client.state()
     return passed(f"The state after a reset: {_excerpt(state)}")
 
@@ -128,7 +128,7 @@ def _bad_action(server: Server) -> Finding:
             "Let the action be a subclass of Action, with a type for each field.",
         )
     with closing(server.client()) as client:
-        in_turn(lambda: client.reset(seed=SEED), TURN_TIMEOUT_S)
+        retry(lambda: client.reset(seed=SEED), TURN_TIMEOUT_S)
         try:
             client.step(bad)
         except ActionRefusedError as error:

@@ -94,7 +94,7 @@ class Round:
         self.has_begun = self.has_ended = self.is_to_stop = self.has_stopped = False
         self.answer = answer
         # One at most: all environments that wait for each other share it.
-        self._locks = {slot.session.step_lock for slot in slots} - {None}
+        self._locks = {lock for slot in slots if (lock := slot.session.step_lock) is not None}
 
     def run(self) -> bool:
         """Has all slots work, and answers; False where it was stopped on the way."""

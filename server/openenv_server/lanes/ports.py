@@ -155,7 +155,7 @@ class AsgiPort:
         if payload is None:
             raise NotBinaryError("a text frame came on a socket of version 2")
         if len(payload) > self._most_bytes:
-            reason = f"a message of {len(payload):,} bytes is more than the {self._most_bytes:,} allowed"
+            reason = f"a message of {len(payload):,} bytes exceeds the limit of {self._most_bytes:,}"
             self._wait_for(self._socket.close(CloseCode.TOO_BIG, reason))
             raise ClientLeftError(reason)
         return payload

@@ -1,0 +1,100 @@
+"""Error responses of a server, as our errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openenv_gym.errors import (
+    CALL_RESET,
+    ActionRefusedError,
+    CapacityError,
+    OpenEnvError,
+    ProtocolError,
+    RemoteEnvironmentError,
+    RemoteError,
+    SessionLostError,
+    StepTimeoutError,
+)
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.wire.codes import ErrorCode
+
+
+def error_of(
+    endpoint: Endpoint, operation: str, code: str, message: str, details: dict[str, Any]
+) -> OpenEnvError:
+    """Return the error for an error response.
+
+    Args:
+        endpoint: The server.
+        operation: The request, "step 12".
+        code: One of `ErrorCode`, or any other.
+        message: The server's message.
+        details: The rest of the response.
+    """
+    context: dict[str, Any] = {"endpoint": endpoint.base_url, "operation": operation}
+    where = f"{endpoint}, {operation}"
+    if code == ErrorCode.UNKNOWN_SESSION:
+        return lost_error(endpoint, operation, message)
+    context.update(code=code, details=details)
+    match code:
+        case ErrorCode.CAPACITY_REACHED:
+            return CapacityError(f"{where}: no session is free. {sentence(message)}", available=0, **context)
+        case ErrorCode.TIMEOUT:
+            return StepTimeoutError(f"{where}: {sentence(message)}", advice=CALL_RESET, **context)
+        case ErrorCode.VALIDATION_ERROR:
+            return ActionRefusedError(
+                f"{where}: {sentence(message + _problems(message, details))}",
+                advice="Nothing was done; the session continues.",
+                **context,
+            )
+        case ErrorCode.EXECUTION_ERROR:
+            error_id = details.get("error_id")
+            place = f" under error_id {error_id}" if isinstance(error_id, str) else ""
+            return RemoteEnvironmentError(
+                f"{where}: the environment raised {sentence(message)}",
+                advice=f"The session continues; the server's log has the traceback{place}.",
+                **context,
+            )
+    return RemoteError(f"{where}: {sentence(message)} ({code})", **context)
+
+
+def lost_error(endpoint: Endpoint, operation: str, message: str) -> SessionLostError:
+    """Return the error for a session that the server has ended."""
+    return SessionLostError(
+        f"{endpoint}, {operation}: {sentence(message)}", endpoint=endpoint.base_url, operation=operation
+    )
+
+
+def wrong_response(endpoint: Endpoint, operation: str, response: object) -> ProtocolError:
+    """Return the error for a response of the wrong kind."""
+    return ProtocolError(
+        f"{endpoint} answered {operation} with {type(response).__name__}",
+        endpoint=endpoint.base_url,
+        operation=operation,
+    )
+
+
+def observation_misfit(endpoint: Endpoint, operation: str, cause: Exception) -> ProtocolError:
+    """Return the error for an observation that does not fit the server's own schema."""
+    return ProtocolError(
+        f"{endpoint}, {operation}: the observation does not fit the server's own schema: {cause}",
+        endpoint=endpoint.base_url,
+        operation=operation,
+    )
+
+
+def sentence(text: str) -> str:
+    """Return a text that ends like a sentence."""
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _problems(message: str, details: dict[str, Any]) -> str:
+    """The fields that a model rejects, unless the message names all of them."""
+    problems = details.get("errors")
+    named = [
+        f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}"
+        for item in (problems if isinstance(problems, list) else [])
+        if isinstance(item, dict)
+    ]
+    return "" if all(name in message for name in named) else f" ({'; '.join(named)})"

@@ -1,0 +1,269 @@
+"""One session on a server: its life from the first reset to the end, whatever the protocol version."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from openenv_gym.errors import (
+    EndpointUnreachableError,
+    OpenEnvError,
+    ProtocolError,
+    ResetNeededError,
+    SpaceError,
+)
+from openenv_gym.session.channel import Channel, Timeouts
+from openenv_gym.session.recovery import ResetRetry
+from openenv_gym.session.responses import observation_misfit
+from openenv_gym.session.v1 import V1Channel
+from openenv_gym.session.v2 import V2Channel
+from openenv_gym.transport.connection import Transport
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.wire import v2
+
+_SLOT = [0]  # the only slot of the channel
+
+
+class Times(NamedTuple):
+    """Where the time of one request went.
+
+    Attributes:
+        sent_at: When it was sent, by ``time.perf_counter()``.
+        received_at: When its response had arrived.
+        server_us: Microseconds on the server, environment included; NaN if the server does not say.
+        environment_us: Microseconds inside the environment; an array for several slots.
+    """
+
+    sent_at: float
+    received_at: float
+    server_us: float
+    environment_us: Any
+
+
+class Outcome(NamedTuple):
+    """The result of a reset or a step."""
+
+    observation: Any
+    reward: Any
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    times: Times
+
+
+class Coding(Protocol):
+    """How the actions and observations of a session travel.
+
+    Attributes:
+        payloads: Whether observations are always read as JSON payloads, never as columns.
+    """
+
+    payloads: bool
+
+    def encode(self, action: Any) -> dict[str, Any]:
+        """Return the fields of an action, as JSON values."""
+
+    def decode(self, observations: Any) -> Any:
+        """Return the observation in a column of one.
+
+        Raises:
+            SpaceError: It does not fit the server's schema.
+        """
+
+
+class Session:
+    """A session that opens when it is first needed, and again after it was lost.
+
+    Args:
+        endpoint: The server.
+        transport: Opens connections: blocking, or for asyncio.
+        coding: How actions and observations travel.
+        timeouts: How long to wait.
+        capacity_timeout_s: How long a reset waits for a full or unreachable server, in seconds.
+        explain: Called with an error before it is raised; may add what it knows of the server, or raise a
+            better error.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        transport: Transport,
+        coding: Coding,
+        timeouts: Timeouts,
+        *,
+        capacity_timeout_s: float = 0.0,
+        explain: Callable[[OpenEnvError], None] | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._transport = transport
+        self._coding = coding
+        self._timeouts = timeouts
+        self._capacity_timeout_s = capacity_timeout_s
+        self._explain = explain
+        self._channel: Channel | None = None
+        self._has_episode = False
+        self._offers_v2 = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session can be used: opened, not lost, and not inherited through a fork."""
+        return self._channel is not None and self._channel.is_open and bool(self._channel.slots)
+
+    async def open(self) -> None:
+        """Open the session now, if it is not open."""
+        try:
+            await self._ready_channel()
+        except OpenEnvError as error:
+            await self._add_explanation(error)
+            raise
+
+    async def reset(self, data: dict[str, Any]) -> Outcome:
+        """Begin an episode, in a new session if the old one is lost.
+
+        Args:
+            data: ``seed``, and further keywords for the environment's own ``reset``.
+
+        Raises:
+            OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
+        """
+        self._has_episode = False
+        seed, options = data.get("seed"), data
+        if seed is not None and type(seed) is int:
+            options = {key: value for key, value in data.items() if key != "seed"}
+        else:
+            seed = None
+        retries = ResetRetry(self._capacity_timeout_s)
+        while True:
+            try:
+                channel = await self._ready_channel()
+                await channel.send_reset(_SLOT, [seed], options, "reset")
+                outcome = await self._outcome(channel, "reset", is_reset=True)
+            except OpenEnvError as error:
+                if isinstance(error, EndpointUnreachableError):
+                    await self._add_explanation(error)  # a server that has exited is not waited for
+                attempt = retries.next_attempt(error)
+                if attempt is None:
+                    await self._add_explanation(error)
+                    raise
+                await self._transport.sleep(max(attempt - time.monotonic(), 0))
+            else:
+                self._has_episode = True
+                return outcome
+
+    async def step(self, action: Any, operation: str = "step") -> Outcome:
+        """Take one action. It is never sent twice, and never without an episode.
+
+        Raises:
+            ResetNeededError: No episode is running.
+            OpenEnvError: As `openenv_gym.RemoteEnv.step`.
+        """
+        channel = self._channel
+        if channel is not None and channel.connection.has_pending:
+            channel.abort()  # interrupted before: the old response would be taken for this one
+        if channel is None or not (self._has_episode and channel.is_open and channel.slots):
+            raise ResetNeededError(f"No episode is running at {self.endpoint}; call reset before step")
+        try:
+            await channel.send_step(_SLOT, [self._coding.encode(action)], operation)
+            return await self._outcome(channel, operation)
+        except OpenEnvError as error:
+            await self._add_explanation(error)
+            raise
+
+    async def state(self) -> dict[str, Any]:
+        """Return the fields of the environment's state."""
+        try:
+            channel = await self._ready_channel()
+            state: dict[str, Any] = (await channel.states(_SLOT))[0]
+        except OpenEnvError as error:
+            await self._add_explanation(error)
+            raise
+        return state
+
+    async def render(self) -> Any:
+        """Return the server's own picture."""
+        try:
+            channel = await self._ready_channel()
+            return (await channel.render(_SLOT))[0]
+        except OpenEnvError as error:
+            await self._add_explanation(error)
+            raise
+
+    async def close(self) -> None:
+        """End the session. Safe to call again."""
+        channel, self._channel = self._channel, None
+        self._has_episode = False
+        if channel is not None:
+            await channel.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the connection, which belongs to this process."""
+        return {**self.__dict__, "_channel": None, "_has_episode": False}
+
+    async def _ready_channel(self) -> Channel:
+        channel = self._channel
+        if channel is not None and channel.connection.has_pending:
+            channel.abort()  # a response was never read (Ctrl-C): it would be taken for the next one
+        if channel is None or not (channel.is_open and channel.slots):
+            if channel is not None:
+                channel.abort()
+            self._channel = channel = await self._open_channel()
+        return channel
+
+    async def _open_channel(self) -> Channel:
+        connection = await self._transport.connect(
+            self.endpoint, timeout_s=self._timeouts.connect_s, offers_v2=self._offers_v2
+        )
+        channel: Channel
+        if connection.is_v2:
+            payloads = self._coding.payloads
+            channel = V2Channel(connection, self._transport, self._timeouts, payloads=payloads)
+        else:
+            channel = V1Channel(connection, self._timeouts)
+        try:
+            await channel.open(_SLOT)
+        except BaseException:
+            channel.abort()
+            raise
+        if channel.sends_payloads or not self._coding.payloads:
+            return channel
+        # An older server sends columns only, which cannot be read without the spaces.
+        await channel.close()
+        self._offers_v2 = False
+        return await self._open_channel()
+
+    async def _outcome(self, channel: Channel, operation: str, *, is_reset: bool = False) -> Outcome:
+        try:
+            result = await channel.result(operation, is_reset=is_reset)
+        except Exception:
+            raise
+        except BaseException:
+            channel.abort()  # interrupted: the request is carried out anyway, and nobody reads the result
+            raise
+        if result.errors:
+            assert isinstance(channel, V2Channel)
+            raise channel.slot_error(result.errors[0], operation)
+        return self._read(channel, result, operation)
+
+    def _read(self, channel: Channel, result: v2.Result, operation: str) -> Outcome:
+        try:
+            return Outcome(
+                self._coding.decode(result.observations),
+                result.rewards[0],
+                result.terminated is not None and bool(result.terminated[0]),
+                result.truncated is not None and bool(result.truncated[0]),
+                result.infos[0][1] if result.infos else {},
+                Times(channel.sent_at, channel.received_at, result.server_us, result.environment_us[0]),
+            )
+        except SpaceError as error:
+            raise observation_misfit(self.endpoint, operation, error) from error
+        except (TypeError, IndexError) as error:
+            raise ProtocolError(
+                f"{self.endpoint}, {operation}: a part of the response is missing",
+                endpoint=self.endpoint.base_url,
+                operation=operation,
+            ) from error
+
+    async def _add_explanation(self, error: OpenEnvError) -> None:
+        if self._explain is not None:
+            await self._transport.run_blocking(self._explain, error)

@@ -1,0 +1,350 @@
+"""Version 2 of the protocol: many sessions on one WebSocket, resumed after a broken connection."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+from openenv_gym.errors import (
+    CapacityError,
+    EndpointError,
+    OpenEnvError,
+    ProtocolError,
+    RemoteError,
+    SessionLostError,
+)
+from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.reconnect import ReconnectBudget, reconnect
+from openenv_gym.session.recovery import LOSS_RETRIES
+from openenv_gym.session.responses import error_of, lost_error, sentence, wrong_response
+from openenv_gym.transport.connection import Connection, Transport
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.wire import v2
+from openenv_gym.wire.codes import ErrorCode
+
+# How long closing waits for the server, in seconds.
+_CLOSE_TIMEOUT_S = 1.0
+
+
+class _Pending:
+    """A request without a complete response, kept to be sent again.
+
+    Attributes:
+        payload: The encoded request.
+        missing: The slots without a response.
+    """
+
+    __slots__ = ("missing", "payload")
+
+    def __init__(self, payload: list[v2.Payload], missing: Sequence[int]) -> None:
+        self.payload = payload
+        self.missing = missing
+
+
+class V2Channel:
+    """A `Channel` over version 2 of the protocol.
+
+    One request may have several responses, with different slots. If the connection breaks, the channel
+    reconnects, resumes the sessions, and asks for what is still pending: the server replays what it has done,
+    or does it now, but never twice.
+
+    Args:
+        connection: An open connection to a server that speaks version 2.
+        transport: Opens further connections.
+        timeouts: How long to wait.
+        budget: The time for reconnecting, if it is shared; by default as long as the server keeps sessions.
+        autoreset: When the server resets a slot whose episode has ended.
+        max_episode_steps: Truncates episodes after so many steps.
+        payloads: Ask for observations as JSON payloads, one a slot, instead of columns.
+    """
+
+    autoresets = True
+
+    def __init__(
+        self,
+        connection: Connection,
+        transport: Transport,
+        timeouts: Timeouts,
+        *,
+        budget: ReconnectBudget | None = None,
+        autoreset: v2.Autoreset = "disabled",
+        max_episode_steps: int | None = None,
+        payloads: bool = False,
+    ) -> None:
+        self.connection = connection
+        self.slots: set[int] = set()
+        self.refused: Sequence[int] = ()
+        self.sent_at = self.received_at = 0.0
+        self.resumed = 0  # how often the sessions were resumed
+        self._transport = transport
+        self._timeouts = timeouts
+        self._budget = budget or ReconnectBudget()
+        self._autoreset = autoreset
+        self._max_episode_steps = max_episode_steps
+        self._payloads = payloads
+        self.sends_payloads = False
+        self._token = ""
+        self._grace_s = 0.0
+        self._pending: dict[int, _Pending] = {}
+        self._early: deque[v2.Result] = deque()  # results that arrived while another response was awaited
+        self._last_id = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.connection.endpoint
+
+    @property
+    def is_open(self) -> bool:
+        return self.connection.is_open
+
+    @property
+    def has_result(self) -> bool:
+        return bool(self._early)
+
+    async def open(self, slots: Sequence[int]) -> None:
+        request = v2.Open(
+            id=self._next_id(),
+            slots=list(slots),
+            autoreset=self._autoreset,
+            max_episode_steps=self._max_episode_steps,
+            payloads=self._payloads,
+        )
+        for retries_left in reversed(range(LOSS_RETRIES + 1)):
+            try:
+                response = await self._ask(request, "open")
+                break
+            except SessionLostError as error:
+                if self._token or not retries_left or not error.retryable:
+                    raise
+                # The server closes what it may have opened, as nobody has the token to resume it.
+                self._pending.clear()
+                self.connection = await self._transport.connect(
+                    self.endpoint, timeout_s=self._timeouts.connect_s
+                )
+        if not isinstance(response, v2.Opened):
+            raise self._wrong_response(response, "open")
+        self.slots.update(response.slots)
+        self._token, self._grace_s = response.token, min(response.grace_s, self._budget.most_s)
+        self.sends_payloads = response.payloads
+        if response.errors:
+            await self._take_back(response)
+            raise self._not_opened(response.errors, len(slots))
+
+    async def send_reset(
+        self, slots: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any], operation: str
+    ) -> None:
+        request = v2.Reset(id=self._next_id(), slots=list(slots), seeds=list(seeds), options=options)
+        await self._send(request, operation)
+
+    async def send_step(
+        self, slots: Sequence[int], actions: Any, operation: str, *, gather: bool = True
+    ) -> None:
+        request = v2.Step(
+            id=self._next_id(), slots=list(slots), actions=actions, min_ready=0 if gather else 1
+        )
+        await self._send(request, operation)
+
+    async def result(self, operation: str, *, is_reset: bool = False) -> v2.Result:
+        if self._early:
+            return self._early.popleft()
+        while True:
+            response = await self._receive(operation, self._timeout_s(is_reset))
+            if type(response) is not v2.Result:
+                raise self._wrong_response(response, operation)
+            if self._is_first(response):
+                return response
+
+    def late_at(self, *, is_reset: bool) -> float:
+        return max(self.sent_at, self.received_at) + self._timeout_s(is_reset)
+
+    def expire(self, operation: str, *, is_reset: bool) -> EndpointError:
+        return self.connection.expire(self._timeout_s(is_reset), operation)
+
+    async def states(self, slots: Sequence[int]) -> list[Any]:
+        return await self._values(v2.GetState(id=self._next_id(), slots=list(slots)), "state")
+
+    async def render(self, slots: Sequence[int]) -> list[Any]:
+        return await self._values(v2.Render(id=self._next_id(), slots=list(slots)), "render")
+
+    def slot_error(self, error: v2.SlotError, operation: str) -> OpenEnvError:
+        """Return the error for what the server says of one slot; some say that its session is gone."""
+        if error.code in (ErrorCode.TIMEOUT, ErrorCode.UNKNOWN_SESSION):
+            self.slots.discard(error.slot)
+        return error_of(self.endpoint, operation, error.code, error.message, error.details)
+
+    def abort(self) -> None:
+        self._token = ""
+        self.connection.hang_up()
+
+    async def close(self) -> None:
+        slots, self.slots = sorted(self.slots), set()
+        if self.connection.is_open and slots:
+            self._timeouts = Timeouts(*[_CLOSE_TIMEOUT_S] * 3)
+            self._grace_s = min(self._grace_s, _CLOSE_TIMEOUT_S)
+            # If this fails, the server is gone or busy; it ends the sessions with the connection too.
+            with contextlib.suppress(EndpointError, RemoteError):
+                await self._send(v2.Close(id=self._next_id(), slots=slots), "close")
+                while type(await self._receive("close", _CLOSE_TIMEOUT_S)) is not v2.Closed:
+                    pass  # responses to other requests may come first
+        self.connection.hang_up()
+
+    # --- requests and responses -----------------------------------------------------------------------------
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _timeout_s(self, is_reset: bool) -> float:
+        return self._timeouts.reset_s if is_reset else self._timeouts.step_s
+
+    async def _values(self, request: v2.GetState | v2.Render, operation: str) -> list[Any]:
+        response = await self._ask(request, operation)
+        if not isinstance(response, v2.Values):
+            raise self._wrong_response(response, operation)
+        if response.errors:
+            raise self.slot_error(response.errors[0], operation)
+        return response.values
+
+    async def _ask(self, request: v2.Request, operation: str) -> v2.Answer:
+        """Send a request that has one response, and wait for it."""
+        try:
+            await self._send(request, operation)
+            while True:
+                response = await self._receive(operation, self._timeouts.step_s)
+                if type(response) is not v2.Result or response.id == request.id:
+                    break
+                if self._is_first(response):
+                    self._early.append(response)
+            self._forget(request.id)
+            return response
+        except Exception:
+            raise
+        except BaseException:
+            self.abort()  # interrupted: the response would be taken for the next one of its kind
+            raise
+
+    async def _send(self, request: v2.Request, operation: str) -> None:
+        try:
+            payload = v2.encode(request)
+        except (TypeError, OverflowError) as error:
+            raise ProtocolError(
+                f"{operation} cannot be encoded: {error}",
+                endpoint=self.endpoint.base_url,
+                operation=operation,
+            ) from error
+        self._pending[request.id] = _Pending(payload, request.slots)
+        self.sent_at = perf_counter()
+        await self.connection.send(payload, timeout_s=self._timeouts.step_s, operation=operation)
+
+    async def _receive(self, operation: str, timeout_s: float) -> v2.Answer:
+        """Wait for the next response, reconnecting if the connection breaks."""
+        first_loss_at: float | None = None
+        while True:
+            try:
+                payload = await self.connection.receive(timeout_s=timeout_s, operation=operation)
+                break
+            except SessionLostError as error:
+                first_loss_at = first_loss_at or perf_counter()
+                if perf_counter() - first_loss_at > self._grace_s:
+                    raise  # it breaks again and again before the response is here
+                await self._resume(operation, error)
+        self.received_at = perf_counter()
+        try:
+            response = v2.decode_answer(payload)
+        except ProtocolError as error:
+            self.connection.drop()
+            raise ProtocolError(
+                f"{self.endpoint}, {operation}: {error.message}",
+                endpoint=self.endpoint.base_url,
+                operation=operation,
+            ) from error
+        if type(response) is v2.Failed:
+            raise self._failed(response, operation)
+        return response
+
+    def _failed(self, response: v2.Failed, operation: str) -> OpenEnvError:
+        request_id = response.id
+        if request_id is None and self._pending:
+            request_id = next(iter(self._pending))
+            if len(self._pending) > 1:
+                self.connection.drop()  # it may be about any of them
+        self.refused = () if request_id is None else self._forget(request_id)
+        if response.code == ErrorCode.SESSION_ERROR:
+            self.connection.drop()
+            return lost_error(self.endpoint, operation, response.message)
+        return error_of(self.endpoint, operation, response.code, response.message, response.details)
+
+    async def _resume(self, operation: str, cause: SessionLostError) -> None:
+        """Continue on another connection after this one broke."""
+        if not self._token:
+            raise cause
+        missing = [(number, list(pending.missing)) for number, pending in self._pending.items()]
+        request = v2.Resume(id=self._next_id(), slots=sorted(self.slots), token=self._token, missing=missing)
+        with self._budget.spend() as most_s:
+            self.connection, resumed = await reconnect(
+                self.connection,
+                self._transport,
+                request,
+                grace_s=min(self._grace_s, most_s),
+                timeout_s=self._timeouts.connect_s,
+                operation=operation,
+                cause=cause,
+            )
+        self.resumed += 1
+        for number in resumed.unknown:
+            if number in self._pending:
+                payload = self._pending[number].payload
+                await self.connection.send(payload, timeout_s=self._timeouts.step_s, operation="resume")
+
+    def _is_first(self, result: v2.Result) -> bool:
+        """Whether these slots have no response yet: after resuming, one may arrive a second time."""
+        pending = self._pending.get(result.id)
+        if pending is None:
+            return False
+        if result.slots == pending.missing and not result.errors:
+            self._forget(result.id)
+            return True
+        answered = {*result.slots, *(error.slot for error in result.errors)}
+        missing = [slot for slot in pending.missing if slot not in answered]
+        if not answered or len(missing) + len(answered) != len(pending.missing):
+            return False
+        pending.missing = missing
+        if not missing:
+            self._forget(result.id)
+        return True
+
+    def _forget(self, request_id: int) -> Sequence[int]:
+        """Expect no more responses to a request; returns the slots that got none."""
+        pending = self._pending.pop(request_id, None)
+        self.connection.has_pending = bool(self._pending)
+        return () if pending is None else pending.missing
+
+    async def _take_back(self, response: v2.Opened) -> None:
+        """Close the sessions of a request of which others could not be opened."""
+        if self.slots == set(response.slots):
+            await self.close()
+        elif response.slots:
+            await self._ask(v2.Close(id=self._next_id(), slots=response.slots), "close")
+            self.slots.difference_update(response.slots)
+
+    def _not_opened(self, errors: Sequence[v2.SlotError], asked_for: int) -> OpenEnvError:
+        first = errors[0]
+        if first.code != ErrorCode.CAPACITY_REACHED or asked_for == 1:
+            return self.slot_error(first, "open")
+        available = asked_for - len(errors)
+        return CapacityError(
+            f"{self.endpoint} has {available} of the {asked_for} requested sessions. "
+            f"{sentence(first.message)}",
+            asked_for=asked_for,
+            available=available,
+            details=first.details,
+            endpoint=self.endpoint.base_url,
+            operation="open",
+        )
+
+    def _wrong_response(self, response: v2.Answer, operation: str) -> ProtocolError:
+        self.connection.drop()
+        return wrong_response(self.endpoint, operation, response)

@@ -1,0 +1,215 @@
+"""Result buffers: what the slots of a vector environment last observed, in arrays that are allocated once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space, iterate
+
+from openenv_gym.env_spaces import EnvSpaces
+from openenv_gym.metrics import Metrics
+from openenv_gym.spaces.columns import Rows, column_of
+
+_NUMBERS = (int, float, bool)
+
+
+class Ready(NamedTuple):
+    """The result of `RemoteVectorEnv.recv`: the k slots that are ready.
+
+    Attributes:
+        slots: Their numbers, ascending, int64 of shape (k,).
+        observations: An element of the single observation space's batch of k.
+        rewards: float64 of shape (k,).
+        terminations: bool of shape (k,).
+        truncations: bool of shape (k,).
+        infos: As in `RemoteVectorEnv.step`, with k places.
+    """
+
+    slots: np.ndarray[Any, Any]
+    observations: Any
+    rewards: np.ndarray[Any, Any]
+    terminations: np.ndarray[Any, Any]
+    truncations: np.ndarray[Any, Any]
+    infos: dict[str, Any]
+
+
+class ResultBuffer:
+    """The slots' latest results. The backend writes them, the vector environment takes them.
+
+    Args:
+        env_spaces: The spaces and codecs of one slot.
+        count: The number of slots.
+
+    Attributes:
+        column: How observations are written into ``observations``.
+        observations: The observations of all slots.
+        rewards: float64 of shape (count,).
+        terminated: bool of shape (count,), like all that follow.
+        truncated: Whether the episode was cut short, by ``max_episode_steps`` too.
+        has_episode: Whether the slot was reset and its session exists.
+        pending: Whether a reset or a step is under way.
+        ready: Whether there is a result that was not taken yet.
+        infos: The slots' infos, for those that have one.
+        metrics: Where the time goes.
+    """
+
+    def __init__(self, env_spaces: EnvSpaces, count: int) -> None:
+        self.count = count
+        self.column = column_of(env_spaces.observation)
+        self.observations = self.column.allocate(count)
+        self.rewards = np.zeros(count)
+        self.terminated = np.zeros(count, np.bool_)
+        self.truncated = np.zeros(count, np.bool_)
+        self.has_episode = np.zeros(count, np.bool_)
+        self.pending = np.zeros(count, np.bool_)
+        self.ready = np.zeros(count, np.bool_)
+        self.infos: dict[int, dict[str, Any]] = {}
+        self.metrics = Metrics(count)
+        self._all = list(range(count))
+        self._one = batch_space(env_spaces.observation.space, 1)
+        self._action_space = env_spaces.action.space
+        self._action_spaces: dict[int, spaces.Space[Any]] = {}
+
+    def action_space(self, count: int) -> spaces.Space[Any]:
+        """The space of the actions of so many slots."""
+        space = self._action_spaces.get(count)
+        if space is None:
+            space = self._action_spaces[count] = batch_space(self._action_space, count)
+        return space
+
+    def take_all(self, *, copy: bool) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take observations, rewards, terminations, truncations and infos of all slots."""
+        infos = batch_infos(self.infos, self.count) if self.infos else {}
+        self.infos = {}
+        self.ready[:] = False
+        return (
+            self.column.batch(self.observations, copy=copy),
+            self.rewards.copy(),
+            self.terminated.copy(),
+            self.truncated.copy(),
+            infos,
+        )
+
+    def take_resets(self, slots: Sequence[int], *, copy: bool) -> tuple[Any, dict[str, Any]]:
+        """Take the infos of some slots, and look at the observations of all.
+
+        The other slots' results stay for a later call.
+        """
+        infos = {slot: self.infos.pop(slot) for slot in slots if slot in self.infos}
+        self.ready[self.rows(slots)] = False
+        return self.column.batch(self.observations, copy=copy), batch_infos(infos, self.count)
+
+    def take_ready(self) -> Ready:
+        """Take the results of all slots that are ready, in fresh memory."""
+        slots = np.flatnonzero(self.ready)
+        infos = {
+            place: self.infos.pop(slot) for place, slot in enumerate(slots.tolist()) if slot in self.infos
+        }
+        self.ready[slots] = False
+        return Ready(
+            slots,
+            self.column.take(self.observations, slots),
+            self.rewards[slots],
+            self.terminated[slots],
+            self.truncated[slots],
+            batch_infos(infos, len(slots)),
+        )
+
+    def replace_observations(self, column: Any) -> None:
+        """Write a column of all slots, without copying what the message already holds."""
+        self.observations = self.column.write_zero_copy(column, self.observations)
+
+    def last_observation(self, slot: int) -> Any:
+        """A slot's last observation, an element of the single observation space in fresh memory."""
+        return next(iter(iterate(self._one, self.column.take(self.observations, np.array([slot])))))
+
+    def has_ended(self, slot: int) -> bool:
+        """Whether a slot's last result ended its episode."""
+        return bool(self.terminated[slot] or self.truncated[slot])
+
+    def mark_pending(self, slots: Sequence[int]) -> None:
+        """Note that a reset or a step is under way in some slots."""
+        for slot in slots if self.infos else ():
+            self.infos.pop(slot, None)
+        rows = self.rows(slots)
+        self.pending[rows], self.ready[rows] = True, False
+
+    def mark_ready(self, rows: Rows) -> None:
+        """Note that some slots have a result."""
+        self.ready[rows], self.has_episode[rows], self.pending[rows] = True, True, False
+
+    def mark_failed(self, slots: Sequence[int], *, is_lost: bool) -> None:
+        """Note that a request failed; if the episode is lost, the next step needs a reset."""
+        rows = self.rows(slots)
+        self.pending[rows] = False
+        if is_lost:
+            self.has_episode[rows] = False
+
+    def truncate(self, slot: int, info: dict[str, Any]) -> None:
+        """End a slot's episode with its last observation."""
+        self.rewards[slot], self.terminated[slot], self.truncated[slot] = 0.0, False, True
+        self.infos[slot] = info
+        self.ready[slot], self.pending[slot] = True, False
+
+    def add_final(self, slot: int, observation: Any, info: dict[str, Any]) -> None:
+        """Add how an episode ended whose slot was reset in the same step."""
+        self.infos[slot] = {"final_obs": observation, "final_info": info, **self.infos.get(slot, {})}
+
+    def rows(self, slots: Sequence[int]) -> Rows:
+        """The rows of some slots, in the form that NumPy indexes fastest."""
+        return slice(None) if slots == self._all else np.array(slots, np.int64)
+
+
+def batch_infos(infos: Mapping[int, Mapping[str, Any]], size: int) -> dict[str, Any]:
+    """Return one dict of arrays over the slots; ``_key`` is the mask of the slots that have ``key``.
+
+    Like Gymnasium's own: numbers of one type become an array, zero for slots without one; arrays of one shape
+    are stacked; dicts are batched recursively; anything else becomes an array of objects. If the type of a
+    value differs between slots, Gymnasium's own casts all to the first. Here integers and floats become
+    floats, and anything else an array of objects.
+
+    Args:
+        infos: The slots' own infos, by slot.
+        size: The number of slots.
+    """
+    values: dict[str, dict[int, Any]] = {}
+    for slot, info in infos.items():
+        for key, value in info.items():
+            values.setdefault(key, {})[slot] = value
+    batched: dict[str, Any] = {}
+    for key, by_slot in values.items():
+        mask = np.zeros(size, np.bool_)
+        mask[list(by_slot)] = True
+        batched[key], batched[f"_{key}"] = _batch(key, by_slot, size), mask
+    return batched
+
+
+def _batch(key: str, by_slot: Mapping[int, Any], size: int) -> Any:
+    kinds = {type(value) for value in by_slot.values()}
+    kind = float if kinds == {int, float} else kinds.pop() if len(kinds) == 1 else object
+    first = next(iter(by_slot.values()))
+    if key == "final_obs":
+        return _objects(by_slot, size)
+    if issubclass(kind, dict):
+        return batch_infos(by_slot, size)
+    if kind in _NUMBERS or issubclass(kind, np.number):
+        try:
+            return _filled(np.zeros(size, kind), by_slot)
+        except OverflowError:
+            return _objects(by_slot, size)
+    if issubclass(kind, np.ndarray) and len({(a.shape, a.dtype) for a in by_slot.values()}) == 1:
+        return _filled(np.zeros((size, *first.shape), first.dtype), by_slot)
+    return _objects(by_slot, size)
+
+
+def _objects(by_slot: Mapping[int, Any], size: int) -> np.ndarray[Any, Any]:
+    return _filled(np.full(size, None, dtype=object), by_slot)
+
+
+def _filled(array: np.ndarray[Any, Any], by_slot: Mapping[int, Any]) -> np.ndarray[Any, Any]:
+    for slot, value in by_slot.items():
+        array[slot] = value
+    return array
