@@ -324,15 +324,19 @@ class PayloadCoding:
     """Actions and observations as JSON payloads.
 
     Args:
-        encode: Returns the payload of an action.
+        payload: Returns the payload of an action.
     """
 
     payloads = True
 
-    def __init__(self, encode: Callable[[Any], dict[str, Any]]) -> None:
-        self.encode = encode
+    def __init__(self, payload: Callable[[Any], dict[str, Any]]) -> None:
+        self.payload = payload
 
-    def decode(self, observations: Any) -> Any:
+    def column(self, action: Any) -> Any:
+        """Return the payload of an action as a column of one."""
+        return [self.payload(action)]
+
+    def element(self, observations: Any) -> Any:
         """Return the payload in a column of one."""
         return observations[0]
 

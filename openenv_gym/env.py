@@ -20,11 +20,11 @@ from openenv_gym.errors import (
     ResetNeededError,
     excerpt,
 )
-from openenv_gym.metrics import PARTS, SlotMetrics, parts_us
+from openenv_gym.metrics import METRICS_BUFFER, PARTS, SlotMetrics, parts_us
 from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
-from openenv_gym.session.session import Session
+from openenv_gym.session.session import Session, Times
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.blocking import BlockingTransport, run
@@ -146,6 +146,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             explain=self._explain,
         )
         self._metrics = SlotMetrics()
+        self._step_times: list[tuple[float, Times]] = []  # not yet in the metrics
         self._steps = 0
         self._is_closed = False
         self._warned_of_seed = False
@@ -229,7 +230,9 @@ class RemoteEnv(gym.Env[Any, Any]):
         reward = 0.0 if reward is None else float(reward)
         self._steps, self._shown = self._steps + 1, observation
         took_s = perf_counter() - begin
-        self._metrics.add(took_s, times)
+        self._step_times.append((took_s, times))
+        if len(self._step_times) == METRICS_BUFFER:
+            self._metrics.add_all(self._step_times)
         if self.report_times:
             info["times_us"] = dict(zip(PARTS, parts_us(took_s, times), strict=True))
         return observation, reward, terminated, truncated, info
@@ -242,6 +245,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             ``steps``, an int, and under ``environment``, ``server``, ``network`` and ``client`` the mean
             microseconds of each; `openenv_gym.metrics.Metrics` says what they are.
         """
+        self._metrics.add_all(self._step_times)
         return {"steps": self._metrics.steps, **self._metrics.mean_us()}
 
     def render(self) -> Any:
@@ -294,9 +298,14 @@ class SpaceCoding:
     payloads = False
 
     def __init__(self, env_spaces: EnvSpaces) -> None:
-        self.encode = env_spaces.action.encode
-        self._column = column_of(env_spaces.observation)
+        self.payload = env_spaces.action.encode
+        self._actions = column_of(env_spaces.action)
+        self._observations = column_of(env_spaces.observation)
 
-    def decode(self, observations: Any) -> Any:
+    def column(self, action: Any) -> Any:
+        """Return an action as a column of one."""
+        return self._actions.from_elements([action])
+
+    def element(self, observations: Any) -> Any:
         """Return the observation in a column of one, in fresh memory."""
-        return self._column.element(observations, 0)
+        return self._observations.element(observations, 0)

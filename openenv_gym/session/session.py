@@ -61,10 +61,13 @@ class Coding(Protocol):
 
     payloads: bool
 
-    def encode(self, action: Any) -> dict[str, Any]:
+    def payload(self, action: Any) -> dict[str, Any]:
         """Return the fields of an action, as JSON values."""
 
-    def decode(self, observations: Any) -> Any:
+    def column(self, action: Any) -> Any:
+        """Return an action as a column of one, for version 2 of the protocol."""
+
+    def element(self, observations: Any) -> Any:
         """Return the observation in a column of one.
 
         Raises:
@@ -164,7 +167,9 @@ class Session:
         if channel is None or not (self._has_episode and channel.is_open and channel.slots):
             raise ResetNeededError(f"No episode is running at {self.endpoint}; call reset before step")
         try:
-            await channel.send_step(_SLOT, [self._coding.encode(action)], operation)
+            coding = self._coding
+            actions = coding.column(action) if channel.connection.is_v2 else [coding.payload(action)]
+            await channel.send_step(_SLOT, actions, operation)
             return await self._outcome(channel, operation)
         except OpenEnvError as error:
             await self._add_explanation(error)
@@ -248,7 +253,7 @@ class Session:
     def _read(self, channel: Channel, result: v2.Result, operation: str) -> Outcome:
         try:
             return Outcome(
-                self._coding.decode(result.observations),
+                self._coding.element(result.observations),
                 result.rewards[0],
                 result.terminated is not None and bool(result.terminated[0]),
                 result.truncated is not None and bool(result.truncated[0]),

@@ -79,8 +79,8 @@ class Column:
         """Return the column of a batch."""
         return [self.codec.encode(element) for element in self._held.split(batch, count)]
 
-    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
-        """Return the column of elements. Large arrays are attached.
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
+        """Return the column of elements. Large arrays are attached if there are ``attachments``.
 
         Raises:
             SpaceError: An array has another shape or dtype than the space.
@@ -140,8 +140,8 @@ class ArrayColumn(Column):
     def from_batch(self, batch: Any, count: int) -> Any:
         return np.ascontiguousarray(batch, self._dtype)
 
-    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
-        if self._shape and self._nbytes * len(elements) >= LARGE:
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
+        if attachments is not None and self._shape and self._nbytes * len(elements) >= LARGE:
             return attachments.attach([self._array(element, self._shape) for element in elements])
         return self._array(elements, (len(elements), *self._shape))
 
@@ -209,7 +209,7 @@ class PartsColumn(Column):
     def from_batch(self, batch: Any, count: int) -> Any:
         return {name: column.from_batch(batch[key], count) for name, key, column in self._parts}
 
-    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
         return {
             name: column.from_elements([element[key] for element in elements], attachments)
             for name, key, column in self._parts
@@ -253,7 +253,7 @@ class FieldColumn(Column):
     def from_batch(self, batch: Any, count: int) -> Any:
         return {self._name: self._column.from_batch(batch, count)}
 
-    def from_elements(self, elements: Sequence[Any], attachments: Attachments) -> Any:
+    def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
         return {self._name: self._column.from_elements(elements, attachments)}
 
     def elements(self, wire: Any, count: int) -> list[Any]:

@@ -542,6 +542,7 @@ class Backend:
         if is_reset:
             self._note_begun(slots)
         else:
+            results.steps[rows] += 1
             environment_us = np.asarray(result.environment_us, np.float64)
             self.times.append(
                 (rows, Times(channel.sent_at, channel.received_at, result.server_us, environment_us))
@@ -651,7 +652,7 @@ class Backend:
         """Name a request, for errors."""
         if len(slots) > 1:
             return f"the {kind} of {named(slots)}"
-        which = f"step {self._results.metrics.steps[slots[0]] + 1}" if kind == "step" else "the reset"
+        which = f"step {self._results.steps[slots[0]] + 1}" if kind == "step" else "the reset"
         return f"{which} of {named(slots)}"
 
 

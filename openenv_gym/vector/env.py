@@ -22,9 +22,10 @@ from openenv_gym.errors import (
     UsageError,
     excerpt,
 )
-from openenv_gym.metrics import Metrics
+from openenv_gym.metrics import METRICS_BUFFER, Metrics
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry
+from openenv_gym.session.session import Times
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.vector.backend import Backend, EpisodeRules
@@ -158,6 +159,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._backend: Backend | None = None
         self._all = list(range(num_envs))
         self._began_at = np.zeros(num_envs)
+        self._metrics = Metrics(num_envs)
+        self._step_times: list[tuple[Any, Any, Times]] = []  # not yet in the metrics
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode in each slot, or in those of ``options["reset_mask"]``.
@@ -264,12 +267,14 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             ``client`` the mean microseconds of each, float64 of the same shape; `openenv_gym.metrics.Metrics`
             says what they are. Between `send` and `recv`, the caller's own time counts as network.
         """
-        metrics = self._results.metrics
+        metrics = self._metrics
+        metrics.add_all(self._step_times)
         return {"steps": metrics.steps.copy(), **metrics.mean_us()}
 
     def reset_metrics(self) -> None:
-        """Begins `metrics` anew."""
-        self._results.metrics = Metrics(self.num_envs)
+        """Start `metrics` over."""
+        self._metrics = Metrics(self.num_envs)
+        self._step_times.clear()
 
     def render(self) -> tuple[Any, ...]:
         """What the server renders of each slot; where it does not, its last observation.
@@ -338,6 +343,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             **self.__dict__,
             "_backend": None,
             "_results": ResultBuffer(self._env_spaces, self.num_envs),
+            "_metrics": Metrics(self.num_envs),
+            "_step_times": [],
         }
 
     def _begin(self, seeds: list[int | None], options: dict[str, Any]) -> None:
@@ -427,13 +434,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     def _note_times(
         self, backend: Backend, infos: dict[str, Any], slots: np.ndarray[Any, Any] | None = None
     ) -> None:
-        now, metrics = perf_counter(), self._results.metrics
+        now, steps = perf_counter(), self._step_times
         for rows, times in backend.times:
-            metrics.add(rows, now - self._began_at[rows], times)
+            steps.append((rows, now - self._began_at[rows], times))
         backend.times.clear()
         if self.report_times:
+            self._metrics.add_all(steps)
             chosen = slice(None) if slots is None else slots
-            infos["times_us"] = {part: us[chosen] for part, us in metrics.last_us().items()}
+            infos["times_us"] = {part: us[chosen] for part, us in self._metrics.last_us().items()}
+        elif len(steps) >= METRICS_BUFFER:
+            self._metrics.add_all(steps)
 
     def _check_not_pending(self, slots: Sequence[int]) -> None:
         if self._results.pending.any():

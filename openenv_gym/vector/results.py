@@ -10,7 +10,6 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, iterate
 
 from openenv_gym.env_spaces import EnvSpaces
-from openenv_gym.metrics import Metrics
 from openenv_gym.spaces.columns import Rows, column_of
 
 _NUMBERS = (int, float, bool)
@@ -53,7 +52,7 @@ class ResultBuffer:
         pending: Whether a reset or a step is under way.
         ready: Whether there is a result that was not taken yet.
         infos: The slots' infos, for those that have one.
-        metrics: Where the time goes.
+        steps: The steps taken by each slot, over all episodes, int64.
     """
 
     def __init__(self, env_spaces: EnvSpaces, count: int) -> None:
@@ -67,7 +66,7 @@ class ResultBuffer:
         self.pending = np.zeros(count, np.bool_)
         self.ready = np.zeros(count, np.bool_)
         self.infos: dict[int, dict[str, Any]] = {}
-        self.metrics = Metrics(count)
+        self.steps = np.zeros(count, np.int64)
         self._all = list(range(count))
         self._one = batch_space(env_spaces.observation.space, 1)
         self._action_space = env_spaces.action.space
