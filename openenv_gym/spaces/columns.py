@@ -124,7 +124,8 @@ class ArrayColumn(Column):
         if not isinstance(wire, np.ndarray):
             return super().write_zero_copy(wire, memory)
         self._check_array(wire, len(memory))
-        if wire.flags.writeable and wire.flags.aligned and not wire.flags.owndata:
+        flags = wire.flags
+        if not flags.owndata and flags.writeable and flags.aligned:
             return wire
         if not memory.flags.owndata:
             return wire.copy()
