@@ -218,6 +218,8 @@ class V2Channel:
                     break
                 if self._is_first(response):
                     self._early.append(response)
+                    # Its arrays may be views of the memory that the next message is received into.
+                    self.connection.exchange_memory(memoryview(b""))
             self._forget(request.id)
             return response
         except Exception:
