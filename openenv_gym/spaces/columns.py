@@ -112,6 +112,7 @@ class ArrayColumn(Column):
         self._is_of_scalars = self._held.is_of_scalars
         self._dtype, self._shape = self._held.dtype, self._held.shape
         self._nbytes = self._dtype.itemsize * math.prod(self._shape)
+        self._number = float if self._dtype.kind == "f" else int
 
     def write(self, wire: Any, memory: Any, rows: Rows) -> None:
         if isinstance(wire, np.ndarray):
@@ -142,6 +143,8 @@ class ArrayColumn(Column):
         return np.ascontiguousarray(batch, self._dtype)
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
+        if attachments is None and not self._shape:
+            return [self._number(element) for element in elements]  # faster than an array of a few
         if attachments is not None and self._shape and self._nbytes * len(elements) >= LARGE:
             return attachments.attach([self._array(element, self._shape) for element in elements])
         return self._array(elements, (len(elements), *self._shape))
