@@ -28,7 +28,7 @@ def serve(folder: str, app: str, listening: int, options: list[str]) -> None:
 
     sys.path.insert(0, folder)
     is_ours = importlib.util.find_spec("openenv_server") is not None
-    config = uvicorn.Config(app, ws="openenv_server.detaching:DetachableProtocol" if is_ours else "auto")
+    config = uvicorn.Config(app, ws="openenv_server.socket_takeover:TakeoverProtocol" if is_ours else "auto")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 
 

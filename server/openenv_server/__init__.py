@@ -1,4 +1,4 @@
-"""What an environment's author needs: an `Environment` to subclass, and `create_app` to serve it."""
+"""Build and serve environments: an `Environment` to subclass, and `create_app` to serve it."""
 
 from __future__ import annotations
 

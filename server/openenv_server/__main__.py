@@ -1,6 +1,6 @@
-"""``python -m openenv_server [FOLDER]``: serves an environment's folder, without the command line.
+"""``python -m openenv_server [FOLDER]``: serve an environment's folder without the `openenv` command.
 
-Images start their server so. Where it listens, and all else, is said by variables (see `Settings`).
+Images start their server this way. Environment variables configure it (see `Settings`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from openenv_server.workers import serve_app
 _INTERRUPTED = 130
 
 
-def main(words: list[str]) -> None:
-    """Serves until a signal ends it.
+def main(arguments: list[str]) -> None:
+    """Serve until a signal ends it.
 
     Args:
-        words: The folder; this one where there are none.
+        arguments: The folder; the current one if empty.
     """
-    folder = Path(words[0] if words else ".").resolve()
+    folder = Path(arguments[0] if arguments else ".").resolve()
     try:
         settings = read_settings()
         serve_app(

@@ -12,15 +12,16 @@ from pydantic import BaseModel
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.types import State
 from openenv_server.calls import class_behind
+from openenv_server.connections.adapters import adapter_for
+from openenv_server.connections.worker import Connections
 from openenv_server.environment import describe
-from openenv_server.lanes.contracts import contract_of
-from openenv_server.lanes.registry import Lanes
+from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.routes.http import http_routes
+from openenv_server.routes.landing import landing_page
 from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
-from openenv_server.sessions import Sessions, decide_capacity
+from openenv_server.sessions.capacity import Sessions, decide_capacity
 from openenv_server.settings import read_settings
-from openenv_server.web.landing import landing_page
 
 
 def create_app(
@@ -35,30 +36,30 @@ def create_app(
     resume_grace_s: float | None = None,
     state_cls: type[BaseModel] = State,
 ) -> FastAPI:
-    """The server of one environment.
+    """Make the server of one environment.
 
     Args:
-        env: The environment's class, or a function without arguments that makes one. Each session gets an
-            instance of its own. Any class with ``reset``, ``step`` and ``state`` will do.
+        env: The environment's class, or a function without arguments that makes one. Each session gets its
+            own instance. Any class with ``reset``, ``step`` and ``state`` will do.
         action_cls: The Pydantic model of an action.
         observation_cls: The Pydantic model of an observation.
-        env_name: The name to show; the class's own where it is left out.
-        max_concurrent_envs: Sessions at a time. Left out: ``MAX_CONCURRENT_ENVS``; else 1 where the
-            class itself sets ``SUPPORTS_CONCURRENT_SESSIONS = False``, and 64 where it does not.
-        session_timeout_s: Seconds without a message after which a session is closed. Left out:
-            ``SESSION_TIMEOUT``; else an hour. A session inside a step is never closed for that.
-        step_timeout_s: Seconds that a reset or a step may take; then its session is closed. Left out:
-            ``STEP_TIMEOUT``; else for ever.
-        resume_grace_s: Seconds for which the sessions of a broken connection are kept for a client that
-            comes back. Left out: ``RESUME_GRACE``; else 60.
+        env_name: The name to show. Default: the class's name.
+        max_concurrent_envs: The most sessions at a time. Default: ``MAX_CONCURRENT_ENVS``; else 1 if the
+            class itself sets ``SUPPORTS_CONCURRENT_SESSIONS = False``, and 64 if it does not.
+        session_timeout_s: Seconds without a message after which a session is closed. Default:
+            ``SESSION_TIMEOUT``; else an hour. A session inside a step does not count as silent.
+        step_timeout_s: Seconds that a reset or a step may take; then its session is closed. Default:
+            ``STEP_TIMEOUT``; else unlimited.
+        resume_grace_s: Seconds for which the sessions of a broken connection are kept, so that the client can
+            resume. Default: ``RESUME_GRACE``; else 60.
         state_cls: The Pydantic model of the state.
 
     Returns:
         The application; run it with uvicorn, or with ``openenv serve``.
 
     Raises:
-        ConfigurationError: An instance instead of a class, something that is not a model, more sessions
-            than the environment allows, or an environment variable that is not what it should be.
+        ConfigurationError: An instance instead of a class, something other than a model, more sessions than
+            the environment allows, or an invalid environment variable.
     """
     server = EnvironmentServer(
         env,
@@ -77,9 +78,9 @@ def create_app(
 
 
 class EnvironmentServer:
-    """The routes of one environment, for an application of your own.
+    """The routes of one environment, for your own application.
 
-    Takes what `create_app` takes, and raises what it raises.
+    The arguments and exceptions are those of `create_app`.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class EnvironmentServer:
         _check_factory(env)
         for argument, model in (("action_cls", action_cls), ("observation_cls", observation_cls)):
             if not (isinstance(model, type) and issubclass(model, BaseModel)):
-                raise ConfigurationError(f"{argument} is a Pydantic model's class, not {model!r}")
+                raise ConfigurationError(f"{argument} must be a Pydantic model class, got {model!r}")
         settings = self._settings = read_settings()
         if max_concurrent_envs is None:
             max_concurrent_envs = settings.max_concurrent_envs
@@ -112,16 +113,26 @@ class EnvironmentServer:
         if resume_grace_s is None:
             resume_grace_s = settings.resume_grace
         self.sessions = Sessions(env, decide_capacity(env, max_concurrent_envs), step_timeout_s)
-        contract = contract_of(kind, action_cls, observation_cls)
-        lanes = Lanes(self.sessions, contract, settings.max_slots_per_socket, resume_grace_s)
+        self.shutdown = GracefulShutdown(self.sessions)
+        adapter = adapter_for(kind, action_cls, observation_cls)
+        connections = Connections(self.sessions, adapter, settings.max_slots_per_socket, resume_grace_s)
+        self.shutdown.on_begin(connections.leave)  # also those that wait for a client to resume
         self._routers = (
             http_routes(self.sessions, action_cls, observation_cls, state_cls, env_name),
-            websocket_routes(self.sessions, action_cls, lanes, session_timeout_s, settings.max_message_bytes),
+            websocket_routes(
+                self.sessions,
+                self.shutdown,
+                action_cls,
+                connections,
+                session_timeout_s,
+                settings.max_message_bytes,
+            ),
         )
 
     def register_routes(self, app: FastAPI) -> None:
-        """Adds all routes, the landing page, and the guard, which stands before all of `app`."""
+        """Add all routes, the landing page, and the guard in front of the whole of ``app``."""
         app.state.sessions = self.sessions
+        app.state.graceful_shutdown = self.shutdown
         app.add_middleware(Guard, settings=self._settings)
         for router in self._routers:
             app.include_router(router)
@@ -135,12 +146,12 @@ class EnvironmentServer:
 
 
 def _check_factory(env: Any) -> None:
-    """Refuses an instance, which all sessions would share."""
+    """Refuse an instance, which all sessions would share."""
     if isinstance(env, type) and not callable(getattr(env, "step", None)):
         raise ConfigurationError(f"{env.__name__} is not an environment: it has no step method")
     if not callable(env) or (not isinstance(env, type) and hasattr(env, "reset") and hasattr(env, "step")):
         name = type(env).__name__
         raise ConfigurationError(
-            f"create_app was given an instance of {name}, which all sessions would share. Pass the class, "
-            f"create_app({name}, …), or a function that returns a new instance."
+            f"create_app got an instance of {name}, which all sessions would share.",
+            advice=f"Pass the class, create_app({name}, …), or a function that returns a new instance.",
         )

@@ -1,30 +1,24 @@
-"""How one environment class wants to be called: which keywords it takes, and what is to be awaited.
+"""How to call an environment class: the keywords it takes, and which methods are ``async``.
 
-All of it is read off the class once, so that a step looks at no signature.
+The class is inspected once, so a step inspects no signature.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from openenv_gym.types import EnvironmentMetadata
 from openenv_server.environment import describe
+from openenv_server.errors import UnknownKeywordsError
 
-# The packages whose `Environment` is a base for authors. What it defines is nobody's own choice.
+# Packages whose `Environment` is a base class. Attributes defined there are defaults, not an author's choice.
 _BASE_PACKAGES = frozenset({"openenv_server", "openenv", "openenv_core"})
 
 
-class UnknownKeywordsError(TypeError):
-    """A reset was given keywords that the environment does not take."""
-
-
 def own_attribute(kind: type, name: str) -> Any:
-    """What the author's own class, or a base of it that is not a framework's, defines; else None."""
+    """The value of a class attribute if the author's class, or a non-framework base of it, defines it."""
     for ancestor in kind.__mro__:
         is_base = ancestor.__name__ == "Environment" and ancestor.__module__.split(".")[0] in _BASE_PACKAGES
         if name in vars(ancestor) and not is_base:
@@ -32,17 +26,18 @@ def own_attribute(kind: type, name: str) -> Any:
     return None
 
 
-class Calls:
-    """The calls of one environment class.
+class EnvironmentCalls:
+    """How to call the environments of one class.
 
     Args:
-        kind: A class with ``reset``, ``step`` and ``state``, whichever package its base comes from.
+        kind: A class with ``reset``, ``step`` and ``state``, with a base class from any package or none.
 
     Attributes:
-        reset_name: The method that resets: ``reset``, or ``reset_async`` where the author overrides it.
+        reset_name: The method that resets: ``reset``, or ``reset_async`` if the author overrides it.
         step_name: The method that steps.
         reset_is_async: Whether the reset is awaited on the event loop.
-        step_is_async: Whether the step is.
+        step_is_async: Whether the step is awaited on the event loop.
+        close_is_async: Whether ``close`` is awaited on the event loop.
     """
 
     def __init__(self, kind: type) -> None:
@@ -59,33 +54,33 @@ class Calls:
         return name, inspect.iscoroutinefunction(method), inspect.signature(method).parameters
 
     def reset_arguments(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        """The keywords for a reset, and whether a seed had to be left out.
+        """The keywords for a reset, and whether a seed was dropped because the environment takes none.
 
         Raises:
-            UnknownKeywordsError: The environment does not take some of the others.
+            UnknownKeywordsError: The environment does not take some of the keywords.
         """
         takes = self._reset_takes
         arguments = dict(data) if _takes_any(takes) else {k: v for k, v in data.items() if k in takes}
-        left_out = set(data) - set(arguments)
-        unknown = sorted(left_out - {"seed", "episode_id"})
+        dropped = set(data) - set(arguments)
+        unknown = sorted(dropped - {"seed", "episode_id"})
         if unknown:
             known = [name for name in takes if name != "self"]
             raise UnknownKeywordsError(
                 f"{self.kind.__name__}.reset does not take {', '.join(unknown)}; "
                 f"it takes {', '.join(known) if known else 'nothing'}"
             )
-        return arguments, data.get("seed") is not None and "seed" in left_out
+        return arguments, data.get("seed") is not None and "seed" in dropped
 
     def step_arguments(self, extras: Mapping[str, Any]) -> dict[str, Any]:
-        """The keywords for a step, out of those that a client may send beside the action."""
+        """The keywords for a step, among those that a client may send beside the action."""
         return {k: v for k, v in extras.items() if v is not None and k in self._step_takes}
 
 
 def metadata_of(environment: Any, env_name: str | None) -> EnvironmentMetadata:
-    """What an environment says of itself, under the name that it is served by."""
+    """An environment's description of itself. ``env_name`` replaces a default name."""
     own = own_attribute(type(environment), "get_metadata")
-    said = environment.get_metadata() if own is not None else describe(type(environment))
-    fields = said.model_dump() if hasattr(said, "model_dump") else dict(said)
+    metadata = environment.get_metadata() if own is not None else describe(type(environment))
+    fields = metadata.model_dump() if hasattr(metadata, "model_dump") else dict(metadata)
     if own is None and env_name:
         fields["name"] = env_name
     return EnvironmentMetadata(**fields)
@@ -96,7 +91,7 @@ def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
 
 
 def class_behind(factory: Callable[[], Any]) -> type | None:
-    """The environment class that a factory is, or says that it returns; None where it does not say."""
+    """The environment class that a factory is, or is annotated to return; None if unknown."""
     if isinstance(factory, type):
         return factory
     try:
@@ -104,23 +99,3 @@ def class_behind(factory: Callable[[], Any]) -> type | None:
     except (NameError, TypeError, ValueError):
         return None
     return returned if isinstance(returned, type) and returned is not inspect.Signature.empty else None
-
-
-def plain_errors(error: ValidationError) -> list[dict[str, Any]]:
-    """Pydantic's list of what is wrong, as JSON values."""
-    try:
-        text = error.json(include_url=False, include_context=False)
-    except ValueError:
-        # What was sent is not for JSON (bytes, say), and is left out.
-        text = error.json(include_url=False, include_context=False, include_input=False)
-    # The numbers that JSON has not become their names.
-    errors: list[dict[str, Any]] = json.loads(text, parse_constant=str)
-    return errors
-
-
-def in_words(error: ValidationError) -> str:
-    """What is wrong, in a line: each field's path and what is said of it."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'action'}: {item['msg']}"
-        for item in error.errors(include_url=False)
-    )

@@ -1,4 +1,4 @@
-"""What an environment's author subclasses."""
+"""The base class of environments."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Transform(ABC, Generic[ObsT]):
 
     @abstractmethod
     def __call__(self, observation: ObsT) -> ObsT:
-        """The observation to send instead."""
+        """Return the observation to send instead."""
 
 
 class Environment(ABC, Generic[ActT, ObsT, StateT]):
-    """One environment; each session on the server has an instance of its own.
+    """One environment. Each session on the server has its own instance.
 
     A subclass implements `reset`, `step` and `state`. It may leave out every argument but ``action``, take
     further keywords in ``reset``, write ``reset`` and ``step`` as ``async def``, or override `reset_async`
@@ -29,11 +29,11 @@ class Environment(ABC, Generic[ActT, ObsT, StateT]):
     ``async`` methods, which run on the server's event loop.
 
     Attributes:
-        SUPPORTS_CONCURRENT_SESSIONS: Set it to False in your class where two instances in one process would
-            disturb each other. The server then serves one session at a time.
-        REQUIRES_SINGLE_THREAD_EXECUTOR: Set it to True where the environment must be made, driven and closed
-            by one thread (a browser, say). This server does so for every environment.
-        transform: What each observation goes through where `_apply_transform` is called.
+        SUPPORTS_CONCURRENT_SESSIONS: Set it to False if two instances in one process disturb each other. The
+            server then serves one session at a time.
+        REQUIRES_SINGLE_THREAD_EXECUTOR: Set it to True if the environment must be made, driven and closed by
+            one thread (a browser, say). This server does so for every environment.
+        transform: Applied to an observation by `_apply_transform`.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS: ClassVar[bool] = False
@@ -46,28 +46,28 @@ class Environment(ABC, Generic[ActT, ObsT, StateT]):
 
     @abstractmethod
     def reset(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> ObsT:
-        """Starts an episode and returns its first observation.
+        """Start an episode; returns its first observation.
 
         Args:
-            seed: Makes the episode repeatable. None goes on with the randomness that there is.
-            episode_id: A name for the episode, where the client gives one.
-            **kwargs: What else the client's ``reset`` was given.
+            seed: Makes the episode repeatable. None keeps the current random state.
+            episode_id: A name for the episode, if the client gives one.
+            **kwargs: Further keywords of the client's ``reset``.
         """
 
     @abstractmethod
     def step(self, action: ActT, timeout_s: float | None = None, **kwargs: Any) -> ObsT:
-        """Takes one action and returns what comes of it.
+        """Take one action; returns the next observation.
 
         Args:
             action: The action, checked against its model.
-            timeout_s: The time that the client allows, in seconds, where it says.
-            **kwargs: What else the client's ``step`` was given.
+            timeout_s: The time that the client allows, in seconds, if it sets a limit.
+            **kwargs: Further keywords of the client's ``step``.
         """
 
     @property
     @abstractmethod
     def state(self) -> StateT:
-        """Where the session stands."""
+        """The state of the episode."""
 
     async def reset_async(
         self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any
@@ -80,18 +80,18 @@ class Environment(ABC, Generic[ActT, ObsT, StateT]):
         return self.step(action, timeout_s=timeout_s, **kwargs)
 
     def get_metadata(self) -> EnvironmentMetadata:
-        """What the environment says of itself."""
+        """The environment's description of itself."""
         return describe(type(self))
 
     def close(self) -> None:
-        """Releases what the environment holds. Called at every end of a session."""
+        """Release the environment's resources. Called at the end of every session."""
 
     def _apply_transform(self, observation: ObsT) -> ObsT:
         return observation if self.transform is None else self.transform(observation)
 
 
 def describe(kind: type) -> EnvironmentMetadata:
-    """What a class's name and docstring say of it."""
+    """The description that a class's name and docstring give."""
     own_doc = vars(kind).get("__doc__") or ""
     sentence = " ".join(own_doc.strip().split("\n\n")[0].split())
     return EnvironmentMetadata(name=kind.__name__, description=sentence or f"The environment {kind.__name__}")

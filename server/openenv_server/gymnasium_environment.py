@@ -1,8 +1,10 @@
-"""Any local Gymnasium environment as an OpenEnv environment, with its exact spaces in the schema."""
+"""Serve a Gymnasium environment as an OpenEnv environment, with its exact spaces in the schema."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
 
@@ -17,9 +19,36 @@ from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_gym.wire.arrays import is_array_of_numbers
 from openenv_server.environment import Environment
-from openenv_server.worker import StepLock
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
+
+
+class StepLock:
+    """Lets one environment at a time run. Its holder is named, so that another thread may give it up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders: dict[object, bool] = {}
+
+    def acquire(self, holder: object) -> None:
+        """Block until nobody else holds the lock."""
+        self._lock.acquire()
+        self._holders[holder] = True
+
+    def release(self, holder: object) -> None:
+        """Release the lock if ``holder`` still holds it. Thread-safe, and safe to call again."""
+        if self._holders.pop(holder, False):  # atomic, so only one of two calls releases
+            self._lock.release()
+
+    @contextmanager
+    def held_by(self, holder: object) -> Iterator[None]:
+        """Hold the lock within a ``with`` block."""
+        self.acquire(holder)
+        try:
+            yield
+        finally:
+            self.release(holder)
+
 
 # Most Gymnasium environments are not thread-safe: neither of Gymnasium's vector environments ever runs two in
 # one process at the same time. This lock is held around every call into one.
@@ -27,9 +56,9 @@ PROCESS_LOCK = StepLock()
 
 
 class SpaceField:
-    """Makes a model's field hold an element of a Gymnasium space.
+    """Annotates a model's field as an element of a Gymnasium space.
 
-    JSON payloads are decoded and checked against the space; elements are encoded on the way out.
+    Validation decodes a JSON payload and checks it against the space; serialization encodes the element.
     """
 
     def __init__(self, space: gym.Space[Any]) -> None:
@@ -60,7 +89,7 @@ class SpaceField:
 
 
 class GymnasiumModels(NamedTuple):
-    """The action and the observation model that a Gymnasium environment's spaces make."""
+    """The action and the observation model of a Gymnasium environment."""
 
     action: type[Action]
     observation: type[Observation]
@@ -69,12 +98,12 @@ class GymnasiumModels(NamedTuple):
 def models_from_spaces(
     action_space: gym.Space[Any], observation_space: gym.Space[Any], render_mode: str | None = None
 ) -> GymnasiumModels:
-    """Models of one field each, ``action`` and ``observation``, that hold elements of the spaces.
+    """Make models with one field each, ``action`` and ``observation``, that hold elements of the spaces.
 
     Args:
         action_space: The space of the actions.
         observation_space: The space of the observations.
-        render_mode: What the environment was made to render, which its trainers are told.
+        render_mode: The render mode of the environment, which trainers are told.
     """
     action_field: Any = Annotated[Any, SpaceField(action_space)]
     observation_field: Any = Annotated[Any, SpaceField(observation_space)]
@@ -89,7 +118,7 @@ def models_from_spaces(
 
 
 def space_field(model: type[BaseModel], name: str) -> SpaceField | None:
-    """What makes a model's field hold elements of a space; None where nothing does."""
+    """The `SpaceField` of a model's field; None if it has none."""
     field = model.model_fields.get(name)
     marks = [] if field is None else [mark for mark in field.metadata if isinstance(mark, SpaceField)]
     return marks[0] if marks else None
@@ -127,18 +156,18 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
         self._step_count = 0
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> Observation:
-        """Resets the environment; further keywords are Gymnasium's ``options``."""
+        """Reset the environment; further keywords become Gymnasium's ``options``."""
         observation, info = self.begin(seed, episode_id, **options)
         return self._models.observation.model_construct(
             observation=observation, done=False, reward=None, truncated=None, metadata=plain_info(info)
         )
 
     def step(self, action: Any, timeout_s: float | None = None, **kwargs: Any) -> Observation:
-        """Steps the environment."""
+        """Step the environment."""
         observation, reward, terminated, truncated, info = self.take(action.action)
         metadata = plain_info(info)
         if terminated and truncated:
-            # Version 1 has `done` and `truncated` only, which cannot say both.
+            # Version 1 has only `done` and `truncated`, which cannot express both.
             metadata["terminated"] = True
         return self._models.observation.model_construct(
             observation=observation,
@@ -151,39 +180,39 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
     def begin(
         self, seed: int | None = None, episode_id: str | None = None, **options: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """`reset` without models: what Gymnasium's own returns."""
+        """`reset` without models: returns what Gymnasium's reset returns."""
         self._episode_id, self._has_begun, self._step_count = episode_id, True, 0
         return self._env.reset(seed=seed, options=options or None)
 
     def take(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """`step` without models: an element of the action space in, what Gymnasium's own returns out."""
+        """`step` without models: takes an element of the action space, returns the parts of a step."""
         self._step_count += 1
         return self._env.step(action)
 
     def render(self) -> Any:
-        """What the environment's own ``render`` gives; None where it was made without a render mode."""
+        """Render the environment; None if it was made without a render mode."""
         return self._env.render()
 
     @property
     def state(self) -> State:
-        """The episode's name and its steps. An episode without a name gets one when it is first asked for."""
+        """The episode's name and steps. An episode without a name gets one when this is first read."""
         if self._has_begun and self._episode_id is None:
             self._episode_id = str(uuid4())
         return State(episode_id=self._episode_id, step_count=self._step_count)
 
     def get_metadata(self) -> EnvironmentMetadata:
-        """The environment's id and what its docstring says in a sentence."""
+        """The environment's id and a description."""
         spec = self._env.spec
         name = spec.id if spec else type(self._env.unwrapped).__name__
         return EnvironmentMetadata(name=name, description=f"Gymnasium's {name}, served by OpenEnv")
 
     def close(self) -> None:
-        """Closes the environment."""
+        """Close the environment."""
         self._env.close()
 
 
 def gymnasium_factory(make_env: MakeEnv) -> tuple[Callable[[], GymnasiumEnvironment], GymnasiumModels]:
-    """What `create_app` needs to serve a Gymnasium environment: a factory, and the models of its spaces.
+    """The arguments of `create_app` for a Gymnasium environment: a factory, and the models of its spaces.
 
     Example:
         >>> factory, models = gymnasium_factory(lambda: gym.make("CartPole-v1"))
@@ -201,11 +230,11 @@ def gymnasium_factory(make_env: MakeEnv) -> tuple[Callable[[], GymnasiumEnvironm
 
 
 def plain_info(info: dict[str, Any], *, keep_arrays: bool = False) -> dict[str, Any]:
-    """An ``info`` as JSON values. What JSON cannot hold is replaced by its ``repr``.
+    """Convert an ``info`` to JSON values. Anything else is replaced by its ``repr``.
 
     Args:
         info: The info.
-        keep_arrays: Whether NumPy's arrays and numbers stay what they are, instead of lists and Python's own.
+        keep_arrays: Keep NumPy's arrays and numbers instead of converting them to lists and Python's numbers.
     """
     return {str(key): _plain(value, keep_arrays) for key, value in info.items()}
 

@@ -1,4 +1,4 @@
-"""From an environment's folder to its application."""
+"""Import the application of an environment's folder."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from openenv_server.manifest import read_manifest
 
 
 def load_folder(folder: Path) -> FastAPI:
-    """The application of an environment's folder, as its ``openenv.yaml`` says.
+    """Import the application that a folder's ``openenv.yaml`` names.
 
-    The application may import its neighbours as the image does (``from models import …``) or as a package
-    does (``from ..models import …``); both work.
+    The application may import its neighbours as in the image (``from models import …``) or as in a package
+    (``from ..models import …``); both work.
 
     Args:
         folder: The folder with ``openenv.yaml``.
 
     Raises:
-        ConfigurationError: There is no environment in the folder, or it cannot be imported.
+        ConfigurationError: The folder has no environment, or it cannot be imported.
     """
     manifest = read_manifest(folder)
     sys.path.insert(0, str(folder))
@@ -36,29 +36,33 @@ def load_folder(folder: Path) -> FastAPI:
     except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{folder / MANIFEST}: importing {manifest.app_module} failed{_where(error, folder)}: "
-            f"{type(error).__name__}: {error}{_advice(error, folder)}"
+            f"{type(error).__name__}: {error}",
+            advice=_advice(error, folder),
         ) from error
     app = getattr(module, manifest.app_attribute, None)
     if not isinstance(app, FastAPI):
         raise ConfigurationError(
             f"{folder / MANIFEST}: {manifest.app_module} has no application named "
-            f"{manifest.app_attribute!r}; it is what create_app returns"
+            f"{manifest.app_attribute!r}.",
+            advice="Assign the result of create_app to it.",
         )
     return app
 
 
 def load_app(path: str) -> FastAPI:
-    """The application of an import path.
+    """Import the application of an import path.
 
     Args:
-        path: ``module:attribute``; the module is looked for in the current folder too.
+        path: ``module:attribute``; the module may be in the current folder.
 
     Raises:
-        ConfigurationError: It cannot be imported, or is no application.
+        ConfigurationError: It cannot be imported, or is not an application.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
-        raise ConfigurationError(f"{path!r} is no import path: write module:attribute, as in my_env.app:app")
+        raise ConfigurationError(
+            f"{path!r} is not an import path.", advice="Use module:attribute, as in my_env.app:app."
+        )
     sys.path.insert(0, "")
     try:
         app = getattr(importlib.import_module(module_name), attribute, None)
@@ -68,13 +72,14 @@ def load_app(path: str) -> FastAPI:
         ) from error
     if not isinstance(app, FastAPI):
         raise ConfigurationError(
-            f"{module_name} has no application named {attribute!r}; it is what create_app returns"
+            f"{module_name} has no application named {attribute!r}.",
+            advice="Assign the result of create_app to it.",
         )
     return app
 
 
 def _where(error: BaseException, folder: Path) -> str:
-    """The last line of the author's own that the exception came through."""
+    """The last line of the author's code in the traceback."""
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -86,20 +91,20 @@ def _where(error: BaseException, folder: Path) -> str:
 
 
 def _advice(error: BaseException, folder: Path) -> str:
-    """What to do about a module that is missing."""
+    """How to fix a missing module."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return ""
     name = error.name.rpartition(".")[2]
     found = [path for path in (folder / f"{name}.py", folder / "server" / f"{name}.py") if path.exists()]
     if not found:
-        return f". Is {error.name} spelt right? A package is named in pyproject.toml, and installed: uv sync"
+        return f"Check the spelling of {error.name}; add its package to pyproject.toml and run: uv sync"
     if found[0].parent == folder:
-        return f". {found[0].name} is beside models.py: import it as models is, in both branches"
-    return f". {found[0].name} is in server/: from .{name} import …"
+        return f"{found[0].name} is beside models.py: import it like models, in both branches."
+    return f"{found[0].name} is in server/: from .{name} import …"
 
 
 def _import_app(folder: Path, module_name: str) -> ModuleType:
-    """Imports as the image does, and as a package where the application needs that."""
+    """Import as in the image; if the application uses relative imports, as in a package."""
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
@@ -109,20 +114,20 @@ def _import_app(folder: Path, module_name: str) -> ModuleType:
         del sys.modules[name]
     package = _import_package(folder)
     if (folder / "models.py").exists():
-        # Imported in both ways, it has to be one module, or its classes would not be the same classes.
+        # Imported both ways, it must be one module, or its classes would exist twice.
         sys.modules["models"] = importlib.import_module(f"{package}.models")
     return importlib.import_module(f"{package}.{module_name}")
 
 
 def _import_package(folder: Path) -> str:
-    """Makes the folder a package, whatever it is called; returns the package's name."""
+    """Import the folder as a package, whatever its name; returns the package's name."""
     name = re.sub(r"\W", "_", folder.resolve().name)
     init = folder / "__init__.py"
     spec = importlib.util.spec_from_file_location(
         name, init if init.exists() else None, submodule_search_locations=[str(folder)]
     )
     if spec is None:
-        raise ConfigurationError(f"{folder} cannot be made a package")
+        raise ConfigurationError(f"{folder} cannot be imported as a package")
     package = importlib.util.module_from_spec(spec)
     sys.modules[name] = package
     if spec.loader is not None and init.exists():

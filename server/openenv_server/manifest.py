@@ -1,4 +1,4 @@
-"""``openenv.yaml``: what a folder says of the environment that it holds."""
+"""The manifest of an environment's folder, ``openenv.yaml``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _APP = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class Manifest(BaseModel):
-    """The fields of ``openenv.yaml``. Others are left alone: tools may have fields of their own.
+    """The fields of ``openenv.yaml``. Unknown fields are allowed, because tools may add their own.
 
     Attributes:
         spec_version: The version of this format.
         name: The environment's name, as in ``openenv/NAME``.
-        type: What it is published as.
-        runtime: What serves it.
+        type: How it is published.
+        runtime: How it is served.
         app: Its application, as ``module:attribute``.
         port: The port inside its image.
     """
@@ -58,16 +58,16 @@ class Manifest(BaseModel):
 
     @property
     def app_attribute(self) -> str:
-        """What the application is called in its module."""
+        """The application's name in its module."""
         return self.app.partition(":")[2]
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads the ``openenv.yaml`` of a folder.
+    """Read the ``openenv.yaml`` of a folder.
 
     Raises:
-        ConfigurationError: There is no folder, or no such file in it, or it is wrong; the message has a line
-            for each mistake, with the line of the file that it is on.
+        ConfigurationError: The folder or the file is missing, or the file is invalid. The message has a
+            line for each mistake, with its line number.
     """
     path = environment_folder(folder) / MANIFEST
     try:
@@ -80,14 +80,14 @@ def read_manifest(folder: Path) -> Manifest:
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(root, yaml.MappingNode):
-        raise ConfigurationError(f"{path} is not a table of settings, such as name: my_env")
+        raise ConfigurationError(f"{path} is not a mapping of fields, such as name: my_env")
     lines = _lines(root)
     misspelt = _misspelt(content)
     mistakes = [
-        f"{path}:{lines[field]}: {field}: there is no such field; did you mean {meant}?"
+        f"{path}:{lines[field]}: unknown field {field!r}. Did you mean {meant!r}?"
         for field, meant in misspelt.items()
     ]
-    mistakes += [f"{path}:{line}: {field}: it is named once more" for field, line in _repeated(root)]
+    mistakes += [f"{path}:{line}: {field}: duplicate field" for field, line in _repeated(root)]
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
@@ -102,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _misspelt(content: dict[Any, Any]) -> dict[str, str]:
-    """Fields that are not ours but for a slip, where the one that was meant is missing."""
+    """Unknown fields that resemble a field which is missing, each with that field."""
     missing = [name for name in Manifest.model_fields if name not in content]
     found = {}
     for field in content:
@@ -118,7 +118,7 @@ def _lines(root: yaml.MappingNode) -> dict[Any, int]:
 
 
 def _repeated(root: yaml.MappingNode) -> list[tuple[str, int]]:
-    """Fields that are named before, of which YAML would take the last, with their lines."""
+    """Repeated fields, of which YAML would take the last, with their lines."""
     keys = [key for key, _ in root.value]
     return [
         (str(key.value), key.start_mark.line + 1)

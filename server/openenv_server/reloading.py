@@ -1,4 +1,4 @@
-"""Serves an environment's folder to its author: anew whenever a file of it changes."""
+"""Serve an environment's folder, and restart whenever a file in it changes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from watchfiles import Change, DefaultFilter, watch
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.sources import MANIFEST
-from openenv_server.logs import configure_logs
+from openenv_server.operations.logs import configure_logs
 from openenv_server.serving import base_url_of, bind
 from openenv_server.settings import Settings
-from openenv_server.workers import BACKLOG, GRACE_S, Worker, see_off, stop_signals
+from openenv_server.workers import BACKLOG, GRACE_S, Worker, stop_signals, stop_workers
 
-# More bytes than there will be changes at a time.
+# More bytes than there are changes at a time.
 _MANY = 2**16
 
 
-class _Sources(DefaultFilter):
-    """The files that make up an environment: its Python, and its manifest; virtual environments are not."""
+class _SourceFilter(DefaultFilter):
+    """Matches an environment's Python files and manifest, outside virtual environments."""
 
     def __call__(self, change: Change, path: str) -> bool:
         is_source = path.endswith(".py") or Path(path).name == MANIFEST
@@ -44,21 +44,21 @@ def serve_reloading(
     on_reloaded: Callable[[str | None], None],
     on_stopped: Callable[[], None],
 ) -> None:
-    """Serves from a process that is replaced whenever the folder changes, until a signal ends it.
+    """Serve from a worker process that is restarted whenever the folder changes, until a signal ends it.
 
-    The socket stays, so the address does, and connections that come meanwhile wait. Sessions under way are
-    lost. What cannot be served is said, and waits for the next change.
+    The listening socket stays open, so the address stays the same and new connections wait. Open sessions
+    are lost. If the application cannot be made, the error is reported, and the next change tries again.
 
     Args:
-        make_app: Makes the application, in the other process; has to be picklable.
-        folder: What is watched, with all that is below it.
+        make_app: Makes the application, in the worker process; must be picklable.
+        folder: The folder to watch, recursively.
         host: The address to listen on.
-        port: The port to listen on; 0 takes a free one.
-        settings: How it logs, and how long it drains.
-        on_started: Called with the base URL when it is up for the first time.
-        on_reloaded: Called after each change, and where it does not come up at first: with None where it is
-            up, else with what is wrong.
-        on_stopped: Called when it begins to stop.
+        port: The port to listen on; 0 is a free one.
+        settings: The log format and level, and the drain timeout.
+        on_started: Called with the base URL when it listens for the first time.
+        on_reloaded: Called after every restart, and if the first start fails: with None on success, else with
+            the error.
+        on_stopped: Called when the shutdown begins.
 
     Raises:
         ConfigurationError: It cannot listen there.
@@ -68,7 +68,7 @@ def serve_reloading(
     listening = bind(host, port)
     stop = stop_signals()
     may_serve = multiprocessing.get_context("spawn").Event()
-    may_serve.set()  # there are no others to wait for
+    may_serve.set()  # there is no other worker to wait for
     worker: Worker | None = None
     has_started = False
     signalled: int | None = None
@@ -78,7 +78,7 @@ def serve_reloading(
                 worker = Worker(make_app, listening, 0, 1, settings, may_serve)
                 events: list[socket.socket | int] = [stop, changes]
                 try:
-                    if worker.comes_up(stop):
+                    if worker.wait_until_ready(stop):
                         listening.listen(BACKLOG)
                         events.append(worker.sentinel)
                         if has_started:
@@ -90,17 +90,17 @@ def serve_reloading(
                     on_reloaded(str(error))
                 happened = wait(events)
                 if stop not in happened and changes not in happened:
-                    on_reloaded("The server ended by itself")
+                    on_reloaded("The server exited")
                     happened = wait([stop, changes])
                 if stop in happened:
                     signalled = stop.recv(1)[0]
                 else:
                     changes.recv(_MANY)
-                    see_off([worker], stop, settings.drain_timeout + GRACE_S)
+                    stop_workers([worker], stop, settings.drain_timeout + GRACE_S)
         finally:
             on_stopped()
             if worker is not None:
-                see_off([worker], stop, settings.drain_timeout + GRACE_S)
+                stop_workers([worker], stop, settings.drain_timeout + GRACE_S)
             listening.close()
     if signalled == signal.SIGINT:
         raise KeyboardInterrupt
@@ -108,15 +108,15 @@ def serve_reloading(
 
 @contextlib.contextmanager
 def _changes(folder: Path) -> Iterator[socket.socket]:
-    """A socket from which a byte can be read after each change."""
+    """A socket that receives a byte after every change."""
     ours, theirs = socket.socketpair()
     is_over = threading.Event()
 
-    def tell() -> None:
-        for _ in watch(folder, watch_filter=_Sources(), stop_event=is_over, raise_interrupt=False):
+    def report() -> None:
+        for _ in watch(folder, watch_filter=_SourceFilter(), stop_event=is_over, raise_interrupt=False):
             theirs.send(b"!")
 
-    thread = threading.Thread(target=tell, name="openenv-changes", daemon=True)
+    thread = threading.Thread(target=report, name="openenv-changes", daemon=True)
     thread.start()
     try:
         yield ours

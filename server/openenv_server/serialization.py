@@ -1,10 +1,10 @@
-"""Observations and states as the JSON text that goes on the wire."""
+"""Observations and states as JSON."""
 
 from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -12,12 +12,9 @@ from pydantic_core import to_json
 
 from openenv_gym.arrays import Array
 from openenv_gym.schema_keywords import BESIDE_MARK
+from openenv_server.errors import WrongResultError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-
-class WrongResultError(TypeError):
-    """An environment returned what is not an observation, or not a state."""
 
 
 def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = None) -> str:
@@ -25,7 +22,7 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
 
     Args:
         observation: A Pydantic model with ``done`` and ``reward``.
-        extra_metadata: What the server adds to the observation's own metadata.
+        extra_metadata: Added to the observation's own metadata.
 
     Raises:
         WrongResultError: The environment returned something else.
@@ -45,10 +42,18 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
     return "{" + ",".join(parts) + "}"
 
 
-def observation_parts(
-    observation: Any,
-) -> tuple[dict[str, Any], Any, bool, bool | None, dict[str, Any]]:
-    """An observation's fields as JSON values, its arrays as they are; and reward, done, truncated, metadata.
+class ObservationParts(NamedTuple):
+    """An observation's own fields, as JSON values and arrays, and those that every observation has."""
+
+    fields: dict[str, Any]
+    reward: Any
+    done: bool
+    truncated: bool | None
+    metadata: dict[str, Any]
+
+
+def observation_parts(observation: Any) -> ObservationParts:
+    """Take an observation apart.
 
     Raises:
         WrongResultError: The environment returned something else.
@@ -58,7 +63,7 @@ def observation_parts(
     for name, key in _array_fields(kind).items():
         fields[key] = getattr(observation, name)
     truncated = getattr(observation, "truncated", None) if "truncated" in _beside(kind) else None
-    return (
+    return ObservationParts(
         fields,
         getattr(observation, "reward", None),
         bool(getattr(observation, "done", False)),
@@ -68,13 +73,13 @@ def observation_parts(
 
 
 def serialize_observation(observation: Any) -> dict[str, Any]:
-    """What goes on the wire for an observation, as JSON values: its fields, reward, done and the rest."""
+    """An observation as the JSON values that a client receives: its fields, reward, done and the rest."""
     data: dict[str, Any] = json.loads(observation_json(observation))
     return data
 
 
 def deserialize_action(action_data: dict[str, Any], action_cls: type[ModelT]) -> ModelT:
-    """The action that a payload stands for.
+    """Validate a payload as an action.
 
     Raises:
         pydantic.ValidationError: The payload does not fit the action model.
@@ -94,10 +99,10 @@ def state_json(state: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's own.
+    """Convert NumPy's numbers and arrays to Python's own.
 
     Raises:
-        TypeError: It is something else, which JSON does not have.
+        TypeError: It is something else, which JSON lacks.
     """
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
@@ -130,13 +135,13 @@ def _array_fields(model: type[BaseModel]) -> dict[str, str]:
 
 @cache
 def _apart(model: type[BaseModel]) -> set[str]:
-    """The fields that are no JSON values among the observation's others."""
+    """The fields that are not among an observation's JSON fields."""
     return {*_beside(model), "metadata", *_array_fields(model)}
 
 
 @cache
 def _beside(model: type[BaseModel]) -> frozenset[str]:
-    """The fields of an observation model that stand beside the observation on the wire."""
+    """The fields of an observation model that are sent beside the observation."""
     marked = {
         name
         for name, field in model.model_fields.items()

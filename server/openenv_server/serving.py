@@ -1,4 +1,4 @@
-"""Runs an application with uvicorn, says when it is up, and ends it in good order."""
+"""Run an application with uvicorn, report when it listens, and shut it down gracefully."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.known import running_servers
-from openenv_server.detaching import DetachableProtocol
-from openenv_server.sessions import Sessions
+from openenv_server.operations.graceful_shutdown import GracefulShutdown
+from openenv_server.sessions.capacity import Sessions
 from openenv_server.settings import read_settings
+from openenv_server.socket_takeover import TakeoverProtocol
 
-# SIGHUP, which not every system has, comes from a terminal that closes.
+# SIGHUP comes from a terminal that closes; not every system has it.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _NO_SIGNAL = 0
 
@@ -32,19 +33,19 @@ log = logging.getLogger("openenv_server")
 
 
 class Server(uvicorn.Server):
-    """Serves until a signal asks it to stop; then it drains.
+    """Serves until a signal stops it; then it shuts down gracefully.
 
-    The first SIGTERM, SIGHUP or Ctrl-C begins the drain: there are no new sessions, requests under way are
-    answered, sockets are closed with the code 1001, and environments are closed. A second one, or the drain
-    timeout, ends the process at once, whatever an environment is doing.
+    The first SIGTERM, SIGHUP or Ctrl-C begins the graceful shutdown: no session is opened, requests in
+    progress are answered, sockets are closed with the code 1001, and environments are closed. A second
+    signal, or the drain timeout, ends the process at once, whatever an environment is doing.
 
     Args:
-        app: What `create_app` made.
-        drain_timeout_s: Seconds after which the process ends, drained or not.
+        app: The application, from `create_app`.
+        drain_timeout_s: Seconds after which the process ends, even if the shutdown is not complete.
         on_started: Called once it listens.
-        on_stopped: Called when it begins to stop, and again where the drain takes too long.
+        on_stopped: Called when the shutdown begins, and again if it exceeds the timeout.
         worker: The number of this process among those that serve the same address.
-        headers: Go with each answer.
+        headers: Sent with every response.
     """
 
     def __init__(
@@ -62,28 +63,29 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 ws_max_size=read_settings().max_message_bytes,
-                ws=DetachableProtocol,
+                ws=TakeoverProtocol,
                 ws_per_message_deflate=False,
                 headers=headers,
-                workers=1,  # or uvicorn reads a variable of its own for it
+                workers=1,  # else uvicorn reads it from an environment variable
             )
         )
         self._sessions: Sessions | None = getattr(app.state, "sessions", None)
+        self._graceful: GracefulShutdown | None = getattr(app.state, "graceful_shutdown", None)
         if self._sessions is not None:
             self._sessions.worker = worker
         self._drain_timeout_s = drain_timeout_s
-        self._tell_started, self._tell_stopped = on_started, on_stopped
-        # A queue, as its `put` is one of the few things that a signal handler may do.
-        self._asked_to_stop: SimpleQueue[int] = SimpleQueue()
+        self._on_started, self._on_stopped = on_started, on_stopped
+        # A queue, because its `put` is one of the few calls that are safe in a signal handler.
+        self._stop_requests: SimpleQueue[int] = SimpleQueue()
         self._first_signal: int | None = None
 
     def run_until_stopped(self, listening: socket.socket) -> None:
-        """Serves on a socket that listens already.
+        """Serve on a bound socket.
 
         Raises:
             KeyboardInterrupt: Ctrl-C ended it.
         """
-        # What is there now stays for good: the garbage collector need not look at it in the middle of a step.
+        # What exists now stays for good, so the garbage collector can skip it.
         gc.collect()
         gc.freeze()
         threading.Thread(target=self._end_in_time, name="openenv-end", daemon=True).start()
@@ -92,19 +94,19 @@ class Server(uvicorn.Server):
             raise KeyboardInterrupt
 
     def stop(self) -> None:
-        """Begins the drain, where it has not begun; any thread may call it."""
+        """Begin the graceful shutdown. Thread-safe, and safe to call again."""
         self.should_exit = True
-        self._asked_to_stop.put(_NO_SIGNAL)
+        self._stop_requests.put(_NO_SIGNAL)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._first_signal = self._first_signal or sig
         self.should_exit = True
-        self._asked_to_stop.put(sig)
+        self._stop_requests.put(sig)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, which also takes signals that are ignored, and raises them again at the end."""
-        is_main = threading.current_thread() is threading.main_thread()  # no other may
+        """Handle the stop signals. uvicorn's own also takes ignored ones, and raises them again."""
+        is_main = threading.current_thread() is threading.main_thread()  # only this thread may set handlers
         before = {
             number: signal.signal(number, self.handle_exit)
             for number in STOP_SIGNALS
@@ -119,47 +121,47 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._tell_started()
+            self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._tell_stopped()
-        if (sessions := self._sessions) is not None:
-            await sessions.drain.run(lambda: sessions.active == 0)
+        self._on_stopped()
+        if self._graceful is not None:
+            await self._graceful.run()
         await super().shutdown(sockets)
 
     def _end_in_time(self) -> None:
-        """Ends the process where the drain does not: an environment's thread cannot be stopped."""
+        """End the process if the graceful shutdown does not: an environment's thread cannot be stopped."""
         second = self._second_signal()
         if second is None:
-            why = f"the drain took more than {self._drain_timeout_s:g} s"
+            why = f"the graceful shutdown took more than {self._drain_timeout_s:g} s"
             code = 128 + signal.SIGINT if self._first_signal == signal.SIGINT else 0
         else:
-            why, code = f"{signal.Signals(second).name} came, after another signal", 128 + second
-        left = self._sessions.active if self._sessions is not None else 0
-        log.warning("%s: the process ends, with %d sessions open", why, left)
-        self._tell_stopped()
+            why, code = f"got {signal.Signals(second).name} after another signal", 128 + second
+        active = self._sessions.active if self._sessions is not None else 0
+        log.warning("%s: the process ends, with %d sessions open", why, active)
+        self._on_stopped()
         os._exit(code)
 
     def _second_signal(self) -> int | None:
-        """Waits for the second signal; None where the drain timeout is over first."""
-        signals = int(self._asked_to_stop.get() != _NO_SIGNAL)
+        """Wait for the second signal; None if the drain timeout passes first."""
+        signals = int(self._stop_requests.get() != _NO_SIGNAL)
         deadline = time.monotonic() + self._drain_timeout_s
         while True:
             try:
-                number = self._asked_to_stop.get(timeout=max(0.0, deadline - time.monotonic()))
+                number = self._stop_requests.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
                 return None
-            # A worker may be told by its parent, and have the signal that its parent had.
+            # A worker may be stopped by its parent and get the parent's signal as well.
             signals += number != _NO_SIGNAL
             if signals == 2:
                 return number
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """Bind a socket.
 
     Raises:
-        ConfigurationError: It cannot; the message says why, and what to do.
+        ConfigurationError: It cannot be bound.
     """
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -173,17 +175,17 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def inherited(fd: int) -> socket.socket:
-    """A bound socket that came with the process.
+    """A bound socket that this process has inherited.
 
     Raises:
-        ConfigurationError: There is none of that number.
+        ConfigurationError: The file descriptor is no such socket.
     """
     try:
         listening = socket.socket(fileno=fd)
         listening.getsockname()
     except OSError as error:
         raise ConfigurationError(
-            f"--fd {fd} is no socket that this process has inherited: {error}"
+            f"--fd {fd} is not a socket that this process has inherited: {error}"
         ) from error
     return listening
 
@@ -192,21 +194,21 @@ def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
         return ConfigurationError(
-            f"Port {port} of {host} is in use{_by_whom(port)}. --port 0 takes a free one"
+            f"Port {port} of {host} is in use{_by_whom(port)}.", advice="Use --port 0 for a free one."
         )
     if number == errno.EACCES:
         return ConfigurationError(
-            f"Port {port} is not for this user: those below 1024 are the system's. --port 8000, or --port 0, "
-            "which takes a free one"
+            f"Port {port} is reserved for the system, like all below 1024.",
+            advice="Use --port 8000, or --port 0 for a free one.",
         )
     return ConfigurationError(
-        f"{host} is not an address to listen on ({error}). 127.0.0.1 is for this machine alone, 0.0.0.0 for "
-        "every network that it is in: --host, or the variable HOST"
+        f"Cannot listen on {host}: {error}.",
+        advice="Set --host or HOST: 127.0.0.1 serves this machine only, 0.0.0.0 every network it is in.",
     )
 
 
 def _by_whom(port: int) -> str:
-    """The server that listens there, where it is one that this machine knows."""
+    """The server that listens there, if this machine knows it."""
     for server in running_servers():
         if server.source.value.endswith(f":{port}"):
             return f" by {server.name}: {server.known_from}"
@@ -214,6 +216,6 @@ def _by_whom(port: int) -> str:
 
 
 def base_url_of(host: str, listening: socket.socket) -> str:
-    """The address by which a server that listens there is reached from this machine."""
+    """The base URL at which this machine reaches a server that listens there."""
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}"

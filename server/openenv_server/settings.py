@@ -1,4 +1,4 @@
-"""What can be set from outside, by environment variables."""
+"""The server's settings, from environment variables."""
 
 from __future__ import annotations
 
@@ -18,48 +18,51 @@ _in_either_case = BeforeValidator(lambda value: value.lower() if isinstance(valu
 
 
 class Settings(BaseSettings):
-    """The server's settings; each is read from the environment variable of its name, in capitals.
+    """The server's settings. Each is read from the environment variable with its name in capitals.
 
-    Their descriptions are what ``openenv serve --help`` says of them.
+    ``openenv serve --help`` shows their descriptions.
     """
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
-    port: int = Field(default=8000, ge=0, le=65535, description="the port; 0 takes a free one")
+    port: int = Field(default=8000, ge=0, le=65535, description="the port; 0 is a free one")
     max_concurrent_envs: int | None = Field(
-        default=None, ge=1, description="sessions at a time; default: the environment's own, 64 or 1"
+        default=None,
+        ge=1,
+        description="the most sessions at a time; default: 64, or 1 if the environment allows only one",
     )
-    # A session inside a step is not silent, however long it takes.
+    # A session inside a step does not count as silent.
     session_timeout: float = Field(
         default=3600.0, gt=0, description="seconds of silence after which a session is closed"
     )
     resume_grace: float = Field(
-        default=60.0, ge=0, description="seconds for which a broken connection's sessions are kept"
+        default=60.0, ge=0, description="seconds for which the sessions of a broken connection are kept"
     )
     step_timeout: float | None = Field(
-        default=None, gt=0, description="seconds that a reset or a step may take; default: any"
+        default=None, gt=0, description="the most seconds that a reset or a step may take; default: unlimited"
     )
     enable_web_interface: bool = Field(
-        default=True, description="whether there is a page for people at /web, where Spaces look for it"
+        default=True, description="serve the landing page at /web too, where Spaces expect it"
     )
     openenv_api_key: SecretStr | None = Field(
-        default=None, description="the key that clients have to show; default: none"
+        default=None, description="the key that clients must send; default: none"
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="web pages that may use it, with commas between; * is any; default: its own"
+        default=(),
+        description="origins of web pages that may use it, separated by commas; * is any; default: its own",
     )
-    # The default, 64 MiB, holds the actions of a thousand slots, even where they are images.
+    # The default, 64 MiB, holds the actions of a thousand slots, even if they are images.
     max_message_bytes: int = Field(default=2**26, ge=1, description="the most bytes of a message or a body")
-    max_slots_per_socket: int = Field(default=4096, ge=1, description="the most sessions on a socket")
+    max_slots_per_socket: int = Field(default=4096, ge=1, description="the most sessions on a connection")
     max_sockets_per_address: int = Field(
-        default=4096, ge=1, description="the most sockets from an address, in each process"
+        default=4096, ge=1, description="the most sockets from one address, per process"
     )
     drain_timeout: float = Field(
-        default=10.0, gt=0, description="seconds in which the process ends after SIGTERM"
+        default=10.0, gt=0, description="the most seconds for a graceful shutdown after SIGTERM"
     )
     log_format: Annotated[LogFormat, _in_either_case] = Field(
-        default="text", description="text, or json: one object a line"
+        default="text", description="text, or json with one object a line"
     )
     log_level: Annotated[LogLevel, _in_either_case] = Field(
         default="warning", description="debug, info, warning, error or critical"
@@ -69,9 +72,9 @@ class Settings(BaseSettings):
     @classmethod
     def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not is_key(key.get_secret_value()):
-            # An empty one too: most likely a variable that something forgot to fill in.
+            # Also if it is empty: most likely a variable that was not filled in.
             raise ValueError(
-                "a key has printable ASCII characters, one at least, and no spaces; unset it to ask for none"
+                "a key must be printable ASCII without spaces, and not empty; unset it for no key"
             )
         return key
 
@@ -94,21 +97,21 @@ class Settings(BaseSettings):
 
 
 def variables() -> list[tuple[str, str]]:
-    """Each setting's environment variable, and what it sets with its default."""
+    """The environment variable of each setting, with its description and default."""
     found = []
     for name, field in Settings.model_fields.items():
-        said, default = str(field.description), field.default
-        if "default:" not in said:
-            said += f"; default: {default:g}" if isinstance(default, float) else f"; default: {default}"
-        found.append((name.upper(), said))
+        text, default = str(field.description), field.default
+        if "default:" not in text:
+            text += f"; default: {default:g}" if isinstance(default, float) else f"; default: {default}"
+        found.append((name.upper(), text))
     return found
 
 
 def read_settings() -> Settings:
-    """The settings, as the environment has them now.
+    """Read the settings from the environment variables.
 
     Raises:
-        ConfigurationError: One of them is wrong. The message names it, and shows no key.
+        ConfigurationError: One is invalid. The message names it, and contains no key.
     """
     try:
         return Settings()
@@ -117,4 +120,4 @@ def read_settings() -> Settings:
             f"{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         )
-        raise ConfigurationError(f"The environment's variables set the server up wrongly. {wrong}") from None
+        raise ConfigurationError(f"Invalid environment variables: {wrong}") from None

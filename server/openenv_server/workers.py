@@ -1,4 +1,4 @@
-"""Several processes that serve one address, so that environments use all cores."""
+"""Several worker processes that serve one address, so that environments use all cores."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from fastapi import FastAPI
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.frame_socket import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
-from openenv_server.logs import configure_logs
+from openenv_server.operations.logs import configure_logs
 from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind, inherited
 from openenv_server.settings import Settings
 
 log = logging.getLogger("openenv_server")
 _READY = ""
-# Connections that wait to be taken, as many as uvicorn lets wait.
+# The listen backlog, the same as uvicorn's.
 BACKLOG = 2048
-# The pauses before a process that ended before it was up is started again, in seconds.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-# The time that the processes have to end beyond the drain timeout, in seconds.
+# The backoff before a process that failed to start is restarted, in seconds.
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 30.0
+# How long the processes may take to end beyond the drain timeout, in seconds.
 GRACE_S = 1.0
 
 
@@ -47,26 +47,26 @@ def serve_app(
     on_started: Callable[[str], None],
     on_stopped: Callable[[], None],
 ) -> None:
-    """Serves from this process, or from several others, until a signal ends it; see `Server` for how.
+    """Serve from this process, or from several workers, until a signal ends it; see `Server`.
 
-    Each of the others has environments and a capacity of its own; the kernel gives each new connection to one
-    of them. A process that ends by itself is replaced; its sessions are lost. Where the new one does not come
-    up, the next one is started after a pause, which grows from 1 s to 30 s.
+    Each worker has its own environments and its own capacity; the kernel gives each new connection to one of
+    them. A worker that exits is restarted; its sessions are lost. If the new one fails to start, the next
+    attempt follows after a backoff of 1 s to 30 s.
 
     Args:
-        make_app: Makes the application, in each of the processes; has to be picklable.
+        make_app: Makes the application, in each process; must be picklable.
         workers: The number of processes; 1 is this one.
         host: The address to listen on.
-        port: The port to listen on; 0 takes a free one.
-        fd: The file descriptor of a bound socket, to listen on that instead.
-        settings: How it logs, and how long it drains.
-        on_started: Called with the base URL once connections are taken.
-        on_stopped: Called when it begins to stop; perhaps again at the end.
+        port: The port to listen on; 0 is a free one.
+        fd: The file descriptor of a bound socket, to listen on instead.
+        settings: The log format and level, and the drain timeout.
+        on_started: Called with the base URL once it accepts connections.
+        on_stopped: Called when the shutdown begins; perhaps again at the end.
 
     Raises:
         ConfigurationError: The application could not be made.
         KeyboardInterrupt: Ctrl-C ended it.
-        SystemExit: A second signal did.
+        SystemExit: A second signal ended it.
     """
     configure_logs(settings.log_format, settings.log_level)
     if workers == 1:
@@ -86,8 +86,8 @@ def serve_app(
     crew = [Worker(make_app, listening, number, workers, settings, may_serve) for number in range(workers)]
     first = None
     try:
-        if all(worker.comes_up(stop) for worker in crew):
-            # All at once: who is answered by one of them counts on the others too.
+        if all(worker.wait_until_ready(stop) for worker in crew):
+            # All at once: a client that one worker answers relies on the others, too.
             listening.listen(BACKLOG)
             may_serve.set()
             on_started(base_url_of(host, listening))
@@ -102,12 +102,12 @@ def serve_app(
                 continue
             for worker in crew:
                 if worker.starts_at is None and worker.sentinel in ended:
-                    worker.note_end()
+                    worker.schedule_restart()
                 if worker.starts_at is not None and time.monotonic() >= worker.starts_at:
                     worker.start()
     finally:
         on_stopped()
-        second = see_off(crew, stop, settings.drain_timeout + GRACE_S)
+        second = stop_workers(crew, stop, settings.drain_timeout + GRACE_S)
         listening.close()
     if second is not None:
         sys.exit(128 + second)
@@ -116,10 +116,10 @@ def serve_app(
 
 
 class Worker:
-    """One of the processes.
+    """One worker process.
 
     Attributes:
-        starts_at: When it is started again, by `time.monotonic`; None while it runs.
+        starts_at: When it is restarted, by `time.monotonic`; None while it runs.
     """
 
     def __init__(
@@ -133,17 +133,17 @@ class Worker:
     ) -> None:
         self._arguments = (make_app, listening, number, count, settings, may_serve)
         self._number = number
-        self._pause_s = FIRST_PAUSE_S
+        self._backoff_s = FIRST_BACKOFF_S
         self.start()
 
     def start(self) -> None:
-        """Starts the process."""
+        """Start the process."""
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_work, args=(*self._arguments, theirs))
-        self._has_come_up = False
+        self._is_ready = False
         self.starts_at: float | None = None
-        # Ctrl-C reaches all processes of a terminal, and the new one ignores it only once it has its imports.
+        # Ctrl-C reaches all processes of a terminal, and the new one ignores it only after its imports.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()
@@ -153,20 +153,20 @@ class Worker:
 
     @property
     def sentinel(self) -> int:
-        """What is ready when the process has ended."""
+        """Ready, for `multiprocessing.connection.wait`, when the process has ended."""
         return self._process.sentinel
 
-    def comes_up(self, stop: socket.socket) -> bool:
-        """Waits until it has its application.
+    def wait_until_ready(self, stop: socket.socket) -> bool:
+        """Wait until it has its application.
 
         Args:
-            stop: What can be read from when a signal has come.
+            stop: Readable once a signal has come.
 
         Returns:
-            False where a signal came first.
+            False if a signal came first.
 
         Raises:
-            ConfigurationError: It cannot.
+            ConfigurationError: The application could not be made.
         """
         if self._ours not in wait([self._ours, stop]):
             return False
@@ -174,52 +174,50 @@ class Worker:
             raise ConfigurationError(failure)
         return True
 
-    def note_end(self) -> None:
-        """Says why it has ended, and settles when it is started again."""
+    def schedule_restart(self) -> None:
+        """Log why it exited, and set `starts_at`."""
         self._process.join()
         failure = self._failure()
         if failure is None:
-            log.error(
-                "worker %d ended with the exit code %s; it is replaced", self._number, self._process.exitcode
-            )
-            self._pause_s, pause_s = FIRST_PAUSE_S, 0.0
+            log.error("worker %d exited with code %s; it is restarted", self._number, self._process.exitcode)
+            self._backoff_s, backoff_s = FIRST_BACKOFF_S, 0.0
         else:
-            pause_s = self._pause_s
-            self._pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            backoff_s = self._backoff_s
+            self._backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
             log.error(
-                "worker %d does not come up: %s; it is started again in %g s", self._number, failure, pause_s
+                "worker %d failed to start: %s; it is restarted in %g s", self._number, failure, backoff_s
             )
-        self.starts_at = time.monotonic() + pause_s
+        self.starts_at = time.monotonic() + backoff_s
 
     def _failure(self) -> str | None:
-        """What it told of how it came up, once it has told; None where it has its application."""
-        if not self._has_come_up:
+        """Why it failed to start; None if it has its application. Call it once the process has reported."""
+        if not self._is_ready:
             try:
                 failure: str = self._ours.recv()
             except EOFError:
-                return "The server's process ended before it was up"
+                return "The server's process exited before it was ready"
             if failure != _READY:
                 return failure
-            self._has_come_up = True
+            self._is_ready = True
         return None
 
     def ask_to_stop(self) -> None:
-        """Has it drain.
+        """Begin its graceful shutdown.
 
-        No signal, as it may have had the parent's own already: some send theirs to all processes of a group.
+        Not by a signal: it may have got the parent's already, as some are sent to a whole process group.
         """
-        if not (self._has_come_up or self._ours.poll()):
-            self._process.kill()  # it serves nobody, and may be amid long imports
+        if not (self._is_ready or self._ours.poll()):
+            self._process.kill()  # it serves nobody, and may be inside long imports
         self._ours.close()
 
     def kill(self) -> None:
-        """Ends it, where it has not ended."""
+        """Kill it if it still runs."""
         self._process.kill()
         self._process.join()
 
 
-def see_off(crew: Sequence[Worker], stop: socket.socket, timeout_s: float) -> int | None:
-    """Waits until all have drained; ends those that do not in time, or at once when a second signal comes.
+def stop_workers(crew: Sequence[Worker], stop: socket.socket, timeout_s: float) -> int | None:
+    """Shut down all workers gracefully; kill those that exceed the timeout, or all at a second signal.
 
     Returns:
         The second signal, if one came.
@@ -228,12 +226,12 @@ def see_off(crew: Sequence[Worker], stop: socket.socket, timeout_s: float) -> in
     deadline = time.monotonic() + timeout_s
     for worker in crew:
         worker.ask_to_stop()
-    left = {worker.sentinel for worker in crew}
-    while left and second is None and (remaining := deadline - time.monotonic()) > 0:
-        ended = wait([stop, *left], remaining)
+    running = {worker.sentinel for worker in crew}
+    while running and second is None and (remaining := deadline - time.monotonic()) > 0:
+        ended = wait([stop, *running], remaining)
         if stop in ended:
             second = stop.recv(1)[0]
-        left.difference_update(ended)
+        running.difference_update(ended)
     for worker in crew:
         worker.kill()
     return second
@@ -248,12 +246,12 @@ def _work(
     may_serve: Event,
     parent: Connection,
 ) -> None:
-    """What runs in each process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent tells when to stop
+    """The main function of each worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent stops them
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     configure_logs(settings.log_format, settings.log_level)
     servers: list[Server] = []
-    threading.Thread(target=_end_with, args=(parent, servers), daemon=True).start()
+    threading.Thread(target=_stop_with_parent, args=(parent, servers), daemon=True).start()
     try:
         app = make_app()
     except OpenEnvError as error:
@@ -274,23 +272,23 @@ def _work(
     server.run_until_stopped(listening)
 
 
-def _end_with(parent: Connection, servers: Sequence[Server]) -> None:
-    """Stops this process when the parent says so, or has gone, however it went."""
+def _stop_with_parent(parent: Connection, servers: Sequence[Server]) -> None:
+    """Stop this process when the parent closes the pipe, or has died."""
     with contextlib.suppress(EOFError, OSError):
         parent.recv()
     if not servers:
-        os._exit(0)  # nothing is served yet
+        os._exit(0)  # it serves nobody yet
     servers[0].stop()
 
 
 def stop_signals() -> socket.socket:
-    """A socket from which each signal that asks to stop can be read, as a byte."""
+    """A socket from which each stop signal can be read, as a byte."""
     ours, theirs = socket.socketpair()
 
-    def tell(number: int, frame: FrameType | None) -> None:
+    def send(number: int, frame: FrameType | None) -> None:
         theirs.send(bytes([number]))
 
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
-            signal.signal(number, tell)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup, say
+            signal.signal(number, send)
     return ours

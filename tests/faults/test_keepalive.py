@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from openenv_server import create_app
-from openenv_server.lanes import ports
+from openenv_server.connections import transports
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.transport import keepalive
@@ -35,7 +35,7 @@ PINGING: dict[str, Any] = {"ws": "websockets-sansio", "ws_ping_interval": 1.0, "
 def quiet_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     app = create_app(Counter, CountAction, CountObservation, resume_grace_s=0)
     if request.param == "v2 on its own socket":
-        monkeypatch.setattr(ports, "PING_INTERVAL_S", 1.0)
+        monkeypatch.setattr(transports, "PING_INTERVAL_S", 1.0)
         with running(app) as base_url:
             yield base_url
     else:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from openenv_server import create_app, gymnasium_factory
-from openenv_server.lanes import ports
+from openenv_server.connections import transports
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import (
@@ -202,7 +202,7 @@ def test_a_wait_for_ones_turn(served: Any) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_client_that_is_unplugged_frees_its_session(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "PING_INTERVAL_S", 0.5)
+    monkeypatch.setattr(transports, "PING_INTERVAL_S", 0.5)
     app = sleepers(resume_grace_s=0.5)
     pinging: dict[str, Any] = {"ws_ping_interval": 0.5, "ws_ping_timeout": 0.5}
     with (
@@ -384,7 +384,7 @@ def test_a_client_that_is_gone_frees_its_session(how: signal.Signals) -> None:
 def test_a_client_that_is_stopped_frees_its_session(
     stopped_later: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ports, "PING_INTERVAL_S", 0.5)
+    monkeypatch.setattr(transports, "PING_INTERVAL_S", 0.5)
     app = sleepers(resume_grace_s=0.5)
     with running(app) as base_url:
         client = subprocess.Popen([sys.executable, "-c", CLIENT, base_url], stdout=subprocess.PIPE, text=True)

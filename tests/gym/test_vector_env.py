@@ -18,7 +18,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
 from openenv_server import create_app, gymnasium_factory
-from openenv_server.detaching import DetachableProtocol
+from openenv_server.socket_takeover import TakeoverProtocol
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import (
@@ -46,7 +46,7 @@ VERSIONS = ["v1", "v2", "v2 on the event loop"]
 @pytest.fixture(scope="module", params=VERSIONS)
 def napping(request: pytest.FixtureRequest) -> Iterator[str]:
     app = create_app(Napper, Nap, Slept, max_concurrent_envs=80)
-    ws = DetachableProtocol if request.param == "v2" else "websockets-sansio"
+    ws = TakeoverProtocol if request.param == "v2" else "websockets-sansio"
     with running(without_v2(app) if request.param == "v1" else app, ws=ws) as base_url:
         yield base_url
 

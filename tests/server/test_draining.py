@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import websocket
 from openenv_server import Action, Environment, Observation, State, create_app
-from openenv_server.detaching import DetachableProtocol
+from openenv_server.socket_takeover import TakeoverProtocol
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import CapacityError, SessionLostError
@@ -216,7 +216,7 @@ class Napper(Environment[Nap, Napped, State]):
         Napper.closed += 1
 
 
-@pytest.mark.parametrize("ws", [DetachableProtocol, "websockets-sansio"], ids=["socket", "event loop"])
+@pytest.mark.parametrize("ws", [TakeoverProtocol, "websockets-sansio"], ids=["socket", "event loop"])
 @pytest.mark.parametrize("seconds", [0.0, 0.6], ids=["at rest", "at work"])
 def test_a_lane_is_seen_off_on_either_kind_of_socket(ws: Any, seconds: float) -> None:
     app = create_app(Napper, Nap, Napped)

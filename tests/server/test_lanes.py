@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from openenv_server import Environment, create_app, gymnasium_factory
-from openenv_server.detaching import DetachableProtocol
+from openenv_server.socket_takeover import TakeoverProtocol
 
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import RemoteEnvironmentError, RemoteError, ResetNeededError, SessionLostError
@@ -38,7 +38,7 @@ COUNTING = create_app(Sharing, CountAction, CountObservation, max_concurrent_env
 
 
 @pytest.fixture(
-    scope="module", params=[DetachableProtocol, "websockets-sansio"], ids=["socket", "event loop"]
+    scope="module", params=[TakeoverProtocol, "websockets-sansio"], ids=["socket", "event loop"]
 )
 def counting(request: pytest.FixtureRequest) -> Iterator[str]:
     with running(COUNTING, ws=request.param) as base_url:
@@ -88,11 +88,11 @@ def test_actions_may_come_as_columns(lane: V2Client) -> None:
 @pytest.mark.parametrize(
     ("request_", "code", "reason"),
     [
-        (v2.Step(id=5, slots=[0, 0], actions=[{}, {}]), "VALIDATION_ERROR", "named twice"),
+        (v2.Step(id=5, slots=[0, 0], actions=[{}, {}]), "VALIDATION_ERROR", "only once"),
         (v2.Step(id=5, slots=[0, 1], actions=[{}]), "VALIDATION_ERROR", "column over 2 slots"),
         (v2.Step(id=5, slots=[0, 1], actions="x"), "VALIDATION_ERROR", "got str"),
         (v2.Reset(id=5, slots=[0, 1], seeds=[1]), "VALIDATION_ERROR", "as many seeds"),
-        (v2.Open(id=5, slots=list(range(20_000))), "VALIDATION_ERROR", "16,384 slots at most"),
+        (v2.Open(id=5, slots=list(range(20_000))), "VALIDATION_ERROR", "at most 16,384 slots"),
     ],
     ids=lambda value: "" if not isinstance(value, str) else value,
 )
@@ -363,7 +363,7 @@ def test_pings_are_answered(counting: str) -> None:
     raw.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("ws", [DetachableProtocol, "websockets-sansio"], ids=["socket", "event loop"])
+@pytest.mark.parametrize("ws", [TakeoverProtocol, "websockets-sansio"], ids=["socket", "event loop"])
 def test_silence_ends_the_sessions_but_not_those_that_are_at_work(ws: Any) -> None:
     factory, models = gymnasium_factory(Threads)
     app = create_app(factory, models.action, models.observation, session_timeout_s=0.3)

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from openenv_server import create_app, gymnasium_factory
-from openenv_server.metrics import BOUNDS_S, Durations
+from openenv_server.sessions.counters import BOUNDS_S, Durations
 from openenv_server.settings import Settings
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -161,7 +161,7 @@ def test_durations_fall_into_the_buckets_that_numpy_says() -> None:
         at_once.add_all(tuple(map(float, part)))
     expected = [(str(bound), float((seconds <= bound).sum())) for bound in BOUNDS_S] + [("+Inf", 500.0)]
     for durations in (one_by_one, at_once):
-        buckets, sum_s = durations.cumulated()
+        buckets, sum_s = durations.cumulative()
         assert buckets == expected
         assert sum_s == pytest.approx(seconds.sum())
 

@@ -18,7 +18,7 @@ import websocket
 from fastapi import FastAPI
 from openenv_server import create_app
 from openenv_server.app import EnvironmentServer
-from openenv_server.detaching import DetachableProtocol
+from openenv_server.socket_takeover import TakeoverProtocol
 
 from openenv_gym import GenericEnvClient, RemoteVectorEnv
 from openenv_gym.errors import (
@@ -37,9 +37,7 @@ from tests.support.v2_client import V2Client
 KEY = "sesame-4711"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 PROTOCOLS = pytest.mark.parametrize("protocol", [None, v2.SUBPROTOCOL], ids=["v1", "v2"])
-SERVERS = pytest.mark.parametrize(
-    "ws", [DetachableProtocol, "websockets-sansio"], ids=["socket", "event loop"]
-)
+SERVERS = pytest.mark.parametrize("ws", [TakeoverProtocol, "websockets-sansio"], ids=["socket", "event loop"])
 
 
 class Sharing(Counter):
@@ -166,7 +164,7 @@ def test_the_handshake_asks_for_the_key(
         assert opened.handshake_response.status == 101
         opened.close()
         serves_others(base_url, api_key=KEY)
-    if ws is DetachableProtocol:
+    if ws is TakeoverProtocol:
         assert caplog.text == "", "anybody could fill the log"
 
 
@@ -413,7 +411,7 @@ def test_of_the_servers_own_failures_a_client_gets_an_id_only(
         seen = [answer["error_id"]]
 
         with monkeypatch.context() as patch:
-            patch.setattr("openenv_server.sessions.Session.__init__", break_down)
+            patch.setattr("openenv_server.sessions.session.Session.__init__", break_down)
             # Version 1: the socket is closed with the id as the reason.
             with GenericEnvClient(base_url) as client, pytest.raises(SessionLostError) as lost:
                 client.reset()
@@ -427,7 +425,7 @@ def test_of_the_servers_own_failures_a_client_gets_an_id_only(
             seen.append(refused.value.details["error_id"])
             envs.close()
         with monkeypatch.context() as patch:
-            patch.setattr("openenv_server.lanes.lane.Lane._reset", break_down)
+            patch.setattr("openenv_server.connections.worker.ConnectionWorker._reset", break_down)
             envs = RemoteVectorEnv(base_url, 1)
             with pytest.raises(SessionLostError) as lost:
                 envs.reset()

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from openenv_server.detaching import DetachableProtocol
+from openenv_server.socket_takeover import TakeoverProtocol
 
 
 def without_v2(app: FastAPI) -> Any:
@@ -39,7 +39,7 @@ def status_of(url: str, body: Any = None, *, key: str = "") -> tuple[int, Any]:
 
 
 @contextmanager
-def running(app: Any, *, ws: Any = DetachableProtocol, **options: Any) -> Iterator[str]:
+def running(app: Any, *, ws: Any = TakeoverProtocol, **options: Any) -> Iterator[str]:
     """Serves an application from a thread of the test's own process; gives its base URL.
 
     ``options`` are uvicorn's.

@@ -1,1 +1,1 @@
-"""The routes: HTTP, and the WebSocket of version 1."""
+"""The routes: HTTP, the WebSocket of both protocol versions, and the landing page."""

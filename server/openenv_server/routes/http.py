@@ -1,24 +1,38 @@
-"""The HTTP routes. They are stateless: where one needs an environment, it makes one and closes it."""
+"""The HTTP routes. They are stateless: a route that needs an environment makes one and closes it."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from openenv_gym.types import EnvironmentMetadata
+from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import metadata_of
-from openenv_server.health import Health, Pulse, health_of
-from openenv_server.metrics import CONTENT_TYPE, exposition, registry_of
-from openenv_server.routes.answers import CodedRoute, coded_failure, json_of, json_text
-from openenv_server.sessions import Session, Sessions, StepTimeoutError
+from openenv_server.errors import StepLimitExceededError, reply_to
+from openenv_server.operations.health import Health, LoopMonitor, health_of
+from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
+from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.session import Session
+
+# The HTTP status of each error code; all others are 500.
+_STATUSES = {
+    ErrorCode.CAPACITY_REACHED: 503,
+    ErrorCode.TIMEOUT: 504,
+    ErrorCode.VALIDATION_ERROR: 422,
+}
 
 
 class ResetRequest(BaseModel):
-    """The body of ``POST /reset``: what the environment's ``reset`` takes."""
+    """The body of ``POST /reset``: the keywords of the environment's ``reset``."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -27,11 +41,32 @@ class ResetRequest(BaseModel):
 
 
 class Schemas(BaseModel):
-    """The answer of ``GET /schema``: JSON Schemas, from which a client makes its spaces."""
+    """The response to ``GET /schema``: JSON Schemas, from which a client makes its spaces."""
 
     action: dict[str, Any]
     observation: dict[str, Any]
     state: dict[str, Any]
+
+
+class CodedRoute(APIRoute):
+    """A route whose validation errors have a code and a message, beside FastAPI's own ``detail``."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_or_refuse(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                detail = jsonable_encoder(error.errors())
+                reasons = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in detail)
+                message = f"The request is refused: {reasons}"
+                return _error(422, ErrorCode.VALIDATION_ERROR, message, detail=detail)
+            except HTTPException as error:  # a body that cannot be parsed
+                status, detail = error.status_code, error.detail
+                return _error(status, ErrorCode.INVALID_JSON, str(detail), detail=detail)
+
+        return handle_or_refuse
 
 
 def http_routes(
@@ -53,10 +88,10 @@ def http_routes(
         __config__=ConfigDict(extra="allow"),
         action=(action_model, Field(description="The action")),
         timeout_s=(float | None, Field(default=None, gt=0, description="Seconds that the step may take")),
-        request_id=(str | None, Field(default=None, description="Goes along, for the caller's own use")),
+        request_id=(str | None, Field(default=None, description="Ignored; for the caller's own use")),
     )
     known_metadata: list[EnvironmentMetadata] = []
-    pulse, registry = Pulse(), registry_of(sessions)
+    monitor, server_metrics = LoopMonitor(), ServerMetrics(sessions)
 
     @asynccontextmanager
     async def one_session(request: Request) -> AsyncIterator[Session]:
@@ -64,7 +99,7 @@ def http_routes(
         session = await sessions.open(address_of(request))
         try:
             yield session
-        except StepTimeoutError:
+        except StepLimitExceededError:
             sessions.abandon(session)
             session.submit(lambda: sessions.settle(session))
             raise
@@ -72,23 +107,23 @@ def http_routes(
             await sessions.close(session)
 
     def failure(error: Exception) -> Response:
-        """The response to a request that an environment did not do."""
-        response, code = coded_failure(error)
-        sessions.tally.count_error(code)
-        return response
+        """The response to a request that failed."""
+        reply = reply_to(error, "the environment raised")
+        sessions.counters.count_error(reply.code)
+        return _error(_STATUSES.get(reply.code, 500), reply.code, reply.message, **reply.details)
 
     @router.get("/health", tags=["server"])
     async def health(response: Response) -> Health:
-        """Whether the server is well, and how many sessions it has; 503 where it is unhealthy."""
-        found = health_of(sessions, pulse)
+        """The server's health and number of sessions; 503 if it is unhealthy."""
+        found = health_of(sessions, monitor)
         if found.status == "unhealthy":
             response.status_code = 503
         return found
 
     @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """The figures of this process, for Prometheus."""
-        return Response(exposition(registry), media_type=CONTENT_TYPE)
+        """The metrics of this process, for Prometheus."""
+        return Response(server_metrics.text(), media_type=CONTENT_TYPE)
 
     @router.get("/schema", tags=["environment"])
     async def schema() -> Schemas:
@@ -97,22 +132,22 @@ def http_routes(
 
     @router.get("/metadata", tags=["environment"], response_model=EnvironmentMetadata)
     async def metadata(http: Request) -> Any:
-        """What the environment says of itself."""
+        """The environment's description of itself."""
         if not known_metadata:
             try:
                 async with one_session(http) as session:
-                    said = await session.run(lambda: metadata_of(session.environment, env_name))
+                    found = await session.run(lambda: metadata_of(session.environment, env_name))
             except Exception as error:
                 return failure(error)
-            known_metadata.append(said)
+            known_metadata.append(found)
         return known_metadata[0]
 
     @router.get("/state", tags=["episode"])
     async def state(http: Request) -> Response:
-        """The state of an environment that was only just made."""
+        """The state of a new environment."""
         try:
             async with one_session(http) as session:
-                return json_text(await session.state())
+                return _json_text(await session.state())
         except Exception as error:
             return failure(error)
 
@@ -122,29 +157,29 @@ def http_routes(
         data = request.model_dump(exclude_none=True) if request else {}
         try:
             async with one_session(http) as session:
-                return json_text(await session.reset(data))
+                return _json_text(await session.reset(data))
         except Exception as error:
             return failure(error)
 
     @router.post("/step", tags=["episode"])
     async def step(http: Request, request: Annotated[step_request, Body()]) -> Response:
-        """One step in an environment that was only just made. For an episode, use the WebSocket."""
+        """One step in a new environment. For an episode, use the WebSocket."""
         extras = {"timeout_s": request.timeout_s, **(request.model_extra or {})}
         try:
             async with one_session(http) as session:
-                return json_text(await session.step(request.action, extras))
+                return _json_text(await session.step(request.action, extras))
         except Exception as error:
             return failure(error)
 
     @router.post("/mcp", tags=["tools"])
     async def mcp(message: Annotated[Any, Body()] = None) -> Response:
-        """JSON-RPC 2.0. This environment has no tools, and says so in its terms."""
+        """JSON-RPC 2.0: the response says that this environment has no tools."""
         is_call = isinstance(message, dict) and isinstance(message.get("method"), str)
         code, text = (
             (-32601, "This environment has no tools") if is_call else (-32600, "Not a JSON-RPC request")
         )
         request_id = message.get("id") if isinstance(message, dict) else None
-        return json_of({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}})
+        return _json({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}})
 
     return router
 
@@ -152,3 +187,16 @@ def http_routes(
 def address_of(connection: HTTPConnection) -> str:
     """The client's address, for the log."""
     return f"{connection.client.host}:{connection.client.port}" if connection.client else "unknown"
+
+
+def _json_text(text: str, status: int = 200) -> Response:
+    return Response(text, status, media_type="application/json")
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    # What a client sent may contain NaN and infinity, which become their names.
+    return _json_text(json.dumps(json.loads(json.dumps(value), parse_constant=str)), status)
+
+
+def _error(status: int, code: ErrorCode, message: str, **details: Any) -> Response:
+    return _json({"message": message, "code": code.value, **details}, status)

@@ -1,1 +1,1 @@
-"""Who may speak with the server, and how much."""
+"""Who may use the server: the API key, web origins and size limits."""

@@ -1,9 +1,11 @@
-"""The guard in front of all routes: an ASGI middleware, so that no route and no handshake gets past it."""
+"""The guard in front of all routes: an ASGI middleware, so that no route and no handshake bypasses it."""
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 from collections import Counter
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -11,26 +13,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from openenv_gym.wire.codes import ErrorCode
-from openenv_server.incidents import own_failure, report
-from openenv_server.security.bodies import limited
-from openenv_server.security.keys import shows_key
+from openenv_server.errors import ErrorReply, log_error, server_failure
 from openenv_server.security.origins import may_come_from
 from openenv_server.settings import Settings
 
-# Whatever watches a server asks for this, and has no key.
+# Probes request this path without a key.
 _OPEN_PATH = "/health"
-_CHANGES_NOTHING = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _INTERNAL_ERROR = 1011
 _POLICY_VIOLATION = 1008
+_MOST_DISCARDED = 2**26
 
 
 class Guard:
-    """Refuses who shows no key, pages of other origins, and what is too much; then passes on.
+    """Refuses requests without the key, from pages of other origins, or above a limit; passes on the others.
 
-    What a route raises is logged here, and the client gets an id.
+    Exceptions from routes are logged here, and the client receives the error id.
 
     Args:
-        app: What it stands in front of.
+        app: The application behind it.
         settings: The key and the limits.
     """
 
@@ -62,24 +63,22 @@ class Guard:
         if (
             self._key is not None
             and not (is_request and path == _OPEN_PATH)
-            and not shows_key(
-                [value.encode("latin-1") for value in headers.getlist("authorization")], self._key
-            )
+            and not _has_key(headers.getlist("authorization"), self._key)
         ):
-            response = _answer(
-                401, ErrorCode.UNAUTHORIZED, "This server asks for a key: Authorization: Bearer KEY"
+            response = _response(
+                401, ErrorCode.UNAUTHORIZED, "This server requires a key: Authorization: Bearer KEY"
             )
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        if is_request and scope["method"] in _CHANGES_NOTHING:
+        if is_request and scope["method"] in _SAFE_METHODS:
             return None
         origins = headers.getlist("origin")
         if not may_come_from(origins, headers.get("host", ""), self._allowed_origins):
-            return _answer(
+            return _response(
                 403,
                 ErrorCode.FORBIDDEN,
-                f"Pages of {', '.join(origins)[:200]} may not use this server; ALLOWED_ORIGINS names those "
-                "that may",
+                f"Pages of {', '.join(origins)[:200]} may not use this server. Add their origin to "
+                "ALLOWED_ORIGINS to allow them",
             )
         return None
 
@@ -87,10 +86,10 @@ class Guard:
         address = scope["client"][0] if scope.get("client") else ""
         if self._sockets[address] >= self._most_sockets:
             message = (
-                f"{address} has {self._most_sockets} sockets open, which is as many as an address may have "
+                f"{address} has {self._most_sockets} sockets open, the most that an address may have "
                 "(MAX_SOCKETS_PER_ADDRESS)"
             )
-            await _refuse(_answer(429, ErrorCode.CAPACITY_REACHED, message), scope, receive, send)
+            await _refuse(_response(429, ErrorCode.CAPACITY_REACHED, message), scope, receive, send)
             return
         self._sockets[address] += 1
         try:
@@ -98,9 +97,9 @@ class Guard:
         except WebSocketDisconnect:
             raise
         except Exception as error:
-            reason = own_failure(report(error, "a WebSocket failed"))
+            failure = server_failure(error, "a WebSocket failed", ErrorCode.INTERNAL_ERROR)
             with contextlib.suppress(RuntimeError, OSError):  # it may be closed already
-                await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": reason})
+                await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": failure.message})
         finally:
             self._sockets[address] -= 1
             if not self._sockets[address]:
@@ -114,22 +113,74 @@ class Guard:
             has_begun = True
             await send(message)
 
-        body = await limited(headers, receive, self._most_bytes)
+        body = await _limited_body(headers, receive, self._most_bytes)
         if body is None:
-            message = f"A body has {self._most_bytes:,} bytes at most (MAX_MESSAGE_BYTES)"
-            await _refuse(_answer(413, ErrorCode.VALIDATION_ERROR, message), scope, receive, send)
+            message = f"A body can have at most {self._most_bytes:,} bytes (MAX_MESSAGE_BYTES)"
+            await _refuse(_response(413, ErrorCode.VALIDATION_ERROR, message), scope, receive, send)
             return
+        failed = f"{scope['method']} {scope['path']!r} failed"
         try:
             await self._app(scope, body, send_noting)
         except Exception as error:
-            error_id = report(error, f"{scope['method']} {scope['path']!r} failed")
-            if has_begun:
-                raise  # the answer cannot be taken back, only broken off
-            response = _answer(500, ErrorCode.INTERNAL_ERROR, own_failure(error_id), error_id=error_id)
-            await response(scope, receive, send)
+            if has_begun:  # the response cannot be replaced, only broken off
+                log_error(error, failed)
+                raise
+            failure: ErrorReply = server_failure(error, failed, ErrorCode.INTERNAL_ERROR)
+            await _response(500, failure.code, failure.message, **failure.details)(scope, receive, send)
 
 
-def _answer(status: int, code: ErrorCode, message: str, **details: str) -> JSONResponse:
+def _has_key(authorizations: Sequence[str], key: bytes) -> bool:
+    """Whether there is exactly one ``Authorization`` header, with the key as its bearer token."""
+    if len(authorizations) != 1:
+        return False
+    scheme, _, token = authorizations[0].encode("latin-1").partition(b" ")
+    # In constant time, so that nobody can guess the key byte by byte from the response time.
+    return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), key)
+
+
+async def _limited_body(headers: Headers, receive: Receive, most_bytes: int) -> Receive | None:
+    """A `receive` for a request's body; None if the body is too large.
+
+    If the client does not announce the size, the body is read here.
+    """
+    length = headers.get("content-length")
+    if length is not None and "transfer-encoding" not in headers:
+        if int(length) <= most_bytes:
+            return receive
+        await _discard(receive)
+        return None
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return receive  # the client left, and nobody reads what it sent
+        body += message.get("body", b"")
+        is_last = not message.get("more_body", False)
+        if len(body) > most_bytes:
+            if not is_last:
+                await _discard(receive)
+            return None
+        if is_last:
+            break
+    waiting = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def receive_next() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_next
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while: many clients read the response only after they have sent everything."""
+    left = _MOST_DISCARDED
+    while left > 0:
+        message = await receive()
+        if not message.get("more_body", False):
+            return
+        left -= len(message["body"])
+
+
+def _response(status: int, code: ErrorCode, message: str, **details: str) -> JSONResponse:
     return JSONResponse({"message": message, "code": code.value, **details}, status)
 
 
@@ -137,5 +188,5 @@ async def _refuse(response: JSONResponse, scope: Scope, receive: Receive, send: 
     if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
         await response(scope, receive, send)
     else:
-        # A server that can only say 403.
+        # This server can only respond with 403.
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})

@@ -1,7 +1,7 @@
 """Which web pages may use the server.
 
-A browser lets any page open a WebSocket to any server, and send it a POST, but it says which page it is: the
-``Origin`` header (RFC 6454). Programs that are no browsers send none.
+A browser lets any page open a WebSocket to any server, or send it a POST, but it names the page in the
+``Origin`` header (RFC 6454). Other programs send none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def parse_origin(origin: str) -> tuple[str, str, int]:
-    """An origin's scheme, host and port.
+    """Split an origin into scheme, host and port.
 
     Raises:
         ValueError: It is not an origin.
@@ -26,21 +26,21 @@ def parse_origin(origin: str) -> tuple[str, str, int]:
 
 
 def may_come_from(origins: Sequence[str], host: str, allowed: Collection[str]) -> bool:
-    """Whether a request is of no page, or of one that may use the server.
+    """Whether a request comes from no page, or from one that may use the server.
 
     Args:
         origins: The request's ``Origin`` headers.
-        host: Its ``Host`` header: the server's own pages may.
-        allowed: The origins that may besides; ``*`` is any.
+        host: Its ``Host`` header; the server's own pages are always allowed.
+        allowed: Further allowed origins; ``*`` is any.
     """
     if not origins or ANY in allowed:
         return True
     try:
         (scheme, name, port), *more = [parse_origin(origin) for origin in origins]
         own = urlsplit(f"//{host}")
-        # Behind a proxy that ends TLS the server does not know its own scheme, so the page's is taken for it.
+        # Behind a proxy that terminates TLS the server does not know its own scheme, so assume the page's.
         is_own = (name, port) == (own.hostname, own.port or _PORTS[scheme])
         known = {parse_origin(origin) for origin in allowed}
     except ValueError:
-        return False  # "null", say, which is what a page in a sandbox has
+        return False  # "null", say, which a sandboxed page sends
     return not more and (is_own or (scheme, name, port) in known)

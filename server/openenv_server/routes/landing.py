@@ -1,4 +1,4 @@
-"""The page at ``/``: what this server is, and where to go from here."""
+"""The landing page at ``/``."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ observation, info = env.reset(seed=7)</pre>
 
 
 def landing_page(name: str, description: str) -> str:
-    """The page, as HTML."""
+    """The landing page as HTML."""
     return _PAGE.substitute(name=escape(name), description=escape(description))

@@ -1,7 +1,7 @@
-"""How the environments of a server are driven, and how their actions and observations become columns.
+"""How the environments of a server are called, and how their actions and observations become columns.
 
-There are two kinds. An author's environment has Pydantic models. One that was made from a Gymnasium
-environment has spaces, and goes without models here: its columns are checked and made for all slots at once.
+There are two kinds. An author's environment has Pydantic models. A Gymnasium environment has spaces and
+bypasses the models: its columns are checked and built for all slots at once.
 """
 
 from __future__ import annotations
@@ -13,58 +13,50 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
+from openenv_gym.wire.v1 import end_of_episode
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
 from openenv_gym.wire.arrays import Attachments
-from openenv_gym.wire.v1 import end_of_episode
-from openenv_server.calls import Calls, in_words, plain_errors
-from openenv_server.gymnasium_environment import (
-    GymnasiumEnvironment,
-    SpaceField,
-    plain_info,
-    space_field,
-)
+from openenv_gym.wire.codes import ErrorCode
+from openenv_server.errors import ErrorReply, refused_action
+from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info, space_field
 from openenv_server.serialization import observation_parts, plain
-from openenv_server.sessions import Session
+from openenv_server.sessions.session import Session
 
 
-class Refusal(NamedTuple):
-    """Why an action is not taken."""
+class Transition(NamedTuple):
+    """What a driver returns. A Gymnasium environment's own plain tuple has the same parts."""
 
-    message: str
-    details: dict[str, Any]
-
-
-# What an environment made of an action: observation, reward, terminated, truncated, info.
-Taken = tuple[Any, Any, bool, bool, dict[str, Any]]
-
-
-_PLAIN_REWARDS = frozenset({float, int, bool, type(None)})
+    observation: Any
+    reward: Any
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
 
 
 class Driver(Protocol):
-    """One environment, as its slot drives it.
+    """Calls one environment for its slot.
 
     Attributes:
-        may_move: Whether any thread may call it, as long as they take turns.
+        any_thread: Whether any thread may call it, one at a time.
     """
 
-    may_move: bool
+    any_thread: bool
 
-    def reset(self, data: dict[str, Any]) -> Taken:
-        """Starts an episode."""
+    def reset(self, data: dict[str, Any]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Start an episode; returns the parts of a `Transition`."""
 
-    def step(self, action: Any) -> Taken:
-        """Takes one action."""
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take one action; returns the parts of a `Transition`."""
 
     def render(self) -> Any:
-        """A picture of the environment; None where it has none."""
+        """A picture of the environment; None if it cannot render."""
 
 
-class Contract(Protocol):
-    """What a lane knows of the environments that it serves."""
+class Adapter(Protocol):
+    """Connects one kind of environment to the protocol."""
 
     def driver(self, session: Session, loop: asyncio.AbstractEventLoop, *, payloads: bool) -> Driver:
         """The driver of a session's environment.
@@ -76,14 +68,14 @@ class Contract(Protocol):
         """
 
     def actions(self, column: Any, count: int) -> list[Any]:
-        """The actions of a column; a `Refusal` where there is none to take.
+        """Split a column of actions; an `ErrorReply` stands for an action that is refused.
 
         Raises:
-            SpaceError: It is no column over so many slots.
+            SpaceError: It is not a column over so many slots.
         """
 
     def observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
-        """The column of what drivers observed; what is large is attached.
+        """Build the column of observations. Large arrays are attached.
 
         Raises:
             SpaceError: They do not fit together.
@@ -93,52 +85,45 @@ class Contract(Protocol):
         """One JSON payload for each observation, as version 1 sends them; arrays may stay arrays."""
 
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
-        """What a driver's info is on the wire."""
+        """An info as it is sent."""
 
 
 class ModelDriver:
-    """An author's environment. It stays on the thread that made it, as its author may count on."""
+    """Calls an author's environment, on the thread that made it, as authors may expect."""
 
-    may_move = False
+    any_thread = False
 
     def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, payloads: bool) -> None:
-        self._environment = session.environment
+        self._calls = session.calls
         self._payloads = payloads
-        self._calls: Calls = session.calls
         self._loop = loop
-        self._reset = getattr(self._environment, self._calls.reset_name)
-        self._step = getattr(self._environment, self._calls.step_name)
+        self._reset = getattr(session.environment, self._calls.reset_name)
+        self._step = getattr(session.environment, self._calls.step_name)
 
-    def reset(self, data: dict[str, Any]) -> Taken:
+    def reset(self, data: dict[str, Any]) -> Transition:
         arguments, seed_ignored = self._calls.reset_arguments(data)
         result = self._reset(**arguments)
-        observation, reward, terminated, truncated, info = _taken(
-            self._awaited(result) if self._calls.reset_is_async else result
-        )
-        if seed_ignored:
-            info = {**info, "seed_ignored": True}
+        first = _transition(self._wait_for(result) if self._calls.reset_is_async else result)
+        info = {**first.info, "seed_ignored": True} if seed_ignored else first.info
         if self._payloads:
-            return observation, reward, terminated, truncated, info
-        return observation, 0.0, False, False, info
+            return first._replace(info=info)
+        return Transition(first.observation, 0.0, False, False, info)
 
-    def step(self, action: Any) -> Taken:
+    def step(self, action: Any) -> Transition:
         result = self._step(action)
-        taken = _taken(self._awaited(result) if self._calls.step_is_async else result)
-        if self._payloads:
-            return taken
-        observation, reward, terminated, truncated, info = taken
-        return observation, float(reward or 0.0), terminated, truncated, info
+        taken = _transition(self._wait_for(result) if self._calls.step_is_async else result)
+        return taken if self._payloads else taken._replace(reward=float(taken.reward or 0.0))
 
     def render(self) -> None:
         return None
 
-    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Waits for what runs on the event loop, among those of the other sessions."""
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the event loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-class ModelContract:
-    """Environments with Pydantic models: each action is validated, each observation dumped."""
+class ModelAdapter:
+    """Environments with Pydantic models: every action is validated, every observation dumped."""
 
     def __init__(self, action_model: type[BaseModel]) -> None:
         self._action_model = action_model
@@ -162,24 +147,24 @@ class ModelContract:
         try:
             return self._action_model.model_validate(payload)
         except ValidationError as error:
-            return Refusal(f"The action is refused: {in_words(error)}", {"errors": plain_errors(error)})
+            return refused_action(error)
 
 
 class GymnasiumDriver:
-    """A Gymnasium environment, without models in between."""
+    """Calls a Gymnasium environment, without models in between."""
 
-    may_move = True
+    any_thread = True
 
     def __init__(self, environment: GymnasiumEnvironment, payloads: bool) -> None:
         self._environment = environment
-        self._payloads = payloads
+        self._first_reward = None if payloads else 0.0
         self.step = self._step_for_payloads if payloads else environment.take
 
-    def reset(self, data: dict[str, Any]) -> Taken:
+    def reset(self, data: dict[str, Any]) -> Transition:
         observation, info = self._environment.begin(**data)
-        return observation, None if self._payloads else 0.0, False, False, info
+        return Transition(observation, self._first_reward, False, False, info)
 
-    def _step_for_payloads(self, action: Any) -> Taken:
+    def _step_for_payloads(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self._environment.take(action)
         return observation, float(reward), terminated, truncated, info
 
@@ -187,8 +172,8 @@ class GymnasiumDriver:
         return self._environment.render()
 
 
-class GymnasiumContract:
-    """Gymnasium environments: columns of arrays, checked against the space at once."""
+class GymnasiumAdapter:
+    """Gymnasium environments: columns of arrays, checked against the space all at once."""
 
     def __init__(self, action_field: SpaceField, observation_field: SpaceField) -> None:
         self._actions = column_of(FieldCodec(DictCodec({"action": codec_from_space(action_field.space)})))
@@ -220,33 +205,35 @@ class GymnasiumContract:
         try:
             return self._actions.elements([payload], 1)[0]
         except SpaceError as error:
-            return Refusal(f"The action is refused: {error}", {})
+            return ErrorReply(ErrorCode.VALIDATION_ERROR, f"The action is refused: {error}", {})
 
 
-def contract_of(
+def adapter_for(
     kind: type | None, action_model: type[BaseModel], observation_model: type[BaseModel]
-) -> Contract:
-    """The contract of a server's environments.
+) -> Adapter:
+    """The adapter for a server's environments.
 
     Args:
-        kind: Their class, where it is known before one is made.
+        kind: Their class, if it is known before one is made.
         action_model: The model of an action.
         observation_model: The model of an observation.
     """
     if kind is GymnasiumEnvironment:
-        action, observation = (
-            space_field(action_model, "action"),
-            space_field(observation_model, "observation"),
-        )
+        action = space_field(action_model, "action")
+        observation = space_field(observation_model, "observation")
         if action is not None and observation is not None:
-            return GymnasiumContract(action, observation)
-    return ModelContract(action_model)
+            return GymnasiumAdapter(action, observation)
+    return ModelAdapter(action_model)
 
 
-def _taken(observation: Any) -> Taken:
-    payload, reward, done, truncated, metadata = observation_parts(observation)
-    metadata = to_jsonable_python(metadata, fallback=plain) if metadata else {}
-    terminated, truncated = end_of_episode(done, truncated, metadata)
+_PLAIN_REWARDS = frozenset({float, int, bool, type(None)})
+
+
+def _transition(observation: Any) -> Transition:
+    parts = observation_parts(observation)
+    metadata = to_jsonable_python(parts.metadata, fallback=plain) if parts.metadata else {}
+    terminated, truncated = end_of_episode(parts.done, parts.truncated, metadata)
+    reward = parts.reward
     if type(reward) not in _PLAIN_REWARDS:
         reward = to_jsonable_python(reward, fallback=plain)
-    return payload, reward, terminated, truncated, metadata
+    return Transition(parts.fields, reward, terminated, truncated, metadata)

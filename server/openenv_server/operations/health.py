@@ -1,4 +1,4 @@
-"""How a server says that it is well."""
+"""The health of a server."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from openenv_server.sessions import Sessions
+from openenv_server.sessions.capacity import Sessions
 
-# So many environments in a row that could not be made: the next ones cannot either.
+# After so many failures in a row to make an environment, the next one will fail too.
 FAILURES_IN_A_ROW = 3
-# A pause of the event loop that nothing on it should make, and how long one is remembered; both in seconds.
+# The shortest pause of the event loop that makes a server unhealthy, and for how long after it; in seconds.
 PAUSE_S = 2.0
-REMEMBERED_S = 10.0
+MEMORY_S = 10.0
 
 _BEAT_S = 0.5
 _VERSION = version("openenv-gym")
 
 
 class Health(BaseModel):
-    """The answer of ``GET /health``."""
+    """The response to ``GET /health``."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     reasons: list[str] = Field(description="Why it is not healthy")
-    active_sessions: int = Field(description="Sessions under way")
-    max_sessions: int = Field(description="How many there may be")
+    active_sessions: int = Field(description="Sessions in use")
+    max_sessions: int = Field(description="The most sessions at a time")
     abandoned_threads: int = Field(description="Threads whose environment does not return")
     uptime_s: float = Field(description="Seconds since the server was made")
     version: str = Field(description="The version of openenv-gym")
 
 
-class Pulse:
-    """Notices when the event loop stands still. It begins with the first question."""
+class LoopMonitor:
+    """Notices when the event loop is blocked. It starts with the first call."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -43,13 +43,13 @@ class Pulse:
         self._due = 0.0
 
     def longest_pause_s(self) -> float:
-        """The longest pause that ended a short while ago, or that ends now. Call it on the event loop."""
+        """The longest recent pause of the event loop. Call it on the event loop."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if loop is not self._loop:
             self._loop, self._due = loop, now + _BEAT_S
             loop.call_later(_BEAT_S, self._beat, loop)
-        while self._pauses and self._pauses[0][0] < now - REMEMBERED_S:
+        while self._pauses and self._pauses[0][0] < now - MEMORY_S:
             self._pauses.popleft()
         return max((took for _, took in self._pauses), default=max(0.0, now - self._due))
 
@@ -61,35 +61,34 @@ class Pulse:
         loop.call_later(_BEAT_S, self._beat, loop)
 
 
-def health_of(sessions: Sessions, pulse: Pulse) -> Health:
-    """How a server is.
+def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
+    """The health of a server.
 
-    Unhealthy, which a restart may mend:
+    Unhealthy, which a restart may fix:
 
     - the last three environments could not be made;
-    - the event loop stood still for two seconds or more, within the last ten: an ``async`` environment blocks
-      it, or one holds Python's lock. While it stands still there is no answer at all, so a probe needs a
-      timeout as well.
+    - the event loop was blocked for two seconds or more within the last ten: by an ``async`` environment, or
+      by one that holds Python's lock. Meanwhile nothing responds, so a probe needs a timeout as well.
 
-    Degraded, which mends itself, or which only a closer look mends:
+    Degraded, which passes, or which a restart does not fix:
 
     - all sessions are taken;
-    - a thread was given up, as its environment does not return;
+    - a thread was abandoned because its environment does not return;
     - the server is stopping.
 
     Healthy otherwise.
     """
-    pause_s = pulse.longest_pause_s()
+    pause_s = monitor.longest_pause_s()
     unhealthy, degraded = [], []
     if sessions.failures_in_a_row >= FAILURES_IN_A_ROW:
         unhealthy.append(f"the last {sessions.failures_in_a_row} environments could not be made")
     if pause_s >= PAUSE_S:
-        unhealthy.append(f"the event loop stood still for {pause_s:.1f} s")
+        unhealthy.append(f"the event loop was blocked for {pause_s:.1f} s")
     if sessions.active >= sessions.capacity:
         degraded.append("all sessions are taken")
     if sessions.abandoned_threads:
         degraded.append(f"{sessions.abandoned_threads} threads have an environment that does not return")
-    if sessions.drain.is_under_way:
+    if sessions.is_stopping:
         degraded.append("the server is stopping")
     return Health(
         status="unhealthy" if unhealthy else "degraded" if degraded else "healthy",

@@ -1,4 +1,4 @@
-"""What the server logs: lines of text for people, or one JSON object a line for machines."""
+"""Log formats: lines of text for people, or one JSON object a line for machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from openenv_server.settings import LogFormat, LogLevel
 
-# What each record has. Whatever else one has was given as `extra`.
+# The attributes of every record. All others were passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 log = logging.getLogger("openenv_server")
@@ -18,8 +18,8 @@ log = logging.getLogger("openenv_server")
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON.
 
-    It has ``time``, ``level``, ``logger`` and ``message``, then its extra fields, and a ``traceback`` where
-    there is one.
+    Fields: ``time``, ``level``, ``logger`` and ``message``, then the extra fields, and ``traceback`` if the
+    record has one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        fields = {**fields, **extra, **fields}  # none of the first four is ever another's
+        fields = {**fields, **extra, **fields}  # extra fields cannot replace the first four
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields, default=str)
@@ -44,9 +44,9 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logs(log_format: LogFormat, level: LogLevel) -> None:
-    """Sends all that is logged in this process to standard error: ours, uvicorn's, and the environment's.
+    """Send all logs of this process to standard error: the server's, uvicorn's and the environment's.
 
-    Call it before an environment's own code is imported, so that what that configures holds.
+    Call it before importing an environment, so that the environment's own configuration wins.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(
@@ -56,15 +56,15 @@ def configure_logs(log_format: LogFormat, level: LogLevel) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
-    threading.excepthook = _log_failure
+    threading.excepthook = _log_thread_failure
 
 
 def _time_of(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
-def _log_failure(failure: threading.ExceptHookArgs) -> None:
-    """Python itself would print the traceback, which is no line of JSON."""
-    name = failure.thread.name if failure.thread is not None else "that has ended"
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    """Log what ends a thread. Python itself would print the traceback, which is no JSON."""
+    name = failure.thread.name if failure.thread is not None else "(ended)"
     error = failure.exc_value
     log.error("the thread %s failed", name, exc_info=error if error is not None else failure.exc_type())

@@ -1,0 +1,131 @@
+"""Encodes the results of slots as frames: one column for each part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from openenv_gym.wire import v2
+from openenv_gym.wire.arrays import Attachments
+from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import Payload
+from openenv_gym.wire.v2 import SlotError
+from openenv_server.connections.adapters import Adapter
+from openenv_server.connections.slot import SlotResult, StepResult
+from openenv_server.errors import reply_to
+from openenv_server.sessions.counters import Counters, Durations
+
+# So few numbers are faster to send and to read one by one than as an array.
+_FEW = 8
+
+
+class ResultEncoder:
+    """Encodes the results of one connection.
+
+    Args:
+        adapter: Builds columns of observations.
+        counters: The server's counters.
+
+    Attributes:
+        sends_payloads: Send each observation as one JSON payload, as version 1 does, instead of columns.
+    """
+
+    def __init__(self, adapter: Adapter, counters: Counters) -> None:
+        self._adapter = adapter
+        self._counters = counters
+        self.sends_payloads = False
+
+    def frames(
+        self, request_id: int, results: Sequence[SlotResult], arrived: float, durations: Durations
+    ) -> Iterator[list[Payload]]:
+        """The answer to a reset or a step, as the parts of one frame.
+
+        If the result of one slot cannot be sent, every slot has its own frame, and that one has an error.
+
+        Args:
+            request_id: The request.
+            results: The results.
+            arrived: When the request arrived, by ``time.perf_counter()``.
+            durations: Where the seconds inside the environments are added.
+        """
+        try:
+            yield self._frame(request_id, results, arrived, durations)
+        except Exception as error:
+            if len(results) > 1:
+                for result in results:
+                    yield from self.frames(request_id, [result], arrived, durations)
+                return
+            slot = results[0].slot
+            failure = SlotError(slot, *reply_to(error, f"the result of slot {slot} cannot be sent"))
+            yield self._frame(request_id, [failure], arrived, durations)
+
+    def _frame(
+        self, request_id: int, results: Sequence[SlotResult], arrived: float, durations: Durations
+    ) -> list[Payload]:
+        errors = [result for result in results if type(result) is SlotError]
+        steps = [result for result in results if type(result) is StepResult]
+        if not steps:
+            self.count_errors(errors)
+            return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))
+        terminated = [step.terminated for step in steps]
+        truncated = [step.truncated for step in steps]
+        rewards = [step.reward for step in steps]
+        seconds = [step.seconds for step in steps]
+        finals = [(place, step.final) for place, step in enumerate(steps) if step.final is not None]
+        attachments = Attachments()
+        final = None
+        observations = self._observations([step.observation for step in steps], attachments)
+        if finals:
+            final = v2.Final(
+                places=[place for place, _ in finals],
+                observations=self._observations([final.observation for _, final in finals], attachments),
+                infos=[self._adapter.info(final.info) for _, final in finals],
+            )
+        frame = v2.encode(
+            v2.Result(
+                id=request_id,
+                slots=[step.slot for step in steps],
+                observations=observations,
+                rewards=rewards if self.sends_payloads else _column(rewards, np.float64),
+                terminated=_column(terminated, np.bool_) if any(terminated) else None,
+                truncated=_column(truncated, np.bool_) if any(truncated) else None,
+                infos=[
+                    (place, self._adapter.info(step.info)) for place, step in enumerate(steps) if step.info
+                ],
+                final=final,
+                environment_us=_column(seconds, np.float64, 1e6),
+                server_us=(perf_counter() - arrived) * 1e6,
+                errors=errors,
+            ),
+            attachments,
+        )
+        durations.add_all(seconds)
+        self.count_errors(errors)
+        return frame
+
+    def count_errors(self, errors: Sequence[SlotError]) -> None:
+        """Count errors that a client receives."""
+        for error in errors:
+            self._counters.count_error(error.code)
+
+    def _observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
+        if self.sends_payloads:
+            return self._adapter.payloads(observations)
+        return self._adapter.observations(observations, attachments)
+
+
+def not_open(slot: int) -> SlotError:
+    """The error for a slot that was never opened, or is closed."""
+    message = f"Slot {slot} is not open on this connection; open it first"
+    return SlotError(slot, ErrorCode.UNKNOWN_SESSION, message, {})
+
+
+def _column(values: Sequence[Any], dtype: type[np.generic], factor: float = 1) -> Any:
+    """Numbers of many slots as an array, and of a few as a list."""
+    array = np.array(values, dtype)
+    if factor != 1:
+        array *= factor
+    return array.tolist() if len(values) <= _FEW else array

@@ -1,0 +1,176 @@
+"""A slot: one session of a connection, with its autoreset and time limit."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.v2 import Autoreset, SlotError
+from openenv_server.connections.adapters import Driver
+from openenv_server.errors import reply_to
+from openenv_server.sessions.session import Session, StepCounts
+
+# A step below the first is too fast for its own thread: handing it over takes a tenth of that. The second is
+# higher, so that a step in between does not switch back and forth.
+_FAST_S = 0.5e-3
+_SLOW_S = 1e-3
+_IN_A_ROW = 2
+
+
+class FinalStep(NamedTuple):
+    """How an episode ended whose successor started in the same step."""
+
+    observation: Any
+    info: dict[str, Any]
+
+
+class StepResult(msgspec.Struct, gc=False):
+    """The result of a reset or a step in one slot.
+
+    A Struct, because one is made for every step of every slot.
+
+    Attributes:
+        seconds: Time inside the environment.
+    """
+
+    slot: int
+    observation: Any
+    reward: Any
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    final: FinalStep | None
+    seconds: float
+
+
+SlotResult = StepResult | SlotError
+
+
+class Slot:
+    """One session of a connection.
+
+    It starts on its session's own thread. If its steps turn out to be fast, and any thread may call the
+    environment, the connection's thread takes them, one slot after another. If they become slow, they return
+    to the session's thread and run beside those of the other slots.
+
+    The caller of `reset` and `step` holds the session's turn.
+
+    Attributes:
+        is_fast: Whether the connection's thread takes its steps.
+        is_busy: Whether a reset or a step is in progress on its session's thread.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        session: Session,
+        driver: Driver,
+        autoreset: Autoreset,
+        max_episode_steps: int | None,
+    ) -> None:
+        self.number = number
+        self.session = session
+        self.is_fast = self.is_busy = False
+        self._driver = driver
+        self._reset, self._take = driver.reset, driver.step
+        self._any_thread = driver.any_thread
+        self._resets_in_the_same_step = autoreset == "same_step"
+        self._resets_in_the_next_step = autoreset == "next_step"
+        self._max_steps = max_episode_steps
+        self._steps = -1  # no episode yet
+        self._steps_before = self._resets = 0
+        session.counts = self._count
+        self._has_ended = False
+        self._in_a_row = 0  # steps that were fast enough, or too slow, to switch threads
+
+    @property
+    def resets_next(self) -> bool:
+        """Whether the next step starts an episode, whatever its action is."""
+        return self._has_ended and self._resets_in_the_next_step
+
+    def reset(self, data: dict[str, Any]) -> SlotResult:
+        """Start an episode; ``data`` has the keywords of the environment's reset."""
+        begin = perf_counter()
+        try:
+            observation, reward, terminated, truncated, info = self._reset(data)
+        except BaseException as error:
+            reply = self.failed(error)
+            if reply.code == ErrorCode.EXECUTION_ERROR:  # else the environment was not called
+                self._begin_at(-1)
+            return reply
+        self._begin_at(0)
+        self._has_ended = False
+        self._resets += 1
+        seconds = perf_counter() - begin
+        return StepResult(self.number, observation, reward, terminated, truncated, info, None, seconds)
+
+    def step(self, action: Any) -> SlotResult:
+        """Take one action."""
+        if self._steps < 0:
+            return self.refused("No episode is in progress: call reset before step")
+        if self._has_ended and self._resets_in_the_next_step:
+            return self.reset({})
+        try:
+            return self._step(action)
+        except BaseException as error:
+            return self.failed(error)
+
+    def _step(self, action: Any) -> SlotResult:
+        begin = perf_counter()
+        observation, reward, terminated, truncated, info = self._take(action)
+        seconds = perf_counter() - begin
+        if self._any_thread and (seconds > _SLOW_S if self.is_fast else seconds < _FAST_S):
+            self._in_a_row += 1
+            if self._in_a_row == _IN_A_ROW:
+                self.is_fast, self._in_a_row = not self.is_fast, 0
+        elif self._in_a_row:
+            self._in_a_row = 0
+        self._steps += 1
+        if self._steps == self._max_steps:
+            truncated = True
+        if not (terminated or truncated):
+            return StepResult(self.number, observation, reward, False, False, info, None, seconds)
+        self._has_ended = True
+        result = StepResult(self.number, observation, reward, terminated, truncated, info, None, seconds)
+        if not self._resets_in_the_same_step:
+            return result
+        # A copy, because the environment may write its next observation into the same memory.
+        final = FinalStep(deepcopy(observation), info)
+        first = self.reset({})
+        if isinstance(first, SlotError):
+            return first
+        result.observation, result.info, result.final = first.observation, first.info, final
+        result.seconds += first.seconds
+        return result
+
+    def _begin_at(self, steps: int) -> None:
+        """Start an episode's step count there, and keep the steps of the last episode counted."""
+        before, self._steps = self._steps, steps
+        self._steps_before += max(before, 0)
+
+    def _count(self) -> StepCounts:
+        return StepCounts(self._steps_before + max(self._steps, 0), self._resets)
+
+    def render(self) -> Any:
+        """A picture. Call it on the session's thread.
+
+        Rendering may be bound to its thread, so from now on everything runs there.
+        """
+        self.is_fast = self._any_thread = False
+        with self.session.turn():
+            return self._driver.render()
+
+    def refused(self, message: str, details: dict[str, Any] | None = None) -> SlotError:
+        """The error for a request that was not tried."""
+        return SlotError(self.number, ErrorCode.VALIDATION_ERROR, message, details or {})
+
+    def failed(self, error: BaseException) -> SlotError:
+        """The error for an exception, including those that would end the thread (SystemExit)."""
+        fields = {"slot": self.number, **self.session.log_fields}
+        return SlotError(
+            self.number, *reply_to(error, f"the environment raised in slot {self.number}", **fields)
+        )

@@ -1,0 +1,244 @@
+"""The WebSocket under a connection: the bare socket, or one of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError
+from typing import Any, Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from openenv_gym.transport.frame_socket import FrameSocket
+from openenv_gym.wire.framing import BadFrameError, CloseCode, Opcode, Payload, PeerClosedError
+from openenv_server.errors import STOPPING, ClientLeftError, NotBinaryError, ServerStoppingError
+
+# How long a client may be silent before it is pinged, and how long it has to answer, in seconds.
+PING_INTERVAL_S = 20.0
+
+
+class Transport(Protocol):
+    """A WebSocket as a connection worker uses it. Its methods block."""
+
+    def receive(self, *, is_expected: bool) -> Payload:
+        """Wait for the next binary message.
+
+        Args:
+            is_expected: Nothing else is in progress until it arrives, so busy-polling is worthwhile.
+
+        Raises:
+            TimeoutError: The client was silent for the whole session timeout.
+            ClientLeftError: The client closed the connection, or violates the protocol.
+            NotBinaryError: The client sent text.
+            OSError: The connection is broken.
+        """
+
+    def send(self, *parts: Payload) -> None:
+        """Send a binary message. Thread-safe. Raises `OSError` if the connection is broken."""
+
+    def hang_up(self, code: CloseCode, reason: str) -> None:
+        """Send a close frame and close the socket."""
+
+    def shut(self) -> None:
+        """Make `receive` fail, even one that is waiting; sending still works. Call it on the event loop."""
+
+    def close(self) -> None:
+        """Close the socket; a waiting `receive` fails. Thread-safe, and safe to call again."""
+
+
+class SocketTransport:
+    """The bare socket in blocking calls, without an event loop in between.
+
+    Args:
+        frames: The socket.
+        loop: The event loop.
+        closed: Set on the loop when the socket is closed.
+        timeout_s: How long the client may be silent, in seconds; None is unlimited.
+    """
+
+    def __init__(
+        self,
+        frames: FrameSocket,
+        loop: asyncio.AbstractEventLoop,
+        closed: asyncio.Event,
+        timeout_s: float | None,
+    ) -> None:
+        self._frames = frames
+        self._loop = loop
+        self._closed = closed
+        self._timeout_s = timeout_s
+        frames.set_timeout(PING_INTERVAL_S if timeout_s is None else min(PING_INTERVAL_S, timeout_s))
+
+    def send(self, *parts: Payload) -> None:
+        self._frames.send(*parts)
+
+    def receive(self, *, is_expected: bool) -> Payload:
+        self._frames.may_busy_poll = is_expected
+        try:
+            opcode, payload = self._frames.receive()
+        except TimeoutError:
+            opcode, payload = self._ping_until_message()
+        except (PeerClosedError, BadFrameError) as error:
+            raise _connection_error(error) from error
+        if opcode is not Opcode.BINARY:
+            raise NotBinaryError("The client sent a text frame over version 2 of the protocol")
+        return payload
+
+    def hang_up(self, code: CloseCode, reason: str) -> None:
+        self._frames.say_goodbye(code, reason)
+        self.close()
+
+    def shut(self) -> None:
+        with contextlib.suppress(OSError):  # the client has already gone
+            self._frames.raw.shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        self._frames.close()
+        with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits
+            self._loop.call_soon_threadsafe(self._closed.set)
+
+    def _ping_until_message(self) -> tuple[Opcode, Payload]:
+        """Ping a silent client: one that was stopped or unplugged does not answer, one that computes does."""
+        frames = self._frames
+        silent_since = time.monotonic() - PING_INTERVAL_S
+        while self._timeout_s is None or time.monotonic() < silent_since + self._timeout_s:
+            if frames.is_in_message:
+                raise ConnectionResetError("the connection broke inside a message")
+            frames.has_answered_ping = False
+            try:
+                frames.send(b"", opcode=Opcode.PING)
+            except TimeoutError as error:
+                raise ConnectionResetError("the client reads nothing any more") from error
+            try:
+                return frames.receive()
+            except TimeoutError:
+                if not (frames.has_answered_ping or frames.is_in_message):
+                    raise ConnectionResetError("the client answers no ping") from None
+            except (PeerClosedError, BadFrameError) as error:
+                raise _connection_error(error) from error
+        raise TimeoutError("the client was silent for too long")
+
+
+class Inbox:
+    """The messages of a WebSocket of the event loop, until the server stops.
+
+    Args:
+        socket: The WebSocket, accepted.
+        timeout_s: How long it may be silent, in seconds; None is unlimited.
+    """
+
+    def __init__(self, socket: WebSocket, timeout_s: float | None) -> None:
+        self._receive = socket.receive
+        self._timeout_s = timeout_s
+        self._waiting: asyncio.Timeout | None = None
+        self._is_shut = False
+
+    async def next(self) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            ServerStoppingError: The inbox was shut.
+            TimeoutError: The client was silent for too long.
+        """
+        if self._is_shut:
+            raise ServerStoppingError(STOPPING)
+        try:
+            async with asyncio.timeout(self._timeout_s) as self._waiting:
+                return dict(await self._receive())
+        except TimeoutError:
+            if self._is_shut:
+                raise ServerStoppingError(STOPPING) from None
+            raise
+        finally:
+            self._waiting = None
+
+    def shut(self) -> None:
+        """Make `next` fail, even one that is waiting. Call it on the event loop."""
+        self._is_shut = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+
+class AsgiTransport:
+    """A WebSocket of the event loop: for TLS, and for servers that do not hand over their sockets.
+
+    The server's own pings find clients that are gone.
+
+    Args:
+        websocket: The WebSocket, accepted.
+        loop: The event loop.
+        closed: Set on the loop when the socket is closed.
+        timeout_s: How long the client may be silent, in seconds; None is unlimited.
+        most_bytes: The most bytes of a message.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        loop: asyncio.AbstractEventLoop,
+        closed: asyncio.Event,
+        timeout_s: float | None,
+        most_bytes: int,
+    ) -> None:
+        self._socket = websocket
+        self._inbox = Inbox(websocket, timeout_s)
+        self._loop = loop
+        self._closed = closed
+        self._most_bytes = most_bytes
+
+    def receive(self, *, is_expected: bool) -> Payload:
+        message = self._wait_for(self._inbox.next())
+        if message["type"] == "websocket.disconnect":
+            raise _connection_error(PeerClosedError(message.get("code") or CloseCode.NO_CODE, ""))
+        payload: bytes | None = message.get("bytes")
+        if payload is None:
+            raise NotBinaryError("The client sent a text frame over version 2 of the protocol")
+        if len(payload) > self._most_bytes:
+            reason = f"a message of {len(payload):,} bytes exceeds the limit of {self._most_bytes:,}"
+            self._wait_for(self._socket.close(CloseCode.TOO_BIG, reason))
+            raise ClientLeftError(reason)
+        return payload
+
+    def send(self, *parts: Payload) -> None:
+        try:
+            self._wait_for(self._socket.send_bytes(b"".join(parts)))
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ConnectionResetError("the client has left") from error
+
+    def hang_up(self, code: CloseCode, reason: str) -> None:
+        # The client or the event loop may have gone already.
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, CancelledError):
+            self._wait_for(self._socket.close(code, reason))
+        self.close()
+
+    def shut(self) -> None:
+        self._inbox.shut()
+
+    def close(self) -> None:
+        def close() -> None:
+            self._inbox.shut()
+            self._closed.set()
+
+        with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits
+            self._loop.call_soon_threadsafe(close)
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the event loop has gone
+            coroutine.close()
+            raise
+        return future.result()
+
+
+def _connection_error(error: PeerClosedError | BadFrameError) -> ConnectionError:
+    """The error for the end of a connection: a normal close is final; otherwise the client may resume.
+
+    uvicorn sends "service restart" itself when it stops.
+    """
+    if isinstance(error, BadFrameError) or error.code in (CloseCode.NORMAL, CloseCode.SERVICE_RESTART):
+        return ClientLeftError(str(error))
+    return error

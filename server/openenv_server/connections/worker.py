@@ -1,0 +1,450 @@
+"""Connections of protocol version 2, each served by its own thread, over one socket after another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Any, NamedTuple, TypeVar
+
+from openenv_gym.errors import SpaceError
+from openenv_gym.wire.framing import CloseCode
+from openenv_gym.wire import v2
+from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import Payload
+from openenv_gym.wire.v2 import SlotError
+from openenv_server.connections.adapters import Adapter
+from openenv_server.connections.batch_runner import BatchRunner
+from openenv_server.connections.results import ResultEncoder, not_open
+from openenv_server.connections.slot import Slot
+from openenv_server.connections.transports import Transport
+from openenv_server.errors import (
+    STOPPING,
+    CapacityReachedError,
+    ClientLeftError,
+    FactoryFailedError,
+    HandedOverError,
+    NotBinaryError,
+    log_error,
+    reply_to,
+    server_failure,
+)
+from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.replay_cache import ReplayCache
+from openenv_server.sessions.session import Session
+
+# More in one message would keep the event loop from the other clients: refusing a slot takes it 10 µs.
+_MOST_SLOTS = 2**14
+
+log = logging.getLogger("openenv_server")
+T = TypeVar("T")
+
+
+class SentAnswer(NamedTuple):
+    """An answer that is sent again as a whole."""
+
+    send: Callable[[], None]
+
+    def replay(self, slots: Sequence[int]) -> None:
+        """Send it again."""
+        self.send()
+
+
+class ConnectionWorker:
+    """Serves one client, on its own thread.
+
+    If the socket breaks, the sessions are kept for a while. A new socket that presents the worker's token
+    resumes them.
+
+    Args:
+        transport: The WebSocket.
+        connections: The server's connections.
+        loop: The server's event loop, on which sessions are opened and closed.
+        client: The client's address.
+
+    Attributes:
+        kept: How many sessions wait for the client to reconnect.
+    """
+
+    def __init__(
+        self, transport: Transport, connections: Connections, loop: asyncio.AbstractEventLoop, client: str
+    ) -> None:
+        self._transport = transport
+        self._connections = connections
+        self._sessions = connections.sessions
+        self._adapter = connections.adapter
+        self._loop = loop
+        self._client = client
+        self._is_leaving = False
+        self.kept = 0
+        self._slots: dict[int, Slot] = {}
+        self._replay_cache = ReplayCache()
+        self._sending = threading.RLock()
+        self._resumed: SimpleQueue[tuple[Transport, v2.Resume] | None] = SimpleQueue()
+        self._is_resumable = False  # whether the client knows its token
+        self._encoder = ResultEncoder(connections.adapter, self._sessions.counters)
+        self._runner = BatchRunner(
+            self._sessions,
+            self._slots,
+            self._replay_cache,
+            self._encoder,
+            send=self._send,
+            serve=self._serve,
+        )
+        self.check_watchdog = self._runner.check_watchdog
+        self._token = connections.add(self)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            v2.Step: self._step,
+            v2.Reset: self._reset,
+            v2.Open: self._open,
+            v2.Resume: self._hand_over,
+            v2.GetState: self._state,
+            v2.Render: self._render,
+            v2.Close: self._close,
+        }
+
+    def start(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._serve, name="openenv-connection", daemon=True).start()
+
+    def resume(self, transport: Transport, request: v2.Resume) -> None:
+        """Continue over a new socket. Thread-safe."""
+        self._transport.close()  # the client has given it up, even if this side has not noticed yet
+        self._resumed.put((transport, request))
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether a new socket waits to be taken."""
+        return not self._resumed.empty()
+
+    def leave(self) -> None:
+        """End once what is in progress is answered. Call it on the event loop."""
+        self._is_leaving = True
+        self._transport.shut()
+        self._resumed.put(None)
+
+    def _serve(self) -> None:
+        """Answer requests until the client leaves; then close all its sessions."""
+        try:
+            while self._serve_transport() and self._wait_for_resume():
+                pass
+        except HandedOverError:
+            return
+        self._connections.remove(self._token)
+        with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
+            self._end(list(self._slots.values()))
+        self._connections.unwatch(self)
+        while not self._resumed.empty():
+            if (resumed := self._resumed.get()) is not None:
+                resumed[0].close()  # too late
+        if self._is_leaving:
+            self._transport.hang_up(CloseCode.GOING_AWAY, STOPPING)
+        else:
+            self._transport.hang_up(CloseCode.NORMAL, "")
+
+    def _serve_transport(self) -> bool:
+        """Answer the requests of one socket; returns whether the client may resume on another."""
+        try:
+            while not self._is_leaving:
+                try:
+                    self._answer_next()
+                except TimeoutError:
+                    if self._runner.was_quiet():  # else its silence begins with the answer
+                        message = "The client was silent for too long: its sessions are closed"
+                        self._fail(None, ErrorCode.SESSION_ERROR, message)
+                        return False
+        except NotBinaryError as error:
+            self._fail(None, ErrorCode.INVALID_JSON, f"{error}, which has only binary frames")
+        except ClientLeftError as error:
+            log.debug("a client left: %s", error)
+        except OSError as error:
+            log.debug("a connection broke: %s", error)
+            return self._is_resumable and not self._is_leaving
+        except HandedOverError:
+            raise
+        except Exception as error:
+            failure = server_failure(error, "a connection failed", ErrorCode.SESSION_ERROR)
+            self._fail(None, *failure)
+        return False
+
+    def _wait_for_resume(self) -> bool:
+        """Keep the sessions for the grace period; returns whether the client has resumed."""
+        self._transport.close()
+        self.kept = len(self._slots)
+        try:
+            resumed = self._resumed.get(timeout=self._connections.resume_grace_s)
+        except Empty:
+            resumed = None if self._connections.give_up(self._token, self) else self._resumed.get()
+        while not self._resumed.empty():  # the client reconnected several times
+            if resumed is not None:
+                resumed[0].close()
+            resumed = self._resumed.get()
+        self.kept = 0
+        if resumed is None:
+            return False
+        transport, request = resumed
+        with self._sending:
+            self._transport = transport
+            unknown = self._replay_cache.unknown(request.missing)
+            self._send(v2.encode(v2.Resumed(id=request.id, slots=list(self._slots), unknown=unknown)))
+            self._replay_cache.replay(request.missing)
+        return True
+
+    def _answer_next(self) -> None:
+        payload = self._transport.receive(is_expected=self._runner.is_idle)
+        self._arrived = perf_counter()
+        try:
+            request = v2.decode_request(payload)
+        except v2.BadMessageError as error:
+            code = ErrorCode.UNKNOWN_TYPE if error.is_unknown_type else ErrorCode.VALIDATION_ERROR
+            self._fail(None, code, str(error))
+            return
+        if len(request.slots) > _MOST_SLOTS:
+            message = f"A message can name at most {_MOST_SLOTS:,} slots, got {len(request.slots):,}"
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, message)
+            return
+        if len(set(request.slots)) != len(request.slots):
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, "A message can name each slot only once")
+            return
+        self._handlers[type(request)](request)
+
+    # --- requests -------------------------------------------------------------------------------------
+
+    def _reset(self, request: v2.Reset) -> None:
+        seeds = request.seeds or [None] * len(request.slots)
+        if len(seeds) != len(request.slots):
+            message = f"A reset of {len(request.slots)} slots needs as many seeds, got {len(seeds)}"
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, message)
+            return
+        data = [request.options if seed is None else {**request.options, "seed": seed} for seed in seeds]
+        self._is_resumable = True
+        self._runner.run(request.id, request.slots, Slot.reset, data, 0, self._arrived)
+
+    def _step(self, request: v2.Step) -> None:
+        try:
+            actions = self._adapter.actions(request.actions, len(request.slots))
+        except (SpaceError, RecursionError) as error:
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, f"The actions are refused: {error}")
+            return
+        self._is_resumable = True
+        self._runner.run(request.id, request.slots, Slot.step, actions, request.min_ready, self._arrived)
+
+    def _open(self, request: v2.Open) -> None:
+        self._encoder.sends_payloads |= request.payloads
+        errors = []
+        new = []
+        for number in request.slots:
+            if number in self._slots:
+                errors.append(self._slots[number].refused(f"Slot {number} is already open"))
+            else:
+                new.append(number)
+        most = self._connections.max_slots
+        available = most - len(self._slots)
+        message = (
+            f"A connection can have at most {most} slot{'s' if most != 1 else ''} (MAX_SLOTS_PER_SOCKET)"
+        )
+        errors.extend(
+            SlotError(number, ErrorCode.CAPACITY_REACHED, message, {}) for number in new[available:]
+        )
+        del new[available:]
+        opened = self._run_on_loop([self._sessions.open(self._client) for _ in new])
+        for number, session in zip(new, opened, strict=True):
+            if isinstance(session, Session):
+                driver = self._adapter.driver(session, self._loop, payloads=request.payloads)
+                self._slots[number] = Slot(
+                    number, session, driver, request.autoreset, request.max_episode_steps
+                )
+            elif isinstance(session, CapacityReachedError | FactoryFailedError):
+                errors.append(SlotError(number, *reply_to(session, "opening a session failed")))
+            else:
+                failure = server_failure(session, "opening a session failed", ErrorCode.SESSION_ERROR)
+                errors.append(SlotError(number, *failure))
+        failed = {error.slot for error in errors}
+        self._encoder.count_errors(errors)
+        frame = v2.encode(
+            v2.Opened(
+                id=request.id,
+                slots=[number for number in request.slots if number not in failed],
+                errors=errors,
+                token=self._token,
+                grace_s=self._connections.resume_grace_s,
+                payloads=request.payloads,
+            )
+        )
+        self._replay_cache.add(request.id, request.slots, SentAnswer(partial(self._send, frame)))
+        self._send(frame)
+
+    def _hand_over(self, request: v2.Resume) -> None:
+        if self._slots or not self._connections.hand_over(self._transport, request):
+            grace_s = self._connections.resume_grace_s
+            message = f"No such sessions: the server was restarted, or {grace_s:g} s have passed"
+            self._fail(request.id, ErrorCode.UNKNOWN_SESSION, message)
+            return
+        self._connections.remove(self._token)
+        self._connections.unwatch(self)
+        raise HandedOverError
+
+    def _state(self, request: v2.GetState) -> None:
+        async def state(slot: Slot) -> Any:
+            return json.loads(await slot.session.state())
+
+        self._send_values(request, state)
+
+    def _render(self, request: v2.Render) -> None:
+        async def picture(slot: Slot) -> Any:
+            return await slot.session.run(slot.render)
+
+        self._send_values(request, picture)
+
+    def _send_values(
+        self, request: v2.GetState | v2.Render, read: Callable[[Slot], Coroutine[Any, Any, Any]]
+    ) -> None:
+        known = [self._slots[number] for number in request.slots if number in self._slots]
+        errors = [not_open(number) for number in request.slots if number not in self._slots]
+        numbers, values = [], []
+        for slot, value in zip(known, self._run_on_loop([read(slot) for slot in known]), strict=True):
+            if isinstance(value, BaseException):
+                errors.append(slot.failed(value))
+            else:
+                numbers.append(slot.number)
+                values.append(value)
+        self._encoder.count_errors(errors)
+        self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
+
+    def _close(self, request: v2.Close) -> None:
+        known = [number for number in request.slots if number in self._slots]
+        self._end([self._slots.pop(number) for number in known])
+        self._send(v2.encode(v2.Closed(id=request.id, slots=known)))
+
+    def _end(self, slots: Sequence[Slot]) -> None:
+        self._run_on_loop([self._sessions.close(slot.session) for slot in slots])
+
+    def _run_on_loop(self, coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+        """Run coroutines concurrently on the server's event loop, and wait for all."""
+        if not coroutines:
+            return []
+
+        async def gather() -> list[T | BaseException]:
+            return await asyncio.gather(*coroutines, return_exceptions=True)
+
+        gathered = gather()
+        try:
+            future = asyncio.run_coroutine_threadsafe(gathered, self._loop)
+        except RuntimeError:  # the event loop has gone
+            for coroutine in (gathered, *coroutines):
+                coroutine.close()
+            raise
+        return future.result()
+
+    def _fail(
+        self,
+        request_id: int | None,
+        code: ErrorCode,
+        message: str,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        self._sessions.counters.count_error(code)
+        self._send(v2.encode(v2.Failed(code=code, message=message, details=details or {}, id=request_id)))
+
+    def _send(self, parts: list[Payload]) -> None:
+        with self._sending:
+            try:
+                self._transport.send(*parts)
+            except OSError as error:
+                # The answer stays in the replay cache.
+                log.debug("a client left before its answer: %s", error)
+
+
+class Connections:
+    """All connections of a server, by the token with which a client resumes its own.
+
+    Args:
+        sessions: The server's sessions.
+        adapter: Calls the server's environments.
+        max_slots: The most sessions on one connection.
+        resume_grace_s: How long the sessions of a broken connection are kept, in seconds.
+    """
+
+    def __init__(self, sessions: Sessions, adapter: Adapter, max_slots: int, resume_grace_s: float) -> None:
+        self.sessions = sessions
+        self.adapter = adapter
+        self.max_slots = max_slots
+        self.resume_grace_s = resume_grace_s
+        self._workers: dict[str, ConnectionWorker] = {}
+        self._watched: set[ConnectionWorker] = set()
+        self._lock = threading.Lock()
+        self._watchdog: asyncio.Task[None] | None = None
+        sessions.kept = self._kept
+
+    def add(self, worker: ConnectionWorker) -> str:
+        """Add a worker; returns its token."""
+        token = secrets.token_urlsafe(24)
+        with self._lock:
+            self._workers[token] = worker
+            self._watched.add(worker)
+        return token
+
+    def remove(self, token: str) -> None:
+        """Make a worker impossible to resume. The watchdog still watches it."""
+        with self._lock:
+            self._workers.pop(token, None)
+
+    def give_up(self, token: str, worker: ConnectionWorker) -> bool:
+        """Remove a worker, unless its client has just resumed; returns whether it was removed."""
+        with self._lock:
+            if worker.is_resumed:
+                return False
+            self._workers.pop(token, None)
+            return True
+
+    def unwatch(self, worker: ConnectionWorker) -> None:
+        """Stop watching a worker."""
+        with self._lock:
+            self._watched.discard(worker)
+
+    def hand_over(self, transport: Transport, request: v2.Resume) -> bool:
+        """Give a client's new socket to its worker; returns False if the worker is gone."""
+        with self._lock:
+            worker = self._workers.get(request.token)
+            if worker is None:
+                return False
+            worker.resume(transport, request)
+            return True
+
+    def leave(self) -> None:
+        """End all workers once what is in progress is answered. Call it on the event loop."""
+        with self._lock:
+            for worker in self._workers.values():
+                worker.leave()
+
+    def _kept(self) -> int:
+        with self._lock:
+            return sum(worker.kept for worker in self._workers.values())
+
+    def start_watchdog(self) -> None:
+        """Look for resets and steps that exceed the step timeout, on the running event loop."""
+        limit_s = self.sessions.step_timeout_s
+        if limit_s is None or self._watchdog is not None:
+            return
+        interval_s = min(limit_s / 4, 1.0)
+
+        async def watch() -> None:
+            while True:
+                await asyncio.sleep(interval_s)
+                with self._lock:
+                    workers = list(self._watched)
+                for worker in workers:
+                    try:
+                        worker.check_watchdog()
+                    except Exception as error:
+                        log_error(error, "the step watchdog failed")
+
+        self._watchdog = asyncio.get_running_loop().create_task(watch())

@@ -1,0 +1,166 @@
+"""The server's exceptions, and the one table that turns an exception into the error a client receives.
+
+Failures that a client cannot fix are logged with their traceback under an error id, 8 hexadecimal digits. The
+client receives the id and never the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from openenv_gym.errors import OpenEnvError
+from openenv_gym.wire.codes import ErrorCode
+
+# The reason that goes with the close code 1001.
+STOPPING = "The server is stopping"
+
+log = logging.getLogger("openenv_server")
+
+
+class ServerError(OpenEnvError):
+    """The base of the server's own exceptions."""
+
+
+class CapacityReachedError(ServerError):
+    """All sessions are taken, or the server is stopping and opens no more.
+
+    Args:
+        active: Sessions in use.
+        capacity: The most sessions at a time.
+        kept: How many of them are kept for a client whose connection broke.
+        is_stopping: Whether the server is stopping.
+    """
+
+    def __init__(self, active: int, capacity: int, *, kept: int = 0, is_stopping: bool = False) -> None:
+        self.active, self.capacity = active, capacity
+        if is_stopping:
+            super().__init__(
+                f"{STOPPING} and opens no more sessions.", advice="Retry here later, or use another server."
+            )
+            return
+        message = f"The server is at its capacity of {capacity} session{'s' if capacity != 1 else ''}"
+        if kept:
+            message += f"; {kept} of them wait for a client to reconnect (RESUME_GRACE)"
+        super().__init__(
+            f"{message}.",
+            advice="Close one, or raise the limit (MAX_CONCURRENT_ENVS, or `openenv serve --max-sessions`).",
+        )
+
+
+class FactoryFailedError(ServerError):
+    """The environment could not be made.
+
+    Args:
+        factory_name: The environment's class, or the function that makes it.
+        cause: What it raised.
+        error_id: The id of the traceback in the log.
+    """
+
+    def __init__(self, factory_name: str, cause: Exception, error_id: str) -> None:
+        self.factory_name, self.error_id = factory_name, error_id
+        super().__init__(f"{factory_name}() raised {type(cause).__name__}: {cause}")
+
+
+class StepLimitExceededError(ServerError):
+    """A reset or a step exceeded the step timeout. Its thread is abandoned."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"The reset or the step took more than {limit_s:g} s, and its session is closed")
+
+
+class UnknownKeywordsError(ServerError, TypeError):
+    """A reset got keywords that the environment does not take."""
+
+
+class WrongResultError(ServerError, TypeError):
+    """An environment returned something other than an observation, or a state."""
+
+
+class ServerStoppingError(ServerError, ConnectionError):
+    """The server is stopping and takes no further request."""
+
+
+class NotBinaryError(ServerError, ConnectionError):
+    """A text frame on a connection of protocol version 2, which has none."""
+
+
+class ClientLeftError(ServerError, ConnectionError):
+    """The client closed the connection and will not reconnect."""
+
+
+class HandedOverError(ServerError):
+    """The connection, or its worker, now belongs to another thread, so this thread ends."""
+
+
+class ErrorReply(NamedTuple):
+    """An error as a client receives it, in every version of the protocol and over HTTP."""
+
+    code: ErrorCode
+    message: str
+    details: dict[str, Any]
+
+
+def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply:
+    """Turn an exception into the error that the client receives.
+
+    Args:
+        error: An exception of the server, or anything that the environment raised. The latter is logged.
+        failed: What failed, for the log.
+        **log_fields: Further fields of the log record.
+    """
+    match error:
+        case CapacityReachedError():
+            counts = {"active_sessions": error.active, "max_sessions": error.capacity}
+            return ErrorReply(ErrorCode.CAPACITY_REACHED, str(error), counts)
+        case FactoryFailedError():
+            details = {"factory_name": error.factory_name, "error_id": error.error_id}
+            return ErrorReply(ErrorCode.FACTORY_ERROR, str(error), details)
+        case StepLimitExceededError():
+            return ErrorReply(ErrorCode.TIMEOUT, str(error), {"timeout_s": error.limit_s})
+        case UnknownKeywordsError():
+            return ErrorReply(ErrorCode.VALIDATION_ERROR, str(error), {})
+        case _:
+            error_id = log_error(error, failed, **log_fields)
+            message = f"{type(error).__name__}: {error}"
+            return ErrorReply(ErrorCode.EXECUTION_ERROR, message, {"error_id": error_id})
+
+
+def refused_action(error: ValidationError) -> ErrorReply:
+    """The error for an action that does not fit the action model."""
+    reasons = "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'action'}: {item['msg']}"
+        for item in error.errors(include_url=False)
+    )
+    try:
+        text = error.json(include_url=False, include_context=False)
+    except ValueError:  # the input contains something JSON lacks, such as bytes
+        text = error.json(include_url=False, include_context=False, include_input=False)
+    # parse_constant: NaN and infinity become their names.
+    details = {"errors": json.loads(text, parse_constant=str)}
+    return ErrorReply(ErrorCode.VALIDATION_ERROR, f"The action is refused: {reasons}", details)
+
+
+def server_failure(error: BaseException, failed: str, code: ErrorCode) -> ErrorReply:
+    """The error for a bug of the server itself: the client learns only the id in the log."""
+    error_id = log_error(error, failed)
+    message = f"The server itself failed. Its log has the reason under error_id {error_id}"
+    return ErrorReply(code, message, {"error_id": error_id})
+
+
+def log_error(error: BaseException, failed: str, **fields: Any) -> str:
+    """Log an exception with its traceback; returns its error id.
+
+    Args:
+        error: The exception.
+        failed: What failed.
+        **fields: Further fields of the log record.
+    """
+    error_id = secrets.token_hex(4)
+    log.error("%s [error_id %s]", failed, error_id, exc_info=error, extra={"error_id": error_id, **fields})
+    return error_id

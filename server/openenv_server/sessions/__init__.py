@@ -1,0 +1,1 @@
+"""Sessions: environments, their threads, and how many there may be."""

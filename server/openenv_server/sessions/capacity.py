@@ -1,0 +1,171 @@
+"""All sessions of a server, within its capacity."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from openenv_gym.errors import ConfigurationError
+from openenv_server.calls import class_behind, own_attribute
+from openenv_server.errors import CapacityReachedError, FactoryFailedError
+from openenv_server.sessions.counters import Counters
+from openenv_server.sessions.session import Factory, Session, StepCounts
+
+DEFAULT_CAPACITY = 64
+
+log = logging.getLogger("openenv_server")
+
+
+class Sessions:
+    """All sessions of a server.
+
+    Args:
+        factory: Makes an environment.
+        capacity: The most sessions at a time.
+        step_timeout_s: The most seconds that a reset or a step may take; None is unlimited.
+
+    Attributes:
+        active: Sessions in use.
+        is_stopping: Whether the server is stopping and opens no more sessions.
+        abandoned_threads: Threads whose environment does not return.
+        failures_in_a_row: Failures to make an environment since the last success.
+        worker: The number of this process among those that serve the same address.
+        counters: The server's counters.
+        kept: Returns how many sessions wait for a client to reconnect.
+        made_at: When the server was made, on the monotonic clock.
+    """
+
+    def __init__(self, factory: Factory, capacity: int, step_timeout_s: float | None = None) -> None:
+        self.factory = factory
+        self.capacity = capacity
+        self.step_timeout_s = step_timeout_s
+        self.active = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
+        self.is_stopping = False
+        self.counters = Counters()
+        self.kept: Callable[[], int] = lambda: 0
+        self.made_at = time.monotonic()
+        self._open: set[Session] = set()
+        self._loop: asyncio.AbstractEventLoop
+
+    async def open(self, client: str) -> Session:
+        """Open a session for the client at that address.
+
+        Raises:
+            CapacityReachedError: All sessions are taken, or the server is stopping.
+            FactoryFailedError: The environment could not be made.
+        """
+        if self.is_stopping:
+            raise CapacityReachedError(self.active, self.capacity, is_stopping=True)
+        if self.active >= self.capacity:
+            raise CapacityReachedError(self.active, self.capacity, kept=self.kept())
+        self.active += 1
+        self._loop = asyncio.get_running_loop()
+        try:
+            session = Session(self.factory, self.counters, client, self.step_timeout_s)
+            await session.open()
+        except BaseException as error:
+            self.active -= 1
+            self.failures_in_a_row += isinstance(error, FactoryFailedError)
+            raise
+        self.failures_in_a_row = 0
+        self.counters.opened += 1
+        self._open.add(session)
+        log.info("session %s opened for %s", session.id, client, extra=session.log_fields)
+        if self.capacity > 1 and supports_concurrency(type(session.environment)) is False:
+            log.warning("%s allows one session at a time", type(session.environment).__name__)
+            self.capacity = 1
+        return session
+
+    async def close(self, session: Session) -> None:
+        """Close a session. Its place is free once its environment is closed."""
+        if session.is_abandoned:
+            return
+        session.closing = asyncio.ensure_future(session.close())
+        try:
+            await session.closing
+        except asyncio.CancelledError:
+            if not session.is_abandoned:
+                raise
+        finally:
+            self._remove(session)
+
+    def _remove(self, session: Session) -> None:
+        if session not in self._open:
+            return
+        self.active -= 1
+        self._open.discard(session)
+        counts = session.counts()
+        self.counters.steps += counts.steps
+        self.counters.resets += counts.resets
+        log.info("session %s closed for %s", session.id, session.client, extra=session.log_fields)
+
+    def total_counts(self) -> StepCounts:
+        """The steps and resets of all sessions, closed ones included. Call it on the event loop."""
+        counts = [session.counts() for session in self._open]
+        return StepCounts(
+            self.counters.steps + sum(count.steps for count in counts),
+            self.counters.resets + sum(count.resets for count in counts),
+        )
+
+    def abandon(self, session: Session) -> None:
+        """Give up a session whose thread exceeds the step timeout. Its place is free at once.
+
+        Call it on the event loop. If the thread returns one day, it has to call `settle`.
+        """
+        session.is_abandoned = True
+        if session.step_lock is not None:
+            session.step_lock.release(session)
+        if session.closing is not None:
+            session.closing.cancel()  # it waits for that thread
+        self._remove(session)
+        self.abandoned_threads += 1
+
+    def settle(self, session: Session) -> None:
+        """Close an abandoned session once its thread has returned. Thread-safe, and safe to call again."""
+
+        async def close() -> None:
+            if session.is_settled:
+                return
+            session.is_settled = True
+            await session.close()
+            self.abandoned_threads -= 1
+
+        closing = close()
+        try:
+            asyncio.run_coroutine_threadsafe(closing, self._loop)
+        except RuntimeError:
+            closing.close()  # the server has stopped
+
+
+def supports_concurrency(kind: type | None) -> bool | None:
+    """SUPPORTS_CONCURRENT_SESSIONS of an author's own class; None if it does not set it."""
+    value = own_attribute(kind, "SUPPORTS_CONCURRENT_SESSIONS") if kind is not None else None
+    return None if value is None else bool(value)
+
+
+def decide_capacity(factory: Factory, requested: int | None) -> int:
+    """The number of sessions that a server offers.
+
+    Args:
+        factory: Makes an environment.
+        requested: The configured number, if any.
+
+    Raises:
+        ConfigurationError: More are requested than the environment's class allows.
+    """
+    kind = class_behind(factory)
+    is_single = supports_concurrency(kind) is False
+    if requested is None:
+        return 1 if is_single else DEFAULT_CAPACITY
+    if requested < 1:
+        raise ConfigurationError(f"max_concurrent_envs must be at least 1, got {requested}")
+    if is_single and requested > 1:
+        name = getattr(kind, "__name__", "The environment")
+        raise ConfigurationError(
+            f"{requested} concurrent sessions were requested, but {name} sets "
+            "SUPPORTS_CONCURRENT_SESSIONS = False.",
+            advice="Request 1, or set it to True if two instances in one process do not disturb each other.",
+        )
+    return requested

@@ -1,0 +1,208 @@
+"""A session: one environment, and the thread that makes, drives and closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple, TypeVar
+
+from openenv_server.calls import EnvironmentCalls
+from openenv_server.errors import FactoryFailedError, StepLimitExceededError, log_error
+from openenv_server.gymnasium_environment import GymnasiumEnvironment, StepLock
+from openenv_server.serialization import observation_json, state_json
+from openenv_server.sessions.counters import Counters, Durations
+from openenv_server.sessions.threads import WorkerThread
+
+Factory = Callable[[], Any]
+T = TypeVar("T")
+log = logging.getLogger("openenv_server")
+
+
+class StepCounts(NamedTuple):
+    """How often a session has done what."""
+
+    steps: int
+    resets: int
+
+
+class Session:
+    """One environment and its thread. ``async`` methods of the environment run on the event loop instead.
+
+    Args:
+        factory: Makes the environment.
+        counters: The server's counters.
+        client: The client's address.
+        step_timeout_s: The most seconds that `reset` and `step` may take; None is unlimited.
+
+    Attributes:
+        id: Its name in the log.
+        environment: The environment, once `open` has made it.
+        calls: How to call the environment, once `open` has made it.
+        counts: Returns the steps and resets so far. A slot of protocol version 2 replaces it with its own.
+        step_lock: Held around every call of an environment that must not run beside others, else None.
+        submit: Queues a job on the thread that handles its own result.
+        is_abandoned: Whether the thread exceeded the step timeout, and nobody waits for it any more.
+        is_settled: Whether that thread has returned since, and everything is closed.
+        closing: The task that closes it.
+    """
+
+    environment: Any = None
+    calls: EnvironmentCalls
+
+    def __init__(
+        self, factory: Factory, counters: Counters, client: str, step_timeout_s: float | None = None
+    ) -> None:
+        self.id = secrets.token_hex(4)
+        self.client = client
+        self.counts: Callable[[], StepCounts] = lambda: StepCounts(self._steps, self._resets)
+        self._steps = self._resets = 0
+        self._counters = counters
+        self._factory = factory
+        self._step_timeout_s = step_timeout_s
+        self.is_abandoned = self.is_settled = self._is_closed = False
+        self.closing: asyncio.Task[None] | None = None
+        self._thread = WorkerThread()
+        self.step_lock: StepLock | None = None
+        self.submit = self._thread.submit
+
+    async def open(self) -> None:
+        """Make the environment.
+
+        Raises:
+            FactoryFailedError: The factory raised.
+        """
+        try:
+            self.environment = await self.run(self._factory)
+        except Exception as error:
+            self._thread.stop()
+            name = getattr(self._factory, "__name__", repr(self._factory))
+            error_id = log_error(error, f"the environment factory {name} failed", **self.log_fields)
+            raise FactoryFailedError(name, error, error_id) from error
+        self.calls = EnvironmentCalls(type(self.environment))
+        if isinstance(self.environment, GymnasiumEnvironment):
+            self.step_lock = self.environment.step_lock
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """The fields that its log records have beside the message."""
+        return {"session": self.id, "client": self.client}
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for this session's turn, if its environment must not run beside others, and hold it."""
+        return nullcontext() if self.step_lock is None else self.step_lock.held_by(self)
+
+    async def reset(self, data: dict[str, Any]) -> str:
+        """Start an episode; returns the result as JSON text.
+
+        Raises:
+            StepLimitExceededError: It took too long. The session is unusable afterwards.
+            UnknownKeywordsError: The environment does not take some of the keywords.
+        """
+        arguments, seed_ignored = self.calls.reset_arguments(data)
+        call = partial(getattr(self.environment, self.calls.reset_name), **arguments)
+        metadata = {"seed_ignored": True} if seed_ignored else None
+        text = await self._timed(call, self.calls.reset_is_async, self._counters.reset_s, metadata)
+        self._resets += 1
+        return text
+
+    async def step(self, action: Any, extras: dict[str, Any] | None = None) -> str:
+        """Take one action; returns the result as JSON text.
+
+        Raises:
+            StepLimitExceededError: It took too long. The session is unusable afterwards.
+        """
+        arguments = self.calls.step_arguments(extras) if extras else {}
+        call = partial(getattr(self.environment, self.calls.step_name), action, **arguments)
+        text = await self._timed(call, self.calls.step_is_async, self._counters.step_s)
+        self._steps += 1
+        return text
+
+    async def _timed(
+        self,
+        call: Callable[[], Any],
+        is_async: bool,
+        durations: Durations,
+        metadata: dict[str, Any] | None = None,
+    ) -> str:
+        """Call the environment, and record how long the call waited and how long it took."""
+        arrived = perf_counter()
+
+        def as_text(result: Any, begin: float, end: float) -> str:
+            text = observation_json(result, metadata)
+            durations.add(end - begin)
+            self._counters.queue_s.add(begin - arrived)
+            return text
+
+        if is_async:
+            method: Callable[[], Awaitable[Any]] = call
+            result = await self._in_time(method(), asyncio.timeout(self._step_timeout_s))
+            return as_text(result, arrived, perf_counter())
+
+        # Waiting for the turn does not count towards the step timeout.
+        loop = asyncio.get_running_loop()
+        waits = self.step_lock is not None and self._step_timeout_s is not None
+        limit = asyncio.timeout(None if waits else self._step_timeout_s)
+
+        def start_limit() -> None:
+            with suppress(RuntimeError):  # the result was faster
+                limit.reschedule(loop.time() + (self._step_timeout_s or 0))
+
+        def work() -> str:
+            with self.turn():
+                if waits:
+                    loop.call_soon_threadsafe(start_limit)
+                begin = perf_counter()
+                result = call()
+                end = perf_counter()
+            return as_text(result, begin, end)
+
+        return await self._in_time(self.run(work), limit)
+
+    async def _in_time(self, work: Awaitable[T], limit: asyncio.Timeout) -> T:
+        if self._step_timeout_s is None:
+            return await work
+        try:
+            async with limit:
+                return await work
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # the environment's own
+            raise StepLimitExceededError(self._step_timeout_s) from error
+
+    async def state(self) -> str:
+        """The environment's state as JSON text."""
+
+        def read() -> str:
+            with self.turn():
+                state = self.environment.state
+                return state_json(state() if callable(state) else state)
+
+        return await self.run(read)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run something on the session's thread."""
+        return await self._thread.run(work)
+
+    async def close(self) -> None:
+        """Close the environment and end the thread. Safe to call again."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        close: Any = getattr(self.environment, "close", None)
+
+        def close_in_turn() -> None:
+            with self.turn():
+                close()
+
+        try:
+            if close is not None:
+                await (close() if self.calls.close_is_async else self.run(close_in_turn))
+        except Exception:
+            log.exception("closing %s failed", type(self.environment).__name__, extra=self.log_fields)
+        finally:
+            self._thread.stop()
