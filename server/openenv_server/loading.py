@@ -36,8 +36,8 @@ def load_folder(folder: Path) -> FastAPI:
     except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{folder / MANIFEST}: importing {manifest.app_module} failed{_where(error, folder)}: "
-            f"{type(error).__name__}: {error}",
-            advice=_advice(error, folder),
+            f"{type(error).__name__}: {error}{'.' if (advice := _advice(error, folder)) else ''}",
+            advice=advice,
         ) from error
     app = getattr(module, manifest.app_attribute, None)
     if not isinstance(app, FastAPI):

@@ -84,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
     lines = _lines(root)
     misspelt = _misspelt(content)
     mistakes = [
-        f"{path}:{lines[field]}: unknown field {field!r}. Did you mean {meant!r}?"
+        f"{path}:{lines[field]}: {field}: unknown field. Did you mean {meant!r}?"
         for field, meant in misspelt.items()
     ]
     mistakes += [f"{path}:{line}: {field}: duplicate field" for field, line in _repeated(root)]

@@ -6,6 +6,7 @@ import json
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -52,14 +53,21 @@ class ObservationParts(NamedTuple):
     metadata: dict[str, Any]
 
 
-def observation_parts(observation: Any) -> ObservationParts:
+def observation_parts(observation: Any, *, as_json: bool = False) -> ObservationParts:
     """Take an observation apart.
+
+    Args:
+        observation: A Pydantic model with ``done`` and ``reward``.
+        as_json: Give the fields exactly as JSON has them: NaN and infinity become None.
 
     Raises:
         WrongResultError: The environment returned something else.
     """
     kind = _model_of(observation)
-    fields = observation.model_dump(mode="json", exclude=_apart(kind), fallback=plain)
+    if as_json:
+        fields = msgspec.json.decode(observation.model_dump_json(exclude=_apart(kind), fallback=plain))
+    else:
+        fields = observation.model_dump(mode="json", exclude=_apart(kind), fallback=plain)
     for name, key in _array_fields(kind).items():
         fields[key] = getattr(observation, name)
     truncated = getattr(observation, "truncated", None) if "truncated" in _beside(kind) else None
@@ -107,6 +115,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+def json_value(value: Any) -> Any:
+    """A value as JSON has it: NumPy's values become Python's, NaN and infinity become None."""
+    return msgspec.json.decode(to_json(value, fallback=plain, inf_nan_mode="null"))
 
 
 def _json(value: Any) -> str:

@@ -36,12 +36,12 @@ def test_the_fields_that_are_left_out_have_defaults(tmp_path: Path) -> None:
         ("name: a\napp: server/app.py\n", "openenv.yaml:2: app: write it as module:attribute"),
         ("name: a\nspec_version: 2\n", "openenv.yaml:2: spec_version: Input should be 1, not 2"),
         ("runtime: fastapi\n", "openenv.yaml:1: name: Field required"),
-        ("nmae: a\n", "openenv.yaml:1: nmae: there is no such field; did you mean name?"),
-        ("name: a\nprot: 9000\n", "openenv.yaml:2: prot: there is no such field; did you mean port?"),
-        ("name: a\nruntme: flask\n", "openenv.yaml:2: runtme: there is no such field; did you mean runtime?"),
-        ("name: a\nport: 1\nport: 2\n", "openenv.yaml:3: port: it is named once more"),
+        ("nmae: a\n", "openenv.yaml:1: nmae: unknown field. Did you mean 'name'?"),
+        ("name: a\nprot: 9000\n", "openenv.yaml:2: prot: unknown field. Did you mean 'port'?"),
+        ("name: a\nruntme: flask\n", "openenv.yaml:2: runtme: unknown field. Did you mean 'runtime'?"),
+        ("name: a\nport: 1\nport: 2\n", "openenv.yaml:3: port: duplicate field"),
         ("name: [\n", "openenv.yaml is not YAML"),
-        ("- name\n", "is not a table of settings"),
+        ("- name\n", "is not a mapping of fields"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -57,7 +57,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, said: str) 
     [
         (
             "import randon",
-            "walker_environment.py:1: ModuleNotFoundError: No module named 'randon'. Is randon spelt",
+            "walker_environment.py:1: ModuleNotFoundError: No module named 'randon'. Check the spelling",
         ),
         (
             "from helpers import x",
@@ -65,7 +65,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, said: str) 
         ),
         (
             "from .maps import x",
-            "named 'server.maps'. maps.py is beside models.py: import it as models is",
+            "named 'server.maps'. maps.py is beside models.py: import it like models",
         ),
         ("1 / 0", "server/walker_environment.py:1: ZeroDivisionError: division by zero"),
         ("import sys; sys.exit(3)", "server/walker_environment.py:1: SystemExit: 3"),

@@ -230,7 +230,7 @@ def test_an_event_loop_that_stood_still_is_unhealthy_for_a_while() -> None:
         client.step({"amount": 1})
         status, health = status_of(f"{base_url}/health")
         assert (status, health["status"]) == (503, "unhealthy")
-        assert re.fullmatch(r"the event loop stood still for 2\.\d s", health["reasons"][0])
+        assert re.fullmatch(r"the event loop was blocked for 2\.\d s", health["reasons"][0])
         time.sleep(10.5)
         assert status_of(f"{base_url}/health")[0] == 200
 

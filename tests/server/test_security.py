@@ -224,7 +224,9 @@ def test_an_application_of_ones_own_is_guarded_as_well() -> None:
 
 @pytest.mark.parametrize("key", ["", " ", "two words", "ключ", "line\nbreak"])
 def test_a_key_that_is_none_keeps_the_server_from_starting(key: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"OPENENV_API_KEY: a key has printable ASCII") as refused:
+    with pytest.raises(
+        ConfigurationError, match=r"OPENENV_API_KEY: a key must be printable ASCII"
+    ) as refused:
         app(OPENENV_API_KEY=key)
     assert not key.strip() or key not in str(refused.value)
 

@@ -77,7 +77,7 @@ def test_a_silent_session_is_closed() -> None:
     with running(app(session_timeout_s=0.2)) as url, GenericEnvClient(url) as client:
         client.reset()
         eventually(lambda: Counter.instances[0].closed == 1)
-        with pytest.raises(SessionLostError, match=r"Nothing came for 0\.2 s"):
+        with pytest.raises(SessionLostError, match=r"silent for too long"):
             client.step({"amount": 1})
 
 
@@ -139,12 +139,12 @@ def test_a_factory_that_raises_is_an_error_with_its_name() -> None:
 
 @pytest.mark.parametrize("given", [Counter(), object(), None])
 def test_an_instance_instead_of_a_class_is_refused(given: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"was given an instance of .*Pass the class, create_app\("):
+    with pytest.raises(ConfigurationError, match=r"got an instance of .*Pass the class, create_app\("):
         create_app(given, CountAction, CountObservation)
 
 
 def test_what_is_no_model_and_what_is_no_environment_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"action_cls is a Pydantic model's class"):
+    with pytest.raises(ConfigurationError, match=r"action_cls must be a Pydantic model class"):
         create_app(Counter, dict, CountObservation)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"int is not an environment"):
         create_app(int, CountAction, CountObservation)

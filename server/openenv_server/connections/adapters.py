@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
-from openenv_gym.wire.v1 import end_of_episode
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
 from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.v1 import end_of_episode
 from openenv_server.errors import ErrorReply, refused_action
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info, space_field
-from openenv_server.serialization import observation_parts, plain
+from openenv_server.serialization import json_value, observation_parts, plain
 from openenv_server.sessions.session import Session
 
 
@@ -103,7 +104,7 @@ class ModelDriver:
     def reset(self, data: dict[str, Any]) -> Transition:
         arguments, seed_ignored = self._calls.reset_arguments(data)
         result = self._reset(**arguments)
-        first = _transition(self._wait_for(result) if self._calls.reset_is_async else result)
+        first = self._transition(self._wait_for(result) if self._calls.reset_is_async else result)
         info = {**first.info, "seed_ignored": True} if seed_ignored else first.info
         if self._payloads:
             return first._replace(info=info)
@@ -111,11 +112,26 @@ class ModelDriver:
 
     def step(self, action: Any) -> Transition:
         result = self._step(action)
-        taken = _transition(self._wait_for(result) if self._calls.step_is_async else result)
+        taken = self._transition(self._wait_for(result) if self._calls.step_is_async else result)
         return taken if self._payloads else taken._replace(reward=float(taken.reward or 0.0))
 
     def render(self) -> None:
         return None
+
+    def _transition(self, observation: Any) -> Transition:
+        parts = observation_parts(observation, as_json=self._payloads)
+        reward, metadata = parts.reward, parts.metadata or {}
+        if metadata:
+            metadata = (
+                json_value(metadata) if self._payloads else to_jsonable_python(metadata, fallback=plain)
+            )
+        if self._payloads:
+            if type(reward) is float and not isfinite(reward):
+                reward = None
+            elif type(reward) not in _PLAIN_REWARDS:
+                reward = json_value(reward)
+        terminated, truncated = end_of_episode(parts.done, parts.truncated, metadata)
+        return Transition(parts.fields, reward, terminated, truncated, metadata)
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the event loop."""
@@ -196,7 +212,7 @@ class GymnasiumAdapter:
         return self._observations.from_elements(observations, attachments)
 
     def payloads(self, observations: Sequence[Any]) -> list[Any]:
-        return [{"observation": self._encode(observation)} for observation in observations]
+        return [{"observation": json_value(self._encode(observation))} for observation in observations]
 
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
         return plain_info(info, keep_arrays=True)
@@ -227,13 +243,3 @@ def adapter_for(
 
 
 _PLAIN_REWARDS = frozenset({float, int, bool, type(None)})
-
-
-def _transition(observation: Any) -> Transition:
-    parts = observation_parts(observation)
-    metadata = to_jsonable_python(parts.metadata, fallback=plain) if parts.metadata else {}
-    terminated, truncated = end_of_episode(parts.done, parts.truncated, metadata)
-    reward = parts.reward
-    if type(reward) not in _PLAIN_REWARDS:
-        reward = to_jsonable_python(reward, fallback=plain)
-    return Transition(parts.fields, reward, terminated, truncated, metadata)

@@ -16,10 +16,9 @@ from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.wire.framing import CloseCode
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
-from openenv_gym.wire.framing import Payload
+from openenv_gym.wire.framing import CloseCode, Payload
 from openenv_gym.wire.v2 import SlotError
 from openenv_server.connections.adapters import Adapter
 from openenv_server.connections.batch_runner import BatchRunner

@@ -10,9 +10,9 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
 from openenv_gym.transport.frame_socket import FrameSocket
-from openenv_gym.wire.framing import CloseCode
 from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import CloseCode
 from openenv_server.connections.transports import AsgiTransport, Inbox, SocketTransport, Transport
 from openenv_server.connections.worker import Connections, ConnectionWorker
 from openenv_server.errors import (
@@ -173,7 +173,7 @@ class V1Client:
                     return False
                 if len(text) > self._most_bytes or len(text.encode()) > self._most_bytes:
                     message = (
-                        f"A message can have at most {self._most_bytes:,} bytes (MAX_MESSAGE_BYTES); "
+                        f"A message exceeds the limit of {self._most_bytes:,} bytes (MAX_MESSAGE_BYTES); "
                         "the session is closed"
                     )
                     await self.refuse(ErrorReply(ErrorCode.SESSION_ERROR, message, {}), CloseCode.TOO_BIG)

@@ -115,7 +115,7 @@ class Guard:
 
         body = await _limited_body(headers, receive, self._most_bytes)
         if body is None:
-            message = f"A body can have at most {self._most_bytes:,} bytes (MAX_MESSAGE_BYTES)"
+            message = f"The body exceeds the limit of {self._most_bytes:,} bytes (MAX_MESSAGE_BYTES)"
             await _refuse(_response(413, ErrorCode.VALIDATION_ERROR, message), scope, receive, send)
             return
         failed = f"{scope['method']} {scope['path']!r} failed"

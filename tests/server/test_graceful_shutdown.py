@@ -220,11 +220,10 @@ class Napper(Environment[Nap, Napped, State]):
 @pytest.mark.parametrize("seconds", [0.0, 0.6], ids=["at rest", "at work"])
 def test_a_lane_is_seen_off_on_either_kind_of_socket(ws: Any, seconds: float) -> None:
     app = create_app(Napper, Nap, Napped)
-    sessions = app.state.sessions
 
     @app.post("/drain")
     async def drain() -> int:
-        await sessions.drain.run(lambda: sessions.active == 0)
+        await app.state.graceful_shutdown.run()
         return Napper.closed
 
     Napper.closed = 0
@@ -266,7 +265,7 @@ def test_an_environment_that_never_returns_does_not_keep_the_process(
         assert code == 0
         assert 0.5 < took < 1.8
         (said,) = server.lines
-        assert "the drain took more than 1 s: the process ends, with 1 sessions open" in said
+        assert "the graceful shutdown took more than 1 s: the process ends, with 1 sessions open" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
