@@ -194,12 +194,12 @@ def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
         return ConfigurationError(
-            f"Port {port} of {host} is in use{_by_whom(port)}.", advice="Use --port 0 for a free one."
+            f"Port {port} of {host} is in use{_by_whom(port)}.", advice="--port 0 takes a free one."
         )
     if number == errno.EACCES:
         return ConfigurationError(
             f"Port {port} is reserved for the system, like all below 1024.",
-            advice="Use --port 8000, or --port 0 for a free one.",
+            advice="Use --port 8000, or --port 0, which takes a free one.",
         )
     return ConfigurationError(
         f"Cannot listen on {host}: {error}.",

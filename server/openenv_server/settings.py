@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
-    port: int = Field(default=8000, ge=0, le=65535, description="the port; 0 is a free one")
+    port: int = Field(default=8000, ge=0, le=65535, description="the port; 0 takes a free one")
     max_concurrent_envs: int | None = Field(
         default=None,
         ge=1,
