@@ -26,7 +26,7 @@ from openenv_gym.errors import OpenEnvError, RemoteError
 from openenv_gym.providers.process import ProcessProvider
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.processes import serving_sleeper
-from tests.support.servers import running, status_of
+from tests.support.servers import running, status_of, without_v2
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -60,7 +60,7 @@ class Sleepy(Counter):
 
 
 def test_metrics_equal_what_a_client_of_version_1_counted() -> None:
-    with running(app(Sleepy)) as base_url:
+    with running(without_v2(app(Sleepy))) as base_url:
         begin = time.perf_counter()
         with GenericEnvClient(base_url) as client, GenericEnvClient(base_url) as other:
             for _ in range(3):

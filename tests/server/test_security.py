@@ -31,7 +31,7 @@ from openenv_gym.errors import (
 )
 from openenv_gym.wire import v2
 from tests.support.environments import CountAction, Counter, CountObservation
-from tests.support.servers import running
+from tests.support.servers import running, without_v2
 from tests.support.v2_client import V2Client
 
 KEY = "sesame-4711"
@@ -313,7 +313,8 @@ def test_more_slots_than_a_socket_may_have_are_refused() -> None:
     with running(app(MAX_SLOTS_PER_SOCKET="2")) as base_url:
         envs = RemoteVectorEnv(base_url, 3)
         with pytest.raises(
-            CapacityError, match=r"has 2 of the 3 requested sessions.*at most \(MAX_SLOTS_PER_SOCKET\)"
+            CapacityError,
+            match=r"has 2 of the 3 requested.*at most 2 slots \(MAX_SLOTS_PER_SOCKET\)",
         ):
             envs.reset()
         lane = V2Client(base_url)
@@ -405,7 +406,7 @@ def test_of_the_servers_own_failures_a_client_gets_an_id_only(
     def broken() -> None:
         raise RuntimeError("a secret of the server")
 
-    with running(served) as base_url:
+    with running(served) as base_url, running(without_v2(served)) as old_url:
         status, content, _ = ask(f"{base_url}/broken")
         answer = json.loads(content)
         assert (status, answer["code"]) == (500, "INTERNAL_ERROR")
@@ -415,7 +416,7 @@ def test_of_the_servers_own_failures_a_client_gets_an_id_only(
         with monkeypatch.context() as patch:
             patch.setattr("openenv_server.sessions.session.Session.__init__", break_down)
             # Version 1: the socket is closed with the id as the reason.
-            with GenericEnvClient(base_url) as client, pytest.raises(SessionLostError) as lost:
+            with GenericEnvClient(old_url) as client, pytest.raises(SessionLostError) as lost:
                 client.reset()
             assert "secret" not in str(lost.value)
             seen += re.findall(r"error_id ([0-9a-f]{8})", str(lost.value))
@@ -436,9 +437,10 @@ def test_of_the_servers_own_failures_a_client_gets_an_id_only(
             envs.close()
         serves_others(base_url)
         assert json.loads(ask(f"{base_url}/health")[1])["active_sessions"] == 0
-    assert ids_in(caplog) == seen
-    assert len(seen) == 4
-    assert caplog.text.count("RuntimeError: a secret of the server") == 4
+    logged = ids_in(caplog)  # more than a client saw, if it retried
+    assert set(seen) <= set(logged)
+    assert len(set(seen)) == 4
+    assert caplog.text.count("RuntimeError: a secret of the server") == len(logged)
 
 
 def break_down(*arguments: Any, **keywords: Any) -> None:

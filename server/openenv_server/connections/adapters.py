@@ -19,9 +19,8 @@ from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
 from openenv_gym.wire.arrays import Attachments
-from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.v1 import end_of_episode
-from openenv_server.errors import ErrorReply, refused_action
+from openenv_server.errors import refused_action
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info, space_field
 from openenv_server.serialization import json_value, observation_parts, plain
 from openenv_server.sessions.session import Session
@@ -191,7 +190,10 @@ class GymnasiumDriver:
 class GymnasiumAdapter:
     """Gymnasium environments: columns of arrays, checked against the space all at once."""
 
-    def __init__(self, action_field: SpaceField, observation_field: SpaceField) -> None:
+    def __init__(
+        self, action_model: type[BaseModel], action_field: SpaceField, observation_field: SpaceField
+    ) -> None:
+        self._action_model: Any = action_model
         self._actions = column_of(FieldCodec(DictCodec({"action": codec_from_space(action_field.space)})))
         self._encode = observation_field.codec.encode
         self._observations = column_of(
@@ -220,8 +222,12 @@ class GymnasiumAdapter:
     def _action(self, payload: Any) -> Any:
         try:
             return self._actions.elements([payload], 1)[0]
-        except SpaceError as error:
-            return ErrorReply(ErrorCode.VALIDATION_ERROR, f"The action is refused: {error}", {})
+        except SpaceError:
+            pass  # the model also takes metadata, and explains what is wrong
+        try:
+            return self._action_model.model_validate(payload).action
+        except ValidationError as error:
+            return refused_action(error)
 
 
 def adapter_for(
@@ -238,7 +244,7 @@ def adapter_for(
         action = space_field(action_model, "action")
         observation = space_field(observation_model, "observation")
         if action is not None and observation is not None:
-            return GymnasiumAdapter(action, observation)
+            return GymnasiumAdapter(action_model, action, observation)
     return ModelAdapter(action_model)
 
 
