@@ -59,6 +59,7 @@ class OpenEnvError(Exception):
         endpoint: The base URL of the server involved.
         operation: The request that failed, ``"step 12"``.
         slots: The slots of a vector environment that are affected.
+        log: The last log lines of the server involved. ``str(error)`` ends with them.
 
     Attributes:
         message: As given; all are attributes under the same names.
@@ -72,6 +73,7 @@ class OpenEnvError(Exception):
         endpoint: str | None = None,
         operation: str | None = None,
         slots: Sequence[int] = (),
+        log: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -79,9 +81,11 @@ class OpenEnvError(Exception):
         self.endpoint = endpoint
         self.operation = operation
         self.slots = tuple(slots)
+        self.log = log
 
     def __str__(self) -> str:
-        return f"{self.message} {self.advice}" if self.advice else self.message
+        text = f"{self.message} {self.advice}" if self.advice else self.message
+        return f"{text}\nLast log lines:\n{self.log}" if self.log else text
 
 
 class ConfigurationError(OpenEnvError, ValueError):
@@ -216,6 +220,7 @@ class RemoteError(OpenEnvError):
         message: As in `OpenEnvError`.
         code: The protocol's code (``EXECUTION_ERROR``, …).
         details: The rest of the error, as the server sent it.
+        server_message: The server's own message, without our context.
         **context: As in `OpenEnvError`.
     """
 
@@ -225,11 +230,13 @@ class RemoteError(OpenEnvError):
         *,
         code: str = "INTERNAL_ERROR",
         details: dict[str, Any] | None = None,
+        server_message: str = "",
         **context: Any,
     ) -> None:
         super().__init__(message, **context)
         self.code = code
         self.details = details or {}
+        self.server_message = server_message or message
 
 
 class CapacityError(RemoteError):

@@ -1,4 +1,4 @@
-"""``openenv bench``: how long a step takes, and how many there are in a second."""
+"""``openenv bench``: the latency of a step and the throughput, by number of sessions."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openenv_cli.plots import check_plot
+from openenv_cli.output import note
+from openenv_cli.plots import check_plot, save_benchmark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _WARM_UP_STEPS = 10
-_LEAST_STEPS = 3
-# The table's headings.
+_MIN_STEPS = 3
 COLUMNS = ("sessions", "p50 ms", "p99 ms", "steps/s", "env µs", "server µs", "network µs", "client µs")
 _SESSIONS = "1,8,64,256"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The steps of one number of sessions.
+    """The measurement for one number of sessions.
 
     Attributes:
         sessions: The number of sessions, which step together.
         p50_ms: The median time of a vector step, in milliseconds.
-        p99_ms: The 99th percentile.
-        steps_per_second: Steps of all sessions together.
-        parts_us: Where the time goes, a step of a session on average, in microseconds.
+        p99_ms: The 99th percentile, in milliseconds.
+        steps_per_second: The total over all sessions.
+        parts_us: The mean time of each part of one session's step, in microseconds.
     """
 
     sessions: int
@@ -44,23 +44,23 @@ class Measured:
 
 def bench(
     target: Annotated[
-        str | None, typer.Argument(metavar="NAME_URL_OR_FOLDER", help="What is measured.")
+        str | None, typer.Argument(metavar="NAME_URL_OR_FOLDER", help="The server to measure.")
     ] = None,
-    gym: Annotated[str | None, typer.Option(help="Serve this Gymnasium environment for it.")] = None,
+    gym: Annotated[str | None, typer.Option(help="Serve and measure this Gymnasium environment.")] = None,
     sessions: Annotated[
         str | None,
         typer.Option(
             metavar="N,N,…",
-            help=f"Numbers of sessions to measure. Default: {_SESSIONS}, as far as there are.",
+            help=f"Numbers of sessions to measure. Default: {_SESSIONS}, up to the server's capacity.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Measure each for so long.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds to measure each number.")] = 3.0,
     workers: Annotated[int, typer.Option(min=1, help="With --gym: the server's processes.")] = 1,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save the figures as a plot.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save a plot.")] = None,
 ) -> None:
-    """Measures a server's latency and throughput, from one session to many.
+    """Measure a server's latency and throughput, from one session to many.
 
-    All sessions step together, with random actions. The parts of a step are those of `env.unwrapped.metrics`.
+    All sessions step together with random actions. The parts of a step are those of `env.unwrapped.metrics`.
 
     Examples:
         openenv bench --gym CartPole-v1
@@ -69,15 +69,15 @@ def bench(
 
         openenv bench --gym CartPole-v1 --workers 2 --plot bench.png
     """
-    from openenv_cli.progress import status
+    from openenv_cli.output import status
     from openenv_cli.targets import launched
     from openenv_gym.errors import CapacityError, ConfigurationError
     from openenv_gym.providers.process import ProcessProvider
 
     if (target is None) == (gym is None):
         raise ConfigurationError(
-            "Name a server, a folder or a name, openenv bench http://localhost:8000, or an environment to "
-            "serve for it, openenv bench --gym CartPole-v1"
+            "Pass either a server (a URL, a folder or a name) or --gym.",
+            advice="For example: openenv bench http://localhost:8000, or openenv bench --gym CartPole-v1",
         )
     counts = _numbers(sessions or _SESSIONS)
     if plot is not None:
@@ -88,7 +88,7 @@ def bench(
         update = stack.enter_context(status("Starting a server…"))
         if gym is not None:
             server = ProcessProvider(gym=gym, max_sessions=max(counts), workers=workers)
-            server.shows_progress = False  # what is shown already is enough
+            server.shows_progress = False  # this command shows its own
             url, headers = stack.enter_context(server).base_url, server.headers
         else:
             assert target is not None
@@ -104,25 +104,25 @@ def bench(
     if measured:
         _print(measured, gym or target or url)
     if plot is not None and measured:
-        _save_plot(measured, gym or target or url, plot)
-        print(f"The plot is in {plot}", file=sys.stderr)
+        save_benchmark(measured, gym or target or url, plot)
+        note(f"The plot is in {plot}")
     if refusal is not None and (sessions or not measured):
         raise refusal
     if refusal is not None:
-        print(f"Not measured further: {refusal}", file=sys.stderr)
+        note(f"Stopped at the server's capacity: {refusal}")
 
 
 def measure(base_url: str, sessions: int, seconds: float, headers: Mapping[str, str]) -> Measured:
-    """Steps so many sessions for so long.
+    """Step a number of sessions together and measure the steps.
 
     Args:
         base_url: The server's address.
-        sessions: How many.
-        seconds: How long, at least.
-        headers: What each request to the server has to have.
+        sessions: The number of sessions.
+        seconds: The minimum duration.
+        headers: Headers for each request to the server.
 
     Raises:
-        CapacityError: The server has not as many.
+        CapacityError: The server has too few free sessions.
     """
     import numpy as np
 
@@ -136,7 +136,7 @@ def measure(base_url: str, sessions: int, seconds: float, headers: Mapping[str, 
             envs.step(envs.action_space.sample())
         envs.reset_metrics()
         took: list[float] = []
-        while sum(took) < seconds or len(took) < _LEAST_STEPS:
+        while sum(took) < seconds or len(took) < _MIN_STEPS:
             actions = envs.action_space.sample()
             begin = time.perf_counter()
             envs.step(actions)
@@ -161,12 +161,14 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise ConfigurationError(f"--sessions {text}: write numbers, as in 1,8,64")
+        raise ConfigurationError(
+            f"--sessions {text} is not a list of positive numbers.", advice="For example: --sessions 1,8,64"
+        )
     return sorted(set(numbers))
 
 
-def _print(measured: Sequence[Measured], name: Any) -> None:
-    """A table in a terminal; in a pipe a line a number of sessions, with tabs between, below their names."""
+def _print(measured: Sequence[Measured], name: str) -> None:
+    """Print a table; in a pipe tab-separated lines, the first with the column names."""
     if not sys.stdout.isatty():
         print(*COLUMNS, sep="\t")
         for row in measured:
@@ -192,34 +194,3 @@ def _cells(row: Measured) -> tuple[str, ...]:
         f"{row.steps_per_second:.0f}",
         *(f"{us:.0f}" for us in row.parts_us.values()),
     )
-
-
-def _save_plot(measured: Sequence[Measured], name: Any, path: Path) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    latency, throughput = figure.subplots(1, 2)
-    sessions = [row.sessions for row in measured]
-    latency.plot(sessions, [row.p50_ms for row in measured], marker="o", label="p50")
-    latency.plot(sessions, [row.p99_ms for row in measured], marker="o", label="p99")
-    latency.set(title=f"{name}: a step of all sessions", ylabel="milliseconds", yscale="log")
-    latency.legend()
-    throughput.plot(sessions, [row.steps_per_second for row in measured], marker="o")
-    throughput.set(title="throughput", ylabel="steps of sessions a second", ylim=(0, None))
-    for axes in (latency, throughput):
-        axes.set(xlabel="sessions", xscale="log")
-        # The numbers that were measured, as numbers: powers of ten would name none of them.
-        axes.set_xticks(sessions, [str(count) for count in sessions])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(alpha=0.3)
-    # One decade is often all there is.
-    latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    latency.yaxis.set_major_formatter(FuncFormatter(_plain))
-    latency.yaxis.set_minor_formatter(FuncFormatter(lambda ms, _: ""))
-    throughput.yaxis.set_major_formatter(FuncFormatter(_plain))
-    figure.savefig(path, dpi=150)
-
-
-def _plain(number: float, _position: object) -> str:
-    return f"{number:,.6g}"

@@ -1,4 +1,4 @@
-"""``openenv build``: an environment's image."""
+"""``openenv build``: build an environment's image with Docker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from openenv_cli.progress import status
+from openenv_cli.output import status
 from openenv_gym.errors import ConfigurationError
 
 _MEGABYTE = 1_000_000
@@ -19,7 +19,7 @@ _MEGABYTE = 1_000_000
 
 def build(
     path: Annotated[
-        Path | None, typer.Argument(help="The environment's folder, with openenv.yaml. Default: this one.")
+        Path | None, typer.Argument(help="A folder with openenv.yaml. Default: the current folder.")
     ] = None,
     tag: Annotated[
         str | None, typer.Option("--tag", "-t", help="The image's name. Default: openenv-NAME")
@@ -28,24 +28,24 @@ def build(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A value for an ARG of the Dockerfile.")
     ] = None,
     dockerfile: Annotated[
-        Path | None, typer.Option(help="Default: server/Dockerfile, else Dockerfile, in the folder.")
+        Path | None, typer.Option(help="Default: server/Dockerfile or Dockerfile in the folder.")
     ] = None,
     context: Annotated[
         Path | None,
-        typer.Option(help="Copy from this folder, as it is. Default: a copy of the environment's folder."),
+        typer.Option(help="The build context, used as it is. Default: a copy of the folder."),
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Do each step of the build anew.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build without the cache.")] = False,
     base: Annotated[
-        bool, typer.Option("--base", help="Build openenv-base, what images start from, and nothing else.")
+        bool, typer.Option("--base", help="Build only openenv-base, the base image of environments.")
     ] = False,
 ) -> None:
-    """Builds an environment's image with Docker.
+    """Build an environment's image with Docker.
 
-    What it is built from is a copy of the folder, without what .gitignore and .dockerignore name;
-    dependencies at a path outside of the folder, as in a repository of environments, go into the copy as
-    wheels. openenv-base is built first where the Dockerfile starts from it and it is not there.
+    The image is built from a copy of the folder, without the files that .gitignore and .dockerignore
+    exclude. Dependencies at a path outside the folder, as in a repository of environments, are added to the
+    copy as wheels. If the Dockerfile starts from openenv-base and that is missing, it is built first.
 
-    In a pipe, it prints one line, the image's name; Docker's own lines go to standard error.
+    In a pipe, the output is one line, the image's name; Docker's output goes to standard error.
 
     Examples:
         openenv build
@@ -60,14 +60,14 @@ def build(
     """
     from openenv_cli.docker.environment import BASE_IMAGE, build_base, default_tag
 
-    begin = time.monotonic()
+    start = time.monotonic()
     build_args = dict(_build_arg(pair) for pair in build_arg or [])
     if base:
         if path or dockerfile or context:
-            raise ConfigurationError("--base builds from a Dockerfile of its own: leave out the others")
+            raise ConfigurationError("--base does not accept a folder, --dockerfile or --context.")
         tag = tag or BASE_IMAGE
         build_base(tag, build_args, no_cache)
-        _tell(tag, time.monotonic() - begin, ["openenv build   in an environment's folder starts from it"])
+        _print_result(tag, time.monotonic() - start, ["`openenv build` in an environment's folder uses it."])
         return
 
     from openenv_server.manifest import read_manifest
@@ -76,13 +76,13 @@ def build(
     manifest = read_manifest(folder)
     tag = tag or default_tag(manifest.name)
     _build_from(folder, context, dockerfile, tag, manifest.name, build_args, no_cache)
-    _tell(
+    _print_result(
         tag,
-        time.monotonic() - begin,
+        time.monotonic() - start,
         [
-            f"docker run --rm -p 8000:{manifest.port} {tag}   starts it",
-            'gym.make("openenv/remote", base_url="http://localhost:8000")   drives it then, after '
-            "import openenv_gym",
+            "Start it, and connect to it after import openenv_gym:",
+            f"docker run --rm -p 8000:{manifest.port} {tag}",
+            'gym.make("openenv/remote", base_url="http://localhost:8000")',
         ],
     )
 
@@ -102,17 +102,16 @@ def _build_from(
 
     for given, option in ((dockerfile, "--dockerfile"), (context, "--context")):
         if given is not None and not given.exists():
-            raise ConfigurationError(f"{option} {given}: there is nothing of this name")
+            raise ConfigurationError(f"{option} {given} does not exist.")
     dockerfile = (dockerfile or find_dockerfile(folder)).resolve()
-    # Said before the copy is made, which may take a while.
-    find_builder()
+    find_builder()  # fails before the copy is made, which may take a while
     if context is not None:
         build_environment(
             context.resolve(), dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache
         )
         return
     with ExitStack() as stack:
-        with status("Collecting what it is built from…"):
+        with status("Copying the folder…"):
             bundle = stack.enter_context(bundled(folder))
         build_environment(bundle, dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache)
 
@@ -121,13 +120,14 @@ def _build_arg(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not equals or not re.fullmatch(r"\w+", name):
         raise ConfigurationError(
-            f"--build-arg {pair}: write it as KEY=VALUE, as in BASE_IMAGE=python:3.12-slim"
+            f"--build-arg {pair} is not of the form KEY=VALUE.",
+            advice="For example: BASE_IMAGE=python:3.12-slim",
         )
     return name, value
 
 
-def _tell(tag: str, took_s: float, next_lines: list[str]) -> None:
-    """Shows the image, its size, and what to do with it."""
+def _print_result(tag: str, took_s: float, next_lines: list[str]) -> None:
+    """Print the image, its size and what to do next; in a pipe only its name."""
     if not sys.stdout.isatty():
         print(tag)
         return

@@ -1,4 +1,4 @@
-"""What goes into an image or onto the Hub: a copy of a folder that needs nothing outside of it."""
+"""A self-contained copy of an environment's folder, for an image or the Hub."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from typing import Any, NoReturn
 
 import tomlkit
 
-from openenv_cli.left_out import LeftOut
-from openenv_cli.progress import status
-from openenv_cli.texts import read_text
+from openenv_cli.files import IgnoreRules, read_text
+from openenv_cli.output import status
 from openenv_gym.errors import ConfigurationError
 
 _WHEELS = "wheels"
@@ -26,42 +25,41 @@ _WHEELS = "wheels"
 
 @contextmanager
 def bundled(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
-    """A copy of an environment's folder, for as long as the context lasts.
+    """Copy an environment's folder, for the duration of the context.
 
-    Left out is what `LeftOut` says. A ``.dockerignore`` is left to Docker. Dependencies that
-    ``[tool.uv.sources]`` finds at a path outside of the folder become wheels inside of the copy.
+    `IgnoreRules` says what is left out; Docker applies a ``.dockerignore`` itself. Dependencies that
+    ``[tool.uv.sources]`` finds at a path outside the folder become wheels inside the copy.
 
     Args:
         folder: The environment's folder.
-        exclude: Further patterns, as in a ``.gitignore``.
+        exclude: More patterns to leave out, as in a ``.gitignore``.
 
     Raises:
-        ConfigurationError: A dependency's wheel cannot be made, or a link in the folder leads nowhere or in
-            a circle.
-        OSError: There is no room for the copy.
+        ConfigurationError: A dependency's wheel cannot be built, or the folder has a broken or circular link.
+        OSError: The disk is full.
     """
     folder = folder.resolve()
     with tempfile.TemporaryDirectory(prefix="openenv-bundle-") as temporary:
         copy = Path(temporary) / folder.name
-        _copy(folder, copy, LeftOut(folder, exclude))
-        if (copy / "pyproject.toml").is_file() and _bring_in_paths(folder, copy):
+        _copy(folder, copy, IgnoreRules(folder, exclude))
+        if (copy / "pyproject.toml").is_file() and _replace_paths_by_wheels(folder, copy):
             with status("Locking the dependencies…"):
-                _lock_anew(copy)
+                _update_lock(copy)
         yield copy
 
 
-def _copy(folder: Path, copy: Path, left_out: LeftOut) -> None:
-    """Copies a folder; of links, what they lead to."""
+def _copy(folder: Path, copy: Path, rules: IgnoreRules) -> None:
+    """Copy a folder, following links."""
     for where, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(where)
         within = PurePosixPath(here.relative_to(folder).as_posix())
-        folders[:] = [name for name in folders if not left_out.has(within / name, is_folder=True)]
+        folders[:] = [name for name in folders if not rules.excludes(within / name, is_folder=True)]
         for name in folders:
             _refuse_loop(here / name, folder)
         target = copy / within
         target.mkdir()
         for name in files:
-            if not left_out.has(within / name):
+            if not rules.excludes(within / name):
                 try:
                     shutil.copy2(here / name, target / name)
                 except OSError as error:
@@ -75,8 +73,8 @@ def _refuse_loop(path: Path, folder: Path) -> None:
     for above in path.parents:
         if above.resolve().is_relative_to(target):
             raise ConfigurationError(
-                f"{path} is a link to {target}, which it is in itself, so that a copy of the folder has no "
-                "end. Remove it, or name it in .gitignore"
+                f"{path} is a link to {target}, which contains the link itself.",
+                advice="Remove it, or add it to .gitignore.",
             )
         if above == folder:
             return
@@ -84,20 +82,20 @@ def _refuse_loop(path: Path, folder: Path) -> None:
 
 def _refuse(error: OSError, path: Path | None = None) -> NoReturn:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise error  # not the file's fault
+        raise error  # the disk is full; the file is fine
     reason = error.strerror or str(error)
     raise ConfigurationError(
-        f"{path or error.filename} cannot be copied: {reason}. Mend or remove it"
+        f"Cannot copy {path or error.filename}: {reason}.", advice="Fix or remove it."
     ) from error
 
 
-def _bring_in_paths(folder: Path, copy: Path) -> bool:
-    """Turns sources outside of the folder into wheels in the copy; True where there were any."""
+def _replace_paths_by_wheels(folder: Path, copy: Path) -> bool:
+    """Turn sources outside the folder into wheels in the copy. Return whether there were any."""
     pyproject = copy / "pyproject.toml"
     try:
         document = tomlkit.parse(read_text(pyproject))
     except tomlkit.exceptions.ParseError as error:
-        raise ConfigurationError(f"{folder / 'pyproject.toml'} is not TOML: {error}") from error
+        raise ConfigurationError(f"{folder / 'pyproject.toml'} is not valid TOML: {error}.") from error
     sources: Any = document.get("tool", {}).get("uv", {}).get("sources", {})
     outside = {
         name: (folder / source["path"]).resolve()
@@ -107,7 +105,7 @@ def _bring_in_paths(folder: Path, copy: Path) -> bool:
         and not (folder / source["path"]).resolve().is_relative_to(folder)
     }
     for name, path in outside.items():
-        with status(f"Making a wheel of {name}…"):
+        with status(f"Building a wheel of {name}…"):
             wheel = _wheel(name, path, copy / _WHEELS)
         entry = tomlkit.inline_table()
         entry["path"] = f"{_WHEELS}/{wheel.name}"
@@ -122,14 +120,15 @@ def _wheel(name: str, path: Path, folder: Path) -> Path:
         return Path(shutil.copy(path, folder))
     if not path.is_dir():
         raise ConfigurationError(
-            f"{name} comes from {path} by [tool.uv.sources] of the pyproject.toml, and nothing is there"
+            f"The source of {name} does not exist: {path}.",
+            advice="Fix [tool.uv.sources] in pyproject.toml.",
         )
     before = set(folder.iterdir())
     uv = shutil.which("uv")
     if uv is None and find_spec("pip") is None:
         raise ConfigurationError(
-            f"{name} comes from {path}, and a wheel has to be made of it, which takes uv or pip: neither is "
-            "here. Install uv: https://docs.astral.sh/uv/getting-started/installation"
+            f"Building a wheel of {name} from {path} needs uv or pip; neither is installed.",
+            advice="Install uv: https://docs.astral.sh/uv/getting-started/installation",
         )
     with_pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
     with_uv = [str(uv), "build", "--quiet", "--wheel", "--out-dir", str(folder)]
@@ -137,12 +136,12 @@ def _wheel(name: str, path: Path, folder: Path) -> Path:
     made = set(folder.glob("*.whl")) - before
     if done.returncode != 0 or len(made) != 1:
         raise ConfigurationError(f"{name} cannot be built from {path}:\n{done.stderr.strip()}")
-    (folder / ".gitignore").unlink(missing_ok=True)  # which uv build writes, and which would hide the wheel
+    (folder / ".gitignore").unlink(missing_ok=True)  # written by uv build; it would hide the wheel
     return made.pop()
 
 
-def _lock_anew(copy: Path) -> None:
-    """Makes the lock file fit the wheels; an image without one resolves its dependencies by itself."""
+def _update_lock(copy: Path) -> None:
+    """Update the lock file for the wheels. Without uv it is removed, and the build resolves dependencies."""
     lock, uv = copy / "uv.lock", shutil.which("uv")
     if not lock.exists():
         return

@@ -13,13 +13,13 @@ import typer
 
 @dataclass(frozen=True)
 class Command:
-    """A command, and where it is written.
+    """A command and the function that runs it.
 
     Attributes:
-        name: What is typed after ``openenv``.
+        name: The word after ``openenv``.
         module: The module in this package.
-        function: The function in it; its first line of documentation is the command's help.
-        help: The same line, for the overview.
+        function: The function in it. Its docstring is the command's help.
+        help: The first line of that docstring, for the overview.
     """
 
     name: str
@@ -28,34 +28,32 @@ class Command:
     help: str
 
 
-# The headings of the overview, and what stands under them.
+# The commands by their heading in the overview.
 PANELS = {
     "Make environments": (
-        Command("init", "init", "init", "Makes a new environment from a template."),
-        Command("serve", "serve", "serve", "Serves an environment until Ctrl-C or SIGTERM."),
-        Command("build", "build", "build", "Builds an environment's image with Docker."),
+        Command("init", "init", "init", "Create a new environment from a template."),
+        Command("serve", "serve", "serve", "Serve an environment until Ctrl-C or SIGTERM."),
+        Command("build", "build", "build", "Build an environment's image with Docker."),
         Command(
             "validate",
             "validate",
             "validate",
-            "Checks an environment: its files, its running server, and its image.",
+            "Check an environment: its files, its running server, and its image.",
         ),
-        Command(
-            "push", "push", "push", "Publishes an environment: in a Space, or as an image in a registry."
-        ),
-        Command("fork", "fork", "fork", "Copies an environment's Space into your own account."),
+        Command("push", "push", "push", "Publish an environment to a Space or to an image registry."),
+        Command("fork", "fork", "fork", "Copy an environment's Space into your own account."),
     ),
     "Use environments": (
-        Command("register", "register", "register", "Gives an environment a name for gym.make."),
-        Command("list", "listing", "list_servers", 'Shows the names that gym.make("openenv/NAME") knows.'),
-        Command("info", "info", "info", "Shows what an environment is, and its spaces."),
-        Command("play", "play", "play", "Drives an environment by hand, in the terminal."),
-        Command("ps", "ps", "list_containers", "Shows the containers that Python programs started."),
-        Command("stop", "stop", "stop", "Stops containers that Python programs started, and removes them."),
-        Command("spaces", "spaces", "show_spaces", "Shows which space each field of the schemas became."),
-        Command("bench", "bench", "bench", "Measures a server's latency and throughput."),
+        Command("register", "register", "register", "Register a name for an environment, for gym.make."),
+        Command("list", "listing", "list_servers", 'List the names that gym.make("openenv/NAME") accepts.'),
+        Command("info", "info", "info", "Show an environment's description, status and spaces."),
+        Command("play", "play", "play", "Play an environment by hand in the terminal."),
+        Command("ps", "containers", "list_containers", "List the containers that Python programs started."),
+        Command("stop", "containers", "stop", "Stop and remove containers that Python programs started."),
+        Command("spaces", "spaces", "show_spaces", "Show the space of each field in a server's schemas."),
+        Command("bench", "bench", "bench", "Measure a server's latency and throughput."),
         Command(
-            "demo", "demo", "demo", "Serves an environment, compares it with the local one, and trains on it."
+            "demo", "demo", "demo", "Serve an environment, compare it with the local one, and train on it."
         ),
     ),
 }
@@ -63,17 +61,17 @@ COMMANDS = tuple(command for commands in PANELS.values() for command in commands
 
 
 def make_app(words: list[str]) -> typer.Typer:
-    """The command line.
+    """Build the command line.
 
     Args:
-        words: What follows ``openenv``. The command that they name is imported, and no other: so the
-            overview comes at once.
+        words: The arguments after ``openenv``. Only the command that they name is imported, which keeps
+            the overview fast.
     """
     app = typer.Typer(
         name="openenv",
         help="Make environments, serve them, and train on any of them as a gymnasium.Env.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or not an environment, 3 a fault of openenv "
-        "itself, 4 no way to the server, 5 the server refused, 130 Ctrl-C.",
+        epilog="Exit codes: 0 success, 1 failure, 2 wrong usage or not an environment, 3 a bug in openenv, "
+        "4 server unreachable, 5 refused by the server, 130 Ctrl-C.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -95,19 +93,19 @@ def make_app(words: list[str]) -> typer.Typer:
 
 
 def load(command: Command) -> tuple[Callable[..., Any], str | None]:
-    """Imports a command's function, and what its module has as ``EPILOG``, to stand below its options."""
+    """Import a command's function and its module's ``EPILOG``, the help text below its options."""
     module = importlib.import_module(f"openenv_cli.{command.module}")
     return getattr(module, command.function), getattr(module, "EPILOG", None)
 
 
 def _reflowed(documentation: str) -> str:
-    """A docstring whose paragraphs are a line each, for any width; what is indented stays as it is."""
+    """A docstring with each paragraph on one line, to fit any width. Indented paragraphs are kept."""
     paragraphs = documentation.split("\n\n")
     return "\n\n".join(text if "\n " in text else text.replace("\n", " ") for text in paragraphs)
 
 
 def _not_imported() -> None:
-    """Stands in the overview for a command."""
+    """A placeholder for a command in the overview."""
 
 
 def _show_version(is_wanted: bool) -> None:

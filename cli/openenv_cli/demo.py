@@ -1,4 +1,4 @@
-"""``openenv demo``: the main job, shown on this machine in half a minute."""
+"""``openenv demo``: serve an environment and train on it, on this machine, in half a minute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openenv_cli.plots import check_plot
+from openenv_cli.plots import check_plot, save_learning_curve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,15 +19,15 @@ GYM_ID = "FrozenLake-v1"
 EQUAL_STEPS = 1_000
 SESSIONS = 8
 TRAINING_STEPS = 6_000
-LEAST_SUCCESS_AFTER = 0.5
+MIN_SUCCESS_AFTER = 0.5
 
 
 def demo(
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save the learning curve.")] = None,
 ) -> None:
-    """Serves an environment, compares it with the local one, and trains on it.
+    """Serve an environment, compare it with the local one, and train on it.
 
-    Exit code 0 only if the remote steps equal the local ones and the agent has learned.
+    The exit code is 0 only if remote and local steps are equal and the agent has learned.
 
     Examples:
         openenv demo
@@ -59,17 +59,17 @@ def demo(
         f"{curve.steps_per_second:,.0f} steps/s in {SESSIONS} sessions"
     )
     if plot is not None:
-        _save_plot(curve, plot)
+        save_learning_curve(curve, f"Q-learning on {SESSIONS} remote sessions of {GYM_ID}", plot)
         console.print(f"               the curve is in {plot}")
-    console.print(f"[dim]{time.perf_counter() - begin:.1f} s in all[/dim]")
-    if curve.after < LEAST_SUCCESS_AFTER or curve.after <= curve.before:
+    console.print(f"[dim]{time.perf_counter() - begin:.1f} s in total[/dim]")
+    if curve.after < MIN_SUCCESS_AFTER or curve.after <= curve.before:
         raise OpenEnvError(
-            f"The agent did not learn: {curve.after:.0%} success, at least {LEAST_SUCCESS_AFTER:.0%} expected"
+            f"The agent did not learn: {curve.after:.0%} success, expected at least {MIN_SUCCESS_AFTER:.0%}."
         )
 
 
 def _compare(base_url: str) -> list[float]:
-    """Steps the remote and the local environment side by side; returns each remote step's milliseconds.
+    """Step the remote and the local environment side by side; return each remote step's milliseconds.
 
     Raises:
         OpenEnvError: They differ.
@@ -83,7 +83,7 @@ def _compare(base_url: str) -> list[float]:
     local = gym.make(GYM_ID)
     try:
         if (remote.action_space, remote.observation_space) != (local.action_space, local.observation_space):
-            raise openenv_gym.OpenEnvError("The spaces differ from the local environment's")
+            raise openenv_gym.OpenEnvError("The spaces differ from the local environment's.")
         local.action_space.seed(0)
         seed, ended = 0, True
         for step in range(EQUAL_STEPS):
@@ -93,10 +93,10 @@ def _compare(base_url: str) -> list[float]:
                 _check_equal(step, here, there)
             action = local.action_space.sample()
             begin = time.perf_counter()
-            answer = remote.step(action)
+            result = remote.step(action)
             latencies_ms.append((time.perf_counter() - begin) * 1000)
             expected = local.step(action)
-            _check_equal(step, expected[:4], answer[:4])
+            _check_equal(step, expected[:4], result[:4])
             ended = bool(expected[2] or expected[3])
     finally:
         remote.close()
@@ -109,7 +109,7 @@ def _check_equal(step: int, local: Any, remote: Any) -> None:
         from openenv_gym.errors import OpenEnvError
 
         raise OpenEnvError(
-            f"Step {step} differs: {remote} from the server, {local} from the local environment"
+            f"Step {step} differs: {remote} from the server, {local} from the local environment."
         )
 
 
@@ -132,7 +132,7 @@ def _train(console: Console, base_url: str) -> LearningCurve:
 
 
 def _print_curve(console: Console, curve: LearningCurve) -> None:
-    """The learning curve, a line a point."""
+    """Print the learning curve, one line per point."""
     for steps, success in curve.points:
         console.print(f"               {steps:>7,} steps  {success:>4.0%}  {'█' * round(success * 40)}")
 
@@ -141,19 +141,3 @@ def _percentile(values: list[float], percent: float) -> float:
     import numpy as np
 
     return float(np.percentile(values, percent))
-
-
-def _save_plot(curve: LearningCurve, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([steps for steps, _ in curve.points], [success for _, success in curve.points], marker="o")
-    axes.set(
-        title=f"Q-learning on {SESSIONS} remote sessions of {GYM_ID}",
-        xlabel="environment steps",
-        ylabel="success rate of finished episodes",
-        ylim=(0, 1),
-    )
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)

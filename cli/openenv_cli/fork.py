@@ -1,4 +1,4 @@
-"""``openenv fork``: somebody's Space, as one's own."""
+"""``openenv fork``: copy somebody's Space into your own account."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from openenv_gym.errors import HubError
 
 
 def fork(
-    space: Annotated[str, typer.Argument(help="The Space: OWNER/NAME, or the address of its page.")],
+    space: Annotated[str, typer.Argument(help="The Space: OWNER/NAME, or the URL of its page.")],
     repo_id: Annotated[
         str | None,
-        typer.Option(metavar="[OWNER/]NAME", help="The new Space. Default: the same name, your own."),
+        typer.Option(metavar="[OWNER/]NAME", help="The new Space. Default: the same name in your account."),
     ] = None,
     private: Private = False,
     hardware: Hardware = None,
     env_var: EnvVar = None,
     secret: Secret = None,
 ) -> None:
-    """Copies an environment's Space into your own account.
+    """Copy an environment's Space into your own account.
 
-    Its variables come with it, and its secrets do not. In a pipe, each line of the result is a name, a tab
-    and a value.
+    Its variables are copied, its secrets are not. In a pipe, each line of the result is a name, a tab and a
+    value.
 
     Examples:
         openenv fork openenv/echo_env
@@ -34,26 +34,26 @@ def fork(
         openenv fork openenv/coding_env --secret API_KEY --hardware cpu-upgrade
     """
     from openenv_cli.hub.client import connect
-    from openenv_cli.hub.forking import fork_space
-    from openenv_cli.hub.pairs import read_variables_and_secrets
-    from openenv_cli.hub.settings import Settings, find_space
-    from openenv_cli.hub.showing import show_space, waiting
+    from openenv_cli.hub.options import read_variables_and_secrets
+    from openenv_cli.hub.space import SpaceSettings, find_space, fork_space, print_space
+    from openenv_cli.output import status
     from openenv_gym.hub_names import space_id
 
     source = space_id(space)
     variables, secrets = read_variables_and_secrets(env_var or (), secret or ())
     hub = connect("openenv fork", secrets.values())
     target = space_id(hub.full_name(repo_id or source.partition("/")[2]))
-    with waiting(f"Forking {source} to {target}…"):
-        fork_space(hub, source, target, Settings(private, hardware, variables, secrets))
+    with status(f"Forking {source} to {target}…"):
+        fork_space(hub, source, target, SpaceSettings(private, hardware, variables, secrets))
         forked = find_space(hub, target)
     if forked is None:
         raise HubError(
-            f"The Hub says that it has made {target}, and does not show it: look at {hub.page(target)}"
+            f"The Hub reports that it created {target}, but does not find it.",
+            advice=f"See {hub.page(target)}",
         )
-    show_space(
+    print_space(
         hub,
         target,
-        headline=f"{source} is forked, and builds now: some minutes, {hub.page(target)}?logs=build",
+        headline=f"Forked {source}. The build takes a few minutes: {hub.page(target)}?logs=build",
         host=forked.host,
     )

@@ -1,4 +1,4 @@
-"""``openenv info``: what a server says of itself, and what it asks for."""
+"""``openenv info``: a server's description, status, access and spaces."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ import typer
 if TYPE_CHECKING:
     from openenv_gym.transport.endpoint import Endpoint
 
-_LONGEST_PLAIN_VALUE = 200
+_MAX_VALUE_LENGTH = 200
 
 
 def info(
-    target: Annotated[
-        str, typer.Argument(metavar="NAME|URL", help="A name that is known here, a URL, or a folder.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as one JSON object.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
+    target: Annotated[str, typer.Argument(metavar="NAME|URL", help="A registered name, a URL, or a folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each response.")] = 10.0,
 ) -> None:
-    """Shows what an environment is, and its spaces; whether it is full, and asks for a key.
+    """Show an environment's description, status and spaces, whether it is full, and whether it needs a key.
 
-    In a pipe, a line a fact, with a tab between its name and its value.
+    In a pipe, each fact is one line: its name, a tab and its value.
 
     Examples:
         openenv info http://localhost:8000
@@ -33,16 +31,13 @@ def info(
 
         openenv info my-env --json | jq .action_schema
     """
-    from openenv_cli.messages import without_controls
-    from openenv_cli.progress import status
+    from openenv_cli.output import status, without_controls
     from openenv_cli.targets import endpoint_of, launched
 
     with launched(target) as launch:
         endpoint = endpoint_of(launch)
         with status(f"Asking {endpoint}…"):
-            known = ask(
-                endpoint, timeout, key="the token of the Hub" if launch.headers else "$OPENENV_API_KEY"
-            )
+            known = ask(endpoint, timeout, key="your Hub token" if launch.headers else "$OPENENV_API_KEY")
     if as_json:
         print(json.dumps(known, indent=2, ensure_ascii=False))
         return
@@ -63,20 +58,20 @@ def info(
 
 
 def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
-    """All that can be asked of a server without beginning an episode.
+    """Collect everything that a server reveals without starting an episode.
 
     Args:
         endpoint: The server.
-        timeout_s: The time for each answer, in seconds.
-        key: What the key is that the server is shown, if it is shown one.
+        timeout_s: The timeout of each request, in seconds.
+        key: A description of the key that is sent, if one is sent.
 
     Returns:
-        Its name, description and version, how it is, what it asks for, the two spaces, the render modes, and
-        the three schemas. What the server does not say is None.
+        Name, description, version, health, access, protocol, the two spaces, the render modes, and the
+        three schemas. None for each fact that the server does not report.
 
     Raises:
-        EndpointError: It does not answer, or refuses to.
-        SchemaError: No spaces can be made from its schemas.
+        EndpointError: The server does not respond, or refuses.
+        SchemaError: Its schemas cannot become spaces.
     """
     from openenv_gym.env_spaces import read_env_spaces
     from openenv_gym.errors import EndpointError, NotAnOpenEnvServerError
@@ -98,7 +93,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     health: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     processes = 1
-    # Not every server has these, or can answer them now.
+    # Not every server has these routes, and a server in trouble may fail to answer them.
     with suppress(NotAnOpenEnvServerError):
         health, processes = get_health(endpoint, timeout_s=timeout_s)
     with suppress(NotAnOpenEnvServerError):
@@ -114,7 +109,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
         sessions = {
             "active": health.get("active_sessions"),
             "capacity": health["max_sessions"],
-            "processes": processes,  # the figures are of one of them
+            "processes": processes,  # the other two numbers are those of one process
         }
     return {
         "name": metadata.get("name"),
@@ -136,24 +131,24 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
 
 
 def _key(endpoint: Endpoint, timeout_s: float, key: str) -> str:
-    """Whether a server that answers, shown this key, asks for one."""
+    """Whether the server, which accepted this key, needs one."""
     from openenv_gym.errors import AccessRefusedError, NotAnOpenEnvServerError
     from openenv_gym.transport.endpoint import Endpoint
     from openenv_gym.transport.http import get_schemas
 
     if not endpoint.credentials.shows_key:
-        return "asks for none"
+        return "not needed"
     try:
         get_schemas(Endpoint.parse(endpoint.base_url, api_key=""), timeout_s=timeout_s)
-    except (AccessRefusedError, NotAnOpenEnvServerError):  # a private Space is not there for strangers
-        return f"asks for one, and takes {key}"
-    return "asks for none"
+    except (AccessRefusedError, NotAnOpenEnvServerError):  # without a token, a private Space responds 404
+        return f"needed; {key} is accepted"
+    return "not needed"
 
 
 def _in_words(name: str, value: Any) -> str:
-    """A fact, short enough to be read."""
+    """A fact, short enough to read."""
     if value is None:
-        return "not said"
+        return "not reported"
     if name == "sessions":
         processes = value["processes"]
         where = f" in one of {processes} processes" if processes > 1 else ""
@@ -165,11 +160,11 @@ def _in_words(name: str, value: Any) -> str:
     if name.endswith("_schema"):
         return ", ".join(_field(field, value) for field in value.get("properties", {})) or "no fields"
     text = str(value).strip()
-    return text if len(text) <= _LONGEST_PLAIN_VALUE else f"{text[:_LONGEST_PLAIN_VALUE]}…"
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"
 
 
 def _field(name: str, schema: dict[str, Any]) -> str:
-    """A field's name, with its type where it has one, and a mark where it may be left out."""
+    """A field's name and type, marked with ``?`` if it is optional."""
     declared = schema["properties"][name].get("type")
     kind = f": {declared}" if isinstance(declared, str) else ""
     return f"{name}{'' if name in schema.get('required', []) else '?'}{kind}"

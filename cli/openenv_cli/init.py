@@ -1,4 +1,4 @@
-"""``openenv init``: an environment's folder, made from a template."""
+"""``openenv init``: create an environment's folder from a template."""
 
 from __future__ import annotations
 
@@ -16,29 +16,27 @@ from typing import Annotated
 import typer
 from openenv_scaffolds import WORKFLOW, Names, Template, nearest_name, render_environment, render_workflow
 
-from openenv_cli.left_out import repository_of
+from openenv_cli.files import find_repository
 from openenv_cli.origin import DISTRIBUTION, installed_origin
-from openenv_cli.progress import status
+from openenv_cli.output import note, status
 from openenv_gym.errors import ConfigurationError
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="The name of the environment and of its package, as my_env.")],
+    name: Annotated[str, typer.Argument(help="Name of the environment and its package, such as my_env.")],
     output_dir: Annotated[
-        Path, typer.Option("--output-dir", "-o", help="The folder to make it in. Default: this one.")
+        Path, typer.Option("--output-dir", "-o", help="The parent folder. Default: the current folder.")
     ] = Path(),
     template: Annotated[
         Template | None,
-        typer.Option(help="What to begin with. Default: echo, or gym with --gym."),
+        typer.Option(help="The template. Default: echo, or gym with --gym."),
     ] = None,
-    gym: Annotated[
-        str | None, typer.Option(metavar="ID", help="The Gymnasium environment that it serves.")
-    ] = None,
+    gym: Annotated[str | None, typer.Option(metavar="ID", help="The Gymnasium environment to serve.")] = None,
 ) -> None:
-    """Makes a new environment from a template: a folder that serves, tests, builds and pushes as it is.
+    """Create a new environment from a template: a folder that is ready to serve, test, build and push.
 
-    The templates: echo says back what it is told; array has NumPy observations; chat is a conversation of
-    role and content messages; gym serves a Gymnasium environment.
+    Templates: echo echoes its input; array has NumPy observations; chat is a conversation of role and
+    content messages; gym serves a Gymnasium environment.
 
     Examples:
         openenv init my_env
@@ -50,18 +48,21 @@ def init(
     where, last = os.path.split(name.rstrip(os.sep))
     if where:
         raise ConfigurationError(
-            f"{name} is a path: the name stands alone, and the folder that it is made in beside it. "
-            f"Type: openenv init {nearest_name(last)} --output-dir {shlex.quote(str(output_dir / where))}"
+            f"{name} is a path, not a name.",
+            advice=f"Run: openenv init {nearest_name(last)} "
+            f"--output-dir {shlex.quote(str(output_dir / where))}",
         )
     names = Names.of(name)
     if gym is not None and template not in (None, "gym"):
-        raise ConfigurationError(f"--gym goes with the template gym, not with {template}")
+        raise ConfigurationError(f"--gym requires the template gym, not {template}.")
     if template == "gym" and gym is None:
-        raise ConfigurationError("Which environment? For example: --template gym --gym CartPole-v1")
+        raise ConfigurationError(
+            "The template gym needs an environment.", advice="For example: --template gym --gym CartPole-v1"
+        )
     details = {} if gym is None else _describe(gym)
     origin = installed_origin()
     folder = output_dir.resolve() / names.package
-    with _whole_or_not_at_all(folder) as draft:
+    with _atomic_folder(folder) as draft:
         render_environment(
             draft,
             template or ("gym" if gym else "echo"),
@@ -71,59 +72,60 @@ def init(
             source=origin.uv_source(folder),
             details=details,
         )
-        repository = repository_of(folder)
+        repository = find_repository(folder)
         if repository is None:
-            # It will be a repository of its own.
+            # It will become its own repository.
             workflow = draft / WORKFLOW
             workflow.parent.mkdir(parents=True)
             workflow.write_text(render_workflow({names.hyphenated: "server/Dockerfile"}), encoding="utf-8")
         is_locked = _lock(draft)
     if origin.path is not None and repository is None:
-        print(
-            f"{DISTRIBUTION} was installed from {origin.path}, and pyproject.toml finds it there. Before "
-            "others use the folder, name an address in [tool.uv.sources] that they can reach.",
-            file=sys.stderr,
+        note(
+            f"pyproject.toml installs {DISTRIBUTION} from {origin.path}, as this installation does. Before "
+            "others use the folder, change [tool.uv.sources] to a location that they can reach."
         )
-    _tell(folder, names, repository, is_locked)
+    _print_result(folder, names, repository, is_locked)
 
 
 @contextmanager
-def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which becomes `folder` when all went well, and is gone otherwise."""
-    _refuse_taken(folder)
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    """A draft folder that is renamed to `folder` on success and removed on failure."""
+    _refuse_existing(folder)
     made = [parent for parent in folder.parents if not os.path.lexists(parent)]
     try:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            # A neighbour, so that relative paths in it stay right when it is renamed.
+            # A sibling, so that relative paths stay valid when it is renamed.
             draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         except OSError as error:
             raise ConfigurationError(
-                f"Nothing can be made in {folder.parent}: {error.strerror}. Choose another --output-dir"
+                f"Cannot create a folder in {folder.parent}: {error.strerror}.",
+                advice="Choose another --output-dir.",
             ) from error
         try:
             draft.chmod(0o777 & ~_umask())
             yield draft
-            _refuse_taken(folder)
+            _refuse_existing(folder)
             draft.rename(folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except BaseException:
         for parent in made:
-            with suppress(OSError):  # it is not there, or something else is in it by now
+            with suppress(OSError):  # missing, or no longer empty
                 parent.rmdir()
         raise
 
 
-def _refuse_taken(folder: Path) -> None:
+def _refuse_existing(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     free = next(
         f"{folder.name}{n}" for n in range(2, 10**6) if not folder.with_name(f"{folder.name}{n}").exists()
     )
     raise ConfigurationError(
-        f"{folder} exists already. Type: openenv init {free}, or remove it, or choose another --output-dir"
+        f"{folder} already exists.",
+        advice=f"Run: openenv init {free}, or remove the folder, or choose another --output-dir.",
     )
 
 
@@ -134,7 +136,7 @@ def _umask() -> int:
 
 
 def _describe(gym_id: str) -> dict[str, str]:
-    """What the template says of a Gymnasium environment."""
+    """The values that the template needs from a Gymnasium environment."""
     import gymnasium
     from openenv_server.gymnasium_environment import SpaceField
 
@@ -146,34 +148,34 @@ def _describe(gym_id: str) -> dict[str, str]:
     details = {
         "gym_id": gym_id,
         "sampled_action": sample,
-        "action_space": f"an element of `{_on_a_line(env.action_space)}`",
-        "observation_space": f"an element of `{_on_a_line(env.observation_space)}`",
+        "action_space": f"an element of `{_one_line(env.action_space)}`",
+        "observation_space": f"an element of `{_one_line(env.observation_space)}`",
     }
     env.close()
     return details
 
 
-def _on_a_line(space: object) -> str:
+def _one_line(space: object) -> str:
     return " ".join(str(space).split())
 
 
 def _lock(folder: Path) -> bool:
-    """Writes uv.lock where uv is there; says so where it is not."""
+    """Write uv.lock and return True; without uv, print how to do it later."""
     uv = shutil.which("uv")
     if uv is None:
-        print("uv is not here, so there is no uv.lock yet: pip install uv, then uv lock.", file=sys.stderr)
+        note("uv is not installed, so uv.lock is missing. Run `pip install uv`, then `uv lock`.")
         return False
     with status("Locking the dependencies…"):
         done = subprocess.run(
             [uv, "lock", "--quiet", "--directory", str(folder)], capture_output=True, text=True
         )
     if done.returncode != 0:
-        print(f"uv could not lock the dependencies; later: uv lock. It said:\n{done.stderr}", file=sys.stderr)
+        note(f"uv could not lock the dependencies. Run `uv lock` later. Its output:\n{done.stderr}")
         return False
     return True
 
 
-def _tell(folder: Path, names: Names, repository: Path | None, is_locked: bool) -> None:
+def _print_result(folder: Path, names: Names, repository: Path | None, is_locked: bool) -> None:
     if not sys.stdout.isatty():
         print(folder)
         return
@@ -190,7 +192,7 @@ def _tell(folder: Path, names: Names, repository: Path | None, is_locked: bool) 
     console.print(tree)
     console.print(
         f"\nNext: edit [bold]models.py[/bold] and [bold]server/{names.environment_module}.py[/bold] "
-        "(README.md and tests/ tell of them), then\n\n"
+        "(and README.md and tests/ to match), then run\n\n"
         f"  cd {os.path.relpath(folder)}\n"
         f"  {'uv run ' if is_locked else ''}openenv serve",
         highlight=False,
@@ -198,7 +200,7 @@ def _tell(folder: Path, names: Names, repository: Path | None, is_locked: bool) 
     if repository is not None and (repository / WORKFLOW).is_file():
         dockerfile = folder.relative_to(repository) / "server" / "Dockerfile"
         console.print(
-            f"\nTo build its image on every push, add it to the matrix in {WORKFLOW}:\n\n"
+            f"\nTo build its image on every push, add this to the matrix in {WORKFLOW}:\n\n"
             f"          - name: {names.hyphenated}\n            dockerfile: {dockerfile.as_posix()}",
             highlight=False,
         )

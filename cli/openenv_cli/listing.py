@@ -1,4 +1,4 @@
-"""``openenv list``: the names that are known here, and which of them answer."""
+"""``openenv list``: the known names, and which of their servers respond."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 
 
 def list_servers(
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 2.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each server.")] = 2.0,
 ) -> None:
-    """Shows the names that gym.make("openenv/NAME") knows on this machine, and what answers.
+    """List the names that gym.make("openenv/NAME") accepts on this machine, and each server's status.
 
-    Of several sources of one name, the first is what it means; the others are servers that run here.
+    If several servers share a name, the name refers to the first one listed; the others run on this machine.
 
-    In a pipe, a line a name: its id, the kind of its source, the source, what answers, and where the name is
-    known from, with tabs between.
+    In a pipe, each name is one line: id, kind of source, source, status, and where the name is defined,
+    separated by tabs.
 
     Examples:
         openenv list
 
         openenv list --timeout 10
     """
-    from openenv_cli.progress import status
+    from openenv_cli.output import status
     from openenv_cli.targets import known_here
     from openenv_gym.known import registry_file
     from openenv_gym.transport.credentials import Credentials
 
-    Credentials.of()  # a key that cannot be one is said once, and not of each server
-    servers = _with_others_that_run(known_here())
+    Credentials.of()  # reports an invalid key once, not for each server
+    servers = _with_other_servers(known_here())
     if not servers:
         print(
-            "No environment is known here. `openenv serve` starts one, and `openenv register` names one that "
-            f"runs elsewhere, in {registry_file()}.",
+            "No environments are known here. Start one with `openenv serve`, or name one that runs elsewhere "
+            f"with `openenv register`, in {registry_file()}.",
             file=sys.stdout if sys.stdout.isatty() else sys.stderr,
         )
         return
     with status("Asking…"), ThreadPoolExecutor(max_workers=16) as pool:
-        answers = list(pool.map(lambda server: _ask(server, timeout), servers))
+        answers = list(pool.map(lambda server: _status(server, timeout), servers))
     if not sys.stdout.isatty():
         for server, answer in zip(servers, answers, strict=True):
             source = server.source
@@ -62,21 +62,21 @@ def list_servers(
         console.print(Text(f"    {server.source.kind}, known from {server.known_from}", "dim"))
 
 
-def _with_others_that_run(known: list[KnownServer]) -> list[KnownServer]:
-    """What each name means, and behind it the servers of this machine that have the name too."""
+def _with_other_servers(known: list[KnownServer]) -> list[KnownServer]:
+    """The known names, each followed by the other servers of that name on this machine."""
     from openenv_gym.known import running_servers
 
-    means = {server.name: server.source for server in known}
+    by_name = {server.name: server.source for server in known}
     others = [
-        replace(server, known_from=f"{server.known_from}; the name means the one above")
+        replace(server, known_from=f"{server.known_from}; the name refers to the one above")
         for server in running_servers()
-        if server.source != means.get(server.name, server.source)
+        if server.source != by_name.get(server.name, server.source)
     ]
     return sorted([*known, *others], key=lambda server: server.name)
 
 
-def _ask(server: KnownServer, timeout_s: float) -> str:
-    """What there is to say of an environment's server, in a few words."""
+def _status(server: KnownServer, timeout_s: float) -> str:
+    """A server's status in a few words."""
     from openenv_gym.errors import OpenEnvError, UnauthorizedError
     from openenv_gym.transport.endpoint import Endpoint
     from openenv_gym.transport.http import get_health, get_schemas
@@ -84,27 +84,24 @@ def _ask(server: KnownServer, timeout_s: float) -> str:
     source = server.source
     if source.kind == "path":
         if not Path(source.value).is_dir():
-            return "no folder there"
-        is_there = (Path(source.value) / "openenv.yaml").exists()
-        return "served when it is made" if is_there else "no openenv.yaml there"
-    if source.kind in ("gym", "app"):
-        return "served when it is made"
-    if source.kind == "image":
-        return "run when it is made"
+            return "folder not found"
+        return "starts on demand" if (Path(source.value) / "openenv.yaml").exists() else "no openenv.yaml"
+    if source.kind in ("gym", "app", "image"):
+        return "starts on demand"
     if source.kind == "space":
-        return "on the Hub, not asked"
+        return "on the Hub, not checked"
     begin = time.perf_counter()
     try:
         endpoint = Endpoint.parse(source.value)
         health, processes = get_health(endpoint, timeout_s=timeout_s)
         took_ms = (time.perf_counter() - begin) * 1000
-        get_schemas(endpoint, timeout_s=timeout_s)  # health is told to everybody
+        get_schemas(endpoint, timeout_s=timeout_s)  # unlike /health, this needs the key
     except UnauthorizedError:
-        return "refuses the key" if endpoint.credentials.shows_key else "asks for a key"
+        return "rejects the key" if endpoint.credentials.shows_key else "needs a key"
     except OpenEnvError as error:
         return f"no answer ({type(error).__name__.removesuffix('Error')})"
     sessions = ""
     if "max_sessions" in health:
         sessions = f", {health.get('active_sessions')} of {health['max_sessions']} sessions"
         sessions += f" in one of {processes} processes" if processes > 1 else ""
-    return f"{health.get('status', 'answers')}, {took_ms:.0f} ms{sessions}"
+    return f"{health.get('status', 'responds')}, {took_ms:.0f} ms{sessions}"

@@ -1,4 +1,4 @@
-"""The ``openenv`` command: runs a command, and turns what goes wrong into a message and an exit code."""
+"""The ``openenv`` command: run a command, and turn an exception into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import warnings
 from types import FrameType
 
 _INTERRUPTED = 130
-# Sent by `kill` and by a terminal that closes. By default they end a process before it can clean up.
-_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# Sent by `kill` and by a closing terminal. By default they end a process before it can clean up.
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main() -> None:
-    """Runs the command line, and exits with its code."""
-    # The commands that look names up say themselves what of them cannot be read; the others do not use them.
+    """Run the command line and exit with its code."""
+    # The commands that look up names report an unreadable registry themselves; the others do not need it.
     warnings.filterwarnings("ignore", module="openenv_gym$")
-    # Imported in here, because Ctrl-C may come while they are.
+    # The imports are in here because Ctrl-C may arrive during them.
     try:
-        _clean_up_at_signals()
+        _clean_up_on_signals()
         try:
             _run()
         except Exception as error:
-            from openenv_cli.failures import report
+            from openenv_cli.errors import report
 
             sys.exit(report(error))
     except KeyboardInterrupt:
@@ -41,14 +41,14 @@ def _run() -> None:
     app()
 
 
-def _clean_up_at_signals() -> None:
-    """Has the signals that end this process run what cleans up first, as Ctrl-C does."""
-    for number in _ENDINGS:
-        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has a command ignore one
-            signal.signal(number, _end)
+def _clean_up_on_signals() -> None:
+    """Make the signals that end this process run its clean-up first, as Ctrl-C does."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` makes a command ignore SIGHUP
+            signal.signal(number, _exit)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    for ending in _ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)  # another one must not stop the cleaning up
+def _exit(number: int, frame: FrameType | None) -> None:
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     sys.exit(128 + number)

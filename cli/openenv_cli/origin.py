@@ -1,4 +1,4 @@
-"""Where this distribution was installed from, so that an environment finds it there too."""
+"""Where openenv-gym was installed from, so that a new environment can install it from there too."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DISTRIBUTION = "openenv-gym"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the distribution was installed from: one of these, or an index.
+    """The origin of the installation: a path, a git repository, a URL, or, if all are None, an index.
 
     Attributes:
-        version: Its version.
+        version: The installed version.
         path: A checkout's folder, or a wheel.
-        git: The address of a repository.
-        commit: The commit there.
-        url: The address of an archive or a wheel.
+        git: A repository's URL.
+        commit: The commit in that repository.
+        url: The URL of an archive or a wheel.
     """
 
     version: str
@@ -32,13 +32,13 @@ class Origin:
     url: str | None = None
 
     def requirement(self, extra: str) -> str:
-        """The requirement, as in a pyproject.toml."""
+        """The requirement for a ``pyproject.toml``."""
         return f"{DISTRIBUTION}[{extra}]>={self.version}"
 
     def uv_source(self, project: Path) -> str | None:
-        """The source in a project's ``[tool.uv.sources]``; None where an index has it.
+        """The entry for a project's ``[tool.uv.sources]``; None if it came from an index.
 
-        A project within the checkout names it by a relative path, so that both can move.
+        A project inside the checkout gets a relative path, so that both can move.
         """
         if self.git is not None:
             return f"{{ git = {_toml(self.git)}, rev = {_toml(self.commit or 'HEAD')} }}"
@@ -54,16 +54,15 @@ class Origin:
 
 
 def installed_origin() -> Origin:
-    """Where this distribution was installed from.
+    """Read the origin from ``direct_url.json``, which the installer writes.
 
-    As the installer noted it in ``direct_url.json`` (Python Packaging User Guide, "Recording the Direct URL
-    Origin of installed distributions").
+    See "Recording the Direct URL Origin of installed distributions" in the Python Packaging User Guide.
     """
     ours = distribution(DISTRIBUTION)
-    noted = json.loads(ours.read_text("direct_url.json") or "{}")
-    url = str(noted.get("url", ""))
-    if noted.get("vcs_info", {}).get("vcs") == "git":
-        return Origin(ours.version, git=url, commit=noted["vcs_info"].get("commit_id"))
+    record = json.loads(ours.read_text("direct_url.json") or "{}")
+    url = str(record.get("url", ""))
+    if record.get("vcs_info", {}).get("vcs") == "git":
+        return Origin(ours.version, git=url, commit=record["vcs_info"].get("commit_id"))
     if url.startswith("file:"):
         return Origin(ours.version, path=Path(url2pathname(urlparse(url).path)))
     return Origin(ours.version, url=url or None)

@@ -1,4 +1,4 @@
-"""``openenv play``: an environment, driven by hand."""
+"""``openenv play``: play an environment by hand."""
 
 from __future__ import annotations
 
@@ -10,31 +10,29 @@ import typer
 from openenv_gym.transport.blocking import run
 
 if TYPE_CHECKING:
-    from openenv_cli.playing.lines import Lines
+    from openenv_cli.playing.prompts import Lines
     from openenv_cli.playing.screen import Screen
     from openenv_gym.env_spaces import EnvSpaces
     from openenv_gym.providers.launching import Launch
     from openenv_gym.session.session import Outcome
 
 _COMMANDS = (
-    ":reset [SEED]  begin an episode\n"
+    ":reset [SEED]  start a new episode\n"
     ":sample        take a random action\n"
     ":state         show the environment's state\n"
-    ":help          show this\n"
-    ":quit          leave, as Ctrl-D does"
+    ":help          show this help\n"
+    ":quit          quit; also Ctrl-D"
 )
 
 
 def play(
-    target: Annotated[
-        str, typer.Argument(metavar="NAME|URL", help="A name that is known here, a URL, or a folder.")
-    ],
+    target: Annotated[str, typer.Argument(metavar="NAME|URL", help="A registered name, a URL, or a folder.")],
 ) -> None:
-    """Drives an environment by hand, in the terminal.
+    """Play an environment by hand in the terminal.
 
-    Each field of the action is a question: Enter takes the default in brackets, ? says more, and a whole
-    action may be typed as a JSON object. :reset [SEED], :sample, :state, :help and :quit go at any question.
-    What comes from a pipe is outcome as if it were typed; the exit code is 1 where a step of it failed.
+    Each field of the action is a question: Enter takes the default in brackets, ? shows help, and a JSON
+    object is outcome as the whole action. Every question accepts :reset [SEED], :sample, :state, :help and
+    :quit. `play` also reads commands from a pipe; then the exit code is 1 if a step failed.
 
     Examples:
         openenv play http://localhost:8000
@@ -43,7 +41,7 @@ def play(
 
         openenv play ./my_env < moves.txt
     """
-    from openenv_cli.playing.lines import Lines
+    from openenv_cli.playing.prompts import Lines
     from openenv_cli.playing.screen import Screen
     from openenv_cli.targets import launched
 
@@ -52,17 +50,16 @@ def play(
         with launched(target) as launch:
             has_failed = _Game(launch, Screen(), lines).play()
     except KeyboardInterrupt:
-        print()  # what the shell says next has a line of its own
+        print()  # the shell's prompt starts on a new line
         raise
     if has_failed and not lines.is_typed:
         raise typer.Exit(1)
 
 
 class _Game:
-    """A session, and the episode that is under way in it."""
+    """A session and its current episode."""
 
     def __init__(self, launch: Launch, screen: Screen, lines: Lines) -> None:
-
         from openenv_cli.targets import endpoint_of
         from openenv_gym.env import SpaceCoding
         from openenv_gym.env_spaces import read_env_spaces
@@ -75,7 +72,7 @@ class _Game:
         endpoint, timeouts = endpoint_of(launch), Timeouts()
         schemas = get_schemas(endpoint, timeout_s=timeouts.connect_s)
         self._schema, _ = schemas
-        self._interface = read_env_spaces(
+        self._env_spaces = read_env_spaces(
             endpoint,
             schemas,
             reset_timeout_s=timeouts.reset_s,
@@ -86,26 +83,25 @@ class _Game:
             observation_space=None,
             render_mode=None,
         )
-        # The server judges what was typed: its model may take more than the space has.
-        as_typed: EnvSpaces = self._interface._replace(action=PayloadCodec(self._interface.action.space))
+        # The server validates what was typed: its model may accept more than the space contains.
+        as_typed: EnvSpaces = self._env_spaces._replace(action=PayloadCodec(self._env_spaces.action.space))
         self._session = Session(endpoint, BlockingTransport(), SpaceCoding(as_typed), timeouts)
         self._launch, self._endpoint = launch, endpoint
         self._screen, self._lines = screen, lines
-        self._renders = self._interface.server_renders is not None
+        self._renders = self._env_spaces.server_renders is not None
         self._steps, self._return = 0, 0.0
         self._has_failed = False
 
     def play(self) -> bool:
-        """Plays until the lines end, or a person leaves; returns whether a step has failed.
+        """Play until the input ends or the user quits. Return whether a step failed.
 
         Raises:
-            OpenEnvError: There is no session to be had.
+            OpenEnvError: No session can be opened.
         """
-        from openenv_cli.playing.asking import ask_action
-        from openenv_cli.playing.lines import CommandTypedError
+        from openenv_cli.playing.prompts import CommandTypedError, ask_action
 
         try:
-            self._screen.tell(f"{self._endpoint}. :help shows the commands, ? what a question means.")
+            self._screen.tell(f"{self._endpoint}. Type :help for the commands, ? for help on a question.")
             self._reset(None)
             while True:
                 try:
@@ -121,7 +117,7 @@ class _Game:
             run(self._session.close())
 
     def _obey(self, words: list[str]) -> bool:
-        """Does what a command says; returns whether the game goes on."""
+        """Run a command. Return whether to continue."""
         match words:
             case ["quit" | "q"]:
                 return False
@@ -130,7 +126,7 @@ class _Game:
             case ["reset", seed] if seed.isdigit():
                 self._reset(int(seed))
             case ["sample"]:
-                action = self._interface.action.encode(self._interface.action.space.sample())
+                action = self._env_spaces.action.encode(self._env_spaces.action.space.sample())
                 self._screen.tell(json.dumps(action, ensure_ascii=False))
                 self._step(action)
             case ["state"]:
@@ -142,13 +138,13 @@ class _Game:
     def _reset(self, seed: int | None) -> None:
         outcome = run(self._session.reset({} if seed is None else {"seed": seed}))
         self._steps, self._return = 0, 0.0
-        self._screen.tell("A new episode" if seed is None else f"A new episode, of seed {seed}", "bold")
+        self._screen.tell("New episode" if seed is None else f"New episode with seed {seed}", "bold")
         if outcome.info.get("seed_ignored"):
-            self._screen.tell("The environment takes no seed.")
+            self._screen.tell("The environment ignores the seed.")
         self._show(outcome)
 
     def _step(self, action: dict[str, Any]) -> None:
-        from openenv_cli.messages import in_words, say
+        from openenv_cli.output import say, with_notes
         from openenv_gym.errors import EndpointError, RemoteEnvironmentError, RemoteError, StepTimeoutError
 
         try:
@@ -156,7 +152,7 @@ class _Game:
         except (EndpointError, RemoteError) as error:
             if isinstance(error, RemoteEnvironmentError):
                 self._launch.add_log(error)
-            say("Error", in_words(error))
+            say("Error", with_notes(error))
             self._has_failed = True
             if isinstance(error, StepTimeoutError | EndpointError):
                 self._reset(None)  # the session is gone
@@ -172,8 +168,8 @@ class _Game:
             self._reset(None)
 
     def _show(self, outcome: Outcome) -> None:
-        """Shows an observation, and its picture."""
-        payload = self._interface.observation.encode(outcome.observation)
+        """Show an observation, and its rendered frame if there is one."""
+        payload = self._env_spaces.observation.encode(outcome.observation)
         self._screen.show(payload, outcome.observation)
         if outcome.info:
             self._screen.show({"info": outcome.info})
@@ -185,7 +181,7 @@ class _Game:
         if self._renders:
             try:
                 return run(self._session.render())
-            except ConfigurationError:  # the way there lets version 1 through only, which has no render
+            except ConfigurationError:  # a proxy may restrict the connection to version 1, without rendering
                 self._renders = False
-        image = self._interface.renderers.get("rgb_array")
+        image = self._env_spaces.renderers.get("rgb_array")
         return image(outcome.observation) if image is not None and self._screen.has_pictures else None

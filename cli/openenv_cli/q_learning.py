@@ -1,4 +1,4 @@
-"""Tabular Q-learning on a vector environment of `Discrete` observations and actions."""
+"""Tabular Q-learning on a vector environment with `Discrete` observations and actions."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Table = np.ndarray[Any, np.dtype[np.float64]]
 
 DISCOUNT = 0.99
 LEARNING_RATE = 0.02
-# A table that starts high makes an agent try everything once (optimism in the face of uncertainty).
-FIRST_VALUE = 1.0
+# High initial values make the agent try everything once (optimism in the face of uncertainty).
+INITIAL_VALUE = 1.0
 BATCH = 64
-UPDATES_A_STEP = 4
+UPDATES_PER_STEP = 4
 POINTS = 6
 EVALUATION_EPISODES = 100
 
 
 @dataclass
 class LearningCurve:
-    """How the learning went.
+    """The course of a training run.
 
     Attributes:
         before: The success rate of random actions.
-        after: The success rate of the greedy policy that was learned.
-        points: Steps taken, and the success rate of the episodes that ended since the point before.
-        steps_per_second: Environment steps a second while training.
+        after: The success rate of the learned greedy policy.
+        points: Pairs of steps taken and success rate of the episodes that ended since the last point.
+        steps_per_second: Environment steps per second during training.
     """
 
     before: float = 0.0
@@ -40,23 +40,25 @@ class LearningCurve:
 
 
 def train(envs: VectorEnv[Any, Any, Any], steps: int, progress: Callable[[int], None]) -> LearningCurve:
-    """Learns, and measures the policy before and after.
+    """Train, and measure the policy before and after.
+
+    The update follows Watkins and Dayan, "Q-learning", Machine Learning 8, 1992; the replay follows Lin,
+    "Self-improving reactive agents", in the same volume.
 
     Args:
-        envs: A vector environment in the autoreset mode NEXT_STEP. An episode that pays 1 is a success.
-        steps: Environment steps to learn from, over all sub-environments together.
-        progress: Called now and then with the steps that are done.
+        envs: A vector environment in the autoreset mode NEXT_STEP. An episode with a reward of 1 succeeds.
+        steps: Environment steps to learn from, over all sub-environments.
+        progress: Called regularly with the number of steps done.
 
     Returns:
-        The learning curve. The table follows Watkins and Dayan, "Q-learning", Machine Learning 8, 1992; the
-        replay is Lin's, "Self-improving reactive agents", in the same volume.
+        The learning curve.
     """
     states, actions = int(envs.single_observation_space.n), int(envs.single_action_space.n)  # type: ignore[attr-defined]
     random = np.random.default_rng(0)
     curve = LearningCurve()
     curve.before = success_rate(envs, lambda observations: random.integers(actions, size=observations.shape))
 
-    table = np.full((states, actions), FIRST_VALUE)
+    table = np.full((states, actions), INITIAL_VALUE)
     memory = Memory(steps + envs.num_envs)
     observations, _ = envs.reset(seed=1)
     fresh = np.zeros(envs.num_envs, dtype=bool)
@@ -65,9 +67,9 @@ def train(envs: VectorEnv[Any, Any, Any], steps: int, progress: Callable[[int], 
     while memory.size < steps:
         chosen = greedy(table, observations, random)
         following, rewards, terminated, truncated, _ = envs.step(chosen)
-        # In NEXT_STEP mode, the step after an end is the reset of the next episode, and teaches nothing.
+        # In NEXT_STEP mode, the step after an episode's end is a reset, so it is not stored.
         memory.add(~fresh, observations, chosen, rewards, following, terminated)
-        for _ in range(UPDATES_A_STEP):
+        for _ in range(UPDATES_PER_STEP):
             learn(table, *memory.sample(BATCH, random))
         fresh = terminated | truncated
         ended.extend(rewards[fresh])
@@ -83,10 +85,10 @@ def train(envs: VectorEnv[Any, Any, Any], steps: int, progress: Callable[[int], 
 
 
 class Memory:
-    """Every transition so far: experience replay learns from each many times.
+    """All transitions so far, for experience replay.
 
     Args:
-        capacity: How many transitions there will be at most.
+        capacity: The maximum number of transitions.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -94,11 +96,11 @@ class Memory:
         self._columns = tuple(np.zeros(capacity, kind) for kind in (int, int, float, int, bool))
 
     def add(self, where: Any, *columns: Any) -> None:
-        """Adds the transitions of the sub-environments that ``where`` selects.
+        """Add the transitions of the sub-environments that ``where`` selects.
 
         Args:
-            where: A bool a sub-environment.
-            *columns: Observations, actions, rewards, following observations, and whether they are terminal.
+            where: One bool per sub-environment.
+            *columns: Observations, actions, rewards, next observations, and whether those are terminal.
         """
         end = self.size + int(np.count_nonzero(where))
         for kept, new in zip(self._columns, columns, strict=True):
@@ -106,27 +108,27 @@ class Memory:
         self.size = end
 
     def sample(self, count: int, random: np.random.Generator) -> tuple[Any, ...]:
-        """Transitions drawn at random, as columns."""
+        """A random batch of transitions, as columns."""
         drawn = random.integers(self.size, size=count)
         return tuple(column[drawn] for column in self._columns)
 
 
 def learn(table: Table, observations: Any, actions: Any, rewards: Any, following: Any, terminal: Any) -> None:
-    """Moves the table towards what each step paid and what the next state promises."""
+    """Move the table towards each step's reward plus the discounted value of the next state."""
     promised = np.where(terminal, 0.0, table[following].max(axis=1))
     errors = rewards + DISCOUNT * promised - table[observations, actions]
     np.add.at(table, (observations, actions), LEARNING_RATE * errors)
 
 
 def greedy(table: Table, observations: Any, random: np.random.Generator) -> Any:
-    """The best action of each state; ties are broken at random."""
+    """The best action in each state; ties are broken at random."""
     values = table[observations]
     best = values == values.max(axis=1, keepdims=True)
     return np.argmax(best * random.random(values.shape), axis=1)
 
 
 def success_rate(envs: VectorEnv[Any, Any, Any], policy: Callable[[Any], Any]) -> float:
-    """The share of episodes that end with a reward of 1, over `EVALUATION_EPISODES` episodes or more."""
+    """The share of episodes that end with a reward of 1, over at least `EVALUATION_EPISODES` episodes."""
     observations, _ = envs.reset(seed=10_000)
     outcomes: list[float] = []
     while len(outcomes) < EVALUATION_EPISODES:

@@ -1,27 +1,29 @@
-"""``openenv serve``: an environment's folder, or any Gymnasium environment, on a port."""
+"""``openenv serve``: serve an environment's folder, a Gymnasium environment, or an application."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
+import socket
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from openenv_server.settings import read_settings, variables
 from openenv_server.workers import serve_app
 
-from openenv_cli.announcing import announce, warn_without_key
-from openenv_cli.messages import say
+from openenv_cli.output import say
 from openenv_gym.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-# Below the options in the command's help; an option goes before its variable.
+# Help below the options.
 EPILOG = "\n".join(
     ["[bold]Environment variables[/bold]", *(f"{name}: {meaning}" for name, meaning in variables())]
 )
@@ -29,40 +31,36 @@ EPILOG = "\n".join(
 
 def serve(
     path: Annotated[
-        Path | None, typer.Argument(help="The environment's folder, with openenv.yaml. Default: this one.")
+        Path | None, typer.Argument(help="A folder with openenv.yaml. Default: the current folder.")
     ] = None,
     gym: Annotated[str | None, typer.Option(help="Serve this Gymnasium environment instead.")] = None,
     app: Annotated[
         str | None,
-        typer.Option(
-            metavar="MODULE:ATTRIBUTE", help="Serve this application, which create_app made, instead."
-        ),
+        typer.Option(metavar="MODULE:ATTRIBUTE", help="Serve this application from create_app instead."),
     ] = None,
     gym_kwarg: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A keyword for the Gymnasium environment.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A keyword argument for gym.make.")
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="[$HOST] Listen here; 0.0.0.0 is for other machines too. Default: 127.0.0.1"),
+        typer.Option(help="[$HOST] Address to listen on; 0.0.0.0 for all. Default: 127.0.0.1"),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="[$PORT] 0 takes a free port. Default: 8000")
+        int | None, typer.Option(min=0, max=65535, help="[$PORT] 0 picks a free port. Default: 8000")
     ] = None,
     max_sessions: Annotated[
-        int | None, typer.Option(min=1, help="[$MAX_CONCURRENT_ENVS] Sessions at a time. Default: 64")
+        int | None, typer.Option(min=1, help="[$MAX_CONCURRENT_ENVS] Maximum sessions. Default: 64")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with sessions of its own.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes, each with its sessions.")] = 1,
     reload: Annotated[
         bool,
-        typer.Option(
-            "--reload", help="Serve anew whenever a Python file of the folder, or openenv.yaml, changes."
-        ),
+        typer.Option("--reload", help="Reload when a Python file in the folder or openenv.yaml changes."),
     ] = False,
     fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited socket to listen on.")] = None,
 ) -> None:
-    """Serves an environment until Ctrl-C or SIGTERM; then lets requests under way finish.
+    """Serve an environment until Ctrl-C or SIGTERM, then finish pending requests and exit.
 
-    In a pipe, it prints one line, the server's URL, when the server is up.
+    In a pipe, it prints one line when the server is ready: its URL.
 
     Examples:
         openenv serve
@@ -86,9 +84,9 @@ def serve(
     settings = read_settings()
     folder: Path | None = None
     if sum(source is not None for source in (path, gym, app)) > 1:
-        raise ConfigurationError("Serve one of a folder, --gym and --app, not several at once")
+        raise ConfigurationError("Pass only one of a folder, --gym and --app.")
     if gym_kwarg and gym is None:
-        raise ConfigurationError("--gym-kwarg goes with --gym")
+        raise ConfigurationError("--gym-kwarg requires --gym.")
     if app is not None:
         name = app.replace(":", ".").split(".")[0]
         make_app = partial(_from_import_path, app, max_sessions)
@@ -97,17 +95,21 @@ def serve(
         name = read_manifest(folder).name
         make_app = partial(_from_folder, folder, max_sessions)
     else:
-        name = re.split("[/:]", gym)[-1]  # without the namespace, and without the module that registers it
+        name = re.split("[/:]", gym)[-1]  # without the namespace and the module that registers it
         make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
     address = host or settings.host
     note: list[Path] = []
 
     def started(base_url: str) -> None:
-        if fd is None:  # else it is part of the program that started it, and not for others to find
+        if fd is None:  # with a socket, the server belongs to the program that started it
             note.append(leave_note(name, base_url))
-            if settings.openenv_api_key is None:
-                warn_without_key(address)
-        announce(name, address, base_url, has_page=settings.enable_web_interface)
+            if settings.openenv_api_key is None and not _is_loopback(address):
+                say(
+                    "Warning",
+                    "the server needs no key, so anyone who can reach this machine can use it. Set "
+                    "OPENENV_API_KEY, here and in its clients, to require one.",
+                )
+        _announce(name, address, base_url, has_page=settings.enable_web_interface)
 
     def stopped() -> None:
         for path in note:
@@ -128,7 +130,7 @@ def serve(
         return
     if folder is None or workers > 1 or fd is not None:
         raise ConfigurationError(
-            "--reload watches a folder, and serves it from one process: openenv serve PATH --reload"
+            "--reload requires a folder and a single process.", advice="Run: openenv serve PATH --reload"
         )
     from openenv_server.reloading import serve_reloading
 
@@ -139,7 +141,7 @@ def serve(
         port=at_port,
         settings=settings,
         on_started=started,
-        on_reloaded=_say_reloaded,
+        on_reloaded=_report_reload,
         on_stopped=stopped,
     )
 
@@ -160,7 +162,7 @@ def _from_import_path(path: str, max_sessions: int | None) -> FastAPI:
 
 def _set_max_sessions(max_sessions: int | None) -> None:
     if max_sessions is not None:
-        # The environment's own code calls create_app, which reads it there.
+        # The environment's code calls create_app, which reads this variable.
         os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
 
 
@@ -171,7 +173,7 @@ def _from_gymnasium(env_id: str, gym_kwargs: list[str], max_sessions: int | None
     keywords = dict(_keyword(pair) for pair in gym_kwargs)
     try:
         factory, models = gymnasium_factory(
-            # The checker is for an environment's author; here it would look at every step.
+            # The checker is meant for authors, and would slow down every step.
             lambda: gymnasium.make(env_id, disable_env_checker=True, **keywords)
         )
     except (gymnasium.error.Error, TypeError, ImportError) as error:
@@ -182,10 +184,12 @@ def _from_gymnasium(env_id: str, gym_kwargs: list[str], max_sessions: int | None
 
 
 def _keyword(pair: str) -> tuple[str, Any]:
-    """``is_slippery=false`` as a name and a value; the value is JSON where it is, else text."""
+    """Parse ``is_slippery=false``. The value is read as JSON, or else kept as a string."""
     name, equals, text = pair.partition("=")
     if not equals or not name.isidentifier():
-        raise ConfigurationError(f"--gym-kwarg {pair}: write it as KEY=VALUE, as in is_slippery=false")
+        raise ConfigurationError(
+            f"--gym-kwarg {pair} is not of the form KEY=VALUE.", advice="For example: is_slippery=false"
+        )
     try:
         return name, json.loads(text)
     except ValueError:
@@ -193,8 +197,57 @@ def _keyword(pair: str) -> tuple[str, Any]:
         return name, {"true": True, "false": False, "none": None}.get(lowered, text)
 
 
-def _say_reloaded(mistake: str | None) -> None:
-    if mistake is None:
-        print("The files changed; they are served now.", file=sys.stderr, flush=True)
+def _report_reload(failure: str | None) -> None:
+    if failure is None:
+        print("Reloaded after a change.", file=sys.stderr, flush=True)
     else:
-        say("Error", f"{mistake}\nIt is tried again when a file changes.")
+        say("Error", f"{failure}\nReloading again when a file changes.")
+
+
+def _announce(name: str, host: str, base_url: str, *, has_page: bool) -> None:
+    """Print the server's URL; in a terminal also how to use it.
+
+    If the server listens for other machines, print the URL for those too; in a pipe to standard error.
+
+    Args:
+        name: The environment's name.
+        host: The address that the server listens on.
+        base_url: The server's URL on this machine.
+        has_page: Whether the web page at ``/web`` is enabled.
+    """
+    remote_url = f"http://{_external_name(host)}:{urlsplit(base_url).port}"
+    if not sys.stdout.isatty():
+        print(base_url, flush=True)
+        if not _is_loopback(host):
+            print(f"From other machines: {remote_url}", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    # A Text, because a name or an address in brackets would be taken for markup.
+    lines = Text(overflow="fold").append("On this machine, after import openenv_gym:\n")
+    lines.append(f'gym.make("openenv/{name}")\n', "bold")
+    lines.append(f'gym.make("openenv/remote", base_url="{base_url}")\n', "bold")
+    if not _is_loopback(host):
+        lines.append("\nFrom other machines:\n")
+        lines.append(f'gym.make("openenv/remote", base_url="{remote_url}")\n', "bold")
+    lines.append(f"\n{base_url}/docs   the API\n")
+    if has_page:
+        lines.append(f"{base_url}/web    the web page\n")
+    lines.append("Ctrl-C stops the server.")
+    Console(highlight=False).print(Panel(lines, title=Text(f"{name} is ready at {base_url}"), expand=False))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _external_name(host: str) -> str:
+    """The name of this machine in URLs for others; the host name if it listens on all addresses."""
+    if host in {"0.0.0.0", "::"}:
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""``openenv spaces``: each field of a server's schemas beside the space that it became, and why."""
+"""``openenv spaces``: each field of a server's schemas, its space, and the rule that chose it."""
 
 from __future__ import annotations
 
@@ -15,33 +15,31 @@ if TYPE_CHECKING:
     from openenv_gym.spaces import CompiledSchema
     from openenv_gym.transport.endpoint import Endpoint
 
-# A space is not cut to less than this.
-_NARROWEST_SPACE = 24
+# The column of spaces is never narrower.
+_MIN_SPACE_WIDTH = 24
 
 
 def show_spaces(
-    server: Annotated[
-        str, typer.Argument(metavar="NAME|URL", help="A name that is known here, a URL, or a folder.")
-    ],
-    unwrap: Annotated[bool, typer.Option(help="Make a model with one field that field's own space.")] = True,
+    server: Annotated[str, typer.Argument(metavar="NAME|URL", help="A registered name, a URL, or a folder.")],
+    unwrap: Annotated[bool, typer.Option(help="Use the field's space if the model has one field.")] = True,
     omit_defaults: Annotated[
-        bool, typer.Option("--omit-defaults", help="Leave out action fields that need not be sent.")
+        bool, typer.Option("--omit-defaults", help="Leave out action fields with a default.")
     ] = False,
     infer_shapes: Annotated[
-        bool, typer.Option("--infer-shapes", help="Take open shapes from a first observation.")
+        bool, typer.Option("--infer-shapes", help="Take unknown shapes from a first observation.")
     ] = False,
 ) -> None:
-    """Shows which space each field of the schemas became, and by which rule.
+    """Show the space of each field in a server's schemas, and the rule that chose it.
 
     Examples:
         openenv spaces http://localhost:8000
 
         openenv spaces ./my_env --infer-shapes
     """
-    from openenv_cli.targets import opened
+    from openenv_cli.targets import endpoint_of, launched
 
-    with opened(server) as endpoint:
-        _show(endpoint, unwrap, omit_defaults, infer_shapes)
+    with launched(server) as launch:
+        _show(endpoint_of(launch), unwrap, omit_defaults, infer_shapes)
 
 
 def _show(endpoint: Endpoint, unwrap: bool, omit_defaults: bool, infer_shapes: bool) -> None:
@@ -50,7 +48,7 @@ def _show(endpoint: Endpoint, unwrap: bool, omit_defaults: bool, infer_shapes: b
 
     action, observation = get_schemas(endpoint, timeout_s=10)
     example = first_observation(endpoint, timeout_s=60) if infer_shapes else None
-    # In a pipe, nothing is left out.
+    # In a pipe, nothing is cut.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     compiled_action = compile_action(action, unwrap=unwrap, omit_defaults=omit_defaults)
     print(f"action {lines(compiled_action, width)}\n")
@@ -59,28 +57,28 @@ def _show(endpoint: Endpoint, unwrap: bool, omit_defaults: bool, infer_shapes: b
 
 
 def lines(compiled: CompiledSchema, width: int | None = None) -> str:
-    """A compiled schema as a tree: a field a line, its space, its rule, and what the space cannot say.
+    """A compiled schema as a tree: each line has a field, its space, its rule, and what the space omits.
 
     Args:
         compiled: The schema.
-        width: Columns for a line. Long spaces are cut for it, and what is longer all the same goes on in the
-            next line. None leaves everything in its line.
+        width: The line width. Long spaces are cut to fit; a line that is still too long is wrapped. None
+            cuts and wraps nothing.
     """
     from openenv_gym.spaces.schema import steps
 
     rows = []
-    for finding in compiled.report:
-        if not finding.path:
+    for field in compiled.report:
+        if not field.path:
             continue
-        *outer, name = steps(finding.path)
-        note = f" ({finding.inexact})" if finding.inexact else ""
-        row = f"{'  ' * (len(outer) + 1)}{name}", str(finding.space), f"{finding.rule}{note}"
-        rows.append((*row, _numbered(finding.labels)))
+        *outer, name = steps(field.path)
+        note = f" ({field.inexact})" if field.inexact else ""
+        row = f"{'  ' * (len(outer) + 1)}{name}", str(field.space), f"{field.rule}{note}"
+        rows.append((*row, _numbered(field.labels)))
     names = max((len(name) for name, *_ in rows), default=0)
     if width is not None:
         rules = max((len(rule) for _, _, rule, _ in rows), default=0)
-        most = max(_NARROWEST_SPACE, width - names - 2 - rules - 2)
-        rows = [(name, _cut(space, most), rule, labels) for name, space, rule, labels in rows]
+        room = max(_MIN_SPACE_WIDTH, width - names - 2 - rules - 2)
+        rows = [(name, _cut(space, room), rule, labels) for name, space, rule, labels in rows]
     spaces = max((len(space) for _, space, *_ in rows), default=0)
     shown = [
         f"{name:<{names}}  {space:<{spaces}}  {rule}{labels}".rstrip() for name, space, rule, labels in rows
@@ -100,6 +98,6 @@ def _cut(text: str, length: int) -> str:
 
 
 def _numbered(labels: Sequence[Any]) -> str:
-    """What the indices of a choice stand for: ``: 0 "left", 1 "right"``; nothing where there are none."""
+    """The labels of a choice by index, ``: 0 "left", 1 "right"``; empty without labels."""
     shown = ", ".join(f"{i} {json.dumps(label, ensure_ascii=False)}" for i, label in enumerate(labels))
     return f": {shown}" if shown else ""

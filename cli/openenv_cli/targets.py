@@ -1,4 +1,4 @@
-"""What a command is pointed at: a server's URL, a name that is known here, or an environment's folder."""
+"""A command's target: a server's URL, a registered name, or an environment's folder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _NAMESPACE = "openenv/"
 
 
 def known_here() -> list[KnownServer]:
-    """Every name that this machine knows; what cannot be read is said on standard error."""
-    from openenv_cli.messages import say
+    """All names known on this machine. Prints a warning for each entry that cannot be read."""
+    from openenv_cli.output import say
     from openenv_gym.known import known_servers
 
     problems: list[str] = []
@@ -30,11 +30,11 @@ def known_here() -> list[KnownServer]:
 
 
 def source_of(target: str) -> Source:
-    """Where the server of a command's argument comes from.
+    """Find the source of a target's server.
 
     Raises:
-        UnknownNameError: It is no URL, no known name, and no folder.
-        ConfigurationError: It is a path, and no environment's folder is there.
+        UnknownNameError: The target is neither a URL, nor a known name, nor a folder.
+        ConfigurationError: The target is a path without an environment.
     """
     from openenv_gym.errors import UnknownNameError
     from openenv_gym.sources import Source
@@ -54,22 +54,21 @@ def source_of(target: str) -> Source:
 
         read_manifest(folder.resolve())
         return Source("path", str(folder.resolve()))
-    known = ", ".join(names) or "none"
     raise UnknownNameError(
-        f"There is no environment {target} here: no folder, and no name that is known. Known are: {known}. "
-        f"A server elsewhere is named by its URL, http://localhost:8000, or once and for all: "
-        f"openenv register {target} --url http://…"
+        f"{target} is neither a known name nor a folder. Known names: {', '.join(names) or 'none'}.",
+        advice="Pass a server's URL, such as http://localhost:8000, or register the name: "
+        f"openenv register {target} --url http://…",
     )
 
 
 @contextmanager
 def launched(target: str) -> Iterator[Launch]:
-    """The server of a command's argument; one that has to be started is stopped at the end.
+    """Provide a target's server, and stop it at the end if it was started for this.
 
-    An error of the environment that leaves the block has the end of the server's log.
+    If an error of the environment leaves the block, the end of the server's log is added to it.
 
     Raises:
-        OpenEnvError: As `source_of`; or the server does not start.
+        OpenEnvError: As `source_of`, or the server does not start.
     """
     from openenv_gym.errors import RemoteEnvironmentError
     from openenv_gym.providers.launching import Launch, provider_of
@@ -84,18 +83,11 @@ def launched(target: str) -> Iterator[Launch]:
         launch.stop()
 
 
-@contextmanager
-def opened(target: str) -> Iterator[Endpoint]:
-    """The endpoint of a command's argument; otherwise as `launched`."""
-    with launched(target) as launch:
-        yield endpoint_of(launch)
-
-
 def endpoint_of(launch: Launch) -> Endpoint:
-    """The endpoint of a server.
+    """A server's endpoint.
 
     Raises:
-        InvalidEndpointError: Its base URL is none.
+        InvalidEndpointError: The base URL is malformed.
     """
     from openenv_gym.transport.endpoint import Endpoint
 

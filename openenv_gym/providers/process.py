@@ -91,8 +91,9 @@ class ProcessProvider(Provider):
         return self.endpoints
 
     def check(self) -> None:
-        for said in self.ended().values():
-            raise ConfigurationError(said)
+        for process in self._processes:
+            if (code := process.exit_code) is not None:
+                raise ConfigurationError(f"The server ended with the exit code {code}.", log=process.logs())
 
     def ended(self) -> Mapping[str, str]:
         return {

@@ -48,8 +48,9 @@ def install(uv: str, folder: Path) -> str:
                 process.wait()
     if process.returncode != 0:
         raise ConfigurationError(
-            f"uv cannot install what {folder / 'uv.lock'} names. Try it: "
-            f"uv sync --frozen --project {folder}. Its last words:\n{words}"
+            f"uv cannot install the packages in {folder / 'uv.lock'}.",
+            advice=f"Try: uv sync --frozen --project {folder}",
+            log=words,
         )
     return python.strip()
 

@@ -129,8 +129,8 @@ class Provider(ABC):
                 self.check()
                 if time.monotonic() > deadline:
                     raise DeadlineExceededError(
-                        f"The server at {waited_for[0]} was not ready within {timeout_s:g} s ({error}). "
-                        f"Its last words:\n{self.logs()}"
+                        f"The server at {waited_for[0]} was not ready within {timeout_s:g} s ({error}).",
+                        log=self.logs(),
                     ) from error
                 time.sleep(self.poll_s)
             else:

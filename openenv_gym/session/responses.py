@@ -35,7 +35,7 @@ def error_of(
     where = f"{endpoint}, {operation}"
     if code == ErrorCode.UNKNOWN_SESSION:
         return lost_error(endpoint, operation, message)
-    context.update(code=code, details=details)
+    context.update(code=code, details=details, server_message=message)
     match code:
         case ErrorCode.CAPACITY_REACHED:
             return CapacityError(f"{where}: no session is free. {sentence(message)}", available=0, **context)

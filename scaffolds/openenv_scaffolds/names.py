@@ -1,4 +1,4 @@
-"""From the name that an author chooses to all names that the generated code has."""
+"""The names in an environment's generated code, derived from the name of its package."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from openenv_gym.errors import ConfigurationError
 
 _PACKAGE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_LONGEST = 40
-# What the generated code imports, and what stands in its folder.
+_MAX_LENGTH = 40
+# Modules that the generated code imports or that are in its folder.
 _TAKEN = {
     "client",
     "envs",
@@ -44,25 +44,25 @@ class Names:
 
     @classmethod
     def of(cls, name: str) -> Names:
-        """The names that follow from the name of the package.
+        """Derive the names from the name of the package.
 
         Raises:
-            ConfigurationError: It cannot be one; the message has one that can.
+            ConfigurationError: The name is invalid. The advice has a valid one.
         """
-        suggestion = _suggest(name)
+        advice = f"Run: openenv init {_suggest(name)}"
         if not _PACKAGE.fullmatch(name):
             raise ConfigurationError(
-                f"{name!r} cannot be the name of a package: it has lower-case letters, digits and single "
-                f"underscores, and begins with a letter. Type: openenv init {suggestion}"
+                f"{name!r} is not a valid package name: use lower-case letters, digits and single "
+                "underscores, starting with a letter.",
+                advice=advice,
             )
-        if len(name) > _LONGEST:
-            raise ConfigurationError(f"{name!r} is too long: {_LONGEST} characters at most")
+        if len(name) > _MAX_LENGTH:
+            raise ConfigurationError(f"{name!r} is too long: the maximum is {_MAX_LENGTH} characters.")
         if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-            raise ConfigurationError(f"{name!r} is a keyword of Python. Type: openenv init {suggestion}")
+            raise ConfigurationError(f"{name!r} is a Python keyword.", advice=advice)
         if name in _TAKEN or name in sys.stdlib_module_names:
             raise ConfigurationError(
-                f"{name!r} is the name of a module that the environment needs itself. "
-                f"Type: openenv init {suggestion}"
+                f"{name!r} is the name of a module that the environment needs.", advice=advice
             )
         return cls(name)
 
@@ -78,7 +78,7 @@ class Names:
 
     @property
     def class_stem(self) -> str:
-        """What all classes begin with: ``My``."""
+        """The prefix of all classes: ``My``."""
         return "".join(word.capitalize() for word in self.stem.split("_"))
 
     @property
@@ -113,7 +113,7 @@ class Names:
 
 
 def nearest_name(name: str) -> str:
-    """The name of a package where it can be one; else the nearest that can."""
+    """The name itself if it is valid, or else the nearest valid one."""
     try:
         return Names.of(name).package
     except ConfigurationError:
@@ -121,7 +121,7 @@ def nearest_name(name: str) -> str:
 
 
 def _suggest(name: str) -> str:
-    """The nearest name that is allowed."""
+    """The nearest valid name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", plain)
     snake = re.sub(r"_([0-9])", r"\1", "_".join(words).lower()).strip("_").lstrip("0123456789_") or "my"

@@ -1,4 +1,4 @@
-"""From templates to an environment's folder."""
+"""Render an environment's folder, and the workflow that builds images, from templates."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from openenv_scaffolds.names import Names
 
 Template = Literal["echo", "gym", "array", "chat"]
+WORKFLOW = ".github/workflows/docker-build.yml"
 _TEMPLATES = Path(__file__).parent / "templates"
 _SUFFIX = ".j2"
-# Where the files that each template has of its own go.
+# The files in each template's own folder, and where they go.
 _OWN = {
     "models.py": "models.py",
     "environment.py": "server/{names.environment_module}.py",
@@ -32,37 +33,31 @@ def render_environment(
     source: str | None,
     details: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes an environment's files.
+    """Write an environment's files.
 
     Args:
-        folder: The folder, which exists.
-        template: What kind of an environment it is.
-        names: The names in its code.
-        requirements: What it needs, as in a pyproject.toml.
+        folder: An existing folder.
+        template: The template.
+        names: The names in the code.
+        requirements: The dependencies, as in a ``pyproject.toml``.
         distribution: The name of the distribution with the server.
-        source: Where uv finds that one, as a TOML value; None where the index has it.
-        details: What the template says of the environment in particular: the ``gym_id``, say.
+        source: The uv source of that distribution, as a TOML value; None for the index.
+        details: Values for the template's texts, such as ``gym_id``.
     """
     details = dict(details or {})
-    about = tomllib.loads((_TEMPLATES / template / "template.toml").read_text(encoding="utf-8"))
+    texts = tomllib.loads((_TEMPLATES / template / "template.toml").read_text(encoding="utf-8"))
     context: dict[str, Any] = {
         **details,
         "names": names,
         "distribution": distribution,
         "source": source,
-        "requirements": [*requirements, *about.get("requirements", [])],
-        "summary": about["summary"].format(**details),
-        "rules": about["rules"].format(**details),
-        "example_action": about["example_action"].format(**details),
-        "fields": [[cell.format(**details) for cell in row] for row in about["fields"]],
+        "requirements": [*requirements, *texts.get("requirements", [])],
+        "summary": texts["summary"].format(**details),
+        "rules": texts["rules"].format(**details),
+        "example_action": texts["example_action"].format(**details),
+        "fields": [[cell.format(**details) for cell in row] for row in texts["fields"]],
     }
-    jinja = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    jinja = _jinja(lstrip_blocks=True)
     targets = {
         path.relative_to(_TEMPLATES): str(path.relative_to(_TEMPLATES / "project")).removesuffix(_SUFFIX)
         for path in sorted((_TEMPLATES / "project").rglob(f"*{_SUFFIX}"))
@@ -73,3 +68,24 @@ def render_environment(
         written = folder / target
         written.parent.mkdir(parents=True, exist_ok=True)
         written.write_text(jinja.get_template(path.as_posix()).render(context), encoding="utf-8")
+
+
+def render_workflow(dockerfiles: Mapping[str, str]) -> str:
+    """Render the workflow, with one image in its matrix for each environment.
+
+    Args:
+        dockerfiles: The Dockerfile of each image by the image's name, relative to the repository's root.
+    """
+    # The workflow itself uses ${{ … }}.
+    jinja = _jinja(variable_start_string="[[", variable_end_string="]]")
+    return jinja.get_template("docker-build.yml.j2").render(dockerfiles=dockerfiles)
+
+
+def _jinja(**options: Any) -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        **options,
+    )

@@ -43,7 +43,7 @@ def test_a_path_outside_becomes_a_wheel_inside_and_the_lock_file_fits(folder: Pa
         assert checked.returncode == 0, checked.stderr
         assert files(bundle) == {*before, wheel}
         # What the author wrote is there as it was, comments and all.
-        assert "# Where openenv-gym comes from." in (bundle / "pyproject.toml").read_text()
+        assert "# The source of openenv-gym." in (bundle / "pyproject.toml").read_text()
     assert not bundle.exists()
     assert {name: (folder / name).read_bytes() for name in files(folder)} == before
 
@@ -119,7 +119,7 @@ def test_a_dependency_from_a_path_without_uv_and_pip_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(openenv_cli.bundle, "find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match=r"uv or pip: neither is here\. Install uv"), bundled(folder):
+    with pytest.raises(ConfigurationError, match=r"neither is installed\. Install uv"), bundled(folder):
         pass
 
 
@@ -128,7 +128,7 @@ def test_links_in_a_circle_are_refused(links: dict[str, str], folder: Path) -> N
     for name, target in links.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(target)
-    with pytest.raises(ConfigurationError, match="has no end"), bundled(folder):
+    with pytest.raises(ConfigurationError, match="contains the link itself"), bundled(folder):
         pass
 
 
@@ -145,7 +145,7 @@ def test_what_links_lead_to_is_copied(folder: Path, tmp_path: Path) -> None:
 
 def test_a_pipe_is_named(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
-    with pytest.raises(ConfigurationError, match=f"{folder / 'pipe'} cannot be copied"), bundled(folder):
+    with pytest.raises(ConfigurationError, match=f"Cannot copy {folder / 'pipe'}"), bundled(folder):
         pass
 
 
@@ -153,12 +153,12 @@ def test_a_full_disk_is_not_a_files_fault(folder: Path, tmp_path: Path) -> None:
     (folder / "large.bin").write_bytes(bytes(2_000_000))
     code = (
         "import sys\n"
-        "from openenv_cli import failures\n"
+        "from openenv_cli import errors\n"
         "from openenv_cli.bundle import bundled\n"
         "from pathlib import Path\n"
         "try:\n"
         "    with bundled(Path(sys.argv[1])): pass\n"
-        "except Exception as error: sys.exit(failures.report(error))\n"
+        "except Exception as error: sys.exit(errors.report(error))\n"
     )
     full = tmp_path / "full"
     full.mkdir()
@@ -174,7 +174,7 @@ def test_a_full_disk_is_not_a_files_fault(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in done.stderr
     assert f"Copies are made in {full}" in done.stderr
-    assert "Mend" not in done.stderr
+    assert "Fix" not in done.stderr
 
 
 def test_without_uv_the_lock_file_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_without_uv_the_lock_file_is_left_out(folder: Path, monkeypatch: pytest.
 def test_a_path_that_leads_nowhere_is_named(folder: Path) -> None:
     pyproject = folder / "pyproject.toml"
     pyproject.write_text(pyproject.read_text().replace(str(REPOSITORY), "/no/such/checkout"))
-    with pytest.raises(ConfigurationError, match="openenv-gym comes from /no/such/checkout"), bundled(folder):
+    with pytest.raises(ConfigurationError, match="does not exist: /no/such/checkout"), bundled(folder):
         pass
 
 

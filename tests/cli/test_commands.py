@@ -19,7 +19,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from openenv_cli.commands import COMMANDS, Command, load
-from openenv_cli.failures import report
+from openenv_cli.errors import report
 
 import openenv_gym
 from openenv_gym import known
@@ -47,7 +47,7 @@ def test_help_shows_each_command_and_the_exit_codes() -> None:
     assert overview.returncode == 0
     for command in COMMANDS:
         assert re.search(rf"{command.name} +{re.escape(command.help[:30])}", overview.stdout)
-    assert "Exit codes: 0 done, 1 failed, 2 wrong usage" in overview.stdout
+    assert "Exit codes: 0 success, 1 failure, 2 wrong usage" in overview.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -76,11 +76,11 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert run("--version").stdout == f"openenv-gym {version('openenv-gym')}\n"
 
 
-def test_an_unforeseen_error_is_openenvs_own_fault(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error_is_a_bug_in_openenv(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ZeroDivisionError("division by zero")) == 3
     said = capsys.readouterr().err
     assert "ZeroDivisionError: division by zero" in said
-    assert "a fault of openenv itself" in said
+    assert "a bug in openenv" in said
 
 
 @pytest.mark.slow
@@ -134,8 +134,8 @@ def test_serve_for_other_machines_says_where_and_warns_without_a_key(
         server.signal(signal.SIGTERM)
         server.ends()
     port = server.base_url.rpartition(":")[2]
-    assert f"On other machines that reach this one: http://{socket.gethostname()}:{port}\n" in server.lines
-    assert ("asks for no key" in "".join(server.lines)) == (not variables)
+    assert f"From other machines: http://{socket.gethostname()}:{port}\n" in server.lines
+    assert ("needs no key" in "".join(server.lines)) == (not variables)
 
 
 def test_serve_in_a_terminal_shows_the_line_to_paste() -> None:
@@ -162,9 +162,9 @@ def test_serve_in_a_terminal_shows_the_line_to_paste() -> None:
     ("arguments", "message"),
     [
         (["serve", "--gym", "NoSuchEnv-v0"], "Gymnasium cannot make NoSuchEnv-v0"),
-        (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "slippery"], "write it as KEY=VALUE"),
+        (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "slippery"], "is not of the form KEY=VALUE"),
         (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "nonsense=1"], "nonsense"),
-        (["serve", "--gym", "CartPole-v1", "folder"], "not several at once"),
+        (["serve", "--gym", "CartPole-v1", "folder"], "Pass only one of"),
         (["serve", "/"], "has no openenv.yaml"),
         (["serve", "./my_evn"], "/my_evn\n"),
         (["serve", __file__], f"There is no folder {__file__}: that is a file"),
@@ -294,7 +294,7 @@ def test_bench_by_itself_goes_as_far_as_there_are_sessions(tmp_path: Path) -> No
     done = run("bench", str(folder), "--seconds", "0.1", MAX_CONCURRENT_ENVS="8")
     assert done.returncode == 0, done.stderr
     assert [line.split("\t")[0] for line in done.stdout.splitlines()][-2:] == ["1", "8"]
-    assert "Not measured further" in done.stderr
+    assert "Stopped at the server's capacity" in done.stderr
 
 
 def test_bench_measures_and_stops_where_the_server_is_full(
@@ -314,9 +314,9 @@ def test_bench_measures_and_stops_where_the_server_is_full(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "Name a server"),
-        (["http://127.0.0.1:9", "--gym", "CartPole-v1"], "Name a server"),
-        (["http://127.0.0.1:9", "--sessions", "few"], "write numbers, as in 1,8,64"),
+        ([], "Pass either a server"),
+        (["http://127.0.0.1:9", "--gym", "CartPole-v1"], "Pass either a server"),
+        (["http://127.0.0.1:9", "--sessions", "few"], "is not a list of positive numbers"),
     ],
 )
 def test_bench_says_what_is_wrong(arguments: list[str], reason: str) -> None:

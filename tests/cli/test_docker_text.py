@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from openenv_cli.docker.build_output import BuildOutput
 from openenv_cli.docker.dockerfile import (
+    base_images,
     declared_arguments,
     final_stage,
-    images_to_start_from,
     read_dockerfile,
 )
 from openenv_cli.docker.environment import default_tag
@@ -30,7 +30,7 @@ from openenv_cli.docker.environment import default_tag
 def test_the_images_that_a_dockerfile_starts_from(
     dockerfile: str, build_args: dict[str, str], images: set[str]
 ) -> None:
-    assert images_to_start_from(read_dockerfile(dockerfile), build_args) == images
+    assert base_images(read_dockerfile(dockerfile), build_args) == images
 
 
 def test_the_arguments_that_a_dockerfile_takes() -> None:

@@ -55,11 +55,11 @@ def test_a_space_that_is_not_there_or_holds_no_environment_is_refused(
 ) -> None:
     missing = openenv(hub, tmp_path, "fork", "zoe/other")
     assert missing.returncode == 1
-    assert "There is no Space zoe/other" in missing.stderr
+    assert "The Space zoe/other does not exist" in missing.stderr
     hub.state.spaces[their_space].sdk = "gradio"
     other_kind = openenv(hub, tmp_path, "fork", their_space)
     assert other_kind.returncode == 1
-    assert "is a Space of the kind gradio" in other_kind.stderr
+    assert "its SDK is gradio, not docker" in other_kind.stderr
     assert list(hub.state.spaces) == [their_space]
 
 
@@ -69,7 +69,7 @@ def test_a_name_that_is_taken_is_refused_with_what_to_type(
     shown(openenv(hub, tmp_path, "fork", their_space))
     again = openenv(hub, tmp_path, "fork", their_space)
     assert again.returncode == 1
-    assert "there is one of this name already" in again.stderr
+    assert "the name is taken" in again.stderr
     assert "--repo-id" in again.stderr
 
 
@@ -77,5 +77,5 @@ def test_a_fork_is_asked_for_once(hub: StandIn, their_space: str, tmp_path: Path
     hub.faults.append(Fault("POST .*/duplicate", when="after"))
     done = openenv(hub, tmp_path, "fork", their_space)
     assert done.returncode == 1
-    assert f"First look whether it is there: {hub.endpoint}/spaces/ann/echo_env" in done.stderr
+    assert f"The copy may exist anyway: check {hub.endpoint}/spaces/ann/echo_env first" in done.stderr
     assert len(hub.asked("/duplicate")) == 1

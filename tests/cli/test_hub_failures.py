@@ -17,18 +17,18 @@ from tests.support.hub.faults import Fault
     ("fault", "happened", "next_step"),
     [
         (Fault("GET /api/whoami", 401), "does not accept the token (401: on purpose)", "`hf auth login`"),
-        (Fault("POST /api/repos/create", 402), "wants to be paid for this (402", "Leave --hardware out"),
+        (Fault("POST /api/repos/create", 402), "requires a payment method (402", "Omit --hardware"),
         (
             Fault("POST /api/repos/create", 403),
-            "the token may not do this (403",
+            "the token lacks permission (403",
             "member of that organization",
         ),
-        (Fault("POST /api/repos/create", 409), "there is one of this name already", "--repo-id"),
-        (Fault("POST /api/repos/create", 429), "too many requests (429", "Wait some minutes"),
+        (Fault("POST /api/repos/create", 409), "the name is taken", "--repo-id"),
+        (Fault("POST /api/repos/create", 429), "too many requests (429", "Try again in a few minutes"),
         (Fault("POST /api/repos/create", 503), "the Hub failed (503", "https://status.huggingface.co"),
-        (Fault("POST /api/repos/create"), "the connection to the Hub broke", "HF_ENDPOINT"),
+        (Fault("POST /api/repos/create"), "the connection to the Hub failed", "HF_ENDPOINT"),
         (Fault("POST .*/commit/", 413), "too large for the Hub (413", "--exclude"),
-        (Fault("POST .*/commit/", 422), "takes it for wrong (422: on purpose)", "Mend what it names"),
+        (Fault("POST .*/commit/", 422), "request as invalid (422: on purpose)", "Fix what it names"),
     ],
     ids=lambda value: f"{value.request} {value.status}" if isinstance(value, Fault) else "",
 )
@@ -46,7 +46,7 @@ def test_a_failure_says_what_happened_where_and_what_to_do_next(
         assert words in told
 
 
-def test_hardware_that_is_to_be_paid_makes_no_space(hub: StandIn, environment: Path, tmp_path: Path) -> None:
+def test_hardware_that_costs_money_creates_no_space(hub: StandIn, environment: Path, tmp_path: Path) -> None:
     done = openenv(hub, tmp_path, "push", str(environment), "--hardware", "t4-small")
     assert done.returncode == 1
     assert "402: Please add a payment method" in done.stderr
@@ -58,7 +58,7 @@ def test_a_strange_organization_and_a_wrong_token_are_refused(
 ) -> None:
     strange = openenv(hub, tmp_path, "push", str(environment), "--repo-id", "google/env")
     assert strange.returncode == 1
-    assert "Making the Space google/env" in strange.stderr
+    assert "Creating the Space google/env" in strange.stderr
     assert "403" in strange.stderr
     wrong = openenv(hub, tmp_path, "push", str(environment), token="hf_wrong_one")
     assert wrong.returncode == 1
@@ -76,23 +76,23 @@ def test_without_a_token_a_pipe_is_told_how_to_get_one(
     assert not hub.requests
 
 
-def test_a_card_that_the_hub_does_not_take_is_told(hub: StandIn, environment: Path, tmp_path: Path) -> None:
+def test_a_card_that_the_hub_rejects_is_reported(hub: StandIn, environment: Path, tmp_path: Path) -> None:
     (environment / "README.md").write_text("---\ncolorFrom: ultraviolet\n---\n")
     done = openenv(hub, tmp_path, "push", str(environment))
     assert done.returncode == 1
     assert '"colorFrom" must be one of' in done.stderr
 
 
-def test_offline_mode_is_told(hub: StandIn, environment: Path, tmp_path: Path) -> None:
+def test_offline_mode_is_reported(hub: StandIn, environment: Path, tmp_path: Path) -> None:
     done = openenv(hub, tmp_path, "push", str(environment), HF_HUB_OFFLINE="1")
     assert done.returncode == 1
     assert "unset HF_HUB_OFFLINE" in done.stderr
 
 
-def test_nothing_that_listens_is_told(hub: StandIn, environment: Path, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported(hub: StandIn, environment: Path, tmp_path: Path) -> None:
     done = openenv(hub, tmp_path, "push", str(environment), HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 1
-    assert "the connection to the Hub broke, or there is none" in done.stderr
+    assert "the connection to the Hub failed" in done.stderr
 
 
 def test_without_the_client_the_extra_is_named(environment: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_commit_that_fails_for_a_moment_is_tried_again(
     assert len(hub.asked("PUT", "/store/")) == 1
 
 
-def test_a_connection_that_breaks_in_mid_upload_is_made_anew(
+def test_a_connection_that_breaks_in_mid_upload_is_made_again(
     hub: StandIn, environment: Path, tmp_path: Path
 ) -> None:
     hub.faults.append(Fault("PUT /store/", when="middle"))
@@ -162,7 +162,7 @@ def test_a_pull_request_whose_answer_is_lost_is_not_opened_twice(
     hub.faults.append(Fault("POST .*/commit/", when="after"))
     done = openenv(hub, tmp_path, "push", str(environment), "--create-pr")
     assert done.returncode == 1
-    assert f"look at {hub.endpoint}/spaces/ann/my_env/discussions first" in " ".join(done.stderr.split())
+    assert f"check {hub.endpoint}/spaces/ann/my_env/discussions first" in " ".join(done.stderr.split())
     assert len(hub.state.spaces["ann/my_env"].pull_requests) == 1
 
 
@@ -192,5 +192,5 @@ def test_a_connection_that_stays_broken_ends_the_push(
     hub.faults.append(Fault("PUT /store/", when="middle", times=100))
     done = openenv(hub, tmp_path, "push", str(environment))
     assert done.returncode == 1
-    assert "the connection to the Hub broke" in done.stderr
+    assert "the connection to the Hub failed" in done.stderr
     assert set(hub.state.spaces["ann/my_env"].files) == {".gitattributes"}

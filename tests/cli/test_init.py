@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from openenv_cli.init import _whole_or_not_at_all
+from openenv_cli.init import _atomic_folder
 from openenv_cli.origin import installed_origin
 
 from openenv_gym import RemoteEnv
@@ -185,7 +185,7 @@ def test_a_name_that_cannot_be_one_is_refused_with_one_that_can(
 ) -> None:
     done = init(name, "--output-dir", tmp_path)
     assert done.returncode == 2
-    assert f"Type: openenv init {type_instead}\n" in done.stderr
+    assert f"Run: openenv init {type_instead}\n" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -204,14 +204,14 @@ def test_a_path_instead_of_a_name_is_refused_with_the_options_that_make_it_there
 ) -> None:
     done = init(name, *options)
     assert done.returncode == 2
-    assert f"Type: openenv init {type_instead}\n" in done.stderr
+    assert f"Run: openenv init {type_instead}\n" in done.stderr
 
 
 def test_a_taken_name_is_refused_with_a_free_one(tmp_path: Path) -> None:
     (tmp_path / "my_env").mkdir()
     done = init("my_env", "--output-dir", tmp_path)
     assert done.returncode == 2
-    assert "exists already. Type: openenv init my_env2" in done.stderr
+    assert "already exists. Run: openenv init my_env2" in done.stderr
     assert not list((tmp_path / "my_env").iterdir())
 
 
@@ -226,14 +226,14 @@ def test_a_place_where_nothing_can_be_made_is_named_and_no_folder_is_left(tmp_pa
     (tmp_path / "file").write_text("")
     done = init("my_env", "--output-dir", tmp_path / "file" / "deeper")
     assert done.returncode == 2
-    assert f"Nothing can be made in {tmp_path / 'file' / 'deeper'}: Not a directory" in done.stderr
+    assert f"Cannot create a folder in {tmp_path / 'file' / 'deeper'}: Not a directory" in done.stderr
     done = init("my_env", "--output-dir", "/proc/no/such")
-    assert "Nothing can be made in /proc/no/such" in done.stderr
+    assert "Cannot create a folder in /proc/no/such" in done.stderr
 
 
 def test_folders_that_were_made_for_it_go_with_it_when_it_fails(tmp_path: Path) -> None:
     def fail() -> None:
-        with _whole_or_not_at_all(tmp_path / "a" / "b" / "my_env") as draft:
+        with _atomic_folder(tmp_path / "a" / "b" / "my_env") as draft:
             (draft / "file").write_text("x")
             raise ZeroDivisionError
 
@@ -246,11 +246,11 @@ def test_of_two_at_once_one_is_refused_and_the_other_is_whole(tmp_path: Path) ->
     folder = tmp_path / "my_env"
 
     def be_overtaken() -> None:
-        with _whole_or_not_at_all(folder) as slow, _whole_or_not_at_all(folder) as quick:
+        with _atomic_folder(folder) as slow, _atomic_folder(folder) as quick:
             (slow / "whose").write_text("the slow one's")
             (quick / "whose").write_text("the quick one's")
 
-    with pytest.raises(ConfigurationError, match="exists already"):
+    with pytest.raises(ConfigurationError, match="already exists"):
         be_overtaken()
     assert (folder / "whose").read_text() == "the quick one's"
     assert [path.name for path in tmp_path.iterdir()] == ["my_env"]
@@ -301,7 +301,7 @@ def test_without_uv_there_is_no_lock_file_and_a_sentence(tmp_path: Path) -> None
     only_python.mkdir()
     done = init("my_env", "--output-dir", tmp_path, PATH=str(only_python))
     assert done.returncode == 0, done.stderr
-    assert "uv is not here, so there is no uv.lock yet" in done.stderr
+    assert "uv is not installed, so uv.lock is missing" in done.stderr
     assert not (tmp_path / "my_env" / "uv.lock").exists()
 
 

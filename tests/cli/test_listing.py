@@ -41,5 +41,5 @@ def test_all_servers_of_one_name_are_listed_and_the_first_is_what_it_means(tmp_p
         rows = [line.split("\t") for line in said("list").splitlines()]
         assert [row[0] for row in rows] == ["openenv/CartPole-v1"] * 2
         assert [row[2] for row in rows] == [second.base_url, first.base_url]
-        assert [row[4].endswith("the name means the one above") for row in rows] == [False, True]
+        assert [row[4].endswith("the name refers to the one above") for row in rows] == [False, True]
         assert f"server\t{second.base_url}\n" in said("info", "CartPole-v1")

@@ -61,7 +61,7 @@ def openenv(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_info_shows_the_token_to_a_private_space_and_says_so(private_space: str) -> None:
     said = openenv("info", private_space)
     assert said.returncode == 0, said.stderr
-    assert "key\tasks for one, and takes the token of the Hub\n" in said.stdout
+    assert "key\tneeded; your Hub token is accepted\n" in said.stdout
     assert "health\thealthy\n" in said.stdout
 
 

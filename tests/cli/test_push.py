@@ -55,7 +55,7 @@ def test_the_card_is_completed_and_the_dockerfile_can_be_built_by_the_hub(
     assert dockerfile.count("FROM openenv-base") == 2
     assert dockerfile.count("FROM ${PYTHON_IMAGE} AS openenv-base\n") == 1
     assert dockerfile.endswith("ENV ENABLE_WEB_INTERFACE=true\n")
-    assert "builds openenv-base itself, because the Hub cannot see yours" in done.stderr
+    assert "builds openenv-base itself because the Hub has no access to yours" in done.stderr
 
 
 def test_the_interface_can_be_left_out_and_the_base_image_chosen(
@@ -78,7 +78,7 @@ def test_a_secret_that_only_the_image_leaves_out_is_not_published(
     (environment / ".dockerignore").write_text("**/*.pem\n")
     refused = openenv(hub, tmp_path, "push", str(environment))
     assert refused.returncode == 2
-    assert "who sees a Space sees its files, and server/deploy.pem most likely holds" in refused.stderr
+    assert "these look like secrets: server/deploy.pem" in refused.stderr
     assert not hub.state.spaces
     shown(openenv(hub, tmp_path, "push", str(environment), "--exclude", "*.pem"))
     assert "server/deploy.pem" not in hub.state.spaces["ann/my_env"].files
@@ -107,7 +107,7 @@ def test_a_file_that_was_removed_stays_and_is_named(hub: StandIn, environment: P
     openenv(hub, tmp_path, "push", str(environment))
     (environment / "weights.bin").unlink()
     done = openenv(hub, tmp_path, "push", str(environment))
-    assert "ann/my_env keeps files that the folder has not: weights.bin." in done.stderr
+    assert "ann/my_env still has files that are not in the folder: weights.bin." in done.stderr
     assert "weights.bin" in hub.state.spaces["ann/my_env"].files
 
 
@@ -188,7 +188,7 @@ def test_a_pull_request_changes_nothing_in_the_space(hub: StandIn, environment: 
 def test_a_pull_request_needs_a_space(hub: StandIn, environment: Path, tmp_path: Path) -> None:
     done = openenv(hub, tmp_path, "push", str(environment), "--create-pr", "--repo-id", "my-org/none")
     assert done.returncode == 1
-    assert "There is no Space my-org/none" in done.stderr
+    assert "the Space my-org/none does not exist" in done.stderr
     assert not hub.state.spaces
 
 
@@ -241,14 +241,14 @@ def test_what_was_pushed_can_be_downloaded(hub: StandIn, environment: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--registry", "ghcr.io/o", "--private"], "--registry does not go with --private"),
+        (["--registry", "ghcr.io/o", "--private"], "--registry cannot be combined with --private"),
         (["--registry", "ghcr.io/o", "--secret", "A=b", "--count", "2"], "--secret and --count"),
-        (["--create-pr", "--hardware", "t4-small"], "a pull request has files alone"),
-        (["--tag", "a:b"], "--tag goes with --registry"),
+        (["--create-pr", "--hardware", "t4-small"], "a pull request changes files only"),
+        (["--tag", "a:b"], "--tag requires --registry"),
         (["--secret", "NOT_SET_ANYWHERE"], "the variable NOT_SET_ANYWHERE is not set"),
-        (["--secret", "A=hidden", "--env-var", "A=b"], "choose one"),
+        (["--secret", "A=hidden", "--env-var", "A=b"], "Choose one"),
         (["--repo-id", "a/b/c"], "cannot be a Space: write OWNER/NAME"),
-        (["--directory", "."], "not both at once"),
+        (["--directory", "."], "not both"),
     ],
 )
 def test_what_cannot_go_together_is_refused_before_anything_is_done(
@@ -276,7 +276,7 @@ def test_of_two_dockerfiles_the_one_that_is_built_here_is_pushed(
     files = hub.state.spaces["ann/my_env"].files
     assert b"uvicorn server.app:app" in files["Dockerfile"]
     assert "server/Dockerfile" not in files
-    assert "There are two Dockerfiles" in done.stderr
+    assert "The folder has two Dockerfiles" in done.stderr
 
 
 def test_what_the_gitignore_names_is_not_uploaded(hub: StandIn, environment: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_taken_name_is_refused_and_force_replaces_it(registry: Path) -> None:
     assert register("my_env", "--url", "http://one:1").returncode == 0, "it is the same"
     refused = register("my_env", "--space", "my-org/my-env")
     assert refused.returncode == 2
-    assert "my-env is taken: it is the base_url http://one:1" in refused.stderr
+    assert "my-env is taken by the base_url http://one:1" in refused.stderr
     assert "--force" in refused.stderr
     assert register("my_env", "--space", "my-org/my-env", "--force").returncode == 0
     assert environments(registry) == {"my-env": {"space": "my-org/my-env"}}
@@ -72,7 +72,7 @@ def test_a_taken_name_is_refused_and_force_replaces_it(registry: Path) -> None:
     assert environments(registry) == {}
     gone = register("my_env", "--remove")
     assert gone.returncode == 2
-    assert "There is no my_env" in gone.stderr
+    assert "my_env is not in" in gone.stderr
 
 
 def test_comments_and_what_else_is_in_the_file_stay(registry: Path) -> None:
@@ -129,15 +129,15 @@ def test_of_many_at_once_none_is_lost(registry: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "advice"),
     [
-        (("new",), "--url, --path, --gym, --app, --image or --space"),
-        (("new", "--url", "http://one", "--space", "a/b"), "--url, --path, --gym, --app, --image or --space"),
+        (("new",), "exactly one of --url, --path, --gym"),
+        (("new", "--url", "http://one", "--space", "a/b"), "exactly one of --url, --path, --gym"),
         (("new", "--url", "localhost"), "is not a base URL"),
         (("new", "--path", "/"), "has no openenv.yaml"),
         (("new", "--path", "/no/such"), "There is no folder /no/such"),
         (("new", "--space", "alone"), "OWNER/NAME"),
         (("new", "--image", "not an image"), "is not an image's name"),
-        (("new", "--remove", "--force"), "--remove goes alone"),
-        (("remote", "--url", "http://one"), "stands for any server"),
+        (("new", "--remove", "--force"), "--remove takes no other option"),
+        (("remote", "--url", "http://one"), "is reserved"),
         (("a/b", "--url", "http://one"), "cannot be an environment's name"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -136,14 +136,14 @@ def test_a_change_is_served_at_the_same_address(
     url = server.stdout.readline().strip()
     assert "First" in description(url)
     app.write_text(APP.format(description="Second"))
-    assert "they are served now" in server.stderr.readline()
+    assert "Reloaded after a change" in server.stderr.readline()
     assert "Second" in description(url)
 
     app.write_text("this is no Python")
     assert "SyntaxError" in server.stderr.readline()
-    assert "tried again when a file changes" in server.stderr.readline()
+    assert "Reloading again when a file changes" in server.stderr.readline()
     app.write_text(APP.format(description="Third"))
-    assert "they are served now" in server.stderr.readline()
+    assert "Reloaded after a change" in server.stderr.readline()
     assert "Third" in description(url)
     server.terminate()
     assert server.wait(timeout=30) == 0
@@ -153,4 +153,4 @@ def test_reload_is_for_a_folder_and_one_process() -> None:
     for arguments in (["--gym", "CartPole-v1"], ["tests/faults/author", "--workers", "2"]):
         failed = run(*OPENENV, "serve", *arguments, "--reload")
         assert failed.returncode == 2
-        assert "--reload watches a folder" in failed.stderr
+        assert "--reload requires a folder" in failed.stderr

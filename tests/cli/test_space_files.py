@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from openenv_cli.docker.dockerfile import images_to_start_from, read_dockerfile
-from openenv_cli.hub.card import complete_card
-from openenv_cli.hub.dockerfile import with_base, with_base_inside, with_interface
+from openenv_cli.docker.dockerfile import base_images, read_dockerfile
+from openenv_cli.hub.space_files import complete_card, with_base, with_base_inside, with_interface
 
 from openenv_gym.errors import ConfigurationError
 
@@ -86,7 +85,7 @@ def test_the_stages_that_share_the_last_ones_image_follow_it_and_others_stay() -
 def test_the_local_base_becomes_a_stage_wherever_it_is_named(text: str, is_local: bool) -> None:
     changed, was_local = with_base_inside(text, BASE)
     assert was_local is is_local
-    images = images_to_start_from(read_dockerfile(changed), {})
+    images = base_images(read_dockerfile(changed), {})
     assert ("python:3" in images) is is_local
     assert is_local or changed == text
 

@@ -42,7 +42,7 @@ def small(tmp_path: Path, python_image: str) -> Callable[[str], Path]:
 
 def test_the_guides_environment_is_built_with_its_base(environment_image: Build, docker_host: Engine) -> None:
     assert environment_image.stdout == "openenv-my-env\n"
-    assert "openenv-base:latest is not here yet" in environment_image.stderr
+    assert "Building openenv-base:latest first" in environment_image.stderr
     assert "uv sync --no-editable" in environment_image.stderr, "Docker's own lines, as they come"
     assert "\x1b[" not in environment_image.stderr
     assert docker_host.docker("image", "ls", "-q", "openenv-base:latest")
@@ -79,7 +79,7 @@ def test_its_container_is_healthy_and_is_not_root(environment_image: Build, dock
         ),
         ("COPY not-there /", '[2/2] COPY not-there / failed: "/not-there" not found'),
         ("FLY away", "unknown instruction: FLY"),
-        ("FROM no-such-registry.invalid/image", "the image no-such-registry.invalid/image"),
+        ("FROM no-such-registry.invalid/image", "the base image no-such-registry.invalid/image"),
     ],
 )
 def test_the_cause_of_a_failing_build_comes_last(
@@ -138,10 +138,10 @@ def test_the_base_is_built_from_another_python(docker_host: Engine, python_image
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--build-arg", "WHAT"], "write it as KEY=VALUE"),
-        (["--context", "no-such-folder"], "no-such-folder: there is nothing of this name"),
-        (["--dockerfile", "no-such-file"], "no-such-file: there is nothing of this name"),
-        (["--base"], "leave out the others"),
+        (["--build-arg", "WHAT"], "is not of the form KEY=VALUE"),
+        (["--context", "no-such-folder"], "no-such-folder does not exist"),
+        (["--dockerfile", "no-such-file"], "no-such-file does not exist"),
+        (["--base"], "--base does not accept"),
     ],
 )
 def test_wrong_usage_says_so(arguments: list[str], message: str, small: Callable[[str], Path]) -> None:

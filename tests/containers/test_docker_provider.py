@@ -13,8 +13,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from openenv_cli.docker.client import find_docker
-from openenv_cli.docker.containers import Container
+from openenv_cli.docker.client import Container, find_docker
 
 from openenv_gym import GenericEnvClient
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError, DockerError, ServerEndedError
@@ -330,7 +329,7 @@ def test_stop_removes_all_of_ours_and_no_others(docker_host: Engine) -> None:
     provider.start()
     refused = openenv("stop", "other")
     assert refused.returncode == 2
-    assert "was started by openenv_gym" in refused.stderr
+    assert "openenv_gym did not start a container named" in refused.stderr
     assert openenv("stop").returncode == 2
     stopped = openenv("stop", "--all")
     assert len(stopped.stdout.splitlines()) == 2, stopped.stderr
@@ -354,7 +353,7 @@ def test_stop_goes_on_where_one_cannot_be_removed(docker_host: Engine) -> None:
         subprocess.run(["chattr", "-i", kept], check=True)
     assert stopped.returncode == 1
     assert stopped.stdout.splitlines() == others
-    assert f"Error: {stuck} is not removed: " in stopped.stderr
+    assert f"Error: {stuck} was not removed: " in stopped.stderr
     again = openenv("stop", "--all")
     assert (again.returncode, again.stdout) == (0, f"{stuck}\n")
     provider.stop()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from openenv_cli.bundle import bundled
-from openenv_cli.hub.preparing import prepare_space
-from openenv_cli.validation.check import Silence
-from openenv_cli.validation.validating import validate_folder
+from openenv_cli.hub.space_files import prepare_space
+from openenv_cli.validation.check import Silent
+from openenv_cli.validation.run import validate_folder
 from openenv_server.manifest import read_manifest
 
 from tests.containers.conftest import openenv
@@ -72,7 +72,7 @@ def test_a_container_that_cannot_be_started_is_not_left_behind(
     assert openenv("init", "my_env", "--output-dir", str(tmp_path)).returncode == 0
     folder = tmp_path / "my_env"
     (folder / "server" / "Dockerfile").write_text(f'FROM {python_image}\nCMD ["no-such-program"]\n')
-    report = validate_folder(folder, Silence())
+    report = validate_folder(folder, Silent())
     assert not report.passed
     (check,) = [check for check in report.checks if check.id == "container.serve"]
     assert "no-such-program" in check.detail

@@ -50,7 +50,7 @@ def test_a_registry_out_of_reach_says_what_to_look_at(
 def test_a_registry_that_asks_for_a_login_gets_the_command_for_it(python_image: str) -> None:
     with running_registry(lets_in=False) as registry:
         tag_image(python_image, f"{registry}/my-env:1")
-        with pytest.raises(DockerError, match=f"Log in, and push again: docker login {registry}$"):
+        with pytest.raises(DockerError, match=f"Log in, then push again: docker login {registry}$"):
             push_image(f"{registry}/my-env:1")
 
 

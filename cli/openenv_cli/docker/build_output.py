@@ -1,7 +1,7 @@
-"""What a build with BuildKit writes (``--progress plain``), read into steps.
+"""Parse the output of a BuildKit build (``--progress plain``) into steps.
 
-Each line of a step begins with the step's number: the first has its name, those that begin with seconds are
-what its command printed, and ``DONE 1.2s``, ``CACHED``, ``CANCELED`` or ``ERROR: …`` ends it.
+Each line of a step starts with the step's number. The first has its name, those with seconds in front are the
+output of its command, and ``DONE 1.2s``, ``CACHED``, ``CANCELED`` or ``ERROR: …`` ends it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _SOLVING = re.compile(
     r"^(?:ERROR: |failed to build: |failed to solve(?: with frontend [\w.]+)?: "
     r"|failed to create LLB definition: )+"
 )
-_NO_REASONS = ("See 'docker", "Usage:", "View build details")
-_OF_AN_IMAGE = "load metadata for "
+_HINTS = ("See 'docker", "Usage:", "View build details")
+_LOAD_IMAGE = "load metadata for "
 _KEPT_LINES = 15
 
 
@@ -30,10 +30,10 @@ class Step:
 
     Attributes:
         name: As in ``[builder 2/5] RUN pip install uv``.
-        printed: The last lines that its command printed.
-        seconds: How long it took; None while it runs.
-        is_cached: Its result was there already.
-        error: Why it failed; empty where it did not.
+        printed: The last lines of its command's output.
+        seconds: Its duration; None while it runs.
+        is_cached: Whether its result came from the cache.
+        error: Why it failed; empty if it did not.
     """
 
     name: str
@@ -44,25 +44,25 @@ class Step:
 
     @property
     def now(self) -> str:
-        """What it does now, in a line: what its command printed last, or its name."""
+        """Its current activity in one line: the last output of its command, or its name."""
         place, bracket, _ = self.name.partition("] ")
         return f"{place}{bracket}{self.printed[-1]}" if self.printed and bracket else self.name
 
     @property
-    def is_of_the_dockerfile(self) -> bool:
-        """Whether it is an instruction, and none of the builder's own steps."""
+    def is_instruction(self) -> bool:
+        """Whether it is an instruction of the Dockerfile, not an internal step of the builder."""
         return self.name.startswith("[") and not self.name.startswith("[internal]")
 
 
 class BuildOutput:
-    """Reads a build's lines, and knows where it is."""
+    """Parses a build's lines."""
 
     def __init__(self) -> None:
         self._steps: dict[str, Step] = {}
         self._others: list[str] = []
 
     def feed(self, line: str) -> tuple[Step, bool] | None:
-        """Takes a line; returns the step that it belongs to, and whether that one has ended with it."""
+        """Parse a line. Return its step and whether that step has ended; None for a line outside a step."""
         line = _CONTROL.sub("", line)
         match = _STEP_LINE.fullmatch(line)
         if match is None:
@@ -71,7 +71,7 @@ class BuildOutput:
             return None
         number, text = match.groups()
         if number not in self._steps:
-            # Of an instruction on several lines, the blanks at their beginnings are left.
+            # An instruction on several lines keeps their indentation.
             self._steps[number] = Step(" ".join(text.split()))
             return self._steps[number], False
         step = self._steps[number]
@@ -89,21 +89,21 @@ class BuildOutput:
         return step, True
 
     def cause(self) -> str:
-        """Why the build failed: the step and its last lines, or what Docker said where it was no step."""
+        """Why the build failed: the failed step and its last lines, or else Docker's message."""
         step = next((step for step in self._steps.values() if step.error), None)
         if step is None:
-            return self._last_word()
-        if _OF_AN_IMAGE in step.name:
-            image = step.name.partition(_OF_AN_IMAGE)[2].removeprefix("docker.io/library/")
+            return self._message()
+        if _LOAD_IMAGE in step.name:
+            image = step.name.partition(_LOAD_IMAGE)[2].removeprefix("docker.io/library/")
             return (
-                f"the image {image}, which the Dockerfile starts from, is neither here nor to be fetched "
-                f"({step.error}). Look at its name and at the network, or name another with --build-arg."
+                f"the base image {image} is neither on this machine nor available from its registry "
+                f"({step.error}). Check its name and the network, or choose another with --build-arg."
             )
         exit_code = _EXIT_CODE.search(step.error)
         reason = f"exit code {exit_code[1]}" if exit_code else step.error
         return "\n".join([f"{step.name} failed: {reason}", *(f"    {line}" for line in step.printed)])
 
-    def _last_word(self) -> str:
-        lines = [line for line in self._others if not line.startswith(_NO_REASONS)]
-        said = [line for line in lines if _SOLVING.match(line)] or lines
-        return _SOLVING.sub("", said[-1]) if said else "docker build said nothing"
+    def _message(self) -> str:
+        lines = [line for line in self._others if not line.startswith(_HINTS)]
+        errors = [line for line in lines if _SOLVING.match(line)] or lines
+        return _SOLVING.sub("", errors[-1]) if errors else "docker build printed no message"

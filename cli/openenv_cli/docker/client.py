@@ -1,26 +1,32 @@
-"""The ``docker`` command: which one to use, and running it."""
+"""The ``docker`` command: find it, run it, and run containers with it."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openenv_gym.errors import ConfigurationError, DockerError
+from openenv_gym.providers.engine import labels_of
 
 # The first version whose `docker build` needs the buildx plugin for BuildKit.
 _NEEDS_BUILDX = 23
 _INTERRUPT_TIMEOUT_S = 10.0
+_LOG_LINES = 100
+_STOP_TIMEOUT_S = 10
 
 
 def find_docker() -> Path:
-    """The ``docker`` command, with an engine that answers it.
+    """Find the ``docker`` command, and check that an engine responds.
 
     Raises:
-        ConfigurationError: There is no such command, or no engine answers.
+        ConfigurationError: The command is missing, or no engine responds.
     """
     docker = _commands()[0]
     _check_engine(docker)
@@ -28,41 +34,41 @@ def find_docker() -> Path:
 
 
 def find_builder() -> Path:
-    """The first ``docker`` command on the path that can build with BuildKit, with an engine that answers.
+    """Find the first ``docker`` command that can build with BuildKit, and check that an engine responds.
 
     Raises:
-        ConfigurationError: There is no such command, or no engine answers.
+        ConfigurationError: No command can, or no engine responds.
     """
     commands = _commands()
     docker = next((command for command in commands if _has_buildkit(command)), None)
     if docker is None:
-        # An engine that is missing too is the first thing to see to.
+        # If the engine is missing too, report that first.
         _check_engine(commands[0])
         raise ConfigurationError(
-            f"{commands[0]} has no buildx plugin, and without it it cannot build images with BuildKit. "
-            "Install the plugin: the package docker-buildx-plugin of Docker, or docker-buildx of Debian, "
-            "Ubuntu and Homebrew. Docker Desktop has it."
+            f"{commands[0]} cannot build images with BuildKit because the buildx plugin is missing.",
+            advice="Install docker-buildx-plugin (Docker's packages) or docker-buildx (Debian, Ubuntu, "
+            "Homebrew). Docker Desktop includes it.",
         )
     _check_engine(docker)
     return docker
 
 
 def run(docker: Path, *arguments: str) -> str:
-    """Runs a docker command to its end; returns what it printed.
+    """Run a docker command and return its output.
 
     Raises:
-        DockerError: It failed; the message is Docker's.
+        DockerError: It failed. The message has Docker's own.
     """
-    done = subprocess.run([docker, *arguments], capture_output=True, text=True, errors="replace", check=False)
+    done = _output(docker, *arguments)
     if done.returncode != 0:
         raise DockerError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
 def stream(docker: Path, *arguments: str, on_line: Callable[[str], None]) -> int:
-    """Runs a docker command and hands on what it prints, line by line; returns its exit code.
+    """Run a docker command, pass each line of its output to a function, and return its exit code.
 
-    Ctrl-C ends the command in order, so that the engine ends what it does for it, before it is passed on.
+    On Ctrl-C the command is interrupted first, so that the engine stops its work too.
     """
     process = subprocess.Popen(
         [docker, *arguments],
@@ -83,6 +89,78 @@ def stream(docker: Path, *arguments: str, on_line: Callable[[str], None]) -> int
         process.stdout.close()
 
 
+@dataclass(frozen=True)
+class Container:
+    """A container.
+
+    Attributes:
+        name: A unique name. The container need not exist yet, so that it can be removed in any case.
+        docker: The docker command.
+    """
+
+    name: str
+    docker: Path
+
+    def start(self, image: str, port: int) -> None:
+        """Start it from an image, with the port published on a free loopback port.
+
+        It has the labels by which ``openenv ps`` finds the containers of a crashed program.
+
+        Raises:
+            DockerError: The image does not exist, or does not start.
+        """
+        labels = [f"--label={name}={value}" for name, value in labels_of(image).items()]
+        published = f"--publish=127.0.0.1::{port}"
+        run(self.docker, "run", "--detach", "--name", self.name, published, *labels, image)
+
+    @property
+    def base_url(self) -> str:
+        """The server's address; empty if the container has exited."""
+        ports = self._inspect()["NetworkSettings"]["Ports"] or {}
+        bound = [binding["HostPort"] for bindings in ports.values() for binding in bindings or ()]
+        return f"http://127.0.0.1:{bound[0]}" if bound else ""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Docker's ``State`` of it: ``Running``, ``ExitCode`` and more."""
+        state: dict[str, Any] = self._inspect()["State"]
+        return state
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Docker's ``Config`` of it: ``User``, ``Healthcheck`` and more."""
+        config: dict[str, Any] = self._inspect()["Config"]
+        return config
+
+    def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in it, whatever its exit code."""
+        return _output(self.docker, "exec", self.name, *command)
+
+    def logs(self) -> str:
+        """Its last log lines."""
+        done = subprocess.run(
+            [self.docker, "logs", "--tail", str(_LOG_LINES), self.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        return done.stdout
+
+    def stop(self) -> None:
+        """Stop it with SIGTERM, and kill it after ten seconds."""
+        run(self.docker, "stop", "--time", str(_STOP_TIMEOUT_S), self.name)
+
+    def remove(self) -> None:
+        """Remove it and its volumes, running or not. No effect if it was never started."""
+        run(self.docker, "rm", "--force", "--volumes", self.name)
+
+    def _inspect(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(run(self.docker, "inspect", self.name))[0]
+        return found
+
+
 def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is not None:
         return
@@ -90,25 +168,25 @@ def _end(process: subprocess.Popen[str]) -> None:
     try:
         process.wait(_INTERRUPT_TIMEOUT_S)
     finally:
-        # Nothing where it has ended.
+        # No effect if it has exited.
         process.kill()
         process.wait()
 
 
 def _commands() -> list[Path]:
-    """All docker commands on the path, in its order."""
+    """All docker commands on the PATH, in order."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     found = [command for folder in folders if folder and (command := shutil.which("docker", path=folder))]
     if not found:
         raise ConfigurationError(
-            "There is no docker command here, and images are made with Docker. Install Docker Desktop, or "
-            "the package docker.io (Debian, Ubuntu), or docker-ce of Docker's own packages."
+            "The docker command was not found.",
+            advice="Install Docker Desktop, docker.io (Debian, Ubuntu), or docker-ce (Docker's packages).",
         )
     return [Path(command) for command in dict.fromkeys(found)]
 
 
 def _has_buildkit(docker: Path) -> bool:
-    """Whether `docker build` works with BuildKit: up to version 22 it is built in, then a plugin."""
+    """Whether `docker build` can use BuildKit: built in up to version 22, since then a plugin."""
     version = _output(docker, "version", "--format", "{{.Client.Version}}").stdout.strip()
     major = version.partition(".")[0]
     if major.isdigit() and int(major) < _NEEDS_BUILDX:
@@ -120,20 +198,18 @@ def _check_engine(docker: Path) -> None:
     answer = _output(docker, "version", "--format", "{{.Server.Version}}")
     if answer.returncode == 0:
         return
-    said = answer.stderr.strip().splitlines()
-    what = said[-1] if said else "no engine answers"
-    if "permission denied" in what:
+    lines = answer.stderr.strip().splitlines()
+    what = lines[-1] if lines else "no output"
+    if "permission denied" in what:  # the docker command has one exit code for all failures
         raise ConfigurationError(
-            f"This user may not use the Docker engine ({what}). "
-            "Add it to the group docker: sudo usermod -aG docker $USER, then log in anew."
+            f"This user may not use the Docker engine ({what}).",
+            advice="Add it to the group docker: sudo usermod -aG docker $USER, then log in again.",
         )
     if host := os.environ.get("DOCKER_HOST"):
-        advice = (
-            f"DOCKER_HOST is {host}: is an engine running there? Without the variable it is the default one."
-        )
+        advice = f"DOCKER_HOST is {host}: is an engine running there? Unset it to use the default engine."
     else:
-        advice = "Start it: open Docker Desktop, or sudo systemctl start docker."
-    raise ConfigurationError(f"No Docker engine answers ({what}). {advice}")
+        advice = "Start it: open Docker Desktop, or run sudo systemctl start docker."
+    raise ConfigurationError(f"No Docker engine responds ({what}).", advice=advice)
 
 
 def _output(docker: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

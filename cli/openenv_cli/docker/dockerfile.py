@@ -1,11 +1,14 @@
-"""Reads Dockerfiles: their instructions, their stages, and what these start from."""
+"""Read Dockerfiles (instructions, stages and their base images) and ``.dockerignore`` files."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+from openenv_cli.files import read_patterns
 
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _ARGUMENT = re.compile(r"(\w+)(?:=(\"[^\"]*\"|'[^']*'|\S*))?")
@@ -13,13 +16,13 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?[-+]([^}]*))?\})")
 
 
 class Instruction(NamedTuple):
-    """One instruction.
+    """An instruction.
 
     Attributes:
-        line: The line that it begins on, counted from 1.
-        last_line: The line that it ends on.
-        name: Its name, in capitals.
-        arguments: The rest, on one line.
+        line: Its first line, counted from 1.
+        last_line: Its last line.
+        name: Its name in capitals, ``RUN``.
+        arguments: The rest, joined to one line.
     """
 
     line: int
@@ -29,7 +32,7 @@ class Instruction(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The arguments without the options in front of them."""
+        """The arguments without the options before them."""
         text = re.sub(r"^(?:--\S+\s+)+", "", self.arguments)
         if text.startswith("["):
             try:
@@ -43,57 +46,57 @@ class Stage(NamedTuple):
     """A stage of a build.
 
     Attributes:
-        begin: Its FROM.
-        written: What it starts from, as it is written.
-        image: The same, with the values of the arguments in it: an image, or an earlier stage's name.
-        name: Its own name, in lower case; empty where it has none.
+        start: Its FROM.
+        written: What it starts from, as written.
+        image: The same with arguments filled in: an image, or the name of an earlier stage.
+        name: Its name in lower case; empty if it has none.
     """
 
-    begin: Instruction
+    start: Instruction
     written: str
     image: str
     name: str
 
 
 def read_dockerfile(text: str) -> list[Instruction]:
-    """The instructions of a Dockerfile, without comments and without the bodies of heredocs."""
+    """Parse a Dockerfile into instructions, without comments and heredoc bodies."""
     return list(_instructions(text.splitlines()))
 
 
 def _instructions(lines: list[str]) -> Iterator[Instruction]:
     number = 0
     while number < len(lines):
-        begin, last, said = 0, 0, ""
+        first, last, text = 0, 0, ""
         while number < len(lines):
             line = lines[number].strip()
             number += 1
             if not line or line.startswith("#"):
                 continue
-            begin, last = begin or number, number
-            said += f" {line.removesuffix(chr(92)).strip()}"
+            first, last = first or number, number
+            text += f" {line.removesuffix(chr(92)).strip()}"
             if not line.endswith("\\"):
                 break
-        for _, end in _HEREDOC.findall(said):
+        for _, end in _HEREDOC.findall(text):
             while number < len(lines) and lines[number].strip() != end:
                 number += 1
             number += 1
             last = number
-        words = said.split(maxsplit=1)
+        words = text.split(maxsplit=1)
         if words:
-            yield Instruction(begin, last, words[0].upper(), words[1].strip() if len(words) == 2 else "")
+            yield Instruction(first, last, words[0].upper(), words[1].strip() if len(words) == 2 else "")
 
 
 def read_stages(instructions: list[Instruction], build_args: Mapping[str, str] | None = None) -> list[Stage]:
-    """The stages of a Dockerfile, in its order.
+    """Find the stages of a Dockerfile, in order.
 
     Args:
-        instructions: The Dockerfile's.
-        build_args: The build's arguments, which go before the Dockerfile's own values.
+        instructions: The Dockerfile's instructions.
+        build_args: Build arguments, which override the Dockerfile's defaults.
     """
     values: dict[str, str] = {}
     stages: list[Stage] = []
     for instruction in instructions:
-        # Only arguments before the first FROM count for a FROM.
+        # A FROM can use only the arguments before the first FROM.
         if instruction.name == "ARG" and not stages:
             for name, default in _arguments(instruction).items():
                 values[name] = (build_args or {}).get(name, _fill_in(default, values))
@@ -106,7 +109,7 @@ def read_stages(instructions: list[Instruction], build_args: Mapping[str, str] |
 
 
 def first_stages(stages: list[Stage]) -> list[Stage]:
-    """Those that start from an image, and not from an earlier stage."""
+    """The stages that start from an image, not from an earlier stage."""
     return [
         stage
         for number, stage in enumerate(stages)
@@ -114,12 +117,12 @@ def first_stages(stages: list[Stage]) -> list[Stage]:
     ]
 
 
-def images_to_start_from(instructions: list[Instruction], build_args: Mapping[str, str]) -> set[str]:
-    """The images that a Dockerfile's stages start from, without the stages themselves.
+def base_images(instructions: list[Instruction], build_args: Mapping[str, str]) -> set[str]:
+    """The images that a Dockerfile's stages start from.
 
     Args:
-        instructions: The Dockerfile's.
-        build_args: The build's arguments, which go before the Dockerfile's own values.
+        instructions: The Dockerfile's instructions.
+        build_args: Build arguments, which override the Dockerfile's defaults.
     """
     return {stage.image for stage in first_stages(read_stages(instructions, build_args))}
 
@@ -132,24 +135,53 @@ def declared_arguments(instructions: list[Instruction]) -> set[str]:
 
 
 def final_stage(instructions: list[Instruction]) -> list[Instruction]:
-    """What makes the image: the last stage, after the stages that it is made from."""
+    """The instructions that make the image: the last stage, preceded by the stages that it starts from."""
     stages = read_stages(instructions)
     chain: list[Instruction] = []
     end = len(instructions)
     wanted: str | None = None
     for stage in reversed(stages):
-        begin = instructions.index(stage.begin)
+        start = instructions.index(stage.start)
         if wanted is None or stage.name == wanted:
-            chain = instructions[begin:end] + chain
+            chain = instructions[start:end] + chain
             wanted = stage.image.lower()
-        end = begin
+        end = start
     return chain
 
 
 def _arguments(instruction: Instruction) -> dict[str, str]:
-    """``A=1 B`` as names and values."""
+    """Parse ``A=1 B`` into names and values."""
     return {match[1]: (match[2] or "").strip("\"'") for match in _ARGUMENT.finditer(instruction.arguments)}
 
 
 def _fill_in(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: values.get(match[1] or match[2]) or match[3] or "", text)
+
+
+def ignore_rules(dockerfile: Path, context: Path) -> list[tuple[bool, re.Pattern[str]]]:
+    """Read the ``.dockerignore`` of a build: for each rule, whether it is an exception, and its pattern."""
+    own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
+    file = own if own.is_file() else context / ".dockerignore"
+    rules = []
+    for line in read_patterns(file):
+        pattern = line.strip()
+        if pattern and not pattern.startswith("#"):
+            is_exception = pattern.startswith("!")
+            rules.append((is_exception, _compiled(pattern.removeprefix("!").strip().strip("/"))))
+    return rules
+
+
+def is_ignored(path: PurePosixPath, rules: list[tuple[bool, re.Pattern[str]]]) -> bool:
+    """Whether a build ignores a path of its context. The last matching rule decides."""
+    ignored = False
+    for is_exception, pattern in rules:
+        if any(pattern.fullmatch(str(part)) for part in (path, *path.parents)):
+            ignored = not is_exception
+    return ignored
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile(
+        "".join(parts.get(part, re.escape(part)) for part in re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", pattern))
+    )

@@ -1,41 +1,41 @@
-"""An environment's image, and ``openenv-base``, which it usually starts from."""
+"""Build an environment's image, and its usual base image, ``openenv-base``."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from openenv_cli.docker.dockerfile import declared_arguments, images_to_start_from, read_dockerfile
+from openenv_cli.docker.dockerfile import base_images, declared_arguments, read_dockerfile
 from openenv_cli.docker.images import build_image, has_image
-from openenv_cli.texts import read_text
+from openenv_cli.files import read_text
+from openenv_cli.output import note
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.known import canonical_name
 
 BASE_IMAGE = "openenv-base:latest"
-# Where an environment may have its Dockerfile; the first that is there counts.
+# Where to look for an environment's Dockerfile, in order.
 DOCKERFILES = (Path("server/Dockerfile"), Path("Dockerfile"))
 
 
 def default_tag(name: str) -> str:
-    """What an environment's image is called: ``openenv-my-env`` for ``my_env``."""
-    # Docker takes no capital letters.
+    """The default name of an environment's image: ``openenv-my-env`` for ``my_env``."""
+    # Docker accepts lower case only.
     return f"openenv-{canonical_name(name).lower()}"
 
 
 def find_dockerfile(folder: Path) -> Path:
-    """The Dockerfile of an environment's folder.
+    """Find the Dockerfile of an environment's folder.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: It has none.
     """
     for place in DOCKERFILES:
         if (folder / place).is_file():
             return folder / place
     raise ConfigurationError(
-        f"{folder} has neither server/Dockerfile nor Dockerfile, so no image can be built from it. "
-        "Name one with --dockerfile, or take the one that `openenv init` writes. Where it is there, a line "
-        "of .gitignore leaves it out."
+        f"{folder} has neither server/Dockerfile nor Dockerfile.",
+        advice="Pass one with --dockerfile, or copy the one that `openenv init` writes. If it exists, "
+        ".gitignore excludes it.",
     )
 
 
@@ -48,31 +48,28 @@ def build_environment(
     build_args: Mapping[str, str] | None = None,
     no_cache: bool = False,
 ) -> None:
-    """Builds an environment's image; first ``openenv-base``, where it starts from that and it is not there.
+    """Build an environment's image, and ``openenv-base`` first if it is needed and missing.
 
     Args:
-        context: The folder that the Dockerfile copies from; it needs nothing outside of itself.
+        context: The folder that the Dockerfile copies from. It must need nothing outside itself.
         dockerfile: The Dockerfile.
-        tag: What the image is called.
-        name: The environment's name, for a Dockerfile that takes the argument ``ENV_NAME``.
+        tag: The image's name.
+        name: The environment's name, for a Dockerfile with the argument ``ENV_NAME``.
         build_args: Values for the Dockerfile's arguments.
-        no_cache: Whether each step is done anew.
+        no_cache: Whether to build without the cache.
 
     Raises:
-        ConfigurationError: There is no Docker that can build here.
+        ConfigurationError: No Docker that can build.
         DockerError: A build failed.
     """
     instructions = read_dockerfile(read_text(dockerfile))
-    # The guide's Dockerfile takes both. All that is needed is in the context, whatever repository it is from.
+    # The guide's Dockerfile has both. "standalone": everything it needs is in the context.
     ours = {"BUILD_MODE": "standalone", "ENV_NAME": name}
     declared = declared_arguments(instructions)
     arguments = {key: value for key, value in ours.items() if key in declared} | dict(build_args or {})
-    starts_from = images_to_start_from(instructions, arguments)
-    if starts_from & {BASE_IMAGE, BASE_IMAGE.partition(":")[0]} and not has_image(BASE_IMAGE):
-        print(
-            f"{BASE_IMAGE} is not here yet, and {dockerfile.name} starts from it: built first.",
-            file=sys.stderr,
-        )
+    needs_base = base_images(instructions, arguments) & {BASE_IMAGE, BASE_IMAGE.partition(":")[0]}
+    if needs_base and not has_image(BASE_IMAGE):
+        note(f"Building {BASE_IMAGE} first, which {dockerfile.name} starts from and which is missing.")
         build_base()
     build_image(context, dockerfile, tag, arguments, no_cache)
 
@@ -80,15 +77,15 @@ def build_environment(
 def build_base(
     tag: str = BASE_IMAGE, build_args: Mapping[str, str] | None = None, no_cache: bool = False
 ) -> None:
-    """Builds ``openenv-base``.
+    """Build ``openenv-base``.
 
     Args:
-        tag: What the image is called.
-        build_args: Values for its Dockerfile's arguments: ``PYTHON_IMAGE``, what it starts from.
-        no_cache: Whether each step is done anew.
+        tag: The image's name.
+        build_args: Values for its Dockerfile's arguments, such as ``PYTHON_IMAGE``, its base image.
+        no_cache: Whether to build without the cache.
 
     Raises:
-        ConfigurationError: There is no Docker that can build here.
+        ConfigurationError: No Docker that can build.
         DockerError: The build failed.
     """
     dockerfile = base_dockerfile()

@@ -1,72 +1,79 @@
-"""Images: built, looked at, tagged and pushed."""
+"""Build, inspect, tag and push images, with progress on standard error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from openenv_cli.docker.build_output import BuildOutput, Step
 from openenv_cli.docker.client import find_builder, find_docker, run, stream
-from openenv_cli.docker.display import Display, display
 from openenv_gym.errors import DockerError
 
-_LAYER_IS_THERE = ("Pushed", "Layer already exists", "Mounted from")
-# What Docker says when a push fails, and what to do about it. The first that fits counts.
-_ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+    from rich.text import Text
+
+_LAYER_DONE = ("Pushed", "Layer already exists", "Mounted from")
+# What `docker push` prints when it fails, and the advice. Docker has no error codes. The first match counts.
+_PUSH_ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("does not exist locally", "No such image"),
         "Build it first: openenv build -t {tag}",
     ),
     (
         ("no such host", "name resolution", "server misbehaving"),
-        "Is {registry} the right name, and is the network there?",
+        "Check the registry's name, {registry}, and the network.",
     ),
     (
         ("connection refused",),
-        "Nothing listens at {registry}: is the registry running, and is the port right?",
+        "Nothing listens at {registry}. Check that the registry is running, and its port.",
     ),
     (
         ("unauthorized", "no basic auth credentials", "authentication required", "incorrect username"),
-        "Log in, and push again: docker login {registry}",
+        "Log in, then push again: docker login {registry}",
     ),
     (
         ("denied", "insufficient_scope", "forbidden"),
-        "The login at {registry} may not push to this name. Log in as somebody who may "
+        "The account logged in at {registry} may not push to this name. Log in with another "
         "(docker login {registry}), or push to a name of your own.",
     ),
     (
         ("server gave HTTP response to HTTPS client",),
-        'The registry speaks no TLS. Where that is meant, name it in "insecure-registries" of the engine\'s '
-        "daemon.json.",
+        'The registry does not use TLS. If that is intended, add it to "insecure-registries" in the '
+        "engine's daemon.json.",
     ),
     (
         ("x509", "certificate"),
-        "The engine does not trust the registry's certificate: put the authority's into "
+        "The engine does not trust the registry's certificate. Put the CA certificate into "
         "/etc/docker/certs.d/{registry}/ca.crt",
     ),
     (
         ("invalid reference format",),
-        "Write it as registry/name:tag, in small letters, as in ghcr.io/my-org/my-env:latest",
+        "The form is registry/name:tag in lower case, such as ghcr.io/my-org/my-env:latest",
     ),
 )
-_OTHERWISE = "Pushing again goes on where it stopped: layers that arrived are not sent twice."
+_OTHER_PUSH_ADVICE = "Push again to resume: uploaded layers are not sent twice."
 
 
 def build_image(
     context: Path, dockerfile: Path, tag: str, build_args: Mapping[str, str], no_cache: bool = False
 ) -> None:
-    """Builds an image with BuildKit, and shows how far it is.
+    """Build an image with BuildKit, with progress.
 
     Args:
         context: The folder that the Dockerfile copies from.
         dockerfile: The Dockerfile, in the context or elsewhere.
-        tag: What the image is called, as ``name`` or ``name:tag``.
+        tag: The image's name, as ``name`` or ``name:tag``.
         build_args: Values for the Dockerfile's arguments.
-        no_cache: Whether each step is done anew.
+        no_cache: Whether to build without the cache.
 
     Raises:
-        ConfigurationError: There is no Docker that can build here.
-        DockerError: The build failed; the message has the step that did, and the last lines of it.
+        ConfigurationError: No Docker that can build.
+        DockerError: The build failed. The message has the failed step and its last lines.
     """
     docker = find_builder()
     arguments = ["build", "--tag", tag, "--file", str(dockerfile)]
@@ -75,89 +82,157 @@ def build_image(
     if no_cache:
         arguments.append("--no-cache")
     output = BuildOutput()
-    with display(f"Building {tag}") as shown:
+    with _progress(f"Building {tag}") as progress:
 
         def on_line(line: str) -> None:
-            shown.raw(line)
-            if (progress := output.feed(line)) is not None:
-                _show(shown, *progress)
+            progress.raw(line)
+            if (update := output.feed(line)) is not None:
+                _show(progress, *update)
 
         exit_code = stream(docker, *arguments, str(context), on_line=on_line)
     if exit_code != 0:
         raise DockerError(f"The image {tag} was not built: {output.cause()}")
 
 
-def _show(shown: Display, step: Step, has_ended: bool) -> None:
-    if has_ended and step.is_of_the_dockerfile and not step.error:
-        shown.done(step.name, "cached" if step.is_cached else f"{step.seconds:.1f} s")
+def _show(progress: _Progress, step: Step, has_ended: bool) -> None:
+    if has_ended and step.is_instruction and not step.error:
+        progress.done(step.name, "cached" if step.is_cached else f"{step.seconds:.1f} s")
     elif not has_ended:
-        shown.now(step.now)
+        progress.current(step.now)
 
 
 def has_image(tag: str) -> bool:
-    """Whether an image is in the engine's store.
+    """Whether the engine has an image.
 
     Raises:
-        ConfigurationError: There is no Docker here.
+        ConfigurationError: No Docker.
         DockerError: The engine failed.
     """
     return bool(run(find_docker(), "image", "ls", "--quiet", tag))
 
 
 def image_size(tag: str) -> int:
-    """The size of an image, in bytes.
+    """The size of an image in bytes.
 
     Raises:
-        ConfigurationError: There is no Docker here.
-        DockerError: There is no such image.
+        ConfigurationError: No Docker.
+        DockerError: The image does not exist.
     """
     return int(run(find_docker(), "image", "inspect", "--format", "{{.Size}}", tag))
 
 
 def tag_image(tag: str, other: str) -> None:
-    """Gives an image another name beside the one that it has.
+    """Give an image a second name.
 
     Raises:
-        ConfigurationError: There is no Docker here.
-        DockerError: There is no such image, or it cannot be called so.
+        ConfigurationError: No Docker.
+        DockerError: The image does not exist, or the name is invalid.
     """
     run(find_docker(), "tag", tag, other)
 
 
 def push_image(tag: str) -> None:
-    """Pushes an image to the registry that its name begins with, and shows how far it is.
+    """Push an image to the registry in its name, with progress.
 
     Raises:
-        ConfigurationError: There is no Docker here.
-        DockerError: The push failed; the message says what to do next.
+        ConfigurationError: No Docker.
+        DockerError: The push failed. The advice says what to do next.
     """
     layers: dict[str, bool] = {}
-    said: list[str] = []
-    with display(f"Pushing {tag}") as shown:
+    lines: list[str] = []
+    with _progress(f"Pushing {tag}") as progress:
 
         def on_line(line: str) -> None:
-            shown.raw(line)
-            said.append(line)
+            progress.raw(line)
+            lines.append(line)
             layer, colon, state = line.partition(": ")
-            # The last line names the tag and its digest, and has the form of a layer's.
+            # The last line, with the digest, looks like a layer's.
             if colon and not state.startswith("digest") and " " not in layer:
-                layers[layer] = state.startswith(_LAYER_IS_THERE)
-                shown.now(f"{sum(layers.values())} of {len(layers)} layers")
+                layers[layer] = state.startswith(_LAYER_DONE)
+                progress.current(f"{sum(layers.values())} of {len(layers)} layers")
 
         exit_code = stream(find_docker(), "push", tag, on_line=on_line)
     if exit_code != 0:
-        last = next((line.strip() for line in reversed(said) if line.strip()), "docker push said nothing")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "docker push printed nothing")
         advice = next(
-            (advice for signs, advice in _ADVICE if any(sign.lower() in last.lower() for sign in signs)),
-            _OTHERWISE,
+            (advice for signs, advice in _PUSH_ADVICE if any(sign.lower() in last.lower() for sign in signs)),
+            _OTHER_PUSH_ADVICE,
         )
         raise DockerError(
-            f"{tag} was not pushed: {last}. {advice.format(tag=tag, registry=registry_of(tag))}"
+            f"{tag} was not pushed: {last}.", advice=advice.format(tag=tag, registry=registry_of(tag))
         )
 
 
 def registry_of(tag: str) -> str:
-    """The registry that an image's name leads to: its host, with its port where it has one."""
+    """The registry in an image's name: its host and port."""
     first, slash, _ = tag.partition("/")
     is_host = slash and ("." in first or ":" in first or first == "localhost")
     return first if is_host else "docker.io"
+
+
+class _Progress(Protocol):
+    """Shows the progress of a docker command."""
+
+    def raw(self, line: str) -> None:
+        """A line of Docker's output."""
+
+    def current(self, what: str) -> None:
+        """The current activity."""
+
+    def done(self, what: str, how: str) -> None:
+        """A finished step, and its duration for example."""
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[_Progress]:
+    """Progress on standard error: steps in a terminal, Docker's own lines in a pipe."""
+    if not sys.stderr.isatty():
+        yield _PlainProgress()
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        progress = _TerminalProgress(console, status, title)
+        progress.current("")
+        yield progress
+
+
+class _PlainProgress:
+    """Docker's own lines, for a pipe."""
+
+    def raw(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def current(self, what: str) -> None:
+        pass
+
+    def done(self, what: str, how: str) -> None:
+        pass
+
+
+class _TerminalProgress:
+    """One line for each finished step, above a spinner with the current activity."""
+
+    def __init__(self, console: Console, status: Status, title: str) -> None:
+        self._console, self._status, self._title = console, status, title
+
+    def raw(self, line: str) -> None:
+        pass
+
+    def current(self, what: str) -> None:
+        from rich.text import Text
+
+        text = Text(self._title, style="bold")
+        text.append(f"  {what}", style="not bold")
+        self._status.update(self._truncated(text, margin=2))  # the spinner and a blank
+
+    def done(self, what: str, how: str) -> None:
+        from rich.text import Text
+
+        end = f"  {how}"
+        self._console.print(self._truncated(Text(what), margin=len(end)) + Text(end, style="dim"))
+
+    def _truncated(self, text: Text, margin: int) -> Text:
+        text.truncate(max(self._console.width - margin, 1), overflow="ellipsis")
+        return text

@@ -1,4 +1,4 @@
-"""The way to the Hub: the client, and the token that it shows."""
+"""The connection to the Hub: its client, and the token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openenv_cli.hub.failures import told
+from openenv_cli.hub.errors import explained
 from openenv_gym.errors import HubError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Hub:
-    """The Hub, and who speaks to it.
+    """The Hub, with a user logged in.
 
     Attributes:
-        api: The client; it shows the token.
-        user: Whose token it is.
-        secrets: What no output may have, the token among it.
+        api: The client; it sends the token.
+        user: The token's owner.
+        secrets: Texts that no output may contain, including the token.
     """
 
     api: HfApi
     user: str
     secrets: frozenset[str]
 
-    def doing(self, what: str) -> AbstractContextManager[None]:
-        """Says of what goes wrong in the block what was done there: a `HubError`."""
-        return told(what, self.api.endpoint, self.secrets)
+    def doing(self, operation: str) -> AbstractContextManager[None]:
+        """Turn an exception in the block into a `HubError` that names the operation."""
+        return explained(operation, self.api.endpoint, self.secrets)
 
     def full_name(self, name: str) -> str:
-        """A repository's id: a name without an owner is the user's own."""
+        """A repository's id. A name without an owner belongs to the user."""
         return name if "/" in name else f"{self.user}/{name}"
 
     def page(self, repo_id: str) -> str:
-        """The address of a Space's page."""
+        """The URL of a Space's page."""
         return f"{self.api.endpoint}/spaces/{repo_id}"
 
 
 def connect(feature: str, secrets: Collection[str] = ()) -> Hub:
-    """Logs in to the Hub: with the token that is here, else by asking for one where this is a terminal.
+    """Log in to the Hub with the saved token; without one, ask for it if this is a terminal.
 
     Args:
-        feature: What asks for it, as the user typed it.
-        secrets: What no output may have.
+        feature: The command that needs the Hub.
+        secrets: Texts that no output may contain.
 
     Raises:
-        MissingExtraError: Without the hub extra.
-        HubError: There is no token, or the Hub does not accept it.
+        MissingExtraError: The hub extra is not installed.
+        HubError: No token, or the Hub does not accept it.
     """
     try:
         import huggingface_hub
@@ -63,26 +63,28 @@ def connect(feature: str, secrets: Collection[str] = ()) -> Hub:
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    token = huggingface_hub.get_token() or _logged_in(ENDPOINT)
-    # Its log shows requests with their bodies where HF_DEBUG is set, and the secrets of a Space in them.
+    token = huggingface_hub.get_token() or _log_in(ENDPOINT)
+    # With HF_DEBUG its log shows the bodies of requests, and in them the secrets of a Space.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     hidden = frozenset({token, *secrets})
     api = huggingface_hub.HfApi(endpoint=ENDPOINT, token=token)
-    with told("Asking whose token this is", ENDPOINT, hidden):
+    with explained("Checking the token", ENDPOINT, hidden):
         user = str(api.whoami()["name"])
     return Hub(api, user, hidden)
 
 
-def _logged_in(endpoint: str) -> str:
+def _log_in(endpoint: str) -> str:
     import huggingface_hub
 
     if sys.stdin.isatty() and sys.stderr.isatty():
-        with told("Logging in", endpoint):
+        with explained("Logging in", endpoint):
             huggingface_hub.login()
         token = huggingface_hub.get_token()
         if token:
             return token
     raise HubError(
-        f"There is no token for {endpoint} here. Put one that may write into the variable HF_TOKEN, or type "
-        "`hf auth login` once; https://huggingface.co/settings/tokens makes them."
+        f"No token for {endpoint}.",
+        advice="Set HF_TOKEN to one with write access, or run `hf auth login`; create one at "
+        "https://huggingface.co/settings/tokens.",
+        endpoint=endpoint,
     )

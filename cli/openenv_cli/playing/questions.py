@@ -1,4 +1,4 @@
-"""From a field's JSON Schema to a question: what to type, and what becomes of it."""
+"""Questions made from a field's JSON Schema: what to type, and how to parse it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _YES_AND_NO = {
     **dict.fromkeys(("yes", "y", "true", "1"), True),
     **dict.fromkeys(("no", "n", "false", "0"), False),
 }
-_LONGEST_HINT = 60
-# What stands for a field that is not sent, so that the server uses its default.
-LEFT_OUT = object()
+_MAX_HINT_LENGTH = 60
+# The value of a field that is not sent, so that the server uses its default.
+OMITTED = object()
 
 
-class NotAnAnswerError(ValueError):
-    """What was typed cannot be the field's value; the message says what can."""
+class InvalidAnswerError(ValueError):
+    """The text cannot be the field's value. The message says what can."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked for one field.
+    """The question for one field.
 
     Attributes:
         label: The field's path.
-        hint: What may be typed, in a few words.
-        parse: Makes the value of what was typed; raises `NotAnAnswerError`.
-        default: What Enter stands for; None where something has to be typed.
-        help: More on it, for those who type ``?``.
-        fields: The node of an object, whose fields may be asked for one by one.
+        hint: The accepted answers, in a few words.
+        parse: Converts an answer to a value, or raises `InvalidAnswerError`.
+        default: The value for an empty answer, in a tuple; None if an answer is required.
+        help: The text for the answer ``?``.
+        fields: The node of an object whose fields can be asked for one by one.
     """
 
     label: str
@@ -46,21 +46,21 @@ class Question:
 
     @property
     def prompt(self) -> str:
-        """The question, as it is printed before the cursor."""
+        """The text before the cursor."""
         shown = ""
         if self.default is not None:
             (value,) = self.default
-            shown = " [left out]" if value is LEFT_OUT else f" [{_shortly(value)}]"
+            shown = " [omitted]" if value is OMITTED else f" [{_shortly(value)}]"
         return f"{self.label} ({self.hint}){shown}: "
 
 
 def question_of(node: Node, label: str, *, is_required: bool = True) -> Question:
-    """The question for a field.
+    """Make the question for a field.
 
     Args:
-        node: Its schema.
-        label: What it is called.
-        is_required: Whether it has to be sent.
+        node: The field's schema.
+        label: The field's path.
+        is_required: Whether it must be sent.
     """
     node = _declared(node)
     choices = _without_null(node)
@@ -74,12 +74,12 @@ def question_of(node: Node, label: str, *, is_required: bool = True) -> Question
     if "default" in node.schema:
         default_given = (node.schema["default"],)
     elif not is_required:
-        default_given = (LEFT_OUT,)
+        default_given = (OMITTED,)
     return Question(label, hint, parse, default_given, _help(node, hint), node if has_fields else None)
 
 
 def _kind(schema: Mapping[str, Any]) -> tuple[str, Callable[[str], Any]]:
-    """What may be typed for a schema, and what makes a value of it."""
+    """The hint for a schema, and the parser of its answers."""
     if "const" in schema:
         return _shortly(schema["const"]), lambda _: schema["const"]
     if "enum" in schema:
@@ -110,19 +110,19 @@ def _choice(values: list[Any]) -> tuple[str, Callable[[str], Any]]:
         for found in (text, text.strip('"')):
             if found in by_text:
                 return by_text[found]
-        begun = [value for name, value in by_text.items() if text and name.lower().startswith(text.lower())]
-        if len(begun) == 1:
-            return begun[0]
-        raise NotAnAnswerError(f"It is one of: {listed}")
+        matches = [value for name, value in by_text.items() if text and name.lower().startswith(text.lower())]
+        if len(matches) == 1:
+            return matches[0]
+        raise InvalidAnswerError(f"Type one of: {listed}")
 
-    return (listed if len(listed) <= _LONGEST_HINT else f"one of {len(by_text)}"), parse
+    return (listed if len(listed) <= _MAX_HINT_LENGTH else f"one of {len(by_text)}"), parse
 
 
 def _boolean(text: str) -> bool:
     try:
         return _YES_AND_NO[text.lower()]
     except KeyError:
-        raise NotAnAnswerError("Type yes or no") from None
+        raise InvalidAnswerError("Type yes or no") from None
 
 
 def _number_kind(schema: Mapping[str, Any], *, is_whole: bool) -> tuple[str, Callable[[str], Any]]:
@@ -144,21 +144,21 @@ def _number_kind(schema: Mapping[str, Any], *, is_whole: bool) -> tuple[str, Cal
         try:
             value = int(text) if is_whole else float(text)
         except ValueError:
-            raise NotAnAnswerError(f"Type a {hint}") from None
+            raise InvalidAnswerError(f"Type a {hint}") from None
         if not math.isfinite(value) or (
             (low is not None and value < low)
             or (high is not None and value > high)
             or (above is not None and value <= above)
             or (below is not None and value >= below)
         ):
-            raise NotAnAnswerError(f"Type a {hint}")
+            raise InvalidAnswerError(f"Type a {hint}")
         return value
 
     return hint, parse
 
 
 def _text(text: str) -> str:
-    """The text itself; one in quotes is JSON, for a text that begins with a colon, say."""
+    """The text itself. In quotes it is read as JSON, for a text that starts with a colon, for example."""
     if text.startswith('"'):
         try:
             value = json.loads(text)
@@ -172,7 +172,7 @@ def _array_kind(schema: Mapping[str, Any]) -> tuple[str, Callable[[str], Any]]:
     items = schema.get("items", {})
     if isinstance(items, Mapping) and items.get("type") in ("integer", "number"):
         hint = _length("numbers", schema.get("minItems"), schema.get("maxItems"))
-        return f"{hint}, with spaces between", _numbers(is_whole=items["type"] == "integer")
+        return f"{hint}, separated by spaces", _numbers(is_whole=items["type"] == "integer")
     shape, inner = [], schema
     while inner.get("type") == "array" and isinstance(inner.get("items"), Mapping):
         least, most = inner.get("minItems"), inner.get("maxItems")
@@ -192,7 +192,7 @@ def _numbers(*, is_whole: bool) -> Callable[[str], Any]:
             return [int(part) if is_whole else float(part) for part in text.replace(",", " ").split()]
         except ValueError:
             noun = "whole numbers" if is_whole else "numbers"
-            raise NotAnAnswerError(f"Type {noun} with spaces between") from None
+            raise InvalidAnswerError(f"Type {noun} separated by spaces") from None
 
     return parse
 
@@ -201,7 +201,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise NotAnAnswerError(f"That is not JSON: {error}") from None
+        raise InvalidAnswerError(f"That is not JSON: {error}") from None
 
 
 def _json_or_text(text: str) -> Any:
@@ -215,14 +215,14 @@ def _json_of(kind: type, description: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         value = _json(text)
         if not isinstance(value, kind):
-            raise NotAnAnswerError(f"Type {description}")
+            raise InvalidAnswerError(f"Type {description}")
         return value
 
     return parse
 
 
 def _without_null(node: Node) -> Node | None:
-    """Of a schema that is one other or null, the other."""
+    """The other alternative of a schema that allows null; None if it has not exactly two."""
     parts = node.schema.get("anyOf") or node.schema.get("oneOf") or []
     others = [part for part in parts if part.get("type") != "null"]
     if len(others) != 1 or len(parts) != 2:
@@ -232,7 +232,7 @@ def _without_null(node: Node) -> Node | None:
 
 
 def _declared(node: Node) -> Node:
-    """A schema with an exact Gymnasium space, as JSON Schema says it, where there is nothing else."""
+    """Replace a schema that has only an exact Gymnasium space by its nearest JSON Schema."""
     declared = node.schema.get(SPACE_KEYWORD)
     if declared is None or "type" in node.schema:
         return node
@@ -278,12 +278,12 @@ def _length(noun: str, least: int | None, most: int | None) -> str:
 
 
 def _help(node: Node, hint: str) -> str:
-    """What the schema says of a field, in full."""
+    """The full description of a field in its schema."""
     parts = [str(node.schema.get("description") or ""), f"Type: {hint}."]
     if "enum" in node.schema:
         parts.append(f"One of: {', '.join(map(_shortly, node.schema['enum']))}.")
     if pattern := node.schema.get("pattern"):
-        parts.append(f"It matches {pattern}.")
+        parts.append(f"Pattern: {pattern}")
     if examples := node.schema.get("examples"):
         parts.append(f"For example: {', '.join(map(_shortly, examples))}.")
     return "\n".join(filter(None, parts))
@@ -291,4 +291,4 @@ def _help(node: Node, hint: str) -> str:
 
 def _shortly(value: Any) -> str:
     shown = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= _LONGEST_HINT else f"{shown[:_LONGEST_HINT]}…"
+    return shown if len(shown) <= _MAX_HINT_LENGTH else f"{shown[:_MAX_HINT_LENGTH]}…"

@@ -1,4 +1,4 @@
-"""What a check is, and how checks are run one after the other."""
+"""A check, its result, and a runner for checks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from openenv_cli.validation.report import CheckResult, Level, Outcome
+from openenv_cli.validation.report import CheckReport, Level, Outcome
 from openenv_gym.errors import OpenEnvError
 
 SubjectT = TypeVar("SubjectT")
 
-# A server writes its log, and it is read, beside the answer that says that something failed.
+# The server's log is read in another thread, and may arrive after the response.
 _LOG_DELAY_S = 0.3
 _GYMNASIUM_MARKS = re.compile(r"\x1b\[\d+m|WARN: ")
 
 
-class Finding(NamedTuple):
-    """What a check found; the fields are those of `CheckResult`."""
+class CheckResult(NamedTuple):
+    """The result of a check. The fields are those of `CheckReport`."""
 
     outcome: Outcome
     detail: str
@@ -29,77 +29,81 @@ class Finding(NamedTuple):
     blocked_by: str = ""
 
 
-def passed(detail: str, *, notes: Iterable[str] = ()) -> Finding:
-    """All is as it should be."""
-    return Finding(Outcome.PASSED, detail, notes=tuple(notes))
+def passed(detail: str, *, notes: Iterable[str] = ()) -> CheckResult:
+    """Nothing to complain about."""
+    return CheckResult(Outcome.PASSED, detail, notes=tuple(notes))
 
 
-def failed(detail: str, fix: str, *, notes: Iterable[str] = ()) -> Finding:
+def failed(detail: str, fix: str, *, notes: Iterable[str] = ()) -> CheckResult:
     """The environment is not valid."""
-    return Finding(Outcome.FAILED, detail, fix, tuple(notes))
+    return CheckResult(Outcome.FAILED, detail, fix, tuple(notes))
 
 
-def warning(detail: str, fix: str, *, notes: Iterable[str] = ()) -> Finding:
-    """The environment works, and could be better."""
-    return Finding(Outcome.WARNING, detail, fix, tuple(notes))
+def warning(detail: str, fix: str, *, notes: Iterable[str] = ()) -> CheckResult:
+    """The environment works, but could be better."""
+    return CheckResult(Outcome.WARNING, detail, fix, tuple(notes))
 
 
-def skipped(detail: str, fix: str = "") -> Finding:
-    """There was nothing to check, or no way to."""
-    return Finding(Outcome.SKIPPED, detail, fix)
+def skipped(detail: str, fix: str = "") -> CheckResult:
+    """The check does not apply, or cannot run here."""
+    return CheckResult(Outcome.SKIPPED, detail, fix)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 session``, ``2 sessions``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True)
 class Check(Generic[SubjectT]):
-    """One thing to look at.
+    """A check of a subject: a folder, a server or an image.
 
     Attributes:
         id: Its name, ``area.what``.
-        title: What is so where it passes.
-        look: Looks at the subject. An `OpenEnvError` or an `OSError` that it raises is a failure; what it
-            warns of becomes a note.
-        fix: What to do where it raises.
-        needs: The checks without which this one says nothing: where one of them did not pass, this one is
-            skipped.
+        title: What holds if it passes.
+        run: Checks the subject. An `OpenEnvError` or `OSError` that it raises is a failure; its warnings
+            become notes.
+        fix: What to do if it raises.
+        needs: The checks that this one builds on. If one of them does not pass, this one is skipped.
     """
 
     id: str
     title: str
-    look: Callable[[SubjectT], Finding]
+    run: Callable[[SubjectT], CheckResult]
     fix: str = ""
     needs: tuple[str, ...] = ()
 
 
 class Listener(Protocol):
-    """Is told how a validation goes."""
+    """Follows a validation."""
 
     def begins(self, title: str) -> None:
-        """A check begins."""
+        """A check starts."""
 
-    def ends(self, result: CheckResult) -> None:
+    def ends(self, result: CheckReport) -> None:
         """A check has ended."""
 
 
-class Silence:
-    """A listener for those who want the report alone."""
+class Silent:
+    """A listener that does nothing."""
 
     def begins(self, title: str) -> None:
         pass
 
-    def ends(self, result: CheckResult) -> None:
+    def ends(self, result: CheckReport) -> None:
         pass
 
 
-class Progress:
-    """The results so far.
+class Runner:
+    """Runs checks and collects their results.
 
     Args:
-        listener: Is told of each check as it begins and ends.
+        listener: Is told when each check starts and ends.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self.results: dict[str, CheckResult] = {}
+        self.results: dict[str, CheckReport] = {}
 
     def run(
         self,
@@ -107,61 +111,57 @@ class Progress:
         checks: Iterable[Check[SubjectT]],
         subject: SubjectT,
         *,
-        words: Callable[[], str] = str,
+        new_log: Callable[[], str] | None = None,
     ) -> None:
-        """Runs checks in their order.
+        """Run checks in order.
 
         Args:
-            level: The level that they are of.
+            level: Their level.
             checks: The checks.
-            subject: What they look at.
-            words: What has been written to the subject's log since the last call; a failure shows it.
+            subject: The subject.
+            new_log: Returns what the subject has logged since the last call; added to failures.
         """
         for check in checks:
             self._listener.begins(check.title)
-            begin = time.monotonic()
-            finding = self._blocked(check) or _look(check, subject)
-            if finding.outcome is Outcome.FAILED and words is not str:
-                time.sleep(_LOG_DELAY_S)
-            said = words().strip()
-            if finding.outcome is Outcome.FAILED and said and said not in finding.detail:
-                finding = finding._replace(detail=f"{finding.detail}\nThe server's log says:\n{said}")
-            result = CheckResult(
+            start = time.monotonic()
+            result = self._blocked(check) or _run(check, subject)
+            if new_log is not None:
+                if result.outcome is Outcome.FAILED:
+                    time.sleep(_LOG_DELAY_S)
+                log = new_log().strip()  # read after each check, so that a failure has its own lines only
+                if log and result.outcome is Outcome.FAILED:
+                    result = result._replace(detail=f"{result.detail}\nThe server's log:\n{log}")
+            report = CheckReport(
                 id=check.id,
                 title=check.title,
                 level=level,
-                duration_s=round(time.monotonic() - begin, 3),
-                **{**finding._asdict(), "notes": list(finding.notes)},
+                duration_s=round(time.monotonic() - start, 3),
+                **{**result._asdict(), "notes": list(result.notes)},
             )
-            self.results[check.id] = result
-            self._listener.ends(result)
+            self.results[check.id] = report
+            self._listener.ends(report)
 
-    def did_pass(self, check_id: str) -> bool:
-        """Whether a check passed, if with a warning."""
+    def has_passed(self, check_id: str) -> bool:
+        """Whether a check has passed, possibly with a warning."""
         result = self.results.get(check_id)
         return result is not None and result.outcome in (Outcome.PASSED, Outcome.WARNING)
 
-    def _blocked(self, check: Check[SubjectT]) -> Finding | None:
-        # Of a URL there are no files, and nothing to start: those checks were not run.
-        missing = [need for need in check.needs if need in self.results and not self.did_pass(need)]
+    def _blocked(self, check: Check[SubjectT]) -> CheckResult | None:
+        # Checks that were not run do not block: a URL has no files, for example.
+        missing = [need for need in check.needs if need in self.results and not self.has_passed(need)]
         if not missing:
             return None
-        # That one may have been skipped for another one: this is to be mended.
+        # Name the root cause: the missing check may have been skipped because of another one.
         root = self.results[missing[0]].blocked_by or missing[0]
-        return Finding(Outcome.SKIPPED, f"Not looked at, as {root} did not pass", blocked_by=root)
+        return CheckResult(Outcome.SKIPPED, f"Skipped because {root} did not pass", blocked_by=root)
 
 
-def _look(check: Check[SubjectT], subject: SubjectT) -> Finding:
+def _run(check: Check[SubjectT], subject: SubjectT) -> CheckResult:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            finding = check.look(subject)
+            result = check.run(subject)
         except (OpenEnvError, OSError) as error:
-            finding = failed(str(error), check.fix)
-    warned = dict.fromkeys(_plain(str(warned.message)) for warned in caught)
-    return finding._replace(notes=(*finding.notes, *warned))
-
-
-def _plain(text: str) -> str:
-    """A warning of Gymnasium's without its colours and its level."""
-    return _GYMNASIUM_MARKS.sub("", text)
+            result = failed(str(error), check.fix)
+    notes = dict.fromkeys(_GYMNASIUM_MARKS.sub("", str(warned.message)) for warned in caught)
+    return result._replace(notes=(*result.notes, *notes))

@@ -1,29 +1,35 @@
-"""Episodes of sampled actions, and whether two of them are the same."""
+"""Episodes of sampled actions: their observations against schema and space, and against each other."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from openenv_cli.validation.observed import Judge, shown
-from openenv_cli.validation.server import TURN_TIMEOUT_S, Server
+from gymnasium import spaces
+
+from openenv_cli.validation.server import Server
 from openenv_gym.client import GenericEnvClient
+from openenv_gym.errors import SpaceError
 from openenv_gym.session.recovery import retry
-from openenv_gym.spaces import compile_action
+from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.transport.http import get_schemas
 
 SEED = 42
 STEPS = 20
-# What leaves its bounds often does so late: as much is looked at, whichever comes first.
-MOST_STEPS = 1000
-MOST_TIME_S = 2.0
+# Observations may leave their bounds late in an episode. These limits apply to all episodes together.
+MAX_STEPS = 1000
+MAX_TIME_S = 2.0
+_MAX_SHOWN = 80
+# For these keywords the value is the whole object, and the message names the field.
+_NAMED_IN_THE_MESSAGE = ("required", "additionalProperties", "unevaluatedProperties", "dependentRequired")
 
 
 class Moment(NamedTuple):
-    """What a reset or a step gave; a reset gives no reward and ends nothing.
+    """The result of a reset or a step. A reset has no reward and ends nothing.
 
-    The observation is that of the message, in which a choice is its label and not an index.
+    The observation is the payload, in which a choice is its label, not an index.
     """
 
     observation: dict[str, Any]
@@ -33,11 +39,11 @@ class Moment(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """The first steps of an episode.
+    """The beginning of an episode.
 
     Attributes:
-        moments: That of the reset, and one a step.
-        seed_is_ignored: Whether the server says that it cannot use the seed.
+        moments: The results of the reset and of each step.
+        seed_is_ignored: Whether the server reports that it ignores the seed.
     """
 
     moments: list[Moment]
@@ -45,89 +51,153 @@ class Episode(NamedTuple):
 
 
 class Player:
-    """Plays sampled actions in a session of its own, and looks at each observation.
+    """Plays sampled actions in its own session and checks each observation.
 
     Args:
         server: The server.
 
     Attributes:
-        steps: How many steps were taken.
-        episodes: How many episodes were begun.
-        where: What was asked for last, in words.
+        steps: The number of steps taken.
+        episodes: The number of episodes started.
+        where: The last request, in words.
 
     Raises:
-        OpenEnvError: What `get_schemas` raises, or the schemas become no spaces.
+        OpenEnvError: As `get_schemas`, or the schemas cannot become spaces.
     """
 
     def __init__(self, server: Server) -> None:
         action, observation = get_schemas(server.endpoint, timeout_s=server.timeout_s)
         self._action = compile_action(action).codec
-        self._judge = Judge(observation)
-        self._turn_timeout_s = min(TURN_TIMEOUT_S, server.timeout_s)
+        self._checker = ObservationChecker(observation)
+        self._capacity_timeout_s = server.capacity_timeout_s
         self._client: GenericEnvClient = server.client()
         self.steps = self.episodes = 0
         self.where = ""
         self._seed_is_ignored = False
 
     def close(self) -> None:
-        """Ends the session."""
+        """Close the session."""
         self._client.close()
 
     def reset(self, seed: int) -> Moment:
-        """Begins an episode; the sampled actions are seeded too. Raises what a client's reset does."""
+        """Start an episode, and seed the sampled actions too. Raises what a client's reset does."""
         self._action.space.seed(seed)
         self.where = f"the reset with seed {seed}"
-        result = retry(lambda: self._client.reset(seed=seed), self._turn_timeout_s)
+        result = retry(lambda: self._client.reset(seed=seed), self._capacity_timeout_s)
         self._seed_is_ignored = bool(result.metadata.get("seed_ignored"))
         self.episodes += 1
         return Moment(result.observation)
 
     def step(self, number: int) -> Moment:
-        """Takes a sampled action, the one of this number in its episode. Raises what a client's step does."""
+        """Take a sampled action, as this step of the episode. Raises what a client's step does."""
         action = self._action.encode(self._action.space.sample())
-        self.where = f"episode {self.episodes}, step {number}, after the action {shown(action)}"
+        self.where = f"episode {self.episodes}, step {number}, after the action {shortened(action)}"
         result = self._client.step(action)
         self.steps += 1
         return Moment(result.observation, result.reward, result.done, result.truncated)
 
-    def objection(self, moment: Moment) -> str:
-        """What is wrong with an observation, and where; empty where nothing is."""
-        wrong = self._judge.objection(moment.observation)
-        return f"{self.where}: {wrong}" if wrong else ""
+    def problem(self, moment: Moment) -> str:
+        """What is wrong with an observation, and where; empty if nothing is."""
+        problem = self._checker.problem(moment.observation)
+        return f"{self.where}: {problem}" if problem else ""
 
     def play(self) -> Episode:
-        """Plays an episode, `STEPS` at most, the same each time as far as the environment heeds its seed."""
+        """Play up to `STEPS` steps of an episode, always with the same seed."""
         moments = [self.reset(SEED)]
         while len(moments) <= STEPS and not moments[-1].done:
             moments.append(self.step(len(moments)))
         return Episode(moments, self._seed_is_ignored)
 
     def play_long(self) -> str:
-        """Plays `MOST_STEPS` or `MOST_TIME_S`, until an observation is not as its schema and space say.
+        """Play for `MAX_STEPS` or `MAX_TIME_S`, until an observation does not fit its schema or space.
 
-        Each episode gets half of what is left, so that there is a long one, and there are several.
+        Each episode gets half of the remaining steps and time, so that there are several, and a long one.
 
         Returns:
-            The objection; empty where there is none.
+            The problem; empty if there is none.
         """
-        end = time.monotonic() + MOST_TIME_S
-        while self.steps < MOST_STEPS and (begin := time.monotonic()) < end:
-            last_step = self.steps + (MOST_STEPS - self.steps + 1) // 2
-            until = begin + (end - begin) / 2
+        end = time.monotonic() + MAX_TIME_S
+        while self.steps < MAX_STEPS and (start := time.monotonic()) < end:
+            last_step = self.steps + (MAX_STEPS - self.steps + 1) // 2
+            until = start + (end - start) / 2
             moment, number = self.reset(SEED + self.episodes), 0
-            while not (wrong := self.objection(moment)) and not moment.done:
-                # An episode has one step at least, however slow its reset is.
+            while not (problem := self.problem(moment)) and not moment.done:
+                # Even after a slow reset, an episode has at least one step.
                 if number and (self.steps >= last_step or time.monotonic() >= until):
                     break
                 number += 1
                 moment = self.step(number)
-            if wrong:
-                return wrong
+            if problem:
+                return problem
         return ""
 
 
+class ObservationChecker:
+    """Checks the payloads of observations against their schema and space.
+
+    Args:
+        schema: The JSON Schema of the observation.
+
+    Raises:
+        SchemaError: It cannot become a space.
+    """
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        from jsonschema import Draft202012Validator
+
+        self._validator = Draft202012Validator(schema)
+        # Not unwrapped, so that a single field keeps its name.
+        self._codec = compile_observation(schema, unwrap=False).codec
+
+    def problem(self, payload: dict[str, Any]) -> str:
+        """Which field, value and bound are wrong; empty if none is."""
+        return self._against_schema(payload) or self._against_space(payload)
+
+    def _against_schema(self, payload: dict[str, Any]) -> str:
+        from jsonschema.exceptions import best_match
+
+        error = best_match(self._validator.iter_errors(payload))
+        if error is None:
+            return ""
+        path = f"observation{error.json_path.removeprefix('$')}"
+        if error.validator in _NAMED_IN_THE_MESSAGE:
+            return f"{path}: {error.message}"
+        return (
+            f"{path} is {shortened(error.instance)}, but its schema has {error.validator}: "
+            f"{shortened(error.validator_value)}"
+        )
+
+    def _against_space(self, payload: dict[str, Any]) -> str:
+        try:
+            element = self._codec.decode(payload)
+        except SpaceError as error:
+            return str(error)
+        return _outside(self._codec.space, element, "observation")
+
+
+def shortened(value: Any) -> str:
+    """A value for a message, cut to a maximum length."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _outside(space: spaces.Space[Any], element: Any, path: str) -> str:
+    if space.contains(element):
+        return ""
+    inner = (found for part in _parts(space, element, path) if (found := _outside(*part)))
+    return next(inner, f"{path} is {shortened(element)}, which is not in its space {shortened(space)}")
+
+
+def _parts(space: spaces.Space[Any], element: Any, path: str) -> Iterator[tuple[spaces.Space[Any], Any, str]]:
+    if isinstance(space, spaces.Dict) and isinstance(element, dict):
+        yield from ((space[key], element[key], f"{path}.{key}") for key in space if key in element)
+    elif isinstance(space, spaces.Tuple) and isinstance(element, tuple):
+        pairs = zip(space, element, strict=False)
+        yield from ((part, value, f"{path}[{i}]") for i, (part, value) in enumerate(pairs))
+
+
 def first_difference(one: Episode, other: Episode) -> str:
-    """Where two episodes differ, in words; empty where they do not."""
+    """Where two episodes differ, in words; empty if they do not."""
     for number, (a, b) in enumerate(zip(one.moments, other.moments, strict=False)):
         if place := _differs(a._asdict(), b._asdict(), ""):
             return f"{f'step {number}' if number else 'the reset'}: {place}"
@@ -144,7 +214,7 @@ def _differs(a: Any, b: Any, path: str) -> str:
     elif _same(a, b):
         return ""
     else:
-        return f"{path.lstrip('.')} is {shown(a)} once and {shown(b)} then"
+        return f"{path.lstrip('.')} is first {shortened(a)}, then {shortened(b)}"
     return next((place for part in parts if (place := _differs(*part))), "")
 
 

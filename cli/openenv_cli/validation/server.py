@@ -1,29 +1,33 @@
-"""The server that is looked at while it runs: one that was started for that, or one at a URL."""
+"""The server being validated, started for this or already running at a URL, and its log."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Collection
-from contextlib import closing
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
-from openenv_cli.validation.check import Check, Finding, failed, passed, warning
-from openenv_cli.validation.tracebacks import own_frames
+from openenv_cli.validation.check import CheckResult, failed
 from openenv_gym.client import GenericEnvClient
 from openenv_gym.env import RemoteEnv
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError, OpenEnvError, RemoteError
+from openenv_gym.errors import DeadlineExceededError, OpenEnvError
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.transport.http import get_json
 
-# A place on a server may be free only a moment after its session is closed.
-TURN_TIMEOUT_S = 5.0
+# After a session closes, its place may take a moment to become free.
+CAPACITY_TIMEOUT_S = 5.0
 _LOG_LINES = 15
-# `docker stop` waits for ten seconds, and then kills.
-_LONG_STOP_S = 5.0
+
+_TRACEBACK = re.compile(r"[\s|+]*(Exception Group )?Traceback \(most recent call last\):$")
+_FRAME = re.compile(r'(?P<indent>[\s|]*  )File "(?P<file>[^"]+)", line \d+(, in .+)?$')
+_CARETS = re.compile(r"[\s|]*[~^]+[\s~^]*$")
+_PYTHON_FOLDER = re.compile(r"python\d\.\d+t?$")
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+_FRAMEWORK = frozenset({"openenv_server", "openenv_gym", "openenv_cli"})
 
 
 @dataclass
@@ -31,25 +35,27 @@ class Server:
     """A server.
 
     Attributes:
-        timeout_s: The time for it to come up, and for each answer, in seconds.
-        folder: The environment's folder; None where the server runs elsewhere.
-        base_url: Where it is; empty until it is started.
-        sessions_at_once: How many sessions were open at a time; None until that was tried.
+        timeout_s: The timeout of its start and of each response, in seconds.
+        folder: The environment's folder; None for a running server.
+        base_url: Its address; empty until it is started.
+        name: The environment's name; empty until the server reports it.
+        sessions_at_once: How many sessions were open at once; None until that was tried.
     """
 
     timeout_s: float
     folder: Path | None = None
     base_url: str = ""
+    name: str = ""
     sessions_at_once: int | None = None
     _provider: ProcessProvider | None = field(default=None, repr=False)
-    _shown: str = ""
+    _seen_log: str = ""
 
     def start(self) -> None:
-        """Starts ``openenv serve`` for the folder.
+        """Run ``openenv serve`` for the folder.
 
         Raises:
-            ConfigurationError: It ended instead.
-            DeadlineExceededError: It did not come up in time.
+            ConfigurationError: It exited instead.
+            DeadlineExceededError: It was not ready in time.
         """
         self._provider = ProcessProvider(str(self.folder), ready_timeout_s=self.timeout_s)
         self._provider.shows_progress = False  # the checks show their own
@@ -57,38 +63,47 @@ class Server:
         self.base_url = self._provider.base_url
 
     def stop(self) -> float:
-        """Stops it; returns the seconds that it took. Safe to call again."""
-        begin = time.monotonic()
+        """Stop it and return how many seconds that took. Safe to call again."""
+        start = time.monotonic()
         if self._provider is not None:
             self._provider.stop()
-        return time.monotonic() - begin
+        return time.monotonic() - start
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it is, and the key for it."""
+        """Its endpoint, with the key."""
         return Endpoint.parse(self.base_url)
 
+    @property
+    def capacity_timeout_s(self) -> float:
+        """How long to retry while the server is full, in seconds."""
+        return min(CAPACITY_TIMEOUT_S, self.timeout_s)
+
     def env(self) -> RemoteEnv:
-        """A session as trainers have it, over the best version of the protocol that the server speaks."""
+        """A session as trainers use it, over the best protocol version that the server speaks."""
         return RemoteEnv(
             self.base_url,
             connect_timeout_s=self.timeout_s,
             reset_timeout_s=self.timeout_s,
             step_timeout_s=self.timeout_s,
-            capacity_timeout_s=min(TURN_TIMEOUT_S, self.timeout_s),
+            capacity_timeout_s=self.capacity_timeout_s,
         )
 
     def client(self) -> GenericEnvClient:
-        """A session in which any message can be sent, over version 1 of the protocol."""
+        """A session that can send any payload."""
         return GenericEnvClient(
             self.base_url, connect_timeout_s=self.timeout_s, message_timeout_s=self.timeout_s
         )
 
-    def new_words(self) -> str:
-        """The last lines of what was logged since the last call; empty for a server elsewhere."""
+    def health(self) -> dict[str, Any]:
+        """The response of ``GET /health``. Raises what `get_json` does."""
+        return get_json(self.endpoint, "/health", timeout_s=self.timeout_s)
+
+    def new_log(self) -> str:
+        """The last log lines since the last call; empty for a server at a URL."""
         log = self._provider.logs() if self._provider is not None else ""
-        begin = len(self._shown) if log.startswith(self._shown) else 0
-        self._shown = log
+        begin = len(self._seen_log) if log.startswith(self._seen_log) else 0
+        self._seen_log = log
         return last_lines(own_frames(log[begin:]))
 
     def __enter__(self) -> Server:
@@ -100,91 +115,78 @@ class Server:
         self.stop()
 
 
+def start_failure(
+    error: OpenEnvError, command: str, *, packages: Collection[str] = (), in_image: bool = False
+) -> CheckResult:
+    """The result for a server that did not start.
+
+    Args:
+        error: The error, with the server's log.
+        command: How to start it by hand.
+        packages: The names of the author's packages, for `own_frames`.
+        in_image: Whether it ran in a container.
+    """
+    log = own_frames(error.log, packages)
+    lines = last_lines(log).splitlines()
+    lacks_module = "ModuleNotFoundError" in log or "No module named" in log
+    if in_image and (lacks_module or "FileNotFoundError" in log):
+        fix = (
+            "If the file is in the folder, check whether .gitignore or .dockerignore excludes it from the "
+            "image, or list data files under [tool.setuptools.package-data]. Add missing packages to the "
+            "dependencies in pyproject.toml."
+        )
+    elif lacks_module:
+        fix = (
+            "Add the package to the dependencies in pyproject.toml, and install them here: "
+            "uv pip install -e FOLDER."
+        )
+    elif isinstance(error, DeadlineExceededError):
+        fix = f"Check what it waits for: {command}. If it just starts slowly, raise --timeout."
+    else:
+        fix = f"Fix the error, and try: {command}."
+    headline = " ".join(filter(None, (error.message, error.advice)))
+    if lines:
+        # The last line is the most telling: it goes first because some places show one line only.
+        headline = f"{headline.rstrip('.')}: {lines.pop()}"
+    return failed("\n".join([headline, *lines]), fix)
+
+
 def last_lines(log: str) -> str:
     """The end of a log."""
     return "\n".join(log.strip().splitlines()[-_LOG_LINES:])
 
 
-def why_it_ended(
-    error: Exception, what: str, *, packages: Collection[str] = (), in_image: bool = False
-) -> Finding:
-    """The finding for a server that did not come up.
+def own_frames(log: str, packages: Collection[str] = ()) -> str:
+    """Shorten each traceback in a log to the author's own frames and the exception.
 
     Args:
-        error: What happened, with the server's last words.
-        what: What was started.
-        packages: The names of the author's packages, for `own_frames`.
-        in_image: Whether it ran in a container.
+        log: The log.
+        packages: The names of the author's packages, which may be installed as others are.
     """
-    text = own_frames(str(error).strip(), packages)
-    first, _, log = text.partition("\n")
-    first = first.removesuffix(" Its last words:").rstrip(".")
-    lines = last_lines(log).splitlines()
-    last = lines[-1] if lines else ""
-    lacks_module = "No module named" in log or "ModuleNotFoundError" in log
-    if in_image and (lacks_module or "FileNotFoundError" in log):
-        fix = (
-            "Where the file is in the folder, .gitignore or .dockerignore may leave it out of the image, or "
-            "the package does not bring it: name data files under [tool.setuptools.package-data]. A missing "
-            "package belongs into the dependencies of pyproject.toml."
-        )
-    elif lacks_module:
-        fix = (
-            "Name the package in the dependencies of pyproject.toml, and install them here: "
-            "uv pip install -e FOLDER."
-        )
-    elif isinstance(error, ConfigurationError):
-        fix = f"Mend what it says, and try it: {what}."
-    else:
-        fix = f"See what it waits for: {what}. If it only takes long to start, give it time with --timeout."
-    # The last line says most: it stands alone where only one line is shown.
-    return failed("\n".join([f"{first}: {last}" if last else first, *lines[:-1]]), fix)
+    return "\n".join(_shortened(log.splitlines(), frozenset(packages)))
 
 
-def _start(server: Server) -> Finding:
-    begin = time.monotonic()
-    try:
-        server.start()
-    except (ConfigurationError, DeadlineExceededError) as error:
-        server.new_words()
-        return why_it_ended(error, f"openenv serve {server.folder}")
-    return passed(f"At {server.base_url}: up after {time.monotonic() - begin:.1f} s")
+def _shortened(lines: list[str], packages: frozenset[str]) -> Iterator[str]:
+    indent: str | None = None  # of the lines that belong to the current frame; None outside of one
+    is_own = False
+    for line in lines:
+        if frame := _FRAME.match(line):
+            indent, is_own = f"{frame['indent']}  ", _is_own(frame["file"], packages)
+            if is_own:
+                yield line
+        elif indent is not None and line.startswith(indent):
+            if is_own and not _CARETS.match(line):
+                yield line
+        elif not _TRACEBACK.match(line):
+            indent = None
+            yield line
 
 
-def stop_finding(took_s: float) -> Finding:
-    """The finding for a server that ended so many seconds after it was told to."""
-    if took_s > _LONG_STOP_S:
-        return warning(
-            f"It took {took_s:.1f} s to end after SIGTERM; `docker stop` kills after 10 s",
-            "Look for threads that outlive the environment's close(), and end them there.",
-        )
-    return passed(f"It ended {took_s:.1f} s after SIGTERM")
-
-
-def _stop(server: Server) -> Finding:
-    return stop_finding(server.stop())
-
-
-START_CHECKS = (Check("server.start", "`openenv serve` starts it", _start, needs=("app.defined",)),)
-STOP_CHECKS = (
-    Check("server.stop", "It stops when it is told to", _stop, needs=("server.start", "session.step")),
-)
-
-
-def cannot_be_made(server: Server) -> str:
-    """Why a session gets no environment, as its factory raises; empty where it gets one, or nobody knows."""
-    with closing(server.client()) as client:
-        try:
-            client.reset()
-        except RemoteError as error:
-            return str(error) if error.code == ErrorCode.FACTORY_ERROR else ""
-        except OpenEnvError:
-            return ""
-    return ""
-
-
-def health_of(server: Server) -> dict[str, Any]:
-    """What the server says of its health. Raises what `get_json` does."""
-    from openenv_gym.transport.http import get_json
-
-    return get_json(server.endpoint, "/health", timeout_s=server.timeout_s)
+def _is_own(file: str, packages: frozenset[str]) -> bool:
+    parts = PurePath(file).parts
+    if file.startswith("<") or _FRAMEWORK & set(parts):
+        return False
+    for place in _PACKAGE_FOLDERS:
+        if place in parts:
+            return parts[parts.index(place) + 1] in packages
+    return not any(_PYTHON_FOLDER.match(part) for part in parts)

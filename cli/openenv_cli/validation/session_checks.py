@@ -1,13 +1,13 @@
-"""Checks of a running server's sessions: what trainers do with it."""
+"""Checks of a server's sessions: what trainers do, and Gymnasium's own `check_env`."""
 
 from __future__ import annotations
 
 from contextlib import closing, suppress
 from typing import Any
 
-from openenv_cli.validation.check import Check, Finding, failed, passed, warning
+from openenv_cli.validation.check import Check, CheckResult, counted, failed, passed, warning
 from openenv_cli.validation.episodes import SEED, Player, first_difference
-from openenv_cli.validation.server import TURN_TIMEOUT_S, Server
+from openenv_cli.validation.server import Server
 from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironmentError, RemoteError
 from openenv_gym.session.recovery import retry
 from openenv_gym.transport.blocking import BlockingConnection
@@ -15,92 +15,83 @@ from openenv_gym.transport.http import get_schemas
 from openenv_gym.wire.codes import ErrorCode
 
 _BOUNDS_FIX = (
-    "Give the field in the observation's model the bounds that it has, or keep it within them. Where it was "
-    "made with model_construct, its model did not check it."
+    "Declare the field's real bounds in the observation model, or keep the value within them. An observation "
+    "made with model_construct is not checked by its model."
 )
+_CHECK_ENV_FIX = "Fix what it reports; the same rules apply to every gymnasium.Env."
 # A field that no environment has.
 _UNKNOWN = "openenv_validate_no_such_field"
 
 
-def _websocket(server: Server) -> Finding:
+def _websocket(server: Server) -> CheckResult:
     connection = BlockingConnection(server.endpoint, connect_timeout_s=server.timeout_s, offers_v2=True)
     version = 2 if connection.is_v2 else 1
     connection.drop()
     return passed(f"{server.endpoint.websocket_url} speaks version {version} of the protocol")
 
 
-def _reset(server: Server) -> Finding:
-    # By the fields of the message first: of an element of a space nobody can tell which field it was.
+def _reset(server: Server) -> CheckResult:
+    # First the payload: an element of a space does not tell which field is wrong.
     with closing(Player(server)) as player:
         try:
-            wrong = player.objection(player.reset(SEED))
+            problem = player.problem(player.reset(SEED))
         except RemoteEnvironmentError as error:
             return _raised("reset", player.where, error)
         except RemoteError as error:
             if error.code != ErrorCode.FACTORY_ERROR:
                 raise
-            said = str(error).partition("reset: ")[2].removesuffix(f" ({error.code})")
-            return failed(f"The environment cannot be made: {said}", "Mend the line in its __init__.")
-    if wrong:
-        return failed(wrong, _BOUNDS_FIX)
+            return failed(
+                f"The environment cannot be created: {error.server_message}", "Fix that line in its __init__."
+            )
+    if problem:
+        return failed(problem, _BOUNDS_FIX)
     with closing(server.env()) as env:
         observation, info = env.reset(seed=SEED)
-    notes = ["It takes no seed: its reset has no parameter `seed`"] if info.get("seed_ignored") else []
+    notes = ["It ignores the seed: its reset has no parameter `seed`"] if info.get("seed_ignored") else []
     return passed(f"The first observation: {_excerpt(observation)}", notes=notes)
 
 
-def _step(server: Server) -> Finding:
+def _step(server: Server) -> CheckResult:
     with closing(Player(server)) as player:
         try:
-            wrong = player.play_long()
+            problem = player.play_long()
         except ActionRefusedError as error:
             return failed(
-                f"A sampled action, which its schema allows, is refused: {error}",
-                "Say in the model what is allowed: Literal[…], ge= and le=, or Field(examples=[…]), from "
+                f"A sampled action that its schema allows is refused: {error}",
+                "Declare in the model what is allowed: Literal[…], ge= and le=, or Field(examples=[…]), from "
                 "which texts are sampled.",
             )
         except RemoteEnvironmentError as error:
             return _raised("step", player.where, error)
-    if wrong:
-        return failed(wrong, _BOUNDS_FIX)
-    # As trainers do it: over the best version of the protocol that both speak.
+    if problem:
+        return failed(problem, _BOUNDS_FIX)
+    # As trainers do it: over the best protocol version that both speak.
     with closing(server.env()) as env:
         env.action_space.seed(SEED)
         env.reset(seed=SEED)
         env.step(env.action_space.sample())
     return passed(
-        f"{_count(player.steps, 'sampled action')} in {_count(player.episodes, 'episode')}: each observation "
-        "is as its schema and its space say"
+        f"{counted(player.steps, 'sampled action')} in {counted(player.episodes, 'episode')}: each "
+        "observation fits its schema and its space"
     )
 
 
-def _raised(method: str, where: str, error: RemoteEnvironmentError) -> Finding:
-    """The finding for a method that raised, or gave nothing."""
-    if "returned NoneType" in str(error):
-        return failed(
-            f"{where}: {method} returned None; is a `return` missing?",
-            f"Return an observation from {method}.",
-        )
-    said = str(error).partition("the environment raised ")[2].partition(" The session is still there;")[0]
+def _raised(method: str, where: str, error: RemoteEnvironmentError) -> CheckResult:
     return failed(
-        f"{where}: {method} raised {said or error}",
-        "Mend that line; what an agent may do wrong belongs into an observation, or is ruled out where you "
-        "narrow the action's model.",
+        f"{where}: {method} raised {error.server_message}",
+        "Fix that line, or add a missing `return` of an observation. Answer an agent's mistakes with an "
+        "observation, or narrow the action model to rule them out.",
     )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _state(server: Server) -> Finding:
+def _state(server: Server) -> CheckResult:
     with closing(server.client()) as client:
-        retry(lambda: client.reset(seed=SEED), TURN_TIMEOUT_S)
+        retry(lambda: client.reset(seed=SEED), server.capacity_timeout_s)
         state = client.state()
     return passed(f"The state after a reset: {_excerpt(state)}")
 
 
-def _seed(server: Server) -> Finding:
+def _seed(server: Server) -> CheckResult:
     with closing(Player(server)) as player:
         first, again = player.play(), player.play()
     with closing(Player(server)) as player:
@@ -108,61 +99,60 @@ def _seed(server: Server) -> Finding:
     for other, where in ((again, "a second time in the same session"), (elsewhere, "in another session")):
         if difference := first_difference(first, other):
             fix = (
-                "Give reset the parameter `seed: int | None = None`, and make all randomness from it."
+                "Give reset the parameter `seed: int | None = None`, and derive all randomness from it."
                 if first.seed_is_ignored
-                else "Make all randomness from reset's seed, with a generator of the instance's own, and let "
-                "reset forget the last episode. What has to differ, such as an id or a time, belongs into "
-                "the state."
+                else "Derive all randomness from reset's seed, with a generator per instance, and let reset "
+                "forget the last episode. What must differ, such as an id or a time, belongs in the state."
             )
             return failed(f"With seed {SEED} {where}, {difference}", fix)
-    notes = ["Its reset takes no seed, and nothing in it is random"] if first.seed_is_ignored else []
-    return passed(f"Three episodes with seed {SEED}, in two sessions, are the same", notes=notes)
+    notes = ["Its reset ignores the seed, and nothing in it is random"] if first.seed_is_ignored else []
+    return passed(f"Three episodes with seed {SEED}, in two sessions, are equal", notes=notes)
 
 
-def _bad_action(server: Server) -> Finding:
+def _invalid_action(server: Server) -> CheckResult:
     schema, _ = get_schemas(server.endpoint, timeout_s=server.timeout_s)
-    bad = bad_action(schema)
-    if bad is None:
+    action = invalid_action(schema)
+    if action is None:
         return warning(
-            "Its action's schema allows everything, so nothing can be refused",
-            "Let the action be a subclass of Action, with a type for each field.",
+            "Its action schema allows everything, so no action is invalid",
+            "Make the action a subclass of Action with a type for each field.",
         )
     with closing(server.client()) as client:
-        retry(lambda: client.reset(seed=SEED), TURN_TIMEOUT_S)
+        retry(lambda: client.reset(seed=SEED), server.capacity_timeout_s)
         try:
-            client.step(bad)
+            client.step(action)
         except ActionRefusedError as error:
             refusal = str(error)
         except RemoteError as error:
             return failed(
-                f"To {bad} it answers {error.code}, not VALIDATION_ERROR: {error}",
-                "Pass the action's model to create_app, and let it check the fields.",
+                f"It responds to {action} with {error.code}, not VALIDATION_ERROR: {error}",
+                "Pass the action model to create_app, and let it validate the fields.",
             )
         else:
             return failed(
-                f"It takes the action {bad}, which its own schema does not allow",
-                "Pass the same model to create_app that step expects, and let it forbid unknown fields.",
+                f"It accepts the action {action}, which its own schema does not allow",
+                "Pass the model that step expects to create_app, and let it forbid unknown fields.",
             )
         try:
             with suppress(ActionRefusedError):
-                client.step(bad)
+                client.step(action)
             client.reset(seed=SEED)
         except OpenEnvError as error:
             return failed(
-                f"After an action was refused, the session is of no use: {error}",
+                f"After a refused action, the session is unusable: {error}",
                 "Look for validators in models.py that do more than raise ValueError.",
             )
-    return passed(f"{refusal}\nThen the session went on")
+    return passed(f"{refusal}\nThe session continued")
 
 
-def bad_action(schema: dict[str, Any]) -> dict[str, Any] | None:
-    """An action that its schema does not allow; None where it allows all that was thought of."""
+def invalid_action(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """An action that its schema does not allow; None if it allows all candidates."""
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(schema)
     candidates: list[dict[str, Any]] = [{_UNKNOWN: 1}]
-    # No field takes both of these: one is no text, and the other is nothing but text. `metadata` is the base
-    # class's field, and says nothing of this action.
+    # No field accepts both of these: one is not text, the other only text. `metadata` is a field of the base
+    # class, so it says nothing about this action.
     names = [name for name in schema.get("properties", {}) if name != "metadata"]
     candidates += [{name: wrong} for name in names for wrong in ({_UNKNOWN: 1}, "no")]
     return next((action for action in candidates if not validator.is_valid(action)), None)
@@ -173,48 +163,88 @@ def _excerpt(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
+def _check_env(server: Server) -> CheckResult:
+    import gymnasium as gym
+    from gymnasium.utils.env_checker import check_env
+
+    import openenv_gym  # noqa: F401 - registers openenv/remote
+
+    made = gym.make(
+        "openenv/remote",
+        base_url=server.base_url,
+        connect_timeout_s=server.timeout_s,
+        reset_timeout_s=server.timeout_s,
+        step_timeout_s=server.timeout_s,
+        capacity_timeout_s=server.capacity_timeout_s,
+        disable_env_checker=True,
+    )
+    notes = []
+    # Each render mode is tried in a second session.
+    is_single = server.sessions_at_once == 1
+    if is_single and made.metadata["render_modes"]:
+        notes.append("Rendering was not checked: it needs two sessions, and the server allows one")
+    with closing(made):
+        env: gym.Env[Any, Any] = made.unwrapped
+        try:
+            check_env(env, skip_render_check=is_single)
+        except OpenEnvError:
+            raise
+        except Exception as error:  # AssertionError, TypeError, gymnasium.error.Error and others
+            return failed(f"check_env: {str(error) or type(error).__name__}", _CHECK_ENV_FIX, notes=notes)
+    return passed("check_env found no errors", notes=notes)
+
+
 _STEPS = ("session.step",)
 SESSION_CHECKS = (
     Check(
         "session.websocket",
         "A WebSocket opens at /ws",
         _websocket,
-        fix="Make the application with create_app; a proxy before it has to pass WebSockets on.",
+        fix="Make the application with create_app. A proxy in front of it must forward WebSockets.",
         needs=("server.start",),
     ),
     Check(
         "session.reset",
-        "A session opens, and reset gives an observation",
+        "A session opens, and reset returns an observation",
         _reset,
-        fix="Mend the environment's __init__ and reset; the observation has to fit its own model.",
+        fix="Fix the environment's __init__ and reset. The observation must fit its model.",
         needs=("session.websocket", "schemas.spaces"),
     ),
     Check(
         "session.step",
-        "It takes sampled actions",
+        "It accepts sampled actions",
         _step,
-        fix="Mend the environment's step; the observation has to fit its own model.",
+        fix="Fix the environment's step. The observation must fit its model.",
         needs=("session.reset",),
     ),
     Check(
         "session.state",
-        "It gives its state",
+        "It returns its state",
         _state,
-        fix="Let the property `state` return a State.",
+        fix="Return a State from the property `state`.",
         needs=_STEPS,
     ),
     Check(
         "session.seed",
-        "The same seed twice gives the same episode",
+        "The same seed gives the same episode",
         _seed,
-        fix="Let reset start anew, whatever came before.",
+        fix="Make reset start from scratch, whatever happened before.",
         needs=_STEPS,
     ),
     Check(
         "session.bad_action",
-        "A bad action is refused, and the session survives",
-        _bad_action,
-        fix="Let the action's model check the fields.",
+        "An invalid action is refused, and the session continues",
+        _invalid_action,
+        fix="Let the action model validate the fields.",
         needs=_STEPS,
+    ),
+)
+GYMNASIUM_CHECKS = (
+    Check(
+        "gymnasium.check_env",
+        "Gymnasium's check_env passes on RemoteEnv",
+        _check_env,
+        fix=_CHECK_ENV_FIX,
+        needs=("session.seed", "session.capacity"),
     ),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from openenv_cli.validation.report import CheckResult, Level, Outcome, Report
-from openenv_cli.validation.validating import validate_folder
+from openenv_cli.validation.report import CheckReport, Level, Outcome, Report
+from openenv_cli.validation.run import validate_folder
 
 
 class Heard:
@@ -13,7 +13,7 @@ class Heard:
 
     def begins(self, title: str) -> None: ...
 
-    def ends(self, result: CheckResult) -> None: ...
+    def ends(self, result: CheckReport) -> None: ...
 
 
 def validate(folder: Path, level: Level, timeout_s: float = 20.0) -> Report:
@@ -29,7 +29,7 @@ def objections(report: Report) -> dict[str, Outcome]:
     }
 
 
-def check_of(report: Report, check_id: str) -> CheckResult:
+def check_of(report: Report, check_id: str) -> CheckReport:
     return next(check for check in report.checks if check.id == check_id)
 
 

@@ -35,7 +35,7 @@ def test_a_good_folder_is_a_line_a_check_and_exits_with_0(walker: Path) -> None:
     done = run(walker, "--level", "static")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "✓ The files of an environment are there  [files.required]"
+    assert lines[0] == "✓ It has the required files  [files.required]"
     assert sum(line.startswith("✓ ") for line in lines) == 16
     assert lines[-1] == "walker is valid (static)"
     assert done.stderr == ""
@@ -51,9 +51,9 @@ def test_a_failure_says_what_to_do_and_exits_with_1(walker: Path) -> None:
     done = run(walker)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    place = lines.index("✗ The application that openenv.yaml names is there  [app.defined]")
+    place = lines.index("✗ The application in openenv.yaml exists  [app.defined]")
     assert (
-        lines[place + 1] == "    openenv.yaml has app: server.app:main_app, and server/app.py has no main_app"
+        lines[place + 1] == "    openenv.yaml has app: server.app:main_app, but server/app.py has no main_app"
     )
     assert lines[place + 2].startswith("    → Write `main_app = create_app(…)`")
     assert "✗" not in lines[place + 3]
@@ -64,13 +64,13 @@ def test_a_failure_is_seen_at_the_end_and_what_was_skipped_for_it_is_one_line(wa
     edit(walker / "server/app.py", ("import sys\n", "import sys; 1 / 0\n"))
     (walker / "uv.lock").unlink()
     lines = run(walker, "--level", "runtime").stdout.splitlines()
-    assert "- 17 checks were skipped, as server.start did not pass" in lines
+    assert "- 17 checks were skipped because server.start did not pass" in lines
     assert not any("[session." in line for line in lines)
-    assert lines[-3] == "What failed"
+    assert lines[-3] == "Failures"
     assert lines[-2].startswith("✗ `openenv serve` starts it  [server.start]: The server ended with the exit")
     assert lines[-1] == "walker is not valid (runtime)"
     explained = run(walker, "--level", "runtime", "--verbose").stdout
-    assert "    Not looked at, as server.start did not pass" in explained
+    assert "    Skipped because server.start did not pass" in explained
     assert "[session.step]" in explained
 
 
@@ -100,7 +100,7 @@ def test_a_server_at_a_url(serve_gym: Callable[[str], str]) -> None:
         (["/no/such/folder"], 2, "There is no folder /no/such/folder"),
         (["http://127.0.0.1:9"], 4, "Nothing answers"),
         (["http://"], 2, "is not a base URL"),
-        (["http://127.0.0.1:9", "--level", "static"], 2, "needs the environment's folder"),
+        (["http://127.0.0.1:9", "--level", "static"], 2, "requires the environment's folder"),
         (["--output", "/no/such/folder/report.json"], 2, "does not exist"),
         (["--level", "deep"], 2, "static"),
         (["--timeout", "0"], 2, "0.1"),

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 from openenv_cli.validation.check import Check
-from openenv_cli.validation.container import IMAGE_CHECKS, IMAGE_STOP_CHECKS
-from openenv_cli.validation.modes import MODE_CHECKS
+from openenv_cli.validation.image_checks import IMAGE_CHECKS, IMAGE_STOP_CHECKS
+from openenv_cli.validation.mode_checks import MODE_CHECKS
 from openenv_cli.validation.report import Report
-from openenv_cli.validation.server import START_CHECKS, STOP_CHECKS
-from openenv_cli.validation.validating import CONTAINER_CHECKS, SERVER_CHECKS, STATIC_CHECKS
+from openenv_cli.validation.run import CONTAINER_CHECKS, SERVER_CHECKS, STATIC_CHECKS
+from openenv_cli.validation.server_checks import START_CHECKS, STOP_CHECKS
 
 RUNTIME_CHECKS: list[Check] = [*START_CHECKS, *SERVER_CHECKS, *STOP_CHECKS, *MODE_CHECKS]
 TEXT = (Path(__file__).parents[3] / "docs" / "validate.md").read_text()

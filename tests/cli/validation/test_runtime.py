@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from openenv_cli.validation.check import Progress
-from openenv_cli.validation.container import Image
-from openenv_cli.validation.folder import Folder
+from openenv_cli.validation.check import Runner
+from openenv_cli.validation.folder_checks import Folder
+from openenv_cli.validation.image_checks import Image
 from openenv_cli.validation.report import Level, Outcome
-from openenv_cli.validation.server import START_CHECKS, Server
-from openenv_cli.validation.validating import CONTAINER_CHECKS
+from openenv_cli.validation.run import CONTAINER_CHECKS
+from openenv_cli.validation.server import Server
+from openenv_cli.validation.server_checks import START_CHECKS
 
 from tests.cli.validation.outcomes import Heard, check_of, edit, objections, validate
 
@@ -64,11 +65,11 @@ DEFECTS = [
     ("schemas.valid", MODELS, "ge=-1, le=1", "ge=-1, le=1, json_schema_extra={'type': 'digit'}", "digit"),
     ("session.reset", LOGIC, RESET, f"        raise OSError('no map')\n{RESET}", "OSError: no map"),
     ("session.reset", LOGIC, RESET, f"        import os; os._exit(3)\n{RESET}", ""),
-    ("session.reset", LOGIC, RESET, f"        return None\n{RESET}", "reset returned None"),
+    ("session.reset", LOGIC, RESET, f"        return None\n{RESET}", "returned NoneType"),
     ("session.reset", LOGIC, RESET, f"        return Place.model_construct(x=200)\n{RESET}", "x is 200"),
     ("session.step", LOGIC, STEP, f"        [][3]\n{STEP}", 'walker_environment.py", line 24, in step'),
-    ("session.step", LOGIC, "return Place(x=self._x, r", "Place(x=self._x, r", "is a `return` missing?"),
-    ("session.step", LOGIC, STEP, f"{STEP}{LATE}", "x is 500, and its schema says maximum: 100"),
+    ("session.step", LOGIC, "return Place(x=self._x, r", "Place(x=self._x, r", "missing `return`"),
+    ("session.step", LOGIC, STEP, f"{STEP}{LATE}", "x is 500, but its schema has maximum: 100"),
     ("session.step", LOGIC, STEP, f"        raise KeyError('door')\n{STEP}", "'door'"),
     ("session.step", LOGIC, STEP, f"        import os; os._exit(3)\n{STEP}", ""),
     ("session.step", LOGIC, STEP, f"        return Place.model_construct(x='far')\n{STEP}", "far"),
@@ -76,7 +77,7 @@ DEFECTS = [
     ("session.seed", LOGIC, "random.Random(seed)", "random.Random()", "seed 42 a second time in the same"),
     ("session.seed", LOGIC, SEEDED, "    def reset(self) -> Place:\n", "reset the parameter `seed"),
     ("session.bad_action", MODELS, STEP_MODEL, LENIENT_MODEL, "which its own schema does not allow"),
-    ("session.capacity", LOGIC, INIT, LOCKING, "Session 2 beside 1"),
+    ("session.capacity", LOGIC, INIT, LOCKING, "With 1 session open, session 2 fails"),
     ("gymnasium.check_env", LOGIC, "seed: int | None = None", "seed: int", "argument: 'seed'"),
     ("mode.python_m", APP, "    import argparse\n", "    1 / 0\n", "ZeroDivisionError"),
 ]  # fmt: skip
@@ -143,8 +144,8 @@ def test_an_episode_that_differs_is_shown_as_the_observation_has_it(walker: Path
         ("Place(x=self._x)", f"Place(x=self._x, {maps})"),
     )
     detail = check_of(validate(walker, Level.RUNTIME), "session.seed").detail
-    assert "observation.map is 'cave' once and 'island' then" in detail or (
-        "observation.map is 'island' once and 'cave' then" in detail
+    assert "observation.map is first 'cave', then 'island'" in detail or (
+        "observation.map is first 'island', then 'cave'" in detail
     )
 
 
@@ -201,19 +202,19 @@ def test_one_that_cannot_be_made_fails_where_it_is_first_made(walker: Path) -> N
     report = validate(walker, Level.RUNTIME)
     assert {**NOT_TRIED, **objections(report)} == {**NOT_TRIED, "session.reset": Outcome.FAILED}
     detail = check_of(report, "session.reset").detail
-    assert detail.startswith("The environment cannot be made: Walker() raised OSError: no display")
+    assert detail.startswith("The environment cannot be created: Walker() raised OSError: no display")
     assert 'walker_environment.py", line 13, in __init__' in detail
     assert "openenv_server/" not in detail
 
 
 def test_no_image_is_built_of_what_does_not_start(walker: Path) -> None:
     edit(walker / APP, (IMPORTS, "import sys; 1 / 0\n"))
-    folder, progress = Folder(walker), Progress(Heard())
+    folder, runner = Folder(walker), Runner(Heard())
     with Server(20, folder=walker) as server:
-        progress.run(Level.RUNTIME, START_CHECKS, server)
+        runner.run(Level.RUNTIME, START_CHECKS, server)
     with Image(folder, 20) as image:
-        progress.run(Level.CONTAINER, CONTAINER_CHECKS, image)
-    in_image = [result for result in progress.results.values() if result.level is Level.CONTAINER]
+        runner.run(Level.CONTAINER, CONTAINER_CHECKS, image)
+    in_image = [result for result in runner.results.values() if result.level is Level.CONTAINER]
     assert {(result.outcome, result.blocked_by) for result in in_image} == {(Outcome.SKIPPED, "server.start")}
 
 
@@ -222,8 +223,8 @@ def test_a_mode_that_does_not_work_says_why_in_its_line(walker: Path) -> None:
     reasons = {mode.name: mode.reason for mode in validate(walker, Level.RUNTIME).modes}
     assert reasons["openenv serve"].startswith("The server ended with the exit code 2: Error: ")
     assert reasons["openenv serve"].endswith("ZeroDivisionError: division by zero")
-    assert reasons["python -m"] == "Not looked at, as server.start did not pass"
-    assert reasons["docker"] == "Not tried: only the level runtime was asked for"
+    assert reasons["python -m"] == "Skipped because server.start did not pass"
+    assert reasons["docker"] == "Not tried: the requested level is runtime"
 
 
 def test_an_application_that_is_no_openenv_server_is_told_apart(walker: Path) -> None:
@@ -264,6 +265,5 @@ def test_one_session_at_a_time_is_enough(walker: Path) -> None:
     edit(walker / LOGIC, ("SUPPORTS_CONCURRENT_SESSIONS = True", "SUPPORTS_CONCURRENT_SESSIONS = False"))
     report = validate(walker, Level.RUNTIME)
     assert objections(report) == {"files.lock": Outcome.WARNING}
-    assert (
-        "1 at once, as GET /health says; one more is refused" in check_of(report, "session.capacity").detail
-    )
+    detail = check_of(report, "session.capacity").detail
+    assert detail == "1 session at once, as GET /health reports; one more is refused"

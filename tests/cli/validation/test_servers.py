@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from openenv_cli.validation.report import Outcome, Report
-from openenv_cli.validation.validating import validate_url
+from openenv_cli.validation.run import validate_url
 from openenv_server import create_app
 
 from tests.cli.validation.outcomes import Heard, check_of, objections
@@ -31,7 +31,7 @@ def test_our_server_in_both_versions_of_the_protocol(is_v2: bool) -> None:
     # Amounts above 9 raise, and its schema allows them.
     assert objections(report) == {"session.step": Outcome.FAILED}
     assert "RuntimeError: too much" in check_of(report, "session.step").detail
-    assert "narrow the action's model" in check_of(report, "session.step").fix
+    assert "narrow the action model" in check_of(report, "session.step").fix
     assert f"version {2 if is_v2 else 1}" in check_of(report, "session.websocket").detail
 
 
@@ -50,7 +50,7 @@ def test_a_published_server_with_many_sessions() -> None:
     assert objections(report) == {}
     assert report.passed
     assert report.name == "CartPole"
-    assert "4 at once" in check_of(report, "session.capacity").detail
+    assert "4 sessions at once" in check_of(report, "session.capacity").detail
     # What it has not is said, and is no mistake.
     assert any("no `truncated`" in note for note in check_of(report, "schemas.spaces").notes)
     assert any("how many sessions" in note for note in check_of(report, "routes.health").notes)
@@ -69,4 +69,4 @@ def test_a_published_server_with_one_session(tmp_path: Path) -> None:
     ) as base_url:
         report = validate(base_url)
     assert objections(report) == {}
-    assert "1 at once; one more is refused" in check_of(report, "session.capacity").detail
+    assert "1 session at once; one more is refused" in check_of(report, "session.capacity").detail

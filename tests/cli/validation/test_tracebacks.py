@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from openenv_cli.validation.server import why_it_ended
-from openenv_cli.validation.tracebacks import own_frames
+from openenv_cli.validation.server import own_frames, start_failure
 
 from openenv_gym.errors import ConfigurationError
 
@@ -47,10 +46,10 @@ def test_a_message_of_several_lines_is_kept() -> None:
 
 
 def test_a_file_that_an_image_lacks_may_be_left_out_of_it() -> None:
-    error = ConfigurationError(f"The container ended with the exit code 1\n{LOG}")
-    finding = why_it_ended(error, "docker run", packages=["walker"], in_image=True)
-    first, *others = finding.detail.splitlines()
-    assert first.startswith("The container ended with the exit code 1: FileNotFoundError: ")
+    error = ConfigurationError("The container exited with code 1.", log=LOG)
+    result = start_failure(error, "docker run", packages=["walker"], in_image=True)
+    first, *others = result.detail.splitlines()
+    assert first.startswith("The container exited with code 1: FileNotFoundError: ")
     assert others == SHORT.splitlines()[:-1]
-    assert ".dockerignore" in finding.fix
-    assert "package" in finding.fix
+    assert ".dockerignore" in result.fix
+    assert "package" in result.fix

@@ -1,41 +1,86 @@
-"""Asks for an action, a field after another."""
+"""The prompts of ``openenv play``: read lines, and ask for an action field by field."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from openenv_cli.playing.lines import Lines
-from openenv_cli.playing.questions import LEFT_OUT, NotAnAnswerError, Question, question_of
+from openenv_cli.playing.questions import OMITTED, InvalidAnswerError, Question, question_of
 from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE
 from openenv_gym.spaces.schema import Node, Schema, resolve
 
 _FIELD_BY_FIELD = "+"
 
 
-def ask_action(schema: Schema, lines: Lines, tell: Callable[[str], None]) -> dict[str, Any]:
-    """The payload of an action, as a person gives it.
+class CommandTypedError(Exception):
+    """The line is a command, such as ``:reset 7``, not an answer.
 
-    Each field is a question; a whole JSON object may be typed at the first one.
+    Args:
+        line: The line without the colon.
+    """
+
+    def __init__(self, line: str) -> None:
+        self.words = line.split()
+        super().__init__(line)
+
+
+class Lines:
+    """Reads lines from a terminal or a pipe.
+
+    Attributes:
+        is_typed: Whether they come from a terminal.
+    """
+
+    def __init__(self) -> None:
+        self.is_typed = sys.stdin.isatty()
+        if self.is_typed:
+            import readline  # noqa: F401 - gives input() line editing and a history
+
+    def ask(self, prompt: str) -> str:
+        """Read the next line, stripped.
+
+        Raises:
+            CommandTypedError: It starts with a colon.
+            EOFError: The input has ended.
+        """
+        if self.is_typed:
+            line = input(prompt)
+        else:
+            line = sys.stdin.readline()
+            if not line:
+                raise EOFError
+            # Echoed, so that the output reads as a transcript.
+            print(f"{prompt}{line.rstrip()}", flush=True)
+        line = line.strip()
+        if line.startswith(":"):
+            raise CommandTypedError(line.removeprefix(":"))
+        return line
+
+
+def ask_action(schema: Schema, lines: Lines, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Ask for an action and return its payload.
+
+    Each field is a question. At the first one, a JSON object is taken as the whole action.
 
     Args:
         schema: The action model's JSON Schema.
-        lines: Where the answers come from.
-        tell: Shows help, and what is wrong with an answer.
+        lines: The input.
+        tell: Shows help and complaints about an answer.
 
     Raises:
         CommandTypedError: A command was typed instead.
-        EOFError: There are no more lines.
+        EOFError: The input has ended.
     """
     root = resolve(schema, schema)
     names = {name for name, _ in root.properties()} - ACTION_ONLY_ON_THE_WIRE
     if not names:
         lines.ask("Enter to step: ")
         return {}
-    first = _WholeAction(lines, set(root.schema.get("properties", {})))
+    first = _FirstOrWhole(lines, set(root.schema.get("properties", {})))
     try:
-        return _ask_fields(root, "", first, tell, left_out=ACTION_ONLY_ON_THE_WIRE)
+        return _ask_fields(root, "", first, tell, omit=ACTION_ONLY_ON_THE_WIRE)
     except _WholeActionTypedError as typed:
         return typed.payload
 
@@ -48,8 +93,8 @@ class _WholeActionTypedError(Exception):
         super().__init__()
 
 
-class _WholeAction:
-    """Lines, the first of which may be the whole action."""
+class _FirstOrWhole:
+    """Lines of which the first may be the whole action."""
 
     def __init__(self, lines: Lines, names: set[str]) -> None:
         self._lines = lines
@@ -63,7 +108,7 @@ class _WholeAction:
                 payload = json.loads(line)
             except ValueError:
                 return line
-            # A field may take an object too; the action's has the action's fields.
+            # The first field may take an object too; the action's object has the action's fields.
             if payload and payload.keys() <= self._names:
                 raise _WholeActionTypedError(payload)
         self._is_first = self._is_first and line == "?"
@@ -73,26 +118,26 @@ class _WholeAction:
 def _ask_fields(
     node: Node,
     prefix: str,
-    lines: _WholeAction,
+    lines: _FirstOrWhole,
     tell: Callable[[str], None],
-    left_out: frozenset[str] = frozenset(),
+    omit: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     required = node.schema.get("required", [])
     answers = {}
     for name, field in node.properties():
-        if name in left_out:
+        if name in omit:
             continue
         if "const" in field.schema:
             answers[name] = field.schema["const"]
             continue
         question = question_of(field, f"{prefix}{name}", is_required=name in required)
         value = _ask(question, lines, tell)
-        if value is not LEFT_OUT:
+        if value is not OMITTED:
             answers[name] = value
     return answers
 
 
-def _ask(question: Question, lines: _WholeAction, tell: Callable[[str], None]) -> Any:
+def _ask(question: Question, lines: _FirstOrWhole, tell: Callable[[str], None]) -> Any:
     fields = question.fields
     if fields is not None and question.default is None:
         return _ask_fields(fields, f"{question.label}.", lines, tell)
@@ -110,5 +155,5 @@ def _ask(question: Question, lines: _WholeAction, tell: Callable[[str], None]) -
             return question.default[0]
         try:
             return question.parse(text)
-        except NotAnAnswerError as error:
+        except InvalidAnswerError as error:
             tell(f"{error}. ? for more.")

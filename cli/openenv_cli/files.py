@@ -1,0 +1,106 @@
+"""The files of an environment's folder: reading them, and which ones never leave the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from pathspec import GitIgnoreSpec
+
+from openenv_gym.errors import ConfigurationError
+
+# Secrets, and what tools regenerate.
+_ALWAYS_EXCLUDED = (
+    ".git",
+    ".venv/",
+    ".env",
+    ".env.*",
+    "!.env.example",
+    "__pycache__/",
+    "*.egg-info/",
+    ".mypy_cache/",
+    ".pytest_cache/",
+    ".ruff_cache/",
+)
+_SECRET_FILES = (
+    ".env", ".env.*", ".netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa",
+    "*.pem", "*.key", "*.p12", "credentials.json", "secrets.*",
+)  # fmt: skip
+_EXAMPLES = (".example", ".sample", ".template")
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file, without the byte order mark that some editors write.
+
+    Raises:
+        ConfigurationError: The file is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigurationError(f"{path}:{line} is not UTF-8.", advice="Save the file as UTF-8.") from error
+
+
+def read_patterns(path: Path) -> list[str]:
+    """The lines of a ``.gitignore`` or ``.dockerignore``; empty if the file does not exist.
+
+    File names may contain any bytes: those that are not UTF-8 are decoded as `os.fsdecode` does.
+    """
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a file of this name most likely holds a secret."""
+    return any(fnmatchcase(name, pattern) for pattern in _SECRET_FILES) and not name.endswith(_EXAMPLES)
+
+
+def find_repository(folder: Path) -> Path | None:
+    """The root of the git repository that contains a folder; None outside of any."""
+    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+
+
+class IgnoreRules:
+    """Decides which files of a folder neither an image nor the Hub gets.
+
+    These are the files that git ignores, caches, virtual environments and ``.env`` files. As in git, a
+    ``.gitignore`` applies to everything below it, up to the root of the repository, and the nearest one
+    wins. If the ones above the folder ignore the whole folder, they were not meant for it and do not count.
+
+    Args:
+        folder: The environment's folder.
+        exclude: More patterns, as in a ``.gitignore``; they win over all others.
+    """
+
+    def __init__(self, folder: Path, exclude: Sequence[str] = ()) -> None:
+        self._folder = folder.resolve()
+        self._always = GitIgnoreSpec.from_lines([*_ALWAYS_EXCLUDED, *exclude])
+        self._patterns = cache(_patterns_of)
+        repository = find_repository(self._folder)
+        self._top = self._folder
+        if repository is not None and not self._is_ignored(self._folder, repository, is_folder=True):
+            self._top = repository
+
+    def excludes(self, path: PurePosixPath, *, is_folder: bool = False) -> bool:
+        """Whether a path, relative to the folder, is left out."""
+        by_name = self._always.check_file(f"{path}{'/' * is_folder}").include
+        if by_name is not None:
+            return by_name
+        return self._is_ignored(self._folder / path, self._top, is_folder=is_folder)
+
+    def _is_ignored(self, path: Path, top: Path, *, is_folder: bool) -> bool:
+        is_ignored = False
+        for above in reversed(path.parents):
+            if above.is_relative_to(top):
+                name = f"{path.relative_to(above).as_posix()}{'/' * is_folder}"
+                match = self._patterns(above).check_file(name).include
+                is_ignored = is_ignored if match is None else match
+        return is_ignored
+
+
+def _patterns_of(folder: Path) -> GitIgnoreSpec:
+    return GitIgnoreSpec.from_lines(read_patterns(folder / ".gitignore"))

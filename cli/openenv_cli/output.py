@@ -1,0 +1,88 @@
+"""Output of the commands: errors, warnings and progress on standard error, and tables of facts."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_COLOURS = {"Error": "bold red", "Warning": "bold yellow"}
+
+
+def say(kind: Literal["Error", "Warning"], text: str) -> None:
+    """Print an error or a warning to standard error; in a terminal with colour, wrapped between words."""
+    if not sys.stderr.isatty():
+        print(f"{kind}: {text}", file=sys.stderr)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    console.print(Text.assemble((f"{kind}:", _COLOURS[kind]), " ", text))
+
+
+def note(text: str) -> None:
+    """Print a remark beside the result, to standard error."""
+    print(text, file=sys.stderr)
+
+
+def with_notes(error: Exception) -> str:
+    """An error's message followed by its notes, such as the end of a server's log."""
+    notes = (without_controls(note).plain for note in getattr(error, "__notes__", ()))
+    return "\n".join([str(error), *notes])
+
+
+def without_controls(text: str) -> Text:
+    """Text from a server: its colours are kept, all other terminal control sequences are removed."""
+    from rich.text import Text
+
+    coloured = Text.from_ansi(text)
+    if not _CONTROLS.search(coloured.plain):
+        return coloured
+    return Text(_CONTROLS.sub("�", text))
+
+
+@contextmanager
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """Show a spinner with a text on standard error while the block runs; nothing in a pipe.
+
+    Yields:
+        A function that replaces the text.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    # A Text, because a name in brackets would be taken for markup. In a pipe, rich shows no status.
+    with Console(stderr=True, highlight=False).status(Text(text)) as shown:
+        yield lambda new: shown.update(Text(new))
+
+
+def print_facts(headline: str, facts: Mapping[str, str | None]) -> None:
+    """Print a command's result: a table below the headline, or in a pipe one ``name<TAB>value`` a line.
+
+    Args:
+        headline: A sentence for people. A pipe does not get it.
+        facts: The values by name; empty ones are left out.
+    """
+    rows = {name: value for name, value in facts.items() if value}
+    if not sys.stdout.isatty():
+        for name, value in rows.items():
+            print(f"{name}\t{value}", flush=True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"\n{headline}", style="bold", highlight=False, markup=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name.replace("_", " "), value)
+    console.print(table)
