@@ -79,7 +79,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
     from openenv_gym.transport.http import get_health, get_json, get_schemas
 
     schemas = get_json(endpoint, "/schema", timeout_s=timeout_s)
-    interface = read_env_spaces(
+    env_spaces = read_env_spaces(
         endpoint,
         get_schemas(endpoint, timeout_s=timeout_s),
         reset_timeout_s=timeout_s,
@@ -121,9 +121,9 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
         "sessions": sessions,
         "key": _key(endpoint, timeout_s, key),
         "protocol": protocol,
-        "action_space": str(interface.action.space),
-        "observation_space": str(interface.observation.space),
-        "render_modes": interface.render_modes,
+        "action_space": str(env_spaces.action.space),
+        "observation_space": str(env_spaces.observation.space),
+        "render_modes": env_spaces.render_modes,
         "action_schema": schemas["action"],
         "observation_schema": schemas["observation"],
         "state_schema": schemas.get("state"),

@@ -31,7 +31,7 @@ def play(
     """Play an environment by hand in the terminal.
 
     Each field of the action is a question: Enter takes the default in brackets, ? shows help, and a JSON
-    object is outcome as the whole action. Every question accepts :reset [SEED], :sample, :state, :help and
+    object is taken as the whole action. Every question accepts :reset [SEED], :sample, :state, :help and
     :quit. `play` also reads commands from a pipe; then the exit code is 1 if a step failed.
 
     Examples:
