@@ -1,17 +1,120 @@
+"""The tiers of the tests, and their isolation from the user.
+
+Each test belongs to one tier, which is a mark: `pytest -m unit`. `pytest` alone runs the tiers of `QUICK`, in
+parallel; files and folders that are named run whole.
+"""
+
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.support.isolation import isolate
+from tests.support.isolation import forbid_connections_and_processes, isolate
 
 # Before any other conftest is imported: openenv_gym registers the names that it finds when it is imported.
 _restore = isolate()
 
+TIERS = ("unit", "integration", "slow", "terminal", "libraries", "containers", "faults")
+QUICK = "unit or integration"
+
+# The tier of a file or a folder, unless a test or its module is marked. All others are integration tests.
+TIER_OF = {
+    "cli/test_bundle.py": "slow",
+    "cli/test_commands.py": "slow",
+    "cli/test_docker_text.py": "unit",
+    "cli/test_generated_readme.py": "slow",
+    "cli/test_hub_failures.py": "slow",
+    "cli/test_init.py": "slow",
+    "cli/test_push.py": "slow",
+    "cli/test_register.py": "slow",
+    "cli/validation/test_command.py": "slow",
+    "cli/validation/test_runtime.py": "slow",
+    "cli/validation/test_static.py": "unit",
+    "containers": "containers",
+    "docs/test_kubernetes.py": "unit",
+    "faults": "faults",
+    "gym/test_arrays.py": "unit",
+    "gym/test_columns.py": "unit",
+    "gym/test_framing.py": "unit",
+    "gym/test_hub_names.py": "unit",
+    "gym/test_partition.py": "unit",
+    "gym/test_reconnect.py": "unit",
+    "gym/test_results.py": "unit",
+    "gym/test_spaces.py": "unit",
+    "gym/test_spaces_golden.py": "unit",
+    "gym/test_spaces_properties.py": "unit",
+    "gym/test_spaces_speed.py": "faults",
+    "gym/test_wild_payloads.py": "unit",
+    "gym/test_wire_v1.py": "unit",
+    "gym/test_wire_v2.py": "unit",
+    "gym/test_wrappers.py": "unit",
+    "interop": "libraries",
+    "notebooks": "libraries",
+    "providers/test_endings.py": "slow",
+    "providers/test_keys.py": "slow",
+    "providers/test_locked_folder.py": "slow",
+    "providers/test_process.py": "slow",
+    "providers/test_progress.py": "slow",
+    "ray": "libraries",
+    "scaffolds": "slow",
+    "server/test_draining.py": "slow",
+    "server/test_workers.py": "slow",
+    "terminal": "terminal",
+    "test_distribution.py": "slow",
+    "test_import_time.py": "slow",
+    "test_packaging.py": "unit",
+    "test_workflows.py": "unit",
+}
+
+for _name, _examples in {"quick": 100, "ci": 1000}.items():
+    settings.register_profile(
+        _name, max_examples=_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+settings.load_profile("quick")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the quick tiers, in parallel, if nothing else is asked for."""
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist, which has started it already
+    if is_worker or config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.usepdb:
+        return
+    if not config.option.markexpr:
+        config.option.markexpr = QUICK
+    if getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses, config.option.dist = min(os.cpu_count() or 1, 4), "loadfile"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(_restore)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the mark of its tier, so that `-m` can select it."""
+    folder = Path(__file__).parent
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}.intersection(TIERS)
+        if len(marks) > 1:
+            raise pytest.UsageError(f"{item.nodeid} is in more than one tier: {', '.join(sorted(marks))}")
+        if not marks and folder in item.path.parents:
+            path = PurePosixPath(item.path.relative_to(folder).as_posix())
+            names = (TIER_OF.get(str(name)) for name in (path, *path.parents))
+            item.add_marker(next((name for name in names if name), "integration"))
+
+
+@pytest.fixture(autouse=True)
+def _is_pure(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a unit test that opens a connection or starts a process."""
+    if request.node.get_closest_marker("unit") is None:
+        yield
+    else:
+        with forbid_connections_and_processes():
+            yield
 
 
 @pytest.fixture(scope="session")

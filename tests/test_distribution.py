@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.peer import peer_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 REPOSITORY = Path(__file__).parents[1]
 PUBLISHED = "openenv==0.10.0"
@@ -260,7 +260,7 @@ def test_the_base_dependencies_bring_no_server(package: str, base_only: VirtualE
     assert base_only.python(code) == "None"
 
 
-@pytest.mark.interop
+@pytest.mark.libraries
 @pytest.mark.parametrize("ours_first", [True, False], ids=["ours_first", "published_first"])
 def test_it_lives_beside_the_published_package(ours_first: bool, wheel: Path, tmp_path: Path) -> None:
     both = {"openenv-gym": f"{wheel}[cli]", "openenv": PUBLISHED}
@@ -290,7 +290,7 @@ def test_it_lives_beside_the_published_package(ours_first: bool, wheel: Path, tm
     assert OUR_HELP in environment.run("openenv-gym", "--help")
 
 
-@pytest.mark.interop
+@pytest.mark.libraries
 @pytest.mark.parametrize("options", [["--template", "array"], ["--gym", "CartPole-v1"]], ids=["array", "gym"])
 def test_arrays_are_served_by_the_published_package_too(
     options: list[str], wheel: Path, tmp_path: Path

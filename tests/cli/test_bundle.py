@@ -48,6 +48,7 @@ def test_a_path_outside_becomes_a_wheel_inside_and_the_lock_file_fits(folder: Pa
     assert {name: (folder / name).read_bytes() for name in files(folder)} == before
 
 
+@pytest.mark.integration
 def test_what_the_ignore_files_and_the_author_exclude_is_left_out(folder: Path) -> None:
     (folder / ".gitignore").write_text("data/*\n!data/keep.txt\n*.log\n/only_here.txt\n")
     for name in ("data/a.bin", "data/keep.txt", "server/run.log", "only_here.txt", "server/only_here.txt"):

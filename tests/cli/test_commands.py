@@ -42,6 +42,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.integration
 def test_help_shows_each_command_and_the_exit_codes() -> None:
     overview = run("--help")
     assert overview.returncode == 0
@@ -72,10 +73,12 @@ def test_the_overview_comes_at_once() -> None:
     assert min(took) < max(0.3, 2 * least)
 
 
+@pytest.mark.integration
 def test_the_version_is_that_of_the_distribution() -> None:
     assert run("--version").stdout == f"openenv-gym {version('openenv-gym')}\n"
 
 
+@pytest.mark.integration
 def test_an_unexpected_error_is_a_bug_in_openenv(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(ZeroDivisionError("division by zero")) == 3
     said = capsys.readouterr().err
@@ -83,7 +86,7 @@ def test_an_unexpected_error_is_a_bug_in_openenv(capsys: pytest.CaptureFixture[s
     assert "a bug in openenv" in said
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.timeout(200)
 def test_the_demo_holds_and_saves_its_plot(tmp_path: Path) -> None:
     plot = tmp_path / "curve.png"
@@ -104,6 +107,7 @@ def test_the_demos_plot_is_checked_before_the_work(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 20
 
 
+@pytest.mark.integration
 def test_serve_prints_its_url_alone_in_a_pipe_and_leaves_no_note() -> None:
     server = subprocess.Popen(
         [*OPENENV, "serve", "--gym", "FrozenLake-v1", "--port", "0", "--gym-kwarg", "is_slippery=false"],
@@ -182,6 +186,7 @@ def test_wrong_usage_says_what_to_do_and_exits_with_2(arguments: list[str], mess
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.integration
 def test_a_port_that_is_taken_is_an_error_and_no_traceback(tmp_path: Path) -> None:
     with serving(tmp_path, "--gym", "CartPole-v1") as server:
         port = server.base_url.rpartition(":")[2]
@@ -191,6 +196,7 @@ def test_a_port_that_is_taken_is_an_error_and_no_traceback(tmp_path: Path) -> No
     assert "--port 0 takes a free one" in failed.stderr
 
 
+@pytest.mark.integration
 def test_list_when_nothing_is_known_says_how_to_begin(tmp_path: Path) -> None:
     empty = run("list", XDG_RUNTIME_DIR=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
     assert empty.returncode == 0
@@ -198,6 +204,7 @@ def test_list_when_nothing_is_known_says_how_to_begin(tmp_path: Path) -> None:
     assert empty.stdout == ""
 
 
+@pytest.mark.integration
 def test_list_shows_what_does_not_answer() -> None:
     listed = run("list", OPENENV_GONE_URL="http://127.0.0.1:9")
     assert (
@@ -221,6 +228,7 @@ def test_a_server_that_cannot_start_says_why_to_its_provider() -> None:
         ProcessProvider(gym="NoSuchEnv-v0").launch()
 
 
+@pytest.mark.integration
 def test_an_environment_that_prints_as_it_is_imported_is_served(tmp_path: Path) -> None:
     (tmp_path / "openenv.yaml").write_text("name: talker\napp: app:app\n")
     (tmp_path / "app.py").write_text(
@@ -234,6 +242,7 @@ def test_an_environment_that_prints_as_it_is_imported_is_served(tmp_path: Path) 
         assert "hello" in server.logs()
 
 
+@pytest.mark.integration
 def test_spaces_shows_each_field_its_space_and_the_rule() -> None:
     from typing import Annotated, Literal
 
@@ -297,6 +306,7 @@ def test_bench_by_itself_goes_as_far_as_there_are_sessions(tmp_path: Path) -> No
     assert "Stopped at the server's capacity" in done.stderr
 
 
+@pytest.mark.integration
 def test_bench_measures_and_stops_where_the_server_is_full(
     serve_gym: Callable[[str], str], tmp_path: Path
 ) -> None:

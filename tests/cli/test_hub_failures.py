@@ -66,6 +66,7 @@ def test_a_strange_organization_and_a_wrong_token_are_refused(
     assert "hf_wrong_one" not in wrong.stderr
 
 
+@pytest.mark.integration
 def test_without_a_token_a_pipe_is_told_how_to_get_one(
     hub: StandIn, environment: Path, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def assert_it_steps(base_url: str) -> None:
         assert isinstance(reward, float)
 
 
+@pytest.mark.integration
 def test_the_layout_and_the_names_are_the_guides(tmp_path: Path) -> None:
     done = init("my_env", "--output-dir", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -129,6 +130,7 @@ def test_it_starts_in_every_way(made: Path, name: str) -> None:
         assert_it_steps(base_url)
 
 
+@pytest.mark.integration
 def test_its_own_client_drives_it(made: Path) -> None:
     code = (
         "import sys\n"
@@ -142,7 +144,7 @@ def test_its_own_client_drives_it(made: Path) -> None:
         assert run_in(made, sys.executable, "-c", code, server.base_url) == "Hello 0.5 1\n"
 
 
-@pytest.mark.interop
+@pytest.mark.libraries
 @pytest.mark.parametrize("name", ["echo_env", "chat_env"])
 def test_it_runs_on_the_published_package(made: Path, name: str) -> None:
     python = peer_python()
@@ -152,7 +154,7 @@ def test_it_runs_on_the_published_package(made: Path, name: str) -> None:
         assert_it_steps(base_url)
 
 
-@pytest.mark.interop
+@pytest.mark.libraries
 def test_its_client_runs_on_the_published_package(made: Path) -> None:
     code = (
         "import sys\n"

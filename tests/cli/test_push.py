@@ -15,6 +15,7 @@ from tests.cli.hub_environment import LARGE, contents, openenv, shown
 from tests.support.hub import TOKEN, StandIn
 
 
+@pytest.mark.integration
 def test_a_first_push_makes_the_space_and_fills_it_in_one_commit(
     hub: StandIn, environment: Path, tmp_path: Path
 ) -> None:
@@ -220,6 +221,7 @@ def test_large_files_arrive_in_parts(hub: StandIn, environment: Path, tmp_path: 
     assert len(hub.asked("PUT", hashlib.sha256(LARGE).hexdigest(), "/parts/")) == 3
 
 
+@pytest.mark.integration
 def test_what_was_pushed_can_be_downloaded(hub: StandIn, environment: Path, tmp_path: Path) -> None:
     openenv(hub, tmp_path, "push", str(environment))
     code = (

@@ -34,6 +34,7 @@ def environments(registry: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.integration
 def test_a_name_for_each_kind_of_source(registry: Path) -> None:
     author = Path(__file__).parents[1] / "faults" / "author"
     for arguments in (

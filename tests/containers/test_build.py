@@ -21,7 +21,7 @@ from tests.containers.conftest import Build, openenv
 from tests.support.engine import Engine
 from tests.support.waiting import answers, wait_for
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(300), pytest.mark.usefixtures("docker_host")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("docker_host")]
 
 MANIFEST = "name: small_env\n"
 

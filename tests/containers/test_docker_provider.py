@@ -27,7 +27,7 @@ from tests.support.engine import Engine, running_engine
 from tests.support.servers import status_of
 from tests.support.waiting import wait_for
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 # A server with nothing but Python, as an environment's image takes a minute to build.
 SERVER = """\
@@ -359,7 +359,6 @@ def test_stop_goes_on_where_one_cannot_be_removed(docker_host: Engine) -> None:
     provider.stop()
 
 
-@pytest.mark.slow
 def test_ctrl_c_at_any_time_leaves_no_container() -> None:
     code = (
         "import sys, time; from openenv_gym.providers.docker import DockerProvider\n"

@@ -17,8 +17,6 @@ from tests.support.engine import Engine
 from tests.support.waiting import answers, wait_for
 
 pytestmark = [
-    pytest.mark.containers,
-    pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.usefixtures("docker_host"),
 ]

@@ -15,8 +15,6 @@ from tests.support.engine import Engine
 from tests.support.waiting import answers, wait_for
 
 pytestmark = [
-    pytest.mark.containers,
-    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.usefixtures("python_image"),
 ]

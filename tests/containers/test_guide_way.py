@@ -14,7 +14,7 @@ from tests.containers.conftest import openenv
 from tests.support.engine import Engine, running_engine
 from tests.support.waiting import answers, wait_for
 
-pytestmark = [pytest.mark.containers, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 @pytest.mark.usefixtures("python_image")

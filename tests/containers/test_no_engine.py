@@ -11,8 +11,6 @@ import pytest
 
 from tests.containers.conftest import openenv
 
-pytestmark = pytest.mark.containers
-
 # A client of version 23 or later, without the plugin.
 NO_BUILDX = """\
 #!/bin/sh

@@ -9,7 +9,7 @@ from openenv_gym.errors import DockerError
 from tests.containers.conftest import Build
 from tests.support.engine import Engine, running_registry
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(300), pytest.mark.usefixtures("docker_host")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("docker_host")]
 
 
 def test_a_pushed_image_is_pulled_into_an_empty_store(

@@ -137,7 +137,6 @@ def test_nan_arrives(env: RemoteEnv, served: Served) -> None:
     assert math.isnan(reward) if served.is_v2 else reward == 0.0
 
 
-@pytest.mark.slow
 def test_200_megabytes_arrive_and_others_step_meanwhile(env: RemoteEnv, served: Served) -> None:
     other = RemoteEnv(served.base_url)
     other.reset()

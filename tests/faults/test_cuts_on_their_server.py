@@ -29,9 +29,6 @@ BYTES_PER_CUT = 3_000  # a step is about 200
 SERVER = Path(__file__).with_name("peer_counter_server.py")
 
 pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.interop,
-    pytest.mark.slow,
     pytest.mark.timeout(300 + CUTS),
 ]
 

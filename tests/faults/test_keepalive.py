@@ -43,7 +43,6 @@ def quiet_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             yield base_url
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_silence_ends_no_session(quiet_server: str) -> None:
     env, envs = RemoteEnv(quiet_server), RemoteVectorEnv(quiet_server, 3)
@@ -59,7 +58,6 @@ def test_silence_ends_no_session(quiet_server: str) -> None:
     envs.close()
 
 
-@pytest.mark.slow
 def test_silence_between_send_and_recv_ends_no_session(
     quiet_server: str, request: pytest.FixtureRequest
 ) -> None:

@@ -415,7 +415,6 @@ def serving(port: int) -> Iterator[subprocess.Popen[str]]:
         server.wait(10)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_server_that_is_killed_in_a_step_is_known_soon_and_training_goes_on() -> None:
     """``OPENENV_TEST_KILLS`` times."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
@@ -15,8 +14,6 @@ from tests.faults.health import (
     assert_good_clients_work,
     assert_no_failure_of_its_own,
 )
-
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 DEADLINE_S = 5.0
 CASES = 60  # of each operation, good ones and as many bad ones

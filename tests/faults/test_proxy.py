@@ -13,8 +13,6 @@ import pytest
 
 from tests.support.proxy import FaultProxy, Kind
 
-pytestmark = pytest.mark.faults
-
 DATA = random.Random(0).randbytes(300_000)
 
 

@@ -19,6 +19,7 @@ from tests.support.proxy import FaultProxy
 from tests.support.servers import running
 from tests.support.vectors import assert_equal
 
+pytestmark = pytest.mark.integration
 SLOTS = 4
 STEPS = 60  # for each slot
 SLOW = 9  # an action that takes some milliseconds

@@ -85,7 +85,7 @@ def patiently(connect: Callable[[], T]) -> T:
     raise AssertionError("no connection came about")
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.timeout(1800)
 def test_a_single_session(walking: str) -> None:
     with FaultProxy(walking, faults=faults(1), seed=3) as proxy:
@@ -163,7 +163,6 @@ def walk_through_cuts(proxy: FaultProxy, base_url: str, **keywords: Any) -> None
     print(f"{steps} steps, {counts}")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("mode", gym.vector.AutoresetMode)
 def test_sixteen_slots(walking: str, mode: gym.vector.AutoresetMode) -> None:

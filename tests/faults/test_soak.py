@@ -33,8 +33,6 @@ SLOTS = 8
 LEEWAY = 1.05
 
 pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.slow,
     pytest.mark.timeout(120 + CONNECTS // 20 + STEPS // 1000),
     pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads what Linux tells in /proc"),
 ]

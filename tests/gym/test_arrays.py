@@ -39,6 +39,7 @@ def test_the_space_is_the_exact_box() -> None:
     )
 
 
+@pytest.mark.integration
 def test_arrays_come_back_exactly_over_the_wire() -> None:
     class Camera(Counter):
         def step(self, action: CountAction) -> Any:

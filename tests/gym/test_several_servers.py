@@ -62,6 +62,7 @@ def test_trajectories_are_those_of_gymnasiums_own(mode: AutoresetMode, serve: Ca
         ours.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_256_slots_over_4_replicas_are_those_of_one_server() -> None:
     with ProcessProvider(gym="CartPole-v1", max_sessions=256, replicas=5) as provider:

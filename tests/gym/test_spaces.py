@@ -255,6 +255,7 @@ class Speaker(gym.Env[dict[str, Any], int]):
         return {"said": self.TEXTS[action], "short": "abc"[:action]}, 0.0, False, False, {}
 
 
+@pytest.mark.integration
 def test_text_works_in_vector_envs() -> None:
     local = gym.vector.SyncVectorEnv([Speaker] * 3)
     beside = gym.vector.AsyncVectorEnv([Speaker] * 3, shared_memory=False)

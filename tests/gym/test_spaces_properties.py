@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from openenv_gym.spaces import action_codec, observation_codec
 from tests.support.models import Made, json_of, models
 
-MODELS = int(os.environ.get("OPENENV_TEST_MODELS", "1000"))
 
-
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore:.*Casting input x")
-@settings(max_examples=MODELS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(made=models(), data=st.data())
 def test_any_model(made: Made, data: st.DataObject) -> None:
     model = made.model

@@ -34,7 +34,7 @@ def test_a_codec_reads_or_refuses(name: str) -> None:
     good = [[codec.encode(codec.space.sample()) for _ in range(COUNT)] for _ in range(5)]
 
     @settings(
-        max_examples=50,
+        max_examples=settings().max_examples // 10,
         deadline=None,
         database=None,
         derandomize=True,

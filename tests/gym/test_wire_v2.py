@@ -93,7 +93,7 @@ def test_what_is_no_message_is_refused(payload: bytes, reason: str, is_unknown_t
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_no_bytes_do_anything_but_be_refused(payload: bytes) -> None:
     for framed in (payload, len(payload).to_bytes(4, "little") + payload):
         for decode in (v2.decode_request, v2.decode_answer):
@@ -104,7 +104,7 @@ def test_no_bytes_do_anything_but_be_refused(payload: bytes) -> None:
 
 
 @given(st.binary(max_size=40), st.sampled_from([1, 2, 3]))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_no_extension_does_anything_but_be_refused(data: bytes, code: int) -> None:
     message = {"type": "step", "id": 1, "slots": [0], "actions": msgspec.msgpack.Ext(code, data)}
     body = msgspec.msgpack.encode(message)

@@ -18,7 +18,7 @@ from openenv_gym.errors import ActionRefusedError, CapacityError
 from openenv_gym.spaces import UnicodeText
 from tests.support.peer import peer_server
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.support.vectors import compare
 
 SERVER = Path(__file__).parents[2] / "benchmarks" / "peer" / "server.py"
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from openenv_gym import GenericEnvClient
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 GENERIC = """
 import json, sys

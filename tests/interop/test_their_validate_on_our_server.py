@@ -12,7 +12,7 @@ from openenv_server import create_app
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 
 def validate(python: Path, base_url: str) -> str:

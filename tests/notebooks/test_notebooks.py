@@ -49,7 +49,6 @@ def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
 
 
 @every_notebook
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("jupyter_folders")
 def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def make(**keywords: Any) -> gym.Env[Any, Any]:
     return gym.make("openenv/remote", app=APP, disable_env_checker=True, **keywords)
 
 
+@pytest.mark.integration
 def test_the_end_of_the_server_in_a_step_is_said_with_its_last_words() -> None:
     env = make()
     env.reset()

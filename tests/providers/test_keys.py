@@ -55,6 +55,7 @@ def test_a_client_that_shows_no_key_on_purpose_is_let_in(monkeypatch: pytest.Mon
     env.close()
 
 
+@pytest.mark.integration
 def test_no_command_line_and_no_log_has_the_key() -> None:
     with ProcessProvider(gym="CartPole-v1", api_key=KEY) as provider:
         with GenericEnvClient(provider.base_url, api_key=KEY) as client:

@@ -15,7 +15,7 @@ from openenv_gym.providers.process import ProcessProvider
 
 UV = os.environ.get("UV") or shutil.which("uv")
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(UV is None, reason="there is no uv")]
+pytestmark = pytest.mark.skipif(UV is None, reason="there is no uv")
 
 PROJECT = """\
 [project]

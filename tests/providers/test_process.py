@@ -48,6 +48,7 @@ def closing(provider: ProcessProvider) -> Iterator[None]:
         provider.stop()
 
 
+@pytest.mark.integration
 class TestAFolder(ProviderTests):
     @pytest.fixture(autouse=True)
     def _in_folder(self, folder: Path) -> None:

@@ -31,7 +31,7 @@ from tests.support.process_tree import descendants, is_there
 from tests.support.servers import status_of
 from tests.support.waiting import answers, wait_for
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.timeout(180)]
 
 COUNTING = "tests.ray.counting:Counting-v0"
 SLOTS = 12

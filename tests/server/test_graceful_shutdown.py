@@ -115,6 +115,7 @@ def test_a_step_under_way_is_answered_and_its_environment_closed(
         assert server.lines == []
 
 
+@pytest.mark.integration
 @both
 def test_sessions_at_rest_are_told_and_closed_at_once(kind: Any, tmp_path: Path) -> None:
     with serving_sleeper(tmp_path) as server:
@@ -160,6 +161,7 @@ def test_while_it_drains_nothing_new_is_begun_and_it_says_why(tmp_path: Path) ->
         assert server.ends()[0] == 0
 
 
+@pytest.mark.integration
 def test_an_http_request_under_way_is_answered(tmp_path: Path) -> None:
     with serving_sleeper(tmp_path) as server, ThreadPoolExecutor(1) as thread:
         answer = thread.submit(status_of, f"{server.base_url}/step", {"action": {"seconds": 1.0}})

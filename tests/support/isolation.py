@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import platformdirs
 import pytest
@@ -55,3 +59,17 @@ def isolate() -> Callable[[], None]:
         shutil.rmtree(folder, ignore_errors=True)
 
     return undo
+
+
+@contextmanager
+def forbid_connections_and_processes() -> Iterator[None]:
+    """Let whatever opens a connection or starts a process fail."""
+
+    def fail(*arguments: Any, **keywords: Any) -> NoReturn:
+        raise AssertionError("A unit test opens no connection and starts no process")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("bind", "connect", "connect_ex"):
+            patch.setattr(socket.socket, name, fail)
+        patch.setattr(subprocess.Popen, "__init__", fail)
+        yield

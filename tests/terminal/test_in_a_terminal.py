@@ -81,7 +81,6 @@ def test_serve_shows_how_to_use_it_here_and_elsewhere(own_folders: Path) -> None
         assert ("needs no key" in terminal.text) == is_elsewhere
 
 
-@pytest.mark.slow
 def test_the_demo_fits() -> None:
     said = shown("demo")
     assert "bit for bit" in said.text

@@ -31,6 +31,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.integration
 def test_a_good_folder_is_a_line_a_check_and_exits_with_0(walker: Path) -> None:
     done = run(walker, "--level", "static")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,6 +47,7 @@ def test_verbose_explains_what_passed(walker: Path) -> None:
     assert "    name: walker, app: server.app:app" in run(walker, "--level", "static", "-v").stdout
 
 
+@pytest.mark.integration
 def test_a_failure_says_what_to_do_and_exits_with_1(walker: Path) -> None:
     edit(walker / "openenv.yaml", ("server.app:app", "server.app:main_app"))
     done = run(walker)
@@ -74,6 +76,7 @@ def test_a_failure_is_seen_at_the_end_and_what_was_skipped_for_it_is_one_line(wa
     assert "[session.step]" in explained
 
 
+@pytest.mark.integration
 def test_json_is_the_report_and_nothing_else(walker: Path, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     done = run(walker, "--level", "static", "--json", "--output", file)

@@ -109,6 +109,7 @@ def test_a_defect_fails_exactly_its_check(
     assert "Traceback" not in failure.detail.splitlines()[0]
 
 
+@pytest.mark.integration
 def test_the_good_folder_has_no_objection_but_for_what_was_not_tried(walker: Path) -> None:
     report = validate(walker, Level.RUNTIME)
     assert objections(report) == {"files.lock": Outcome.WARNING}

@@ -41,7 +41,7 @@ def test_a_key_is_taken_from_the_variable(monkeypatch: pytest.MonkeyPatch) -> No
         assert check_of(validate(base_url), "session.reset").outcome is Outcome.PASSED
 
 
-@pytest.mark.interop
+@pytest.mark.libraries
 @pytest.mark.timeout(300)
 def test_a_published_server_with_many_sessions() -> None:
     server = (peer_python("gymnasium"), REPOSITORY / "benchmarks/peer/server.py", "cartpole", "PORT")
@@ -56,7 +56,7 @@ def test_a_published_server_with_many_sessions() -> None:
     assert any("how many sessions" in note for note in check_of(report, "routes.health").notes)
 
 
-@pytest.mark.interop
+@pytest.mark.libraries
 @pytest.mark.timeout(300)
 def test_a_published_server_with_one_session(tmp_path: Path) -> None:
     python = peer_python()
