@@ -119,7 +119,7 @@ def _is_pure(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def serve_gym() -> Iterator[Callable[[str], str]]:
-    """Serves a Gymnasium id from a process of its own, kept for the session; gives the base URL."""
+    """Serve a Gymnasium id from a process that is kept for the session; return the base URL."""
     from openenv_gym.providers.process import ProcessProvider
 
     servers: dict[str, ProcessProvider] = {}

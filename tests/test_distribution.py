@@ -1,4 +1,4 @@
-"""The built wheel, in virtual environments of its own: with an extra, without, and beside `openenv`."""
+"""The built wheel in new virtual environments: with an extra, without, and beside `openenv`."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_the_installed_provider_serves(with_cli: VirtualEnvironment) -> None:
 
 
 def environment_finds_us(environment: VirtualEnvironment) -> str:
-    """Makes an environment with the installed command, and steps it; gives where it looks for us."""
+    """Make an environment with the installed command and step it; return where it looks for us."""
     environment.run("openenv", "init", "my_env", "--template", "array")
     folder = environment.cwd / "my_env"
     done = subprocess.run(
@@ -208,7 +208,7 @@ def test_an_environment_finds_the_commit_that_was_installed(tmp_path: Path) -> N
     assert environment_finds_us(environment) == str({"git": f"file://{repository}", "rev": head})
 
 
-def test_without_the_extra_the_command_says_which_one_it_needs(base_only: VirtualEnvironment) -> None:
+def test_the_command_without_its_extra_names_the_extra(base_only: VirtualEnvironment) -> None:
     for command in ("openenv", "openenv-gym"):
         done = subprocess.run(
             [base_only.scripts / command, "--help"],
@@ -223,9 +223,7 @@ def test_without_the_extra_the_command_says_which_one_it_needs(base_only: Virtua
 
 
 @pytest.mark.parametrize("source", ["path=sys.argv[1]", "gym='CartPole-v1'"])
-def test_without_the_extra_what_is_to_be_served_says_which_one_it_needs(
-    source: str, base_only: VirtualEnvironment
-) -> None:
+def test_serving_without_the_extra_names_the_extra(source: str, base_only: VirtualEnvironment) -> None:
     folder = base_only.cwd / "my_env"
     folder.mkdir(exist_ok=True)
     (folder / "openenv.yaml").write_text("name: my_env\n")

@@ -41,7 +41,7 @@ def import_seconds(module: str, folder: Path) -> float:
 
 
 def fresh_interpreter(code: str, folder: Path) -> str:
-    """What the code prints in an interpreter of its own, away from the repository."""
+    """Return what the code prints in a new interpreter, away from the repository."""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, timeout=60
     )

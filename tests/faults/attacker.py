@@ -64,7 +64,7 @@ class Attacker:
             self._check_end(closed, attack)
             self.outcomes[f"closed {int(closed.code)}"] += 1
         except ConnectionError:
-            # Closed with something unread, which is right only where it is not known what it is.
+            # Closed with something unread, which is right only if the server cannot know what it is.
             self.close()
             assert attack.message is None, "the server has reset the connection"
         except BaseException:

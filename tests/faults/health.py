@@ -1,4 +1,4 @@
-"""Whether a server is as well as before."""
+"""Checks that a server is still healthy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from openenv_gym import GenericEnvClient, RemoteEnv
 from openenv_gym.providers.process import ProcessProvider
 
-# What it logs where something of its own, and not an environment, has failed.
+# What it logs if the server itself, and not an environment, has failed.
 _OWN_FAILURES = ("Exception in", "never retrieved", "never awaited", "Fatal error")
 
 

@@ -23,7 +23,7 @@ class Say(Action):
 
 
 class Heard(Observation):
-    """Which environment this is, where it stands, and what it was told."""
+    """Which environment this is, its step, and its last action."""
 
     instance: int
     episode: int

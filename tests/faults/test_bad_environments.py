@@ -185,7 +185,7 @@ def test_in_a_vector_environment_only_the_slot_in_question_fails(served: Served)
     envs.close()
 
 
-def test_one_that_cannot_be_made_is_an_error_and_the_next_is_tried_anew(served: Served) -> None:
+def test_an_environment_that_cannot_be_made_is_an_error_and_the_next_reset_retries(served: Served) -> None:
     env = RemoteEnv(served.base_url)
     Unruly.is_to_be_made = False
     try:

@@ -50,7 +50,7 @@ def test_silence_ends_no_session(quiet_server: str) -> None:
         env.reset()
         envs.reset()
         client.reset()
-        time.sleep(SILENCE_S)  # this thread is blocked; pings are answered all the same
+        time.sleep(SILENCE_S)  # this thread is blocked; pings are answered anyway
         assert env.step(np.int64(3))[0] == 3
         assert envs.step(np.array([1, 2, 3]))[0].tolist() == [1, 2, 3]
         assert client.step({"amount": 4}).observation == {"total": 4}
@@ -96,7 +96,7 @@ def _in_a_child(env: RemoteEnv, answers: Any) -> None:
     env.close()
 
 
-def test_a_fork_a_pickle_and_a_copy_connect_anew() -> None:
+def test_a_fork_a_pickle_and_a_copy_open_new_connections() -> None:
     with running(create_app(Counter, CountAction, CountObservation)) as base_url:
         env = RemoteEnv(base_url)
         env.reset()

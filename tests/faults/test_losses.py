@@ -1,4 +1,4 @@
-"""Sessions that are lost for good: what a trainer is told, and how it goes on."""
+"""Sessions that are lost for good: what a trainer sees, and how it continues."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_cut_truncates_the_episode_where_that_is_asked_for(served: Any) -> Non
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
-def test_slots_whose_sessions_are_lost_begin_anew(served: Any, mode: AutoresetMode) -> None:
+def test_slots_whose_sessions_are_lost_start_new_episodes(served: Any, mode: AutoresetMode) -> None:
     with running(served(resume_grace_s=0)) as base_url, FaultProxy(base_url, faults={}) as proxy:
         envs = RemoteVectorEnv(proxy.base_url, 3, on_session_lost="truncate", autoreset_mode=mode)
         envs.reset()
@@ -184,7 +184,7 @@ def test_each_timeout_says_what_it_waited_for(served: Any) -> None:
         env.close()
 
 
-def test_a_wait_for_ones_turn(served: Any) -> None:
+def test_a_reset_waits_for_a_free_session(served: Any) -> None:
     with running(served(max_concurrent_envs=2)) as base_url:
         first = RemoteEnv(base_url)
         first.reset()
@@ -270,7 +270,7 @@ def test_a_session_that_is_closed_in_a_step_without_an_end_is_given_up_once() ->
         envs.close()
 
 
-def test_a_server_that_is_started_anew_is_waited_for() -> None:
+def test_a_reset_waits_for_a_server_that_restarts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     go = np.zeros(2, np.int64)

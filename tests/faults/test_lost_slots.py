@@ -1,4 +1,4 @@
-"""Slots of a vector environment whose sessions are lost, and how they begin anew."""
+"""Slots of a vector environment whose sessions are lost, and their new episodes."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Walk(gym.Env[Any, Any]):
 
 
 class Served(Walk):
-    """The one that is served, with a count of its own."""
+    """The walk that is served, with a separate count."""
 
     steps_taken = 0
 

@@ -78,7 +78,7 @@ def why_no_engine() -> str | None:
 
 @contextmanager
 def running_engine() -> Iterator[Engine]:
-    """Starts an engine with a store, a socket and a bridge of its own; removes all of it at the end."""
+    """Run an engine with a separate store, socket and bridge, and remove all three at the end."""
     with tempfile.TemporaryDirectory(prefix="engine-") as temporary, _bridge() as bridge:
         folder = Path(temporary)
         host, log = f"unix://{folder}/docker.sock", folder / "log"
@@ -227,7 +227,7 @@ def _answers(engine: Engine) -> bool:
 
 
 def _wait_until(is_true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Waits for a process that was started to be ready; fails with its log where it ends or is too slow."""
+    """Wait until a process is ready. Fail with its log if it exits or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not is_true():
         assert process.poll() is None, f"{process.args} ended:\n{log.read_text()}"

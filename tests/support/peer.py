@@ -1,4 +1,4 @@
-"""The published package, as a peer in a virtual environment of its own, kept between runs."""
+"""The published package, installed in a separate virtual environment that is kept between runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def peer_python(*extras: str) -> Path:
     """The interpreter of an environment that has the published `openenv` and nothing of ours.
 
     Args:
-        extras: Further packages; each set of them has an environment of its own.
+        extras: Further packages; each set of them has a separate environment.
     """
     tag = "-".join([f"openenv-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}", *extras])
     venv = Path(platformdirs.user_cache_dir("openenv-gym", appauthor=False)) / "peers" / tag

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, to which signals can be sent."""
+"""Servers in separate processes, which can be sent signals."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def serving_sleeper(folder: Path, *arguments: str, **variables: str) -> Iterator
 
 @contextmanager
 def serving(closed: Path, *arguments: str, **variables: str) -> Iterator[ServerProcess]:
-    """Runs ``openenv serve``, under these environment variables, in a group of processes of its own."""
+    """Run ``openenv serve`` with these environment variables, in a new process group."""
     process = subprocess.Popen(
         [sys.executable, "-m", "openenv_cli", "serve", "--port", "0", *arguments],
         env={**os.environ, "CLOSED": str(closed), **variables},

@@ -28,12 +28,12 @@ class FaultProxy:
     """Forwards to a server, with faults at random places of either direction.
 
     - "cut": the connection is closed on both sides, with a FIN or with an RST.
-    - "half_close": one direction ends, with a FIN; what else comes is thrown away. The other goes on.
+    - "half_close": one direction ends with a FIN and drops further data; the other continues.
     - "stall": nothing is forwarded on the connection, either way, for `stall_s`.
     - "split": what has come is written in pieces of a few bytes.
     - "delay": what has come waits for up to `delay_s`.
 
-    Each direction of each connection has dice of its own, so that a seed gives the same faults at the same
+    Each direction of each connection has its own dice, so that a seed gives the same faults at the same
     bytes whatever the threads do.
 
     Args:
@@ -204,7 +204,7 @@ class _Link:
     def _forward(
         self, data: bytes, target: socket.socket, places: _Places, may_forward: threading.Event
     ) -> bool:
-        """Forwards what has come, with the faults that fall into it; whether the direction goes on."""
+        """Forward data, with the faults that fall into it. Return whether the direction stays open."""
         proxy = self._proxy
         is_split = False
         while data:
@@ -232,7 +232,7 @@ class _Link:
     def _send(
         self, data: bytes, target: socket.socket, may_forward: threading.Event, dice: random.Random | None
     ) -> None:
-        """Sends when there is no stall and no pause; in small pieces where there are dice for them."""
+        """Send once no stall and no pause holds it up; with dice, in small pieces."""
         while data:
             may_forward.wait()
             time.sleep(max(self._stalled_until - time.monotonic(), 0))

@@ -28,7 +28,7 @@ def without_v2(app: FastAPI) -> Any:
 
 
 def status_of(url: str, body: Any = None, *, key: str = "") -> tuple[int, Any]:
-    """The status and the JSON of an answer; with a body it is a POST. The key is shown where there is one."""
+    """Return the status and the JSON of a response. With a body, the request is a POST."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     try:

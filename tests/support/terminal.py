@@ -1,4 +1,4 @@
-"""The `openenv` command in a terminal of its own."""
+"""The `openenv` command in a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLOUR = re.compile(r"\x1b\[[\d;]*?(?<![\d])(3[0-8]|4[0-8]|9[0-7]|10[0-7])(?=[;
 
 
 class Terminal:
-    """A command in a terminal, in a session of its own.
+    """A command in a terminal and a new session.
 
     Args:
         *arguments: What follows `openenv`.

@@ -1,4 +1,4 @@
-"""Waiting for what comes true in its own time."""
+"""Wait until something is true."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class StandIn:
     requests: list[str] = field(default_factory=list)
 
     def variables(self, home: Path, token: str | None = TOKEN) -> dict[str, str]:
-        """The environment of a client that speaks to it, with a home of its own."""
+        """The environment variables of a client of this Hub, with a separate home."""
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(home),

@@ -152,7 +152,7 @@ class HubState:
     def modes(
         self, space: Space, files: list[dict[str, Any]], git_ignore: str | None
     ) -> list[dict[str, Any]]:
-        """How each file is to be sent, and what the Space has in its place."""
+        """How each file has to be uploaded, and which version the Space has."""
         hosted = space.files.get(".gitignore", b"").decode()
         ignored = GitIgnoreSpec.from_lines((git_ignore or hosted).splitlines())
         answers = []
