@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from openenv_gym.errors import ClosedError, OpenEnvError
+from openenv_gym.errors import ClosedError
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
 from openenv_gym.transport.blocking import BlockingTransport, run
@@ -146,7 +146,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     def close(self) -> None:
         """End the session, and stop a server that was started for it. Safe to call again."""
         self._is_closed = True
-        self._call(self._close())
+        return self._call(self._close())
 
     def sync(self: ClientT) -> ClientT:
         """Return the client whose methods are not awaited, which is the client itself."""
@@ -242,6 +242,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             launch.stop()
             raise
         client._launch = launch
+        client._session = client._new_session(BlockingTransport())
         return client
 
     def __getstate__(self) -> dict[str, Any]:
@@ -260,8 +261,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _new_session(self, transport: Transport) -> Session:
-        coding = PayloadCoding(self._step_payload)
-        return Session(self.endpoint, transport, coding, self._timeouts, explain=self._explain)
+        explain = None if self._launch is None else self._launch.explain
+        return Session(self.endpoint, transport, PayloadCoding(), self._timeouts, explain=explain)
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it now; inside ``async with``, return an awaitable of it (see `AsyncFace`)."""
@@ -276,7 +277,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         return self._parse(await self._usable().reset(data))
 
     async def _step(self, action: ActT) -> StepResult[ObsT]:
-        return self._parse(await self._usable().step(action))
+        return self._parse(await self._usable().step(self._step_payload(action)))
 
     async def _state(self) -> StateT:
         return self._parse_state(await self._usable().state())
@@ -297,11 +298,6 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             raise ClosedError(f"The client of {self.endpoint} was closed; make a new one")
         return self._session
 
-    def _explain(self, error: OpenEnvError) -> None:
-        """Add what is known of a server that was started for this client."""
-        if self._launch is not None:
-            self._launch.explain(error)
-
     def _parse(self, outcome: Outcome) -> StepResult[ObsT]:
         result = self._parse_result(
             {
@@ -321,20 +317,17 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
 
 class PayloadCoding:
-    """Actions and observations as JSON payloads.
-
-    Args:
-        payload: Returns the payload of an action.
-    """
+    """Actions and observations as JSON payloads."""
 
     payloads = True
 
-    def __init__(self, payload: Callable[[Any], dict[str, Any]]) -> None:
-        self.payload = payload
+    def payload(self, action: Any) -> dict[str, Any]:
+        """Return the action, which is a payload."""
+        return cast(dict[str, Any], action)
 
     def column(self, action: Any) -> Any:
-        """Return the payload of an action as a column of one."""
-        return [self.payload(action)]
+        """Return the action as a column of one."""
+        return [action]
 
     def element(self, observations: Any) -> Any:
         """Return the payload in a column of one."""
