@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from openenv_gym.registration import explain_unknown_names, names, register, register_known
+from openenv_gym.naming.registration import follow_lookups, names, register, register_known
 
 if TYPE_CHECKING:
     from openenv_gym.client import EnvClient, GenericEnvClient
@@ -56,4 +56,4 @@ def __getattr__(name: str) -> Any:
 
 
 register_known()
-explain_unknown_names()
+follow_lookups()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from inspect import signature
 from typing import Any
 
 from openenv_gym.env import RemoteEnv
 from openenv_gym.errors import ConfigurationError, OpenEnvError
-from openenv_gym.keywords import refuse_unknown
-from openenv_gym.providers.launching import Launch, Options, provider_of
-from openenv_gym.sources import Source
-from openenv_gym.transport.credentials import key_to_ask_for
+from openenv_gym.providers.managed import ManagedServers, ProviderChoice, check_keywords, start_servers
+from openenv_gym.providers.sources import SOURCES, Source
 from openenv_gym.vector import RemoteVectorEnv
 from openenv_gym.vector.server_pool import Addresses
 
@@ -24,11 +22,6 @@ class LaunchedEnv(RemoteEnv):
 
     Args:
         base_url: The server's address; or one of the five that follow.
-        path: An environment's folder, served from a process of its own.
-        gym: The id of a Gymnasium environment, served from a process of its own.
-        app: The import path of an application, ``module:attribute``, served from a process of its own.
-        image: A container image.
-        space: A Space of the Hugging Face Hub, ``owner/name``.
         provider_options: Further keywords of what starts the server: of `ProcessProvider` for a folder, a
             Gymnasium id (``{"gym_kwargs": {"is_slippery": False}}``) and an application, of `DockerProvider`
             for an image (``{"memory": "2g"}``), of `HubProvider` for a Space.
@@ -46,17 +39,20 @@ class LaunchedEnv(RemoteEnv):
         self,
         base_url: str | None = None,
         *,
-        path: str | Path | None = None,
-        gym: str | None = None,
-        app: str | None = None,
-        image: str | None = None,
-        space: str | None = None,
-        provider_options: Options | None = None,
+        provider: ProviderChoice | None = None,
+        provider_options: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> None:
-        refuse_unknown(keywords, RemoteEnv)
-        given = {"path": path, "gym": gym, "app": app, "image": image, "space": space}
-        self._launch: Launch | None = _launch(base_url, given, 1, provider_options, keywords)
+        sources = {name: keywords.pop(name) for name in SOURCES if name in keywords}
+        vector_only = ("replicas", *signature(RemoteVectorEnv).parameters)
+        known = (*signature(RemoteEnv).parameters, "provider", "provider_options")
+        check_keywords(keywords, known, vector_only=vector_only)
+        self._launch = _start(
+            base_url, sources, 1, keywords, provider=provider, provider_options=provider_options
+        )
+        if self._launch is None:
+            super().__init__(base_url, **keywords)
+            return
         try:
             super().__init__(self._launch.base_url, **_with_headers(keywords, self._launch))
         except BaseException:
@@ -85,11 +81,6 @@ class LaunchedVectorEnv(RemoteVectorEnv):
         base_url: The server's address, or several ones, as in `RemoteVectorEnv`; or one of the five that
             follow ``num_envs``.
         num_envs: The number of slots.
-        path: An environment's folder, served from a process of its own.
-        gym: The id of a Gymnasium environment, served from a process of its own.
-        app: The import path of an application, ``module:attribute``, served from a process of its own.
-        image: A container image.
-        space: A Space of the Hugging Face Hub, ``owner/name``.
         replicas: How many servers are started, which share the slots.
         provider: "ray" starts them on the nodes of a Ray cluster; needs ``path``, ``gym`` or ``app``.
         provider_options: As in `LaunchedEnv`; with Ray those of `RayProvider`.
@@ -108,36 +99,30 @@ class LaunchedVectorEnv(RemoteVectorEnv):
         base_url: Addresses | None = None,
         num_envs: int = 1,
         *,
-        path: str | Path | None = None,
-        gym: str | None = None,
-        app: str | None = None,
-        image: str | None = None,
-        space: str | None = None,
         replicas: int = 1,
-        provider: str | None = None,
-        provider_options: Options | None = None,
+        provider: ProviderChoice | None = None,
+        provider_options: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> None:
-        refuse_unknown(keywords, RemoteVectorEnv)
-        given = {"path": path, "gym": gym, "app": app, "image": image, "space": space}
-        self._launch: Launch | None = None
-        if base_url is not None and not isinstance(base_url, str):
-            started = (*given.values(), provider, provider_options)
-            if replicas != 1 or any(value is not None for value in started):
-                raise ConfigurationError(
-                    "The servers of several base URLs run already; nothing goes with them"
-                )
+        sources = {name: keywords.pop(name) for name in SOURCES if name in keywords}
+        known = (*signature(RemoteVectorEnv).parameters, "replicas", "provider", "provider_options")
+        check_keywords(keywords, known)
+        self._launch = _start(
+            base_url,
+            sources,
+            num_envs,
+            keywords,
+            replicas=replicas,
+            provider=provider,
+            provider_options=provider_options,
+        )
+        if self._launch is None:
             super().__init__(base_url, num_envs, **keywords)
             return
-        self._launch = launch = _launch(
-            base_url, given, num_envs, provider_options, keywords, replicas=replicas, provider=provider
-        )
         try:
-            # What runs already stays where it is.
-            addresses = launch.addresses if base_url is None else base_url
-            super().__init__(addresses, num_envs, **_with_headers(keywords, launch))
+            super().__init__(self._launch.addresses, num_envs, **_with_headers(keywords, self._launch))
         except BaseException:
-            launch.stop()
+            self._launch.stop()
             raise
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -155,35 +140,41 @@ class LaunchedVectorEnv(RemoteVectorEnv):
             self._launch.explain(error)
 
 
-def _launch(
-    base_url: str | None,
-    given: Mapping[str, str | Path | None],
+def _start(
+    base_url: Addresses | None,
+    sources: Mapping[str, object],
     sessions: int,
-    options: Options | None,
     keywords: Mapping[str, Any],
-    *,
-    replicas: int = 1,
-    provider: str | None = None,
-) -> Launch:
-    is_given = any(value is not None for value in given.values())
+    **options: Any,
+) -> ManagedServers | None:
+    """Start servers, unless they run already."""
+    is_given = any(value is not None for value in sources.values())
     if base_url is None and not is_given:
         raise ConfigurationError(
-            'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000"), '
-            'or the folder of an environment to serve: gym.make("openenv/remote", path="./my_env"), '
-            "or one of gym=, app=, image= and space="
+            "openenv/remote needs the server.",
+            advice='If it runs: gym.make("openenv/remote", base_url="http://localhost:8000"). To serve '
+            'a folder: gym.make("openenv/remote", path="./my_env"). '
+            f"Name one of {', '.join(f'{keyword}=' for keyword in SOURCES)}.",
         )
-    if base_url is not None and not is_given:
-        source = Source("base_url", base_url)  # what it may be is the endpoint's to say
-    else:
-        source = Source.of({"base_url": base_url, **given}, "The environment")
-    key = key_to_ask_for(keywords.get("api_key"), keywords.get("headers"))
-    return Launch(
-        provider_of(source, sessions, replicas=replicas, provider=provider, options=options, api_key=key)
-    )
+    if base_url is None:
+        return start_servers(
+            sessions=sessions,
+            sources=sources,
+            api_key=keywords.get("api_key"),
+            headers=keywords.get("headers"),
+            **options,
+        )
+    if is_given:
+        Source.of({"base_url": base_url, **sources}, "The environment")
+    if options.pop("replicas", 1) != 1 or any(value is not None for value in options.values()):
+        raise ConfigurationError(
+            f"{base_url} runs already, so replicas=, provider= and provider_options= have no use"
+        )
+    return None
 
 
-def _with_headers(keywords: dict[str, Any], launch: Launch) -> dict[str, Any]:
-    """The keywords, and among them the headers that the server needs."""
-    if not launch.headers:
+def _with_headers(keywords: dict[str, Any], servers: ManagedServers) -> dict[str, Any]:
+    """The keywords, with the headers that the server needs."""
+    if not servers.headers:
         return keywords
-    return {**keywords, "headers": {**launch.headers, **(keywords.get("headers") or {})}}
+    return {**keywords, "headers": {**servers.headers, **(keywords.get("headers") or {})}}

@@ -37,7 +37,7 @@ def fork(
     from openenv_cli.hub.options import read_variables_and_secrets
     from openenv_cli.hub.space import SpaceSettings, find_space, fork_space, print_space
     from openenv_cli.output import status
-    from openenv_gym.hub_names import space_id
+    from openenv_gym.providers.hub_spaces import space_id
 
     source = space_id(space)
     variables, secrets = read_variables_and_secrets(env_var or (), secret or ())

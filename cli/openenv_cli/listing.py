@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from openenv_gym.known import KnownServer
+    from openenv_gym.naming.known import KnownServer
 
 
 def list_servers(
@@ -32,7 +32,7 @@ def list_servers(
     """
     from openenv_cli.output import status
     from openenv_cli.targets import known_here
-    from openenv_gym.known import registry_file
+    from openenv_gym.naming.known import registry_file
     from openenv_gym.transport.credentials import Credentials
 
     Credentials.of()  # reports an invalid key once, not for each server
@@ -64,7 +64,7 @@ def list_servers(
 
 def _with_other_servers(known: list[KnownServer]) -> list[KnownServer]:
     """The known names, each followed by the other servers of that name on this machine."""
-    from openenv_gym.known import running_servers
+    from openenv_gym.naming.known import running_servers
 
     by_name = {server.name: server.source for server in known}
     others = [

@@ -12,8 +12,8 @@ from openenv_gym.transport.blocking import run
 if TYPE_CHECKING:
     from openenv_cli.playing.prompts import Lines
     from openenv_cli.playing.screen import Screen
+    from openenv_cli.targets import Server
     from openenv_gym.env_spaces import EnvSpaces
-    from openenv_gym.providers.launching import Launch
     from openenv_gym.session.session import Outcome
 
 _COMMANDS = (
@@ -59,7 +59,7 @@ def play(
 class _Game:
     """A session and its current episode."""
 
-    def __init__(self, launch: Launch, screen: Screen, lines: Lines) -> None:
+    def __init__(self, launch: Server, screen: Screen, lines: Lines) -> None:
         from openenv_cli.targets import endpoint_of
         from openenv_gym.env import SpaceCoding
         from openenv_gym.env_spaces import read_env_spaces
@@ -151,7 +151,7 @@ class _Game:
             outcome = run(self._session.step(action, f"step {self._steps + 1}"))
         except (EndpointError, RemoteError) as error:
             if isinstance(error, RemoteEnvironmentError):
-                self._launch.add_log(error)
+                self._launch.explain(error)
             say("Error", with_notes(error))
             self._has_failed = True
             if isinstance(error, StepTimeoutError | EndpointError):

@@ -120,7 +120,7 @@ def push(
 
     from openenv_cli.hub.client import connect
     from openenv_cli.hub.space import SpaceSettings
-    from openenv_gym.hub_names import space_id
+    from openenv_gym.providers.hub_spaces import space_id
 
     hub = connect("openenv push", secrets.values())
     name = space_id(hub.full_name(repo_id or package.manifest.name))

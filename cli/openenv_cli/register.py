@@ -15,8 +15,9 @@ import typer
 
 from openenv_cli.output import say, status
 from openenv_gym.errors import ConfigurationError, OpenEnvError
-from openenv_gym.known import canonical_name, read_environments, registry_file
-from openenv_gym.sources import Source
+from openenv_gym.manifest import canonical_name
+from openenv_gym.naming.known import read_environments, registry_file
+from openenv_gym.providers.sources import Source
 
 _TABLE = "environments"
 _LOCK_TIMEOUT_S = 10.0

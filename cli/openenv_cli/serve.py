@@ -79,7 +79,7 @@ def serve(
     """
     from openenv_server.manifest import read_manifest
 
-    from openenv_gym.known import leave_note, remove_note
+    from openenv_gym.naming.known import leave_note, remove_note
 
     settings = read_settings()
     folder: Path | None = None

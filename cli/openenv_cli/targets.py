@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from openenv_gym.known import KnownServer
-    from openenv_gym.providers.launching import Launch
-    from openenv_gym.sources import Source
+    from openenv_gym.errors import OpenEnvError
+    from openenv_gym.naming.known import KnownServer
+    from openenv_gym.providers.managed import ManagedServers
+    from openenv_gym.providers.sources import Source
     from openenv_gym.transport.endpoint import Endpoint
 
 _NAMESPACE = "openenv/"
@@ -20,7 +22,7 @@ _NAMESPACE = "openenv/"
 def known_here() -> list[KnownServer]:
     """All names known on this machine. Prints a warning for each entry that cannot be read."""
     from openenv_cli.output import say
-    from openenv_gym.known import known_servers
+    from openenv_gym.naming.known import known_servers
 
     problems: list[str] = []
     servers = known_servers(problems)
@@ -37,7 +39,7 @@ def source_of(target: str) -> Source:
         ConfigurationError: The target is a path without an environment.
     """
     from openenv_gym.errors import UnknownNameError
-    from openenv_gym.sources import Source
+    from openenv_gym.providers.sources import Source
 
     if "://" in target:
         return Source("base_url", target)
@@ -61,8 +63,28 @@ def source_of(target: str) -> Source:
     )
 
 
+@dataclass
+class Server:
+    """The server of a command's argument.
+
+    Attributes:
+        base_url: Its address.
+        headers: Headers that every request to it needs.
+        servers: What was started for the command; None if the server runs already.
+    """
+
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    servers: ManagedServers | None = None
+
+    def explain(self, error: OpenEnvError) -> None:
+        """Add the end of the server's log to an error, as `ManagedServers.explain` does."""
+        if self.servers is not None:
+            self.servers.explain(error)
+
+
 @contextmanager
-def launched(target: str) -> Iterator[Launch]:
+def launched(target: str) -> Iterator[Server]:
     """Provide a target's server, and stop it at the end if it was started for this.
 
     If an error of the environment leaves the block, the end of the server's log is added to it.
@@ -71,19 +93,23 @@ def launched(target: str) -> Iterator[Launch]:
         OpenEnvError: As `source_of`, or the server does not start.
     """
     from openenv_gym.errors import RemoteEnvironmentError
-    from openenv_gym.providers.launching import Launch, provider_of
+    from openenv_gym.providers.managed import start_servers
 
-    launch = Launch(provider_of(source_of(target)))
+    source = source_of(target)
+    if source.is_address:
+        yield Server(source.value)
+        return
+    servers = start_servers(sessions=1, sources=source.keywords)
     try:
-        yield launch
+        yield Server(servers.base_url, servers.headers, servers)
     except RemoteEnvironmentError as error:
-        launch.add_log(error)
+        servers.explain(error)
         raise
     finally:
-        launch.stop()
+        servers.stop()
 
 
-def endpoint_of(launch: Launch) -> Endpoint:
+def endpoint_of(launch: Server) -> Endpoint:
     """A server's endpoint.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Servers in containers of the Docker engine on this machine."""
+"""Servers in Docker containers on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openenv_gym.errors import ConfigurationError, DockerError
-from openenv_gym.providers.engine import connect, labels_of, published_url, pulled, remove, said_plainly
+from openenv_gym.providers.engine import connect, docker_errors, labels_of, published_url, pull, remove
 from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.wire import bearer
@@ -28,25 +28,27 @@ _MEMORY = re.compile(r"\d+(\.\d+)?([bkmgt]b?)?", re.IGNORECASE)
 class DockerProvider(Provider):
     """Runs an image; its port is published on loopback only.
 
-    The containers carry labels, by which ``openenv ps`` finds them and ``openenv stop`` removes them, also
+    The containers carry labels, so that ``openenv ps`` finds them and ``openenv stop`` removes them, even
     after a run that crashed.
 
     Args:
-        image: The image, ``openenv-my-env:latest``. It is pulled where it is not here.
-        env_vars: Variables for the server.
-        port: The port on which the server listens inside the container.
-        memory: The most memory, as Docker writes it: ``512m``, ``2g``.
-        cpus: The most processors, ``1.5`` say.
+        image: The image, ``openenv-my-env:latest``. It is pulled if the engine does not have it.
+        env_vars: Environment variables of the server.
+        port: The port that the server listens on inside the container.
+        memory: The memory limit in Docker's notation: ``512m``, ``2g``.
+        cpus: The CPU limit, such as ``1.5``.
         network: A Docker network to join instead of the default one.
         volumes: Folders and files to mount: from a path here to a path inside.
+        max_sessions: The most concurrent sessions of each container; the server's default if None. It is the
+            variable ``MAX_CONCURRENT_ENVS``, unless ``env_vars`` has that.
         replicas: How many containers.
-        api_key: As in `ProcessProvider`; in each container it is the variable `OPENENV_API_KEY`, unless
+        api_key: As in `ProcessProvider`. In each container it is the variable ``OPENENV_API_KEY``, unless
             ``env_vars`` has that.
-        ready_timeout_s: The time for the servers to be ready, in seconds, without the time to pull.
+        ready_timeout_s: The time for the servers to become ready, in seconds, without the time to pull.
 
     Raises:
-        ConfigurationError: An option is not what it should be, there is nothing at a path of ``volumes``, no
-            replica is wanted, or the key cannot be one.
+        ConfigurationError: An option is malformed, a path of ``volumes`` does not exist, or the key is
+            malformed.
 
     Example:
         >>> with DockerProvider("openenv-my-env:latest") as provider:
@@ -63,6 +65,7 @@ class DockerProvider(Provider):
         cpus: float | None = None,
         network: str | None = None,
         volumes: Mapping[str, str] | None = None,
+        max_sessions: int | None = None,
         replicas: int = 1,
         api_key: str | None = None,
         ready_timeout_s: float = 60.0,
@@ -70,9 +73,13 @@ class DockerProvider(Provider):
         self.image = image
         self.ready_timeout_s = ready_timeout_s
         self._replicas = at_least_one(replicas)
-        key = key_to_ask_for(api_key)
+        variables = {}
+        if key := key_to_ask_for(api_key):
+            variables[bearer.VARIABLE] = key
+        if max_sessions is not None:
+            variables["MAX_CONCURRENT_ENVS"] = str(at_least_one(max_sessions, "max_sessions"))
         self._options: dict[str, Any] = {
-            "environment": {**({bearer.VARIABLE: key} if key else {}), **_mapping(env_vars, "env_vars")},
+            "environment": {**variables, **_mapping(env_vars, "env_vars")},
             "ports": {f"{_checked_port(port)}/tcp": ("127.0.0.1", None)},
             "volumes": {
                 _mounted(source): {"bind": target, "mode": "rw"}
@@ -86,7 +93,7 @@ class DockerProvider(Provider):
         if network is not None:
             self._options["network"] = network
         self._engine: docker.DockerClient | None = None
-        # Known before there are containers of them: whatever comes meanwhile, `stop` removes those.
+        # Chosen before the containers are created, so that `stop` removes them whatever happens meanwhile.
         self._names: list[str] = []
 
     def __str__(self) -> str:
@@ -94,12 +101,12 @@ class DockerProvider(Provider):
 
     def start(self) -> tuple[str, ...]:
         self._engine = engine = connect()
-        pulled(engine, self.image)
+        pull(engine, self.image)
         containers: list[Container] = []
         create = partial(engine.containers.create, self.image, labels=labels_of(self.image), **self._options)
-        # Ctrl-C is for this thread: the engine would go on making a container that nobody removes. The end of
-        # the block waits for the thread.
-        with said_plainly(), ThreadPoolExecutor(max_workers=1) as pool:
+        # In another thread, because Ctrl-C interrupts this one: the engine would still create the container,
+        # and nobody would remove it. The end of the block waits for the thread.
+        with docker_errors(), ThreadPoolExecutor(max_workers=1) as pool:
             for _ in range(self._replicas):
                 self._names.append(_new_name(self.image))
                 container = pool.submit(create, name=self._names[-1]).result()
@@ -112,23 +119,23 @@ class DockerProvider(Provider):
         if not all(self.endpoints):
             raise ConfigurationError(
                 f"The network {self._options.get('network')!r} publishes no port of {self.image} on this "
-                "machine; name one of the kind bridge, or none"
+                "machine. Choose a bridge network, or leave network= out."
             )
         return self.endpoints
 
     def check(self) -> None:
         for name in self._names:
-            if said := self._how_it_ended(name):
-                raise ConfigurationError(said)
+            if reason := self._why_ended(name):
+                raise ConfigurationError(reason)
 
     def ended(self) -> Mapping[str, str]:
         try:
-            told = {
-                url: self._how_it_ended(name) for url, name in zip(self.endpoints, self._names, strict=False)
+            reasons = {
+                url: self._why_ended(name) for url, name in zip(self.endpoints, self._names, strict=False)
             }
         except ConfigurationError:
-            return {}  # the engine does not answer, and nothing is known
-        return {base_url: said for base_url, said in told.items() if said}
+            return {}  # the engine does not respond, so nothing is known
+        return {base_url: reason for base_url, reason in reasons.items() if reason}
 
     def logs(self) -> str:
         return "".join(map(self._log_of, self._names))
@@ -144,26 +151,26 @@ class DockerProvider(Provider):
         self._engine.close()
         self._engine, self._names = None, []
 
-    def _how_it_ended(self, name: str) -> str:
-        """What is said of a container that has ended; "" where it runs."""
+    def _why_ended(self, name: str) -> str:
+        """Why a container has ended; "" if it runs."""
         assert self._engine is not None
         try:
-            with said_plainly():
+            with docker_errors():
                 container = self._engine.containers.get(name)
         except DockerError:
             return f"The container {name} of {self.image} was removed"
         if container.status in ("created", "running"):
             return ""
         state = container.attrs["State"]
-        reason = "ran out of memory, and" if state.get("OOMKilled") else "is"
+        reason = "ran out of memory: it is" if state.get("OOMKilled") else "is"
         return (
-            f"The container {name} of {self.image} {reason} {container.status}, with the exit code "
-            f"{state.get('ExitCode')}. Its last words:\n{self._log_of(name)}"
+            f"The container {name} of {self.image} {reason} {container.status}, with exit code "
+            f"{state.get('ExitCode')}. Last log lines:\n{self._log_of(name)}"
         )
 
     def _log_of(self, name: str) -> str:
         assert self._engine is not None
-        with said_plainly():
+        with docker_errors():
             written: bytes = self._engine.containers.get(name).logs(tail=_LOG_LINES)
         return written.decode(errors="replace")
 
@@ -171,36 +178,36 @@ class DockerProvider(Provider):
 def _checked_memory(memory: object) -> str | int:
     if isinstance(memory, int) or (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
         return memory
-    raise ConfigurationError(f'memory= is an amount as Docker writes it, "512m" or "2g", not {memory!r}')
+    raise ConfigurationError(f'memory= must be an amount such as "512m" or "2g", got {memory!r}')
 
 
 def _nano_cpus(cpus: object) -> int:
     if isinstance(cpus, int | float) and cpus > 0:
         return int(cpus * _NANO)
-    raise ConfigurationError(f"cpus= is a number of processors, 1.5 say, not {cpus!r}")
+    raise ConfigurationError(f"cpus= must be a positive number such as 1.5, got {cpus!r}")
 
 
 def _checked_port(port: object) -> int:
     if isinstance(port, int) and 0 < port < 2**16:
         return port
-    raise ConfigurationError(f"port= is a port inside the container, 8000 say, not {port!r}")
+    raise ConfigurationError(f"port= must be a port inside the container, such as 8000, got {port!r}")
 
 
 def _mapping(given: Mapping[str, str] | None, name: str) -> Mapping[str, str]:
     if given is None or isinstance(given, Mapping):
         return given or {}
-    raise ConfigurationError(f"{name}= is a dict, not a {type(given).__name__}")  # its values may be secret
+    raise ConfigurationError(f"{name}= must be a dict, got a {type(given).__name__}")  # values may be secret
 
 
 def _mounted(source: str) -> str:
     path = Path(source).expanduser().resolve()
     if not path.exists():
-        # Docker would make an empty folder of it, which belongs to root.
-        raise ConfigurationError(f"volumes= names {source}, and there is nothing at {path}")
+        # Docker would create an empty folder there, which belongs to root.
+        raise ConfigurationError(f"volumes= names {source}, but {path} does not exist")
     return str(path)
 
 
 def _new_name(image: str) -> str:
-    """A name that no other container has, and that says what it is."""
+    """A unique name for a container that tells its image."""
     last = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
     return f"{re.sub(r'[^a-zA-Z0-9_.-]', '-', last)}-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""The Docker engine of this machine, as the providers use it."""
+"""The Docker engine of this machine: connect, pull images, find and remove our containers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openenv_gym.errors import ConfigurationError, DockerError, MissingExtraError, OpenEnvError
-from openenv_gym.known import is_running
 from openenv_gym.providers.progress import tell
-from openenv_gym.providers.stopping import stop_timeout_s
+from openenv_gym.providers.supervised_process import is_running, stop_timeout_s
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-# What is started here carries these labels, so that a crashed run's containers are found.
+# Labels of every container that a provider starts, so that those of a crashed run are found.
 _IMAGE, _PID, _HOST = "openenv.image", "openenv.pid", "openenv.host"
 _MEGABYTE = 10**6
 
@@ -32,11 +31,11 @@ class Started:
     Attributes:
         name: Its name.
         image: Its image.
-        base_url: Where its server answers; "" where it does not run.
-        status: What Docker says of it: ``running``, ``exited``, …
+        base_url: Its server's address; "" if it does not run.
+        status: Its status in Docker: ``running``, ``exited``, …
         host: The machine of the process that started it.
         pid: That process.
-        is_orphan: Whether that process is gone, as far as this machine can say.
+        is_orphan: Whether that process has ended, as far as this machine can tell.
     """
 
     name: str
@@ -52,22 +51,22 @@ class Started:
 
 
 def labels_of(image: str) -> dict[str, str]:
-    """The labels of a container that this process starts."""
+    """The labels for a container that this process starts."""
     return {_IMAGE: image, _PID: str(os.getpid()), _HOST: socket.gethostname()}
 
 
 def connect() -> docker.DockerClient:
-    """The engine, found as the ``docker`` command finds it.
+    """Connect to the engine that the ``docker`` command would use.
 
     Raises:
-        MissingExtraError: The docker package is not here.
-        ConfigurationError: No engine answers.
+        MissingExtraError: The docker package is not installed.
+        ConfigurationError: No engine responds.
     """
     try:
         import docker
     except ModuleNotFoundError as error:
         raise MissingExtraError("Docker", "docker") from error
-    with said_plainly():
+    with docker_errors():
         engine = docker.from_env() if "DOCKER_HOST" in os.environ else _of_context()
         engine.ping()
     return engine
@@ -81,45 +80,45 @@ def _of_context() -> docker.DockerClient:
     context = docker.ContextAPI.get_context(name) if name else docker.ContextAPI.get_current_context()
     if context is None:
         raise ConfigurationError(
-            f"There is no Docker context {name or 'that is the current one'}: `docker context ls` lists "
-            "those that there are, and `docker context use NAME` chooses one."
+            f"Docker has no {f'context {name!r}' if name else 'current context'}. `docker context ls` lists "
+            "them, and `docker context use NAME` chooses one."
         )
     return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False)
 
 
 @contextlib.contextmanager
-def said_plainly() -> Iterator[None]:
-    """Turns the engine's errors into ours."""
+def docker_errors() -> Iterator[None]:
+    """Translate the engine's errors into ours."""
     import docker.errors
     import requests
 
     try:
         yield
     except docker.errors.NotFound as error:
-        raise DockerError(f"Docker does not find it: {error.explanation}") from error
+        raise DockerError(f"Docker cannot find it: {error.explanation}") from error
     except docker.errors.APIError as error:
         raise ConfigurationError(f"Docker refused: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         if "PermissionError" in str(error):
             raise ConfigurationError(
                 "This user may not use the Docker engine. Add it to the group docker: "
-                "sudo usermod -aG docker $USER, then log in anew."
+                "sudo usermod -aG docker $USER, then log in again."
             ) from error
         raise ConfigurationError(
-            f"No Docker engine answers ({error}). Start Docker Desktop, or install Docker Engine "
-            "(Debian and Ubuntu: apt-get install docker.io) and start it; DOCKER_HOST says where it listens."
+            f"No Docker engine responds ({error}). Start Docker Desktop, or install Docker Engine "
+            "(Debian and Ubuntu: apt-get install docker.io) and start it. DOCKER_HOST is its address."
         ) from error
 
 
-def pulled(engine: docker.DockerClient, image: str) -> None:
-    """Pulls an image that is not here, and shows how far that is.
+def pull(engine: docker.DockerClient, image: str) -> None:
+    """Pull an image that the engine does not have, and show progress.
 
     Raises:
         ConfigurationError: It cannot be pulled.
     """
     import docker.errors
 
-    with said_plainly():
+    with docker_errors():
         try:
             engine.images.get(image)
         except docker.errors.ImageNotFound:
@@ -151,21 +150,21 @@ def _pull(engine: docker.DockerClient, image: str) -> None:
 
 def _not_pulled(image: str, reason: object) -> ConfigurationError:
     return ConfigurationError(
-        f"The image {image} is not here, and cannot be pulled: {reason}. `openenv build` builds an "
-        "environment's, `docker images` lists those that there are, and `docker login` is for a registry "
-        "that asks who you are."
+        f"The image {image} is not on this machine and cannot be pulled: {reason}. `openenv build` builds an "
+        "environment's image, `docker images` lists the images here, and `docker login` is for registries "
+        "that require a login."
     )
 
 
 def started_containers(engine: docker.DockerClient) -> list[Started]:
-    """All containers that providers started on this engine, also those of runs that crashed."""
-    with said_plainly():
+    """All containers that providers started on this engine, including those of crashed runs."""
+    with docker_errors():
         found = engine.containers.list(all=True, filters={"label": _IMAGE}, ignore_removed=True)
         return [_describe(container) for container in found]
 
 
 def remove(engine: docker.DockerClient, names: Sequence[str]) -> None:
-    """Stops and removes containers, as `each_removed` does.
+    """Stop and remove containers, as `each_removed` does.
 
     Raises:
         OpenEnvError: Some could not be removed; all others were.
@@ -178,20 +177,20 @@ def remove(engine: docker.DockerClient, names: Sequence[str]) -> None:
 def each_removed(
     engine: docker.DockerClient, names: Sequence[str]
 ) -> Iterator[tuple[str, OpenEnvError | None]]:
-    """Stops containers, beside each other, and removes them; one that is gone already is no failure.
+    """Stop containers, all at once, and remove them. A container that is gone already is no failure.
 
-    In this thread alone: where the interpreter ends, there are no new ones.
+    This uses no other thread, because a thread cannot be started while the interpreter exits.
 
-    Returns:
-        Each name once its container is gone, with None; or cannot be removed, with the reason.
+    Yields:
+        Each name with None once its container is removed, or with the reason why it cannot be.
     """
     asked_at = time.monotonic()
     for name in names:
-        with contextlib.suppress(OpenEnvError), said_plainly():  # its removal says it
-            _ask_to_end(engine, name)
+        with contextlib.suppress(OpenEnvError), docker_errors():  # its removal reports the same
+            _terminate(engine, name)
     for name in names:
         try:
-            with said_plainly():
+            with docker_errors():
                 _remove(engine, name, asked_at)
         except OpenEnvError as failure:
             yield name, failure
@@ -199,10 +198,10 @@ def each_removed(
             yield name, None
 
 
-def _ask_to_end(engine: docker.DockerClient, name: str) -> None:
+def _terminate(engine: docker.DockerClient, name: str) -> None:
     import docker.errors
 
-    # It is gone, or has ended; what else is wrong, its removal says.
+    # It is gone or has ended; other problems are reported by its removal.
     with contextlib.suppress(docker.errors.APIError):
         container = engine.containers.get(name)
         container.kill(signal=container.attrs["Config"].get("StopSignal") or "SIGTERM")
@@ -216,18 +215,18 @@ def _remove(engine: docker.DockerClient, name: str, asked_at: float) -> None:
         container = engine.containers.get(name)
         variables = dict(entry.partition("=")[::2] for entry in container.attrs["Config"]["Env"] or ())
         left_s = asked_at + stop_timeout_s(variables) - time.monotonic()
-        # It takes too long, which comes as either of the two; then it is killed.
+        # Either of the two means that it takes too long. Then it is killed.
         with contextlib.suppress(requests.exceptions.Timeout, requests.exceptions.ConnectionError):
             container.wait(timeout=max(0.1, left_s))
         try:
             container.remove(force=True, v=True)
         except docker.errors.APIError as error:
-            if error.status_code != http.HTTPStatus.CONFLICT:  # another one removes it already
+            if error.status_code != http.HTTPStatus.CONFLICT:  # somebody else is removing it
                 raise
 
 
 def published_url(container: Container) -> str:
-    """Where a container's only published port is, on loopback; "" where it has none."""
+    """The loopback address of a container's published port; "" if it has none."""
     ports: dict[str, Any] = container.ports or {}
     bound = [binding for bindings in ports.values() for binding in bindings or ()]
     return f"http://127.0.0.1:{bound[0]['HostPort']}" if bound else ""

@@ -1,15 +1,15 @@
-"""Serves an environment's folder with the packages of the Python that runs this, whatever they are.
+"""Serve an environment's folder with the packages of the Python that runs this script.
 
-A script: `server_command.ServerCommand` runs it where a folder has an environment of packages of its own.
-Where those have the ``openenv`` command of this distribution, that serves; elsewhere uvicorn does.
+`server_command.ServerCommand` runs it with the Python of a folder's own ``.venv``. If this distribution's
+``openenv`` command is installed there, that serves; otherwise uvicorn does.
 
-Its arguments: the folder, its application as ``module:attribute``, the listening socket's file descriptor,
-and further options of ``openenv serve``.
+Arguments: the folder, its application as ``module:attribute``, the listening socket's file descriptor, and
+more options of ``openenv serve``.
 """
 
 import sys
 
-# This script's own folder, whose modules have the names of packages that the environment may import.
+# This script's own folder: some of its modules have the names of packages that the environment may import.
 del sys.path[0]
 
 import importlib.util  # noqa: E402
@@ -18,7 +18,7 @@ import socket  # noqa: E402
 
 
 def serve(folder: str, app: str, listening: int, options: list[str]) -> None:
-    """Serves until a signal ends it."""
+    """Serve until a signal ends this process."""
     if all(importlib.util.find_spec(name) for name in ("openenv_cli", "openenv_server", "typer", "yaml")):
         command = [sys.executable, "-m", "openenv_cli", "serve", folder, "--fd", str(listening), *options]
         os.execv(sys.executable, command)

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, on this machine."""
+"""Servers in processes on this machine."""
 
 from __future__ import annotations
 
@@ -8,39 +8,130 @@ from pathlib import Path
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.providers.kept import KeptProcess
 from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.server_command import ServerCommand
+from openenv_gym.providers.supervised_process import SupervisedProcess
 
 _LOOPBACK = "127.0.0.1"
 
 
-class ProcessProvider(Provider):
+class ServerProcesses(Provider):
+    """Runs a command in one process for each replica.
+
+    Args:
+        server: What to run.
+        host: The address to listen on; each server gets a free port there.
+        replicas: How many servers, each at its own address.
+        ready_timeout_s: The time for the servers to become ready, in seconds.
+
+    Attributes:
+        server: As given.
+    """
+
+    def __init__(
+        self,
+        server: ServerCommand,
+        *,
+        host: str = _LOOPBACK,
+        replicas: int = 1,
+        ready_timeout_s: float = 60.0,
+    ) -> None:
+        self.server = server
+        self.ready_timeout_s = ready_timeout_s
+        self._host = host
+        self._replicas = at_least_one(replicas)
+        self._processes: list[SupervisedProcess] = []
+        self._stopped: list[SupervisedProcess] = []  # their logs can still be read
+
+    def __str__(self) -> str:
+        return self.server.name
+
+    def start(self) -> tuple[str, ...]:
+        command = self.server.resolve(self._host)
+        family, host = (
+            (socket.AF_INET6, f"[{self._host}]") if ":" in self._host else (socket.AF_INET, self._host)
+        )
+        endpoints = []
+        for _ in range(self._replicas):
+            # Bound here, so the address is known whatever an environment prints.
+            with socket.socket(family) as listening:
+                listening.bind((self._host, 0))
+                words = command.words(listening.fileno())
+                self._processes.append(SupervisedProcess(words, listening, command.environment()))
+                endpoints.append(f"http://{host}:{listening.getsockname()[1]}")
+        self.endpoints = tuple(endpoints)
+        return self.endpoints
+
+    def check(self) -> None:
+        for process in self._processes:
+            if (code := process.exit_code) is not None:
+                raise ConfigurationError(f"The server ended with exit code {code}.", log=process.logs())
+
+    def ended(self) -> Mapping[str, str]:
+        return {
+            base_url: f"The server ended with exit code {code}. Last log lines:\n{process.logs()}"
+            for base_url, process in zip(self.endpoints, self._processes, strict=False)
+            if (code := process.exit_code) is not None
+        }
+
+    def logs(self) -> str:
+        return "".join(process.logs() for process in self._processes or self._stopped)
+
+    def log_of(self, base_url: str) -> str:
+        return self._processes[self.endpoints.index(base_url)].logs()
+
+    def stop(self) -> None:
+        self.endpoints = ()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.stop()
+        if self._processes:
+            self._stopped, self._processes = self._processes, []
+
+    def wait(self) -> None:
+        """Wait until the servers have ended."""
+        for process in self._processes:
+            process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The first server's process id.
+
+        Raises:
+            ConfigurationError: The servers are not started.
+        """
+        if not self._processes:
+            raise ConfigurationError(f"The server of {self} is not started")
+        return self._processes[0].pid
+
+
+class ProcessProvider(ServerProcesses):
     """Runs ``openenv serve`` on free loopback ports.
 
-    A folder with a ``uv.lock`` is served by a Python with the packages that the lock names, where uv is here;
-    all else by the Python that runs this. The servers end when they are stopped, and when this process ends,
-    even by ``kill -9``. Ctrl-C in the terminal does not reach them.
+    A folder with a ``uv.lock`` is served by a Python with the packages in the lock, if uv is installed;
+    everything else by the Python that runs this. The servers end when they are stopped, and when this process
+    ends, even by ``kill -9``. Ctrl-C in the terminal does not reach them.
 
     Args:
         path: An environment's folder, or
         gym: the id of a Gymnasium environment, or
         app: the import path of an application, ``module:attribute``.
         gym_kwargs: Keywords for the Gymnasium environment; JSON values.
-        max_sessions: Sessions at a time, of each worker; the server's default where left out.
-        workers: Processes that serve an address, each with as many sessions.
-        replicas: How many servers, each with an address.
-        api_key: The key that the servers ask for; "" for none. Left out, it is that of the variable
-            `OPENENV_API_KEY`, if that is set.
-        ready_timeout_s: The time for the servers to be ready, in seconds, without the time to install what
-            the lock names.
+        max_sessions: The most concurrent sessions of each worker; the server's default if None.
+        workers: Processes that serve one address, each with that many sessions.
+        replicas: How many servers, each at its own address.
+        api_key: The key that the servers require; "" for none. By default, the value of ``OPENENV_API_KEY``,
+            if that is set.
+        ready_timeout_s: The time for the servers to become ready, in seconds, without the time to install the
+            packages in the lock.
 
     Attributes:
-        server: What each of them is started with.
+        server: The command that starts each server.
 
     Raises:
-        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder,
-            or no replica is wanted, or the key cannot be one.
+        ConfigurationError: Not exactly one of the first three was given, the folder is not an environment's,
+            a number is less than 1, or the key is malformed.
 
     Example:
         >>> with ProcessProvider(gym="CartPole-v1") as server:
@@ -60,7 +151,7 @@ class ProcessProvider(Provider):
         api_key: str | None = None,
         ready_timeout_s: float = 60.0,
     ) -> None:
-        self.server = ServerCommand(
+        server = ServerCommand(
             path,
             gym=gym,
             app=app,
@@ -69,61 +160,4 @@ class ProcessProvider(Provider):
             workers=workers,
             api_key=api_key,
         )
-        self._replicas = at_least_one(replicas)
-        self.ready_timeout_s = ready_timeout_s
-        self._processes: list[KeptProcess] = []
-        self._ended: list[KeptProcess] = []  # what they wrote can still be read
-
-    def __str__(self) -> str:
-        return self.server.name
-
-    def start(self) -> tuple[str, ...]:
-        command = self.server.resolve(_LOOPBACK)
-        endpoints = []
-        for _ in range(self._replicas):
-            # Bound here, so that its address is known, whatever an environment prints.
-            with socket.socket() as listening:
-                listening.bind((_LOOPBACK, 0))
-                words = command.words(listening.fileno())
-                self._processes.append(KeptProcess(words, listening, command.environment()))
-                endpoints.append(f"http://{_LOOPBACK}:{listening.getsockname()[1]}")
-        self.endpoints = tuple(endpoints)
-        return self.endpoints
-
-    def check(self) -> None:
-        for process in self._processes:
-            if (code := process.exit_code) is not None:
-                raise ConfigurationError(f"The server ended with the exit code {code}.", log=process.logs())
-
-    def ended(self) -> Mapping[str, str]:
-        return {
-            base_url: f"The server ended with the exit code {code}. Its last words:\n{process.logs()}"
-            for base_url, process in zip(self.endpoints, self._processes, strict=False)
-            if (code := process.exit_code) is not None
-        }
-
-    def logs(self) -> str:
-        return "".join(process.logs() for process in self._processes or self._ended)
-
-    def log_of(self, base_url: str) -> str:
-        return self._processes[self.endpoints.index(base_url)].logs()
-
-    def stop(self) -> None:
-        self.endpoints = ()
-        for process in self._processes:
-            process.ask_to_stop()
-        for process in self._processes:
-            process.stop()
-        if self._processes:
-            self._ended, self._processes = self._processes, []
-
-    @property
-    def pid(self) -> int:
-        """The first server's process id.
-
-        Raises:
-            ConfigurationError: It is not started.
-        """
-        if not self._processes:
-            raise ConfigurationError(f"The server of {self} is not started")
-        return self._processes[0].pid
+        super().__init__(server, replicas=replicas, ready_timeout_s=ready_timeout_s)

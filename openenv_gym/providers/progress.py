@@ -1,4 +1,4 @@
-"""What is shown while servers are started: on standard error, where that is a terminal."""
+"""Progress while servers start, on standard error if that is a terminal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _shown: ContextVar[tuple[Progress, TaskID] | None] = ContextVar("shown", default
 
 @contextmanager
 def shown(text: str) -> Iterator[None]:
-    """Shows what is under way, in a line that is gone at the end.
+    """Show one line of progress, and remove it at the end.
 
-    Nothing is shown where standard error is no terminal, and where rich, which comes with an extra, is not
-    here.
+    Nothing is shown if standard error is not a terminal, or if rich, which comes with an extra, is missing.
     """
     progress = _make_progress() if sys.stderr.isatty() else None
     if progress is None:
@@ -34,12 +33,12 @@ def shown(text: str) -> Iterator[None]:
 
 
 def tell(text: str, done: int = 0, total: int | None = None) -> None:
-    """Replaces the text that is shown, where one is.
+    """Replace the text that `shown` displays, if it displays one.
 
     Args:
-        text: What is under way.
+        text: What is happening.
         done: How much of it is done.
-        total: How much there is; a bar shows both. None where that is not known.
+        total: How much there is to do; a bar shows both. None if unknown.
     """
     if (current := _shown.get()) is not None:
         progress, task = current

@@ -1,13 +1,14 @@
-"""What every provider of servers is: start, wait, logs, stop."""
+"""`Provider`: the interface of whatever starts servers."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import signature
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError, EndpointError, UnauthorizedError
 from openenv_gym.providers.progress import shown, tell
@@ -16,24 +17,24 @@ from openenv_gym.transport.http import get_json
 
 SelfT = TypeVar("SelfT", bound="Provider")
 
-_ANSWER_TIMEOUT_S = 5.0
+_HEALTH_TIMEOUT_S = 5.0
 
 
 class Provider(ABC):
     """Starts servers of one environment, and stops them.
 
-    ``with`` starts them, waits until they are ready, and stops them in the end, whatever happens. A provider
-    of your own implements `start`, `check`, `logs` and `stop`; `openenv_gym.providers.testing` has the tests
-    that it has to pass, and docs/providers.md an example.
+    ``with`` starts the servers, waits until they are ready, and stops them at the end, whatever happens. To
+    write a provider, implement `start`, `check`, `logs` and `stop`: docs/providers.md has an example, and
+    `openenv_gym.providers.testing` the tests that it should pass.
 
     Attributes:
-        ready_timeout_s: The time for the servers to be ready, in seconds, where nothing else is said.
-        poll_s: The time between two questions whether they are, in seconds.
-        shows_progress: Whether `launch` shows what goes on, where standard error is a terminal.
-        has_log: Whether `logs` has what the servers write; False where they are not its own.
-        starts_anew: Whether a server that ends is started anew.
-        endpoints: The servers' base URLs, once they are started.
-        headers: What each request to them has to have, beside what a client shows by itself.
+        ready_timeout_s: The default time for the servers to become ready, in seconds.
+        poll_s: The time between two health checks while they start, in seconds.
+        shows_progress: Whether `launch` shows progress if standard error is a terminal.
+        has_log: Whether `logs` has what the servers write.
+        restarts: Whether a server that ends is restarted.
+        endpoints: The servers' base URLs after `start`.
+        headers: Headers that every request to the servers needs, besides what a client sends anyway.
 
     Example:
         >>> with ProcessProvider(gym="CartPole-v1") as provider:
@@ -44,33 +45,33 @@ class Provider(ABC):
     poll_s: float = 0.1
     shows_progress: bool = True
     has_log: bool = True
-    starts_anew: bool = False
+    restarts: bool = False
     endpoints: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
 
     @abstractmethod
     def start(self) -> tuple[str, ...]:
-        """Starts the servers; keeps their base URLs in `endpoints`, and returns them.
+        """Start the servers; keep their base URLs in `endpoints`, and return them.
 
-        They may not answer yet. What takes its time says so with `openenv_gym.providers.progress.tell`.
+        The servers need not respond yet. Report slow work with `openenv_gym.providers.progress.tell`.
 
         Raises:
-            ConfigurationError: They cannot be started. Nothing of them is left.
+            ConfigurationError: The servers cannot be started. Nothing is left of them.
         """
 
     @abstractmethod
     def check(self) -> None:
-        """Sees whether the servers run.
+        """Check that the servers run.
 
         Raises:
-            ConfigurationError: One has ended; the message has its last words.
+            ConfigurationError: A server has ended; the message has its last log lines.
         """
 
     def ended(self) -> Mapping[str, str]:
-        """What is said of the servers that have ended for good, by their base URLs.
+        """Why servers have ended for good, by their base URLs.
 
-        A provider that has several servers, or starts those anew that end, says here which. Where this is
-        left out, what `check` raises is said of all.
+        Override this if there are several servers, or if servers are restarted. By default, what `check`
+        raises is said of all of them.
         """
         try:
             self.check()
@@ -83,15 +84,21 @@ class Provider(ABC):
         """The last lines that the servers wrote."""
 
     def log_of(self, base_url: str) -> str:
-        """The last lines that one of the servers wrote, where they are at hand.
-
-        A provider that has several servers says here which wrote what.
-        """
+        """The last lines that one server wrote. Override this if there are several servers."""
         return self.logs()
 
     @abstractmethod
     def stop(self) -> None:
-        """Stops the servers, and removes what was made for them. Safe to call again, and before `start`."""
+        """Stop the servers and clean up. Safe to call again, and before `start`."""
+
+    @classmethod
+    def option_names(cls, options: Mapping[str, Any]) -> list[str] | None:
+        """The keywords that ``provider_options=`` may have; None if any.
+
+        Args:
+            options: Those that the user gave, because one option may allow others.
+        """
+        return keyword_names(cls)
 
     @property
     def base_url(self) -> str:
@@ -99,47 +106,48 @@ class Provider(ABC):
         return self.endpoints[0] if self.endpoints else ""
 
     def addresses(self) -> tuple[str, ...]:
-        """The servers' base URLs as they are now.
+        """The servers' present base URLs.
 
-        A provider that starts servers anew, at other addresses, says here where they are; `RemoteVectorEnv`
-        asks for it whenever it opens sessions.
+        Override this if servers are restarted at other addresses. `RemoteVectorEnv` calls it whenever it
+        opens sessions.
         """
         return self.endpoints
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
-        """Waits until every server answers that it is healthy.
+        """Wait until every server reports that it is healthy.
 
         Args:
-            timeout_s: The time for it, in seconds; `ready_timeout_s` where left out.
+            timeout_s: The time for that, in seconds; `ready_timeout_s` by default.
 
         Raises:
-            ConfigurationError: A server has ended instead.
-            DeadlineExceededError: It took too long; the message has the servers' last words.
-            UnauthorizedError: A server asks for a key that it was not shown.
+            ConfigurationError: A server has ended.
+            DeadlineExceededError: It took too long; the message has the servers' last log lines.
+            UnauthorizedError: A server requires a key that it was not given.
         """
         timeout_s = self.ready_timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
-        waited_for = [Endpoint.parse(url, headers=self.headers) for url in self.endpoints]
-        while waited_for:
+        pending = [Endpoint.parse(url, headers=self.headers) for url in self.endpoints]
+        while pending:
             try:
-                get_json(waited_for[0], "/health", timeout_s=_ANSWER_TIMEOUT_S)
+                get_json(pending[0], "/health", timeout_s=_HEALTH_TIMEOUT_S)
             except UnauthorizedError:
                 raise
             except EndpointError as error:
                 self.check()
                 if time.monotonic() > deadline:
                     raise DeadlineExceededError(
-                        f"The server at {waited_for[0]} was not ready within {timeout_s:g} s ({error}).",
+                        f"The server at {pending[0]} was not ready within {timeout_s:g} s ({error}).",
                         log=self.logs(),
+                        endpoint=pending[0].base_url,
                     ) from error
                 time.sleep(self.poll_s)
             else:
-                waited_for.pop(0)
+                pending.pop(0)
 
     def launch(self) -> tuple[str, ...]:
-        """Starts the servers, shows that, and waits until they are ready; returns their base URLs.
+        """Start the servers, show progress, and wait until they are ready; return their base URLs.
 
-        Whatever goes wrong, Ctrl-C among it, nothing of them is left.
+        If anything goes wrong, including Ctrl-C, the servers are stopped.
 
         Raises:
             OpenEnvError: What `start` and `wait_ready` raise.
@@ -165,16 +173,20 @@ class Provider(ABC):
         self.stop()
 
 
-def at_least_one(count: int, what: str = "replicas= is a number of servers") -> int:
-    """A number that a user gave, which begins at 1.
+def keyword_names(factory: Callable[..., Any]) -> list[str] | None:
+    """The keyword-only parameters of a callable; None if it takes any keyword."""
+    parameters = signature(factory).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
-    Args:
-        count: The number.
-        what: Says what it is, for the message.
+
+def at_least_one(count: int, name: str = "replicas") -> int:
+    """Check a number that a user gave.
 
     Raises:
-        ConfigurationError: It is none, or less than 1.
+        ConfigurationError: It is not an int, or less than 1.
     """
     if not isinstance(count, int) or count < 1:
-        raise ConfigurationError(f"{what}, at least 1, not {count!r}")
+        raise ConfigurationError(f"{name}= must be an integer of at least 1, got {count!r}")
     return count

@@ -1,4 +1,4 @@
-"""What starts the server of a folder, of a Gymnasium environment or of an application."""
+"""The command that serves a folder, a Gymnasium environment or an application."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,28 +14,32 @@ from pathlib import Path
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError, MissingExtraError
-from openenv_gym.providers import project
+from openenv_gym.manifest import application, environment_folder
+from openenv_gym.providers.progress import tell
 from openenv_gym.providers.provider import at_least_one
-from openenv_gym.sources import environment_folder
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.wire import bearer
 
 _FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
-# Of the packages that `openenv serve` needs, those that others bring least often.
-_NEEDED = ("fastapi", "typer", "uvicorn", "yaml")
-# Stands in a command for the file descriptor of the server's socket.
+# Of the packages that `openenv serve` needs, those that other packages bring least often.
+_REQUIRED = ("fastapi", "typer", "uvicorn", "yaml")
+# Stands for the file descriptor of the server's socket.
 _FD = "{listening}"
+# Variables of this process's Python that would mislead another one.
+_PYTHON_VARIABLES = frozenset({"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"})
+_SHOW_PYTHON = "import sys; print(sys.executable)"
+_STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """A command as it is on this machine.
+class ResolvedCommand:
+    """A command for the machine that resolved it.
 
     Attributes:
         template: Its words, with a placeholder for the socket.
-        variables: Environment variables beside this process's own.
-        without: Environment variables that it is not to have.
-        api_key: The key that it asks for: "" for none, None for that of this process's own variable.
+        variables: Environment variables to add to this process's.
+        without: Environment variables of this process to leave out.
+        api_key: The key that the server requires: "" for none, None for this process's ``OPENENV_API_KEY``.
     """
 
     template: tuple[str, ...]
@@ -43,28 +48,30 @@ class Resolved:
     api_key: str | None = field(repr=False)
 
     def words(self, listening: int) -> list[str]:
-        """The command for a bound socket, named by its file descriptor."""
+        """The command for a bound socket, given by its file descriptor."""
         return [str(listening) if word == _FD else word for word in self.template]
 
     def environment(self) -> dict[str, str]:
-        """All environment variables that the server gets."""
+        """All environment variables of the server."""
         kept = {name: value for name, value in os.environ.items() if name not in self.without}
         if self.api_key is not None:
-            kept.pop(bearer.VARIABLE, None)  # a server takes no empty key for none
+            kept.pop(bearer.VARIABLE, None)  # the server refuses an empty key
         key = {bearer.VARIABLE: self.api_key} if self.api_key else {}
         return {**kept, **key, **self.variables}
 
 
 class ServerCommand:
-    """How a server is started; the arguments are those of `ProcessProvider`.
+    """A server's command, which `resolve` completes on the machine that runs it.
+
+    The arguments are those of `ProcessProvider`.
 
     Attributes:
         name: What is served, for messages.
-        variables: Environment variables that it sets.
+        variables: Environment variables that the command sets.
 
     Raises:
-        ConfigurationError: Not exactly one of the first three was given, or there is no environment's folder,
-            or the key cannot be one.
+        ConfigurationError: Not exactly one of the first three was given, the folder is not an environment's,
+            a number is less than 1, or the key is malformed.
     """
 
     def __init__(
@@ -84,9 +91,9 @@ class ServerCommand:
             )
         self.name = str(path or gym or app)
         self._folder = None if path is None else environment_folder(path)
-        workers = at_least_one(workers, "workers= is a number of processes")
+        at_least_one(workers, "workers")
         if max_sessions is not None:
-            at_least_one(max_sessions, "max_sessions= is a number of sessions")
+            at_least_one(max_sessions, "max_sessions")
         self._options = ["--workers", str(workers)] if workers > 1 else []
         if gym is not None:
             self._options += ["--gym", gym]
@@ -97,22 +104,59 @@ class ServerCommand:
         self._api_key = key_to_ask_for(api_key)
         self.variables = {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
 
-    def resolve(self, host: str) -> Resolved:
-        """The command for a socket that is bound to ``host``. What a folder's lock names is installed first.
+    def resolve(self, host: str) -> ResolvedCommand:
+        """The command for a socket bound to ``host``. The packages in a folder's lock are installed first.
 
         Raises:
-            ConfigurationError: uv cannot install it.
-            MissingExtraError: This Python would serve, and has not what that needs.
+            ConfigurationError: uv cannot install them.
+            MissingExtraError: This Python would serve, but lacks the packages for it.
         """
         folder = self._folder
         uv = os.environ.get("UV") or shutil.which("uv")
         if folder is None or uv is None or not (folder / "uv.lock").is_file():
-            if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+            if any(importlib.util.find_spec(name) is None for name in _REQUIRED):
                 raise MissingExtraError(f"Serving {self.name} with {sys.executable}", "cli")
             here = (sys.executable, "-m", "openenv_cli", "serve", "--host", host, "--fd", _FD)
             served = () if folder is None else (str(folder),)
             words = (*here, *served, *self._options)
-            return Resolved(words, self.variables, frozenset(), self._api_key)
-        python = project.install(uv, folder)
-        words = (python, _FOLDER_SERVER, str(folder), project.application(folder), _FD, *self._options)
-        return Resolved(words, self.variables, project.FOREIGN, self._api_key)
+            return ResolvedCommand(words, self.variables, frozenset(), self._api_key)
+        python = _install(uv, folder)
+        words = (python, _FOLDER_SERVER, str(folder), application(folder), _FD, *self._options)
+        return ResolvedCommand(words, self.variables, _PYTHON_VARIABLES, self._api_key)
+
+
+def _install(uv: str, folder: Path) -> str:
+    """Install the packages in a folder's lock into its ``.venv``; return the Python there.
+
+    The lock stays as it is, and so do other packages in the ``.venv``.
+
+    Raises:
+        ConfigurationError: uv failed; the message has its last log lines.
+    """
+    tell(f"Installing the packages of {folder}…")
+    variables = {name: value for name, value in os.environ.items() if name not in _PYTHON_VARIABLES}
+    process = subprocess.Popen(
+        [uv, "run", "--quiet", "--frozen", "--no-dev", "--project", folder, "python", "-c", _SHOW_PYTHON],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=variables,
+        start_new_session=True,
+    )
+    try:
+        python, log = process.communicate()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    if process.returncode != 0:
+        raise ConfigurationError(
+            f"uv cannot install the packages in {folder / 'uv.lock'}. Try it yourself: "
+            f"uv sync --frozen --project {folder}. Last log lines:\n{log}"
+        )
+    return python.strip()

@@ -1,4 +1,4 @@
-"""The tests that every provider has to pass: a mixin for a test class of pytest or of unittest."""
+"""Tests that every provider should pass: a mixin for a test class of pytest or unittest."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _END_TIMEOUT_S = 15.0
 
 
 class _OnPurposeError(Exception):
-    """Raised by the tests themselves."""
+    """Raised by a test on purpose."""
 
 
 class ProviderTests(ABC):
     """Tests of a provider.
 
     Attributes:
-        stops_servers: Whether `Provider.stop` ends the servers; False where they are others' too.
+        stops_servers: Whether `Provider.stop` ends the servers; False if others share them.
 
     Example:
         >>> class TestMyProvider(ProviderTests):
@@ -35,7 +35,7 @@ class ProviderTests(ABC):
 
     @abstractmethod
     def make_provider(self) -> Provider:
-        """A provider that has not started anything."""
+        """Make a provider, and start nothing."""
 
     def test_started_servers_take_sessions(self) -> None:
         with self.make_provider() as provider:
@@ -102,7 +102,7 @@ class ProviderTests(ABC):
         except KeyboardInterrupt:
             pass
         else:
-            raise AssertionError("Ctrl-C went no further than launch()")
+            raise AssertionError("launch() swallowed Ctrl-C")
         self._assert_ended(endpoints)
 
     def test_a_stopped_provider_can_be_started_again(self) -> None:
@@ -117,7 +117,7 @@ class ProviderTests(ABC):
         deadline = time.monotonic() + _END_TIMEOUT_S
         for base_url in endpoints:
             while _answers(base_url):
-                assert time.monotonic() < deadline, f"{base_url} answers after stop()"
+                assert time.monotonic() < deadline, f"{base_url} still responds after stop()"
                 time.sleep(0.1)
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.sources import MANIFEST
+from openenv_gym.manifest import MANIFEST
 from openenv_server.manifest import read_manifest
 
 

@@ -11,8 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.known import canonical_name
-from openenv_gym.sources import MANIFEST, environment_folder
+from openenv_gym.manifest import MANIFEST, canonical_name, environment_folder
 
 _APP = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from watchfiles import Change, DefaultFilter, watch
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.sources import MANIFEST
+from openenv_gym.manifest import MANIFEST
 from openenv_server.operations.logs import configure_logs
 from openenv_server.serving import base_url_of, bind
 from openenv_server.settings import Settings

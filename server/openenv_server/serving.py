@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.known import running_servers
+from openenv_gym.naming.known import running_servers
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.settings import read_settings

@@ -22,7 +22,7 @@ from openenv_cli.commands import COMMANDS, Command, load
 from openenv_cli.errors import report
 
 import openenv_gym
-from openenv_gym import known
+from openenv_gym.naming import known
 from openenv_gym.providers.process import ProcessProvider
 from tests.support.processes import serving
 from tests.support.vectors import compare

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from openenv_gym import known
+from openenv_gym.naming import known
 
 OPENENV = [sys.executable, "-m", "openenv_cli"]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.hub_names import space_host, space_id
+from openenv_gym.providers.hub_spaces import space_host, space_id
 
 
 @pytest.mark.parametrize(

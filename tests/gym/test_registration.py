@@ -1,4 +1,4 @@
-"""Names for ``gym.make``: where they come from, and what happens to those that are gone."""
+"""Names for ``gym.make``: where they come from, and that Gymnasium looks them up when it is asked."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs import registration as gymnasium_registration
+from gymnasium.error import NameNotFound
 from openenv_server import create_app
 
 import openenv_gym
-from openenv_gym import known
-from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
+from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError, UnknownNameError
+from openenv_gym.naming import known
+from openenv_gym.naming.registration import register_known
 from openenv_gym.providers.process import ProcessProvider
-from openenv_gym.registration import register_known
 from openenv_gym.transport.blocking import BlockingConnection
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.processes import serving
@@ -59,7 +61,7 @@ def test_register_again_replaces() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "http://host", "remote", "sp ace", "@rev"])
-def test_names_that_cannot_be(name: str) -> None:
+def test_malformed_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError):
         openenv_gym.register(name, base_url="http://host")
 
@@ -79,25 +81,25 @@ def test_the_registry_file_names_servers() -> None:
         path.unlink()
 
 
-def test_what_is_wrong_in_the_registry_file_is_said_once_and_the_rest_is_known() -> None:
+def test_a_problem_in_the_registry_file_is_reported_once_and_the_rest_is_known() -> None:
     path = known.registry_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('[environments.empty]\n[environments.whole]\nbase_url = "http://whole:1"\n')
     code = (
         "import openenv_gym\n"
-        "from openenv_gym.registration import register_known\n"
+        "from openenv_gym.naming.registration import register_known\n"
         "register_known(); print(openenv_gym.names())"
     )
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stderr.count("[environments.empty] has none of them; name one of base_url") == 1
+        assert done.stderr.count("[environments.empty] has no source. Name one of base_url") == 1
         assert "'whole'" in done.stdout
         path.write_text("[environments")
         problems: list[str] = []
         known.known_servers(problems)
         (problem,) = problems
         assert "is not a registry file: " in problem
-        assert "Mend it" in problem
+        assert "Fix the file" in problem
     finally:
         path.unlink()
 
@@ -187,18 +189,64 @@ def test_a_name_follows_its_server_to_another_port(tmp_path: Path) -> None:
             env.close()
 
 
-def test_what_register_was_told_comes_before_what_is_found() -> None:
-    note = known.leave_note("told", "http://noted:1")
+def test_spec_make_and_make_vec_agree_on_a_server_that_started_after_the_import(tmp_path: Path) -> None:
+    with pytest.raises(NameNotFound):
+        gym.spec("openenv/CartPole-v1")
+    with serving(tmp_path, "--gym", "CartPole-v1") as server:
+        for env_id in ("openenv/CartPole-v1", "openenv_gym:openenv/CartPole-v1"):
+            assert gym.spec(env_id).kwargs == {"base_url": server.base_url}
+            env = gym.make(env_id)
+            envs = gym.make_vec(env_id, 2)
+            assert env.spec is not None
+            assert env.spec.kwargs["base_url"] == envs.spec.kwargs["base_url"] == server.base_url
+            env.close()
+            envs.close()
+    for look_up in (gym.spec, gym.make, gym.make_vec):
+        with pytest.raises(UnknownNameError, match="Unknown environment openenv/CartPole-v1"):
+            look_up("openenv/CartPole-v1")
+
+
+@pytest.mark.parametrize("look_up", [gym.spec, gym.make, gym.make_vec])
+def test_an_unknown_name_is_refused_with_the_one_that_was_meant(look_up: Callable[[str], Any]) -> None:
+    openenv_gym.register("my-env", base_url="http://host")
+    with pytest.raises(
+        UnknownNameError, match=r"Did you mean openenv/my-env\?.*openenv register my-evn --url"
+    ):
+        look_up("openenv/my-evn")
+
+
+def test_other_namespaces_are_looked_up_by_gymnasium_alone() -> None:
+    with pytest.raises(NameNotFound, match="doesn't exist"):
+        gym.spec("CartPoole-v1")
+    assert gym.spec("CartPole-v1").id == "CartPole-v1"
+
+
+def test_gymnasium_looks_names_up_with_the_functions_that_are_wrapped() -> None:
+    """`_find_spec` is private. If a new Gymnasium fails this, see `naming.registration.follow_lookups`."""
+    for module in (gym, gym.envs, gymnasium_registration):
+        assert module.spec.__wrapped__.__module__ == "gymnasium.envs.registration"
+    assert gymnasium_registration._find_spec.__wrapped__.__name__ == "_find_spec"
+    for make in (gym.make, gym.make_vec):
+        assert "_find_spec" in make.__code__.co_names
+
+
+def test_unknown_sources_of_register_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown keyword 'url'\. Name one of base_url, path"):
+        openenv_gym.register("my-env", url="http://host")
+
+
+def test_register_wins_over_the_names_of_this_machine() -> None:
+    note = known.leave_note("registered", "http://noted:1")
     try:
-        openenv_gym.register("told", base_url="http://told:2")
-        assert urls("openenv/told") == "http://told:2"
+        openenv_gym.register("registered", base_url="http://registered:2")
+        assert urls("openenv/registered") == "http://registered:2"
     finally:
         known.remove_note(note)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment's folder, whose server can be told by its file of process ids."""
+    """An environment's folder; its servers write their process ids into a file."""
     folder = tmp_path_factory.mktemp("adder")
     (folder / "openenv.yaml").write_text("name: adder\napp: app:app\n")
     (folder / "app.py").write_text(
@@ -213,7 +261,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def servers_of(folder: Path) -> list[int]:
-    """The servers of the folder that still run."""
+    """The process ids of the folder's servers that still run."""
     pids = [int(line) for line in (folder / "pids").read_text().split()]
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
@@ -241,7 +289,7 @@ def test_what_a_served_folder_raises_comes_with_its_log(tmp_path: Path) -> None:
     assert "has no attribute '_y'" in failed.value.__notes__[0]
 
 
-def test_where_nothing_was_started_an_error_waits_for_no_log() -> None:
+def test_an_error_does_not_wait_for_the_log_of_a_server_that_was_not_started_here() -> None:
     with running(create_app(Counter, CountAction, CountObservation)) as base_url:
         env = gym.make("openenv/remote", base_url=base_url, disable_env_checker=True)
         env.reset()
@@ -301,7 +349,7 @@ def test_a_copy_uses_the_server_and_leaves_it_running(folder: Path) -> None:
     assert servers_of(folder) == []
 
 
-def test_a_server_that_came_for_nothing_is_stopped(folder: Path) -> None:
+def test_a_server_is_stopped_if_its_environment_cannot_be_made(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="on_session_lost"):
         gym.make("openenv/remote", path=str(folder), on_session_lost="cry")
     assert servers_of(folder) == []
@@ -311,11 +359,14 @@ def test_a_server_that_came_for_nothing_is_stopped(folder: Path) -> None:
     ("source", "advice"),
     [
         ({"base_url": "http://host", "provider_options": {"workers": 2}}, "runs already"),
-        ({"path": "/", "provider_options": {"memory": "2g"}}, "has 'memory'.* options of path= are "),
+        (
+            {"path": "/", "provider_options": {"memory": "2g"}},
+            "Unknown option 'memory'.* options of path= are ",
+        ),
         ({"space": "alone"}, "OWNER/NAME"),
-        ({"path": "/nowhere"}, "There is no folder /nowhere"),
-        ({"path": __file__}, "There is no folder .*that is a file"),
-        ({"path": "/", "base_url": "http://host"}, "has base_url and path; name one of"),
+        ({"path": "/nowhere"}, "No such folder: /nowhere"),
+        ({"path": __file__}, "No such folder: .*it is a file"),
+        ({"path": "/", "base_url": "http://host"}, "has base_url and path. Name one of"),
         ({}, "needs the server"),
     ],
     ids=str,

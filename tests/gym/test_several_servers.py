@@ -20,9 +20,9 @@ from openenv_server import create_app, gymnasium_factory
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import CapacityError, ClosedError, ConfigurationError, EndpointUnreachableError
 from openenv_gym.launched import LaunchedVectorEnv
-from openenv_gym.providers.launching import provider_of
+from openenv_gym.providers.managed import make_provider
 from openenv_gym.providers.process import ProcessProvider
-from openenv_gym.sources import Source
+from openenv_gym.providers.sources import Source
 from openenv_gym.vector.server_pool import in_proportion
 from tests.faults.test_losses import sleepers
 from tests.support.engine import free_port
@@ -328,13 +328,13 @@ def test_replicas_of_a_folder_share_the_slots() -> None:
 
 def test_each_of_several_replicas_has_room_for_the_slots_of_one_that_dies() -> None:
     with running(sleepers()) as base_url:
-        provider = cast(ProcessProvider, provider_of(Source("path", str(GRID)), 512, replicas=3))
+        provider = cast(ProcessProvider, make_provider(Source("path", str(GRID)), 512, 3))
         assert provider.server.variables == {"MAX_CONCURRENT_ENVS": "256"}
         with pytest.raises(ConfigurationError, match="runs already"):
             gym.make_vec("openenv/remote", 2, base_url=base_url, replicas=2)
-        with pytest.raises(ConfigurationError, match="run already"):
+        with pytest.raises(ConfigurationError, match="runs already"):
             gym.make_vec("openenv/remote", 2, base_url=[base_url], provider="ray")
-        with pytest.raises(ConfigurationError, match="not 'slurm' with path="):
+        with pytest.raises(ConfigurationError, match="got 'slurm'"):
             gym.make_vec("openenv/remote", 2, path=GRID, provider="slurm")
 
 

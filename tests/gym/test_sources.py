@@ -1,7 +1,8 @@
-"""What `gym.make` serves by itself beside folders, and what it says of keywords that it does not have."""
+"""Sources of `gym.make`, and its unknown keywords."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import openenv_gym
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.process import ProcessProvider
 
 SERVED = [{"gym": "CartPole-v1"}, {"app": "tests.providers.served:app"}]
 
@@ -29,6 +31,21 @@ def test_replicas_of_an_id_and_of_an_import_path_share_the_slots(source: dict[st
     envs.close()
 
 
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_a_provider_of_the_users_starts_the_server(make: Callable[..., Any]) -> None:
+    made: list[ProcessProvider] = []
+
+    def provider(**keywords: Any) -> ProcessProvider:
+        made.append(ProcessProvider(**keywords))
+        return made[-1]
+
+    env = make("openenv/remote", gym="CartPole-v1", provider=provider)
+    assert env.reset(seed=1)[0] in env.observation_space
+    assert len(made) == 1
+    env.close()
+    assert made[0].endpoints == ()
+
+
 def test_a_name_may_stand_for_a_gymnasium_id() -> None:
     openenv_gym.register("lake", gym="FrozenLake-v1")
     try:
@@ -45,25 +62,28 @@ def test_a_name_may_stand_for_a_gymnasium_id() -> None:
     [
         (
             {"pth": "./x"},
-            r"no keyword pth=.* Did you mean path=\? .*base_url=, path=, gym=, app=, image=, space=",
+            r"Unknown keyword 'pth'\. Did you mean path=\? .*base_url=, path=, gym=, app=, image=, space=",
         ),
-        ({"base_url": "http://127.0.0.1:9", "step_timeout": 3}, "no keyword step_timeout=.* step_timeout_s="),
+        (
+            {"base_url": "http://127.0.0.1:9", "step_timeout": 3},
+            "Unknown keyword 'step_timeout'. Did you mean step_timeout_s=",
+        ),
         ({"app": "my_env.app"}, "module:attribute"),
-        ({"gym": "CartPole-v1", "path": "./my_env"}, "has path and gym; name one of"),
+        ({"gym": "CartPole-v1", "path": "./my_env"}, "has path and gym. Name one of"),
     ],
     ids=str,
 )
-def test_a_keyword_that_there_is_not_is_named_with_those_that_there_are(
-    keywords: dict[str, Any], said: str
-) -> None:
+def test_unknown_keywords_and_malformed_sources_are_refused(keywords: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         gym.make("openenv/remote", **keywords)
     with pytest.raises(ConfigurationError, match=said):
         gym.make_vec("openenv/remote", 2, **keywords)
 
 
-@pytest.mark.parametrize("keywords", [{"replicas": 3}, {"provider": "ray"}, {"copy": False}], ids=str)
-def test_what_only_vector_environments_have_is_said_so(keywords: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("keywords", [{"replicas": 3}, {"copy": False}], ids=str)
+def test_keywords_of_vector_environments_are_refused_for_one(
+    keywords: dict[str, Any], tmp_path: Path
+) -> None:
     (name,) = keywords
-    with pytest.raises(ConfigurationError, match=f"Only gym.make_vec has {name}="):
+    with pytest.raises(ConfigurationError, match=f"Only gym.make_vec takes {name}="):
         gym.make("openenv/remote", path=tmp_path, **keywords)

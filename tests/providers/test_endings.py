@@ -13,7 +13,7 @@ from openenv_gym.errors import RemoteEnvironmentError, ServerEndedError, Session
 from tests.support.ending import END_IN_RESET, END_IN_STEP
 
 APP = "tests.support.ending:app"
-ANEW = "close this environment and make it anew"
+NEW = "Close this environment and make a new one"
 
 
 def make(**keywords: Any) -> gym.Env[Any, Any]:
@@ -24,7 +24,7 @@ def make(**keywords: Any) -> gym.Env[Any, Any]:
 def test_the_end_of_the_server_in_a_step_is_said_with_its_last_words() -> None:
     env = make()
     env.reset()
-    with pytest.raises(ServerEndedError, match=f"{ANEW}.*exit code 3[^$]*the end in step"):
+    with pytest.raises(ServerEndedError, match=f"exit code 3[^$]*the end in step[^$]*{NEW}"):
         env.step(np.int64(END_IN_STEP))
     with pytest.raises(ServerEndedError, match="exit code 3") as said:
         env.reset()
@@ -35,7 +35,7 @@ def test_the_end_of_the_server_in_a_step_is_said_with_its_last_words() -> None:
 def test_the_end_of_the_server_in_a_reset_is_said_at_once() -> None:
     env = make(capacity_timeout_s=60)
     begin = time.monotonic()
-    with pytest.raises(ServerEndedError, match=f"{ANEW}.*exit code 4[^$]*the end in reset"):
+    with pytest.raises(ServerEndedError, match=f"exit code 4[^$]*the end in reset[^$]*{NEW}"):
         env.reset(seed=END_IN_RESET)
     assert time.monotonic() - begin < 15
     env.close()
@@ -58,16 +58,16 @@ def test_the_slots_of_a_replica_that_ends_go_to_the_others() -> None:
     envs = gym.make_vec("openenv/remote", 4, app=APP, replicas=2)
     envs.reset()
     one_ends = np.array([1, 1, 1, END_IN_STEP])
-    with pytest.raises(ServerEndedError, match=r"not started anew.*its slots to the one that is left of 2"):
+    with pytest.raises(ServerEndedError, match=r"not restarted.*its slots to the 1 of 2 that still run"):
         envs.step(one_ends)
     envs.reset()
     with pytest.raises(RemoteEnvironmentError):
         envs.step(np.array([1, 1, 1, 50]))
     envs.reset()
     envs.send(one_ends)
-    with pytest.raises(ServerEndedError, match=rf"none of the 2 is left; {ANEW}[^$]*the end in step"):
+    with pytest.raises(ServerEndedError, match=rf"the end in step[^$]*None of the 2 servers is left. {NEW}"):
         envs.recv(4)
-    with pytest.raises(ServerEndedError, match=ANEW):
+    with pytest.raises(ServerEndedError, match=NEW):
         envs.reset()
     envs.close()
 

@@ -86,10 +86,10 @@ def test_options_that_there_are_not_are_said_before_the_hub_is_asked(hub: StandI
 @pytest.mark.parametrize(
     ("stage", "next_step"),
     [
-        ("PAUSED", "Only its owner can go on with it"),
+        ("PAUSED", "Only its owner can resume it"),
         ("BUILD_ERROR", "the log is on its page"),
         ("NO_APP_FILE", "openenv push"),
-        ("SOMETHING_NEW", "Its page says more"),
+        ("SOMETHING_NEW", "See its page"),
     ],
 )
 def test_a_space_that_does_not_run_says_what_to_do(space: Space, stage: str, next_step: str) -> None:
@@ -132,7 +132,7 @@ def test_a_hub_that_fails_or_is_away_is_said(hub: StandIn, monkeypatch: pytest.M
     with pytest.raises(HubError, match=r"the Hub failed \(500\)"):
         GenericEnvClient.from_hub(SPACE)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(HubError, match="no answer"):
+    with pytest.raises(HubError, match="no response"):
         GenericEnvClient.from_hub(SPACE)
 
 
@@ -205,7 +205,7 @@ def test_a_space_that_is_served_here_asks_for_the_key_of_its_client(hub: StandIn
 
 
 def test_options_that_mean_nothing_on_the_hub_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="memory cannot be said of a server that runs on the Hub"):
+    with pytest.raises(ConfigurationError, match="does not take memory"):
         HubProvider(SPACE, memory="1g")
-    with pytest.raises(ConfigurationError, match="mode= is one of"):
+    with pytest.raises(ConfigurationError, match="mode= must be one of"):
         HubProvider(SPACE, mode="cloud")  # type: ignore[arg-type]

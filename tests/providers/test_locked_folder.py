@@ -93,5 +93,7 @@ def test_workers_that_its_packages_cannot_give_are_refused(tmp_path: Path) -> No
 def test_a_lock_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     folder = locked(tmp_path, "server")
     (folder / "uv.lock").write_text("version = 1\nbroken")
-    with pytest.raises(ConfigurationError, match=r"uv cannot install what .*uv\.lock names[^$]*uv\.lock"):
+    with pytest.raises(
+        ConfigurationError, match=r"uv cannot install the packages in .*uv\.lock[^$]*uv\.lock"
+    ):
         ProcessProvider(folder).launch()

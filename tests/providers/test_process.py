@@ -103,6 +103,15 @@ def test_kill_9_while_the_server_imports_leaves_no_process(folder: Path) -> None
     wait_for(lambda: not is_there(int((folder / "pid").read_text())))
 
 
+def test_kill_9_of_the_supervisor_ends_the_server() -> None:
+    with ProcessProvider(gym="CartPole-v1") as provider:
+        server = provider.pid
+        status = Path(f"/proc/{server}/status").read_text()
+        (supervisor,) = [line.split()[1] for line in status.splitlines() if line.startswith("PPid:")]
+        os.kill(int(supervisor), signal.SIGKILL)
+        wait_for(lambda: not is_there(server))
+
+
 def test_the_end_of_the_thread_that_started_it_is_not_its_end() -> None:
     provider = ProcessProvider(gym="CartPole-v1")
     thread = threading.Thread(target=provider.launch)
@@ -162,7 +171,7 @@ def test_what_looks_like_an_address_is_not_taken_for_it(folder: Path) -> None:
 def test_a_server_that_ends_later_is_found_by_the_check() -> None:
     with ProcessProvider(gym="CartPole-v1") as provider:
         os.kill(provider.pid, signal.SIGKILL)
-        with pytest.raises(ConfigurationError, match="ended with the exit code 137"):
+        with pytest.raises(ConfigurationError, match="ended with exit code 137"):
             wait_for(provider.check)
 
 

@@ -76,7 +76,7 @@ def test_replicas_ask_for_the_key_of_their_client(
 @pytest.mark.usefixtures("cluster")
 def test_more_than_the_cluster_has_is_said() -> None:
     provider = RayProvider(gym="CartPole-v1", num_cpus=99, ready_timeout_s=2)
-    with pytest.raises(DeadlineExceededError, match=r"asks for num_cpus=99; the cluster has 3 CPU"), provider:
+    with pytest.raises(DeadlineExceededError, match=r"needs num_cpus=99; the cluster has 3 CPU"), provider:
         pass
 
 
@@ -135,7 +135,7 @@ def test_a_cluster_that_does_not_answer_is_said_soon() -> None:
         capture_output=True,
         text=True,
     )
-    assert f"No Ray cluster answers at RAY_ADDRESS={address}" in done.stderr
+    assert f"No Ray cluster responds at RAY_ADDRESS={address}" in done.stderr
     assert time.monotonic() - begin < 30
 
 
@@ -163,7 +163,7 @@ def test_what_a_replica_raises_and_its_end_are_explained() -> None:
     env.reset()
     with pytest.raises(SessionLostError) as lost:
         env.step(np.array([1, END_IN_STEP]))
-    assert any("it is started anew" in note for note in lost.value.__notes__)
+    assert any("it is restarted" in note for note in lost.value.__notes__)
     env.reset()
     env.step(np.array([1, 1]))
     env.close()
@@ -179,7 +179,7 @@ def test_a_replica_that_ends_for_good_is_said() -> None:
         provider_options={"num_cpus": 0.5, "max_restarts": 0},
     )
     env.reset()
-    with pytest.raises(ServerEndedError, match=r"make it anew\. A replica of .* has ended"):
+    with pytest.raises(ServerEndedError, match=r"A replica of .* has ended[^$]*make a new one"):
         env.step(np.array([1, END_IN_STEP]))
     env.close()
 
@@ -291,4 +291,4 @@ def test_without_ray_the_extra_is_named() -> None:
         "from openenv_gym.providers.ray import RayProvider; RayProvider(gym='CartPole-v1')"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "RayProvider comes with the ray extra" in ended.stderr
+    assert "RayProvider needs the ray extra" in ended.stderr

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from openenv_gym.providers import dying
+from tests.support import dying
 from tests.support.process_tree import descendants
 
 START_TIMEOUT_S = 60

@@ -55,7 +55,7 @@ def test_ctrl_c_ends_a_server_that_is_not_up_yet(options: tuple[str, ...], works
 def test_ctrl_c_while_register_waits_leaves_the_file_as_it_was(own_folders: Path) -> None:
     import filelock
 
-    from openenv_gym.known import registry_file
+    from openenv_gym.naming.known import registry_file
 
     file = registry_file()
     file.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ from openenv_cli.docker.images import build_image, has_image
 from openenv_cli.files import read_text
 from openenv_cli.output import note
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.known import canonical_name
+from openenv_gym.manifest import canonical_name
 
 BASE_IMAGE = "openenv-base:latest"
 # Where to look for an environment's Dockerfile, in order.

@@ -69,7 +69,7 @@ def test_a_failure_is_seen_at_the_end_and_what_was_skipped_for_it_is_one_line(wa
     assert "- 17 checks were skipped because server.start did not pass" in lines
     assert not any("[session." in line for line in lines)
     assert lines[-3] == "Failures"
-    assert lines[-2].startswith("✗ `openenv serve` starts it  [server.start]: The server ended with the exit")
+    assert lines[-2].startswith("✗ `openenv serve` starts it  [server.start]: The server ended with exit")
     assert lines[-1] == "walker is not valid (runtime)"
     explained = run(walker, "--level", "runtime", "--verbose").stdout
     assert "    Skipped because server.start did not pass" in explained

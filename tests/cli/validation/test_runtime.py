@@ -222,7 +222,7 @@ def test_no_image_is_built_of_what_does_not_start(walker: Path) -> None:
 def test_a_mode_that_does_not_work_says_why_in_its_line(walker: Path) -> None:
     edit(walker / APP, (IMPORTS, "import sys; 1 / 0\n"))
     reasons = {mode.name: mode.reason for mode in validate(walker, Level.RUNTIME).modes}
-    assert reasons["openenv serve"].startswith("The server ended with the exit code 2: Error: ")
+    assert reasons["openenv serve"].startswith("The server ended with exit code 2: Error: ")
     assert reasons["openenv serve"].endswith("ZeroDivisionError: division by zero")
     assert reasons["python -m"] == "Skipped because server.start did not pass"
     assert reasons["docker"] == "Not tried: the requested level is runtime"

@@ -1,8 +1,8 @@
-"""The names that this machine knows, and the source of each.
+"""The names that this machine knows, each with its source.
 
-Three places, the first that has a name counts: ``OPENENV_MY_ENV_URL`` variables, the user's registry file,
-and the notes that running ``openenv serve`` commands leave. The servers of providers leave none: they are
-their program's own.
+A name comes from one of three places; the first that has it wins: an ``OPENENV_MY_ENV_URL`` variable, the
+user's registry file, and the notes of running ``openenv serve`` commands. A server that a provider started
+has no note: it belongs to its program.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from typing import Any
 import platformdirs
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.sources import Source
+from openenv_gym.manifest import canonical_name
+from openenv_gym.providers.sources import Source
+from openenv_gym.providers.supervised_process import is_running
 
 _APP = "openenv-gym"
 _VARIABLE = re.compile(r"OPENENV_(\w+)_URL")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_MEND = 'Mend it; an environment is a table [environments.my-env] with base_url = "http://…"'
+_FIX = 'Fix the file: each environment is a table, [environments.my-env] with base_url = "http://…"'
 
 
 @dataclass(frozen=True)
 class KnownServer:
-    """A name and where its server comes from.
+    """A name, and where its server comes from.
 
     Attributes:
         name: The name, with hyphens.
         source: Where the server comes from.
-        known_from: Where the name is known from, for people.
+        known_from: What defines the name, for people: a variable, the file, or a process.
     """
 
     name: str
@@ -42,31 +43,18 @@ class KnownServer:
     known_from: str
 
 
-def canonical_name(name: str) -> str:
-    """A name with hyphens: ``my_env`` and ``my-env`` are one.
-
-    Raises:
-        ConfigurationError: It cannot be a part of a Gymnasium id.
-    """
-    if not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"{name!r} cannot be an environment's name: letters, digits, '-', '_' and '.' only, as in my-env"
-        )
-    return name.replace("_", "-")
-
-
 def registry_file() -> Path:
-    """The user's registry file: TOML, a table ``[environments.my-env]`` with the `Source` of each.
+    """The path of the user's registry file, which ``openenv register`` writes.
 
-    ``openenv register`` writes it.
+    It is TOML; each environment is a table ``[environments.my-env]`` with its `Source`.
     """
     return Path(platformdirs.user_config_dir(_APP, appauthor=False)) / "registry.toml"
 
 
 def notes_folder() -> Path:
-    """Where running servers leave their notes."""
+    """The folder with the notes of running servers."""
     with warnings.catch_warnings():
-        # Without XDG_RUNTIME_DIR the folder is one in /tmp, which does as well.
+        # Without XDG_RUNTIME_DIR it is a folder in /tmp, which works too.
         warnings.simplefilter("ignore")
         return Path(platformdirs.user_runtime_dir(_APP, appauthor=False)) / "servers"
 
@@ -75,7 +63,7 @@ def known_servers(problems: list[str] | None = None) -> list[KnownServer]:
     """Every name that this machine knows, each once.
 
     Args:
-        problems: Gets a sentence for each variable, and each part of the registry file, that cannot be used.
+        problems: Receives a sentence for each variable and each registry entry that cannot be used.
     """
     problems = [] if problems is None else problems
     found: dict[str, KnownServer] = {}
@@ -85,20 +73,20 @@ def known_servers(problems: list[str] | None = None) -> list[KnownServer]:
 
 
 def leave_note(name: str, base_url: str) -> Path:
-    """Notes a server of this process, until `remove_note`."""
+    """Announce a server of this process to this machine, until `remove_note`."""
     folder = notes_folder()
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
-        # A runtime folder that others can read is not taken for one (XDG Base Directory Specification).
+        # The XDG Base Directory Specification wants a runtime folder that only its user can read.
         missing.mkdir(mode=0o700, exist_ok=True)
     note = folder / f"{os.getpid()}-{canonical_name(name)}.json"
-    # Whole or not at all: others read the folder at any time.
+    # Written atomically, because others read the folder at any time.
     draft = note.with_suffix(".draft")
     draft.write_text(json.dumps({"name": name, "base_url": base_url, "pid": os.getpid()}))
     return draft.replace(note)
 
 
 def remove_note(note: Path) -> None:
-    """Removes a note of this process."""
+    """Remove a note of this process."""
     note.unlink(missing_ok=True)
 
 
@@ -123,17 +111,17 @@ def _from_registry_file(problems: list[str]) -> Iterator[KnownServer]:
         where = f"{path}, [environments.{name}]"
         try:
             if not isinstance(entry, dict):
-                raise ConfigurationError(f'{where} is not a table, with base_url = "http://…" in it, say')
+                raise ConfigurationError(f'{where} is not a table such as {{ base_url = "http://…" }}')
             yield KnownServer(canonical_name(name), Source.of(entry, where), path.name)
         except ConfigurationError as error:
             problems.append(str(error))
 
 
 def read_environments(path: Path) -> dict[str, Any]:
-    """The tables of a registry file, by name; none where there is no file.
+    """The tables of a registry file, by name; empty if the file does not exist.
 
     Raises:
-        ConfigurationError: It is not a registry file.
+        ConfigurationError: The file cannot be read, or is not a registry file.
     """
     import tomllib
 
@@ -142,14 +130,14 @@ def read_environments(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} is not a registry file: {error}. {_MEND}") from error
+        raise ConfigurationError(f"{path} is not a registry file: {error}. {_FIX}") from error
     if not isinstance(environments, dict):
-        raise ConfigurationError(f"{path} is not a registry file: environments is not a table. {_MEND}")
+        raise ConfigurationError(f"{path} is not a registry file: environments is not a table. {_FIX}")
     return environments
 
 
 def running_servers() -> Iterator[KnownServer]:
-    """The servers that ``openenv serve`` has running here, the last started first; some may share a name."""
+    """The servers of running ``openenv serve`` commands, newest first; several may share a name."""
     folder = notes_folder()
     if not folder.is_dir():
         return
@@ -158,7 +146,7 @@ def running_servers() -> Iterator[KnownServer]:
             note = json.loads(path.read_text())
             name, url, pid = canonical_name(note["name"]), str(note["base_url"]), int(note["pid"])
         except FileNotFoundError:
-            continue  # its server stopped just now
+            continue  # its server has just stopped
         except (ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)
             continue
@@ -172,15 +160,4 @@ def _written_at(note: Path) -> int:
     try:
         return note.stat().st_mtime_ns
     except FileNotFoundError:
-        return 0  # its server stopped just now
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is a process of this id."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return 0  # its server has just stopped

@@ -1,0 +1,60 @@
+"""An environment's folder: its `openenv.yaml`, the application that it names, and how it may be called."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from openenv_gym.errors import ConfigurationError
+
+MANIFEST = "openenv.yaml"
+_APP = re.compile(r"^app:\s*[\"']?([\w.]+:\w+)", re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def environment_folder(path: str | Path) -> Path:
+    """The absolute path of an environment's folder.
+
+    Raises:
+        ConfigurationError: The folder does not exist, or has no ``openenv.yaml``.
+    """
+    folder = Path(path).resolve()
+    if not folder.is_dir():
+        is_file = " (it is a file)" if folder.exists() else ""
+        raise ConfigurationError(f"No such folder: {folder}{is_file}")
+    if not (folder / MANIFEST).exists():
+        raise ConfigurationError(
+            f"{folder} has no {MANIFEST}, so it is not an environment's folder.",
+            advice="Change to one, create one with `openenv init my_env`, or serve a Gymnasium environment: "
+            "openenv serve --gym CartPole-v1",
+        )
+    return folder
+
+
+def application(folder: Path) -> str:
+    """The application that ``openenv.yaml`` names, as ``module:attribute``.
+
+    This reads one line and needs no YAML parser, which may not be installed here. The process that serves the
+    folder reads the whole file.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
+    try:
+        found = _APP.search((folder / MANIFEST).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{folder / MANIFEST} cannot be read: {error}") from error
+    return found[1] if found else "server.app:app"
+
+
+def canonical_name(name: str) -> str:
+    """An environment's name with hyphens: ``my_env`` and ``my-env`` are the same name.
+
+    Raises:
+        ConfigurationError: The name cannot be part of a Gymnasium id.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be an environment's name: use letters, digits, '-', '_' and '.', as in my-env"
+        )
+    return name.replace("_", "-")
