@@ -78,6 +78,7 @@ def _with_other_servers(known: list[KnownServer]) -> list[KnownServer]:
 def _status(server: KnownServer, timeout_s: float) -> str:
     """A server's status in a few words."""
     from openenv_gym.errors import OpenEnvError, UnauthorizedError
+    from openenv_gym.providers.sources import SOURCES
     from openenv_gym.transport.endpoint import Endpoint
     from openenv_gym.transport.http import get_health, get_schemas
 
@@ -85,11 +86,10 @@ def _status(server: KnownServer, timeout_s: float) -> str:
     if source.kind == "path":
         if not Path(source.value).is_dir():
             return "folder not found"
-        return "starts on demand" if (Path(source.value) / "openenv.yaml").exists() else "no openenv.yaml"
-    if source.kind in ("gym", "app", "image"):
-        return "starts on demand"
-    if source.kind == "space":
-        return "on the Hub, not checked"
+        if not (Path(source.value) / "openenv.yaml").exists():
+            return "no openenv.yaml"
+    if not source.is_address:
+        return SOURCES[source.kind].status
     begin = time.perf_counter()
     try:
         endpoint = Endpoint.parse(source.value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,28 +18,39 @@ from openenv_cli.output import say, status
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.manifest import canonical_name
 from openenv_gym.naming.known import read_environments, registry_file
-from openenv_gym.providers.sources import Source
+from openenv_gym.providers.sources import SOURCES, Source
 
 _TABLE = "environments"
 _LOCK_TIMEOUT_S = 10.0
 
 
+def with_source_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn a command's ``**sources`` into one option for each entry of `SOURCES`."""
+    options = [
+        Parameter(
+            kind.keyword,
+            Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                str | None, typer.Option(f"--{kind.option}", metavar=kind.metavar, help=kind.summary)
+            ],
+        )
+        for kind in SOURCES.values()
+    ]
+    own = list(signature(command, eval_str=True).parameters.values())
+    positional = [parameter for parameter in own if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    keyword_only = [parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY]
+    command.__signature__ = Signature([*positional, *options, *keyword_only])  # type: ignore[attr-defined]
+    return command
+
+
+@with_source_options
 def register(
     name: Annotated[str, typer.Argument(help='As in gym.make("openenv/NAME").')],
-    url: Annotated[str | None, typer.Option(help="A server's address.")] = None,
-    path: Annotated[
-        Path | None, typer.Option(help="An environment's folder. Each gym.make starts its server.")
-    ] = None,
-    gym: Annotated[str | None, typer.Option(metavar="ID", help="A Gymnasium environment.")] = None,
-    app: Annotated[
-        str | None, typer.Option(metavar="MODULE:ATTRIBUTE", help="An application's import path.")
-    ] = None,
-    image: Annotated[str | None, typer.Option(help="A container image.")] = None,
-    space: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="A Space on the Hugging Face Hub.")
-    ] = None,
+    *,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing entry.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the name instead.")] = False,
+    **sources: str | None,
 ) -> None:
     """Register a name for an environment, for gym.make, in your registry file.
 
@@ -51,21 +63,20 @@ def register(
 
         openenv register my-env --remove
     """
-    given = {"base_url": url, "path": path, "gym": gym, "app": app, "image": image, "space": space}
     if remove:
-        if force or any(value is not None for value in given.values()):
+        if force or any(value is not None for value in sources.values()):
             raise ConfigurationError(
                 "--remove takes no other option.", advice=f"Run: openenv register {name} --remove"
             )
         file = remove_environment(name)
         print(f"Removed {canonical_name(name)}\n  from {file}")
         return
-    if sum(value is not None for value in given.values()) != 1:
+    if sum(value is not None for value in sources.values()) != 1:
         raise ConfigurationError(
-            "Pass exactly one of --url, --path, --gym, --app, --image and --space.",
+            f"Pass exactly one of {', '.join(f'--{kind.option}' for kind in SOURCES.values())}.",
             advice=f"For example: openenv register {name} --url http://localhost:8000",
         )
-    source = _checked(Source.of(given, f"openenv register {name}").absolute())
+    source = _checked(Source.of(sources, f"openenv register {name}").absolute())
     file = add_environment(name, source, force=force)
     canonical = canonical_name(name)
     print(f'gym.make("openenv/{canonical}")\n  {source.kind} {source.value}\n  in {file}')
@@ -76,10 +87,10 @@ def register(
 
 def _checked(source: Source) -> Source:
     """A source whose value is valid; a base URL is normalized."""
-    if source.kind == "base_url":
+    if source.is_address:
         from openenv_gym.transport.endpoint import Endpoint
 
-        return Source("base_url", Endpoint.parse(source.value).base_url)
+        return Source(source.kind, Endpoint.parse(source.value).base_url)
     if source.kind == "path":
         from openenv_server.manifest import read_manifest
 

@@ -156,7 +156,8 @@ def _install(uv: str, folder: Path) -> str:
                 process.wait()
     if process.returncode != 0:
         raise ConfigurationError(
-            f"uv cannot install the packages in {folder / 'uv.lock'}. Try it yourself: "
-            f"uv sync --frozen --project {folder}. Last log lines:\n{log}"
+            f"uv cannot install the packages in {folder / 'uv.lock'}.",
+            advice=f"Try: uv sync --frozen --project {folder}",
+            log=log,
         )
     return python.strip()

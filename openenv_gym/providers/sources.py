@@ -25,9 +25,9 @@ class SourceKind:
         pattern: The regular expression that a value matches.
         expected: What a value should look like, for the error.
         named_providers: Other providers that ``provider="NAME"`` chooses, from the name to the import path.
-        option: The option of ``openenv register``; the keyword by default.
+        option: The option of ``openenv register``, without dashes; the keyword by default.
         metavar: What ``--help`` shows for a value.
-        status: What ``openenv list`` shows for a server that is started on demand.
+        status: What ``openenv list`` shows instead of asking the server, which is not started yet.
     """
 
     keyword: str
@@ -40,13 +40,23 @@ class SourceKind:
     metavar: str = "TEXT"
     status: str = "starts on demand"
 
+    def __post_init__(self) -> None:
+        if not self.option:
+            object.__setattr__(self, "option", self.keyword)
+
 
 _PROCESS = "openenv_gym.providers.process:ProcessProvider"
 _RAY = {"ray": "openenv_gym.providers.ray:RayProvider"}
 
 _TABLE = (
     SourceKind("base_url", "A server's address.", provider="", option="url"),
-    SourceKind("path", "An environment's folder.", _PROCESS, named_providers=_RAY, metavar="PATH"),
+    SourceKind(
+        "path",
+        "An environment's folder, served by each gym.make.",
+        _PROCESS,
+        named_providers=_RAY,
+        metavar="PATH",
+    ),
     SourceKind("gym", "A Gymnasium environment.", _PROCESS, named_providers=_RAY, metavar="ID"),
     SourceKind(
         "app",

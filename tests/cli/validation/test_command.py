@@ -100,7 +100,7 @@ def test_a_server_at_a_url(serve_gym: Callable[[str], str]) -> None:
     ("arguments", "code", "message"),
     [
         (["/"], 2, "has no openenv.yaml"),
-        (["/no/such/folder"], 2, "There is no folder /no/such/folder"),
+        (["/no/such/folder"], 2, "No such folder: /no/such/folder"),
         (["http://127.0.0.1:9"], 4, "Nothing answers"),
         (["http://"], 2, "is not a base URL"),
         (["http://127.0.0.1:9", "--level", "static"], 2, "requires the environment's folder"),
