@@ -12,7 +12,7 @@ from openenv_cli.hub.client import Hub
 from openenv_cli.hub.errors import is_transient
 from openenv_cli.output import note, print_facts, status
 from openenv_gym.errors import ConfigurationError, HubError
-from openenv_gym.hub_names import space_host
+from openenv_gym.providers.hub_spaces import space_host
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo

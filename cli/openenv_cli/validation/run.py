@@ -22,7 +22,7 @@ from openenv_cli.validation.server import Server
 from openenv_cli.validation.server_checks import CAPACITY_CHECKS, ROUTE_CHECKS, START_CHECKS, STOP_CHECKS
 from openenv_cli.validation.session_checks import GYMNASIUM_CHECKS, SESSION_CHECKS
 from openenv_gym.errors import ConfigurationError, NotAnOpenEnvServerError
-from openenv_gym.sources import MANIFEST
+from openenv_gym.manifest import MANIFEST
 
 DEFAULT_TIMEOUT_S = 60.0
 
