@@ -20,7 +20,6 @@ from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.types import StepResult
 
 if TYPE_CHECKING:
-    from openenv_gym.providers.managed import ManagedServers as Launch
     from openenv_gym.providers.provider import Provider
 
 ActT = TypeVar("ActT")
@@ -90,7 +89,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     ) -> None:
         self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
         self._timeouts = Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s)
-        self._launch: Launch | None = None
+        self._servers: ManagedServers | None = None
         self._session = self._new_session(BlockingTransport())
         self._is_closed = False
         # Inside `async with`: one request at a time, as the session is one.
@@ -227,21 +226,19 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         cls: type[ClientT], make_provider: Callable[..., Provider], source: str, options: dict[str, Any]
     ) -> ClientT:
         """A client, and the servers for it, which `close` stops."""
-        from openenv_gym.providers.managed import ManagedServers as Launch
-
         own = {*signature(EnvClient).parameters, *signature(cls).parameters}
         client_options = {name: value for name, value in options.items() if name in own}
         key = key_to_ask_for(client_options.get("api_key"), client_options.get("headers"))
         others = {name: value for name, value in options.items() if name not in own}
-        launch = Launch(make_provider(source, **others, api_key=key))
+        servers = ManagedServers(make_provider(source, **others, api_key=key))
         try:
-            if launch.headers:
-                client_options["headers"] = {**launch.headers, **(client_options.get("headers") or {})}
-            client = cls(base_url=launch.base_url, **client_options)
+            if servers.headers:
+                client_options["headers"] = {**servers.headers, **(client_options.get("headers") or {})}
+            client = cls(base_url=servers.base_url, **client_options)
         except BaseException:
-            launch.stop()
+            servers.stop()
             raise
-        client._launch = launch
+        client._servers = servers
         client._session = client._new_session(BlockingTransport())
         return client
 
@@ -249,7 +246,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         """Everything but the session, and the server that this object alone stops."""
         return {
             **self.__dict__,
-            "_launch": None,
+            "_servers": None,
             "_turn": None,
             "_session": None,
         }
@@ -261,7 +258,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     # --- inside ---------------------------------------------------------------------------------------------
 
     def _new_session(self, transport: Transport) -> Session:
-        explain = None if self._launch is None else self._launch.explain
+        explain = None if self._servers is None else self._servers.explain
         return Session(self.endpoint, transport, PayloadCoding(), self._timeouts, explain=explain)
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -290,8 +287,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         try:
             await self._session.close()
         finally:
-            if self._launch is not None:
-                self._launch.stop()
+            if self._servers is not None:
+                self._servers.stop()
 
     def _usable(self) -> Session:
         if self._is_closed:

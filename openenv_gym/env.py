@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 from gymnasium import logger
@@ -16,7 +17,6 @@ from openenv_gym.errors import (
     ActionOutsideSpaceError,
     ClosedError,
     ConfigurationError,
-    OpenEnvError,
     ResetNeededError,
     excerpt,
 )
@@ -31,39 +31,54 @@ from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_schemas
 
+if TYPE_CHECKING:
+    from openenv_gym.providers.managed import ManagedServers, ProviderChoice
+
 
 class RemoteEnv(gym.Env[Any, Any]):
     """One session of an environment server.
 
-    The spaces come from the server's schemas, so nothing of the environment's is installed here. They are
-    read when the object is made; the session is opened by the first `reset`, so that making an environment
-    takes no place on a server that has few.
+    The spaces come from the server's schemas, so nothing of the environment is installed here. They are read
+    when the object is made; the session opens with the first `reset`, so making an environment takes no place
+    on a server with few.
 
-    After a fork, a pickle or a copy, the object has no session: `reset` opens a new one.
+    Instead of a running server's address, another source can be named: then its server is started, and
+    stopped by `close`.
+
+    After a fork, a pickle or a copy, the object has no session: `reset` opens a new one on the original's
+    server, and that server is not stopped by the copy.
 
     Args:
         base_url: The server's address, ``http://localhost:8000``.
+        **source: Instead of the address: ``path``, an environment's folder; ``gym``, a Gymnasium id; ``app``,
+            an application, ``module:attribute``; ``image``, a container image; or ``space``, a Space on the
+            Hugging Face Hub, ``owner/name``.
+        provider: What starts the server, if not the source's default: a name ("ray"), or a callable that
+            makes a `Provider`; see docs/providers.md.
+        provider_options: More keywords for the provider: of `ProcessProvider` for a folder, a Gymnasium id
+            (``{"gym_kwargs": {"is_slippery": False}}``) and an application, of `DockerProvider` for an image
+            (``{"memory": "2g"}``), of `HubProvider` for a Space.
         connect_timeout_s: The time to connect, in seconds.
         reset_timeout_s: The time for the answer to a reset, in seconds.
         step_timeout_s: The time for the answer to a step, in seconds.
         capacity_timeout_s: How long making the environment waits for a server that is not up yet, and `reset`
-            for one that has no free session or is being started anew, in seconds.
-        on_session_lost: What a step does when its session is gone for good: "raise" an error, or "truncate"
+            for one that is full or restarting, in seconds.
+        on_session_lost: What a step does when its session is lost for good: "raise" an error, or "truncate"
             the episode, with the last observation, reward 0 and the reason in ``info["session_lost"]``.
         unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
-        omit_defaults: Leave out action fields that need not be sent; the server uses their defaults.
-        infer_shapes: Give arrays whose length the schema does not say the shape that an episode's first
-            observation has. If it changes later, the step raises `ProtocolError`.
-        action_space: A space that you know better than the schema does: the whole, or a dict from the path
-            of a field to its space. It is checked against the schema.
+        omit_defaults: Leave out optional action fields; the server uses their defaults.
+        infer_shapes: Give arrays of unknown length the shape that an episode's first observation has. If it
+            changes later, the step raises `ProtocolError`.
+        action_space: A space that you know better than the schema: the whole, or a dict from the path of a
+            field to its space. It is checked against the schema.
         observation_space: The same for observations.
-        render_mode: What `render` gives: "rgb_array" where the server renders images, or the observation has
+        render_mode: What `render` returns: "rgb_array" if the server renders images, or the observation has
             one; "ansi" the same with text; or None.
         report_times: Whether each step's ``info["times_us"]`` says where its time went; see `metrics`.
-        api_key: The key that the server asks for. Left out, it is that of the variable `OPENENV_API_KEY`; ""
-            shows none. Prefer the variable: what `gym.make` is given stands in ``env.spec``,
-            which Gymnasium copies, prints and pickles.
-        headers: Further headers for each request and each handshake. A pickle has neither key nor
+        api_key: The server's key. By default the value of the variable `OPENENV_API_KEY`; "" sends none.
+            Prefer the variable: the keywords of `gym.make` end up in ``env.spec``, which Gymnasium copies,
+            prints and pickles.
+        headers: Further headers for each request and each handshake. A pickle contains neither key nor
             headers.
         ca_file: A PEM file with the certificate authorities to trust instead of the machine's.
 
@@ -71,16 +86,17 @@ class RemoteEnv(gym.Env[Any, Any]):
         action_space: The space of the action model's fields, without ``metadata``.
         observation_space: The space of the observation model's fields, without ``done``, ``reward``,
             ``truncated`` and ``metadata``.
-        schema_report: What became of each part of both schemas, by which rule, and where a space is larger
-            than its schema: there, the server is the judge.
+        schema_report: The rule that made each part of both spaces, and whether a space is larger than its
+            schema; then the server may still reject an element.
 
     Raises:
+        ConfigurationError: Not exactly one source, an unknown keyword, or the server cannot be started.
         InvalidEndpointError: ``base_url`` is not a URL.
         EndpointUnreachableError: Nothing answers there.
         NotAnOpenEnvServerError: Something else answers there.
-        UnauthorizedError: The server asks for a key.
+        UnauthorizedError: The server wants a key.
         UntrustedServerError: The server's certificate is not trusted.
-        SchemaError: No spaces can be made from the server's schemas.
+        SchemaError: The server's schemas cannot become spaces.
 
     Example:
         >>> env = RemoteEnv("http://localhost:8000")
@@ -94,6 +110,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         self,
         base_url: str | None = None,
         *,
+        provider: ProviderChoice | None = None,
+        provider_options: Mapping[str, Any] | None = None,
         connect_timeout_s: float = Timeouts().connect_s,
         reset_timeout_s: float = Timeouts().reset_s,
         step_timeout_s: float = Timeouts().step_s,
@@ -109,26 +127,33 @@ class RemoteEnv(gym.Env[Any, Any]):
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         ca_file: str | Path | None = None,
+        **source: Any,
     ) -> None:
-        if base_url is None:
-            raise ConfigurationError(
-                'openenv/remote needs the server: gym.make("openenv/remote", base_url="http://localhost:8000")'
-            )
-        self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
+        self._servers: ManagedServers | None = None
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
-        self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = check_on_session_lost(on_session_lost)
-        env_spaces = read_env_spaces(
-            self.endpoint,
-            retry(lambda: get_schemas(self.endpoint, timeout_s=connect_timeout_s), capacity_timeout_s),
-            reset_timeout_s=reset_timeout_s,
-            unwrap=unwrap,
-            omit_defaults=omit_defaults,
-            infer_shapes=infer_shapes,
-            action_space=action_space,
-            observation_space=observation_space,
-            render_mode=render_mode,
-        )
+        if base_url is None or source or provider is not None or provider_options is not None:
+            self._servers = _start_servers(base_url, source, provider, provider_options, api_key, headers)
+        if self._servers is not None:
+            base_url, headers = self._servers.base_url, {**self._servers.headers, **(headers or {})}
+        try:
+            self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
+            env_spaces = read_env_spaces(
+                self.endpoint,
+                retry(lambda: get_schemas(self.endpoint, timeout_s=connect_timeout_s), capacity_timeout_s),
+                reset_timeout_s=reset_timeout_s,
+                unwrap=unwrap,
+                omit_defaults=omit_defaults,
+                infer_shapes=infer_shapes,
+                action_space=action_space,
+                observation_space=observation_space,
+                render_mode=render_mode,
+            )
+        except BaseException:
+            if self._servers is not None:
+                self._servers.stop()
+            raise
+        self.capacity_timeout_s = capacity_timeout_s
         self._env_spaces = env_spaces
         self.schema_report = env_spaces.report
         self.action_space = env_spaces.action.space
@@ -143,7 +168,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             SpaceCoding(env_spaces),
             self.timeouts,
             capacity_timeout_s=capacity_timeout_s,
-            explain=self._explain,
+            explain=None if self._servers is None else self._servers.explain,
         )
         self._metrics = SlotMetrics()
         self._step_times: list[tuple[float, Times]] = []  # not yet in the metrics
@@ -270,12 +295,17 @@ class RemoteEnv(gym.Env[Any, Any]):
         return self._env_spaces.renderers[self.render_mode](self._shown)
 
     def close(self) -> None:
-        """Ends the session on the server. Safe to call again."""
+        """End the session, and stop a server that was started for it. Safe to call again."""
         self._is_closed = True
-        run(self._session.close())
+        try:
+            run(self._session.close())
+        finally:
+            if self._servers is not None:
+                self._servers.stop()
 
-    def _explain(self, error: OpenEnvError) -> None:
-        """Add what is known of the server to an error, or raise a better one."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the servers, which this object alone stops."""
+        return {**self.__dict__, "_servers": None}
 
     def _check_not_closed(self) -> None:
         if self._is_closed:
@@ -309,3 +339,27 @@ class SpaceCoding:
     def element(self, observations: Any) -> Any:
         """Return the observation in a column of one, in fresh memory."""
         return self._observations.element(observations, 0)
+
+
+def _start_servers(
+    base_url: object,
+    source: Mapping[str, object],
+    provider: ProviderChoice | None,
+    provider_options: Mapping[str, Any] | None,
+    api_key: str | None,
+    headers: Mapping[str, str] | None,
+) -> ManagedServers | None:
+    from openenv_gym.providers.managed import check_keywords, servers_for
+    from openenv_gym.vector import RemoteVectorEnv
+
+    vector_only = signature(RemoteVectorEnv).parameters
+    check_keywords(source, signature(RemoteEnv).parameters, vector_only=vector_only)
+    return servers_for(
+        base_url,
+        source,
+        sessions=1,
+        provider=provider,
+        provider_options=provider_options,
+        api_key=api_key,
+        headers=headers,
+    )

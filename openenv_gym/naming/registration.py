@@ -19,8 +19,8 @@ from openenv_gym.naming.known import known_servers
 from openenv_gym.providers.sources import SOURCES, Source
 
 NAMESPACE = "openenv"
-_ENTRY_POINT = "openenv_gym.launched:LaunchedEnv"
-_VECTOR_ENTRY_POINT = "openenv_gym.launched:LaunchedVectorEnv"
+_ENTRY_POINT = "openenv_gym.env:RemoteEnv"
+_VECTOR_ENTRY_POINT = "openenv_gym.vector:RemoteVectorEnv"
 
 # The names that were found on this machine, as opposed to those passed to `register`.
 _found: set[str] = set()

@@ -77,6 +77,41 @@ def start_servers(
     return ManagedServers(make_provider(source, sessions, replicas, provider, provider_options, key))
 
 
+def servers_for(
+    base_url: object, source: Mapping[str, object], *, replicas: int = 1, **keywords: Any
+) -> ManagedServers | None:
+    """Start the servers of an environment, unless they run already.
+
+    Args:
+        base_url: The address, or addresses, of servers that run; None to start some.
+        source: The keywords that may name a source instead.
+        replicas: How many servers to start.
+        **keywords: As in `start_servers`.
+
+    Raises:
+        ConfigurationError: Neither an address nor exactly one source was given, or both, or options for
+            servers that run already; and as in `start_servers`.
+    """
+    given = {name: value for name, value in source.items() if value is not None}
+    if base_url is None and not given:
+        raise ConfigurationError(
+            "openenv/remote needs the server.",
+            advice='If it runs: gym.make("openenv/remote", base_url="http://localhost:8000"). To serve a '
+            'folder: gym.make("openenv/remote", path="./my_env"). '
+            f"Name one of {', '.join(f'{keyword}=' for keyword in SOURCES)}.",
+        )
+    if base_url is None:
+        return start_servers(sources=given, replicas=replicas, **keywords)
+    if given:
+        Source.of({"base_url": base_url, **given}, "The environment")
+    options = (keywords.get("provider"), keywords.get("provider_options"))
+    if replicas != 1 or any(value is not None for value in options):
+        raise ConfigurationError(
+            f"{base_url} runs already, so replicas=, provider= and provider_options= have no use"
+        )
+    return None
+
+
 def make_provider(
     source: Source,
     sessions: int = 1,

@@ -28,6 +28,7 @@ from openenv_gym.errors import (
     CapacityError,
     DeadlineExceededError,
     EndpointError,
+    EndpointUnreachableError,
     OpenEnvError,
     RemoteError,
     SessionLostError,
@@ -169,7 +170,8 @@ class Backend:
         results: ResultBuffer,
         rules: EpisodeRules,
         timeouts: Timeouts,
-        explain: Callable[[OpenEnvError], None],
+        *,
+        explain: Callable[[OpenEnvError], None] | None = None,
     ) -> None:
         self.failures: list[Failure] = []
         self.times: list[tuple[Any, Times]] = []
@@ -273,7 +275,8 @@ class Backend:
         if refused:
             refused[0].refused = len(refused)
         for error in refused or errors:
-            self._explain(error)
+            if self._explain is not None:
+                self._explain(error)
             raise error
 
     # --- responses ------------------------------------------------------------------------------------------
@@ -381,7 +384,7 @@ class Backend:
 
     def _retry(self, slots: Sequence[int], error: OpenEnvError) -> None:
         """Retry the resets of some slots now or later, or note that they failed."""
-        if isinstance(error, EndpointError) and not isinstance(error, SessionLostError):
+        if self._explain is not None and isinstance(error, EndpointUnreachableError):
             self._explain(error)  # a server that has exited is not waited for
         for slot in slots:
             self._beginning[slot].full.clear()

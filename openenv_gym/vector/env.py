@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -32,37 +33,45 @@ from openenv_gym.vector.backend import Backend, EpisodeRules
 from openenv_gym.vector.results import Ready, ResultBuffer
 from openenv_gym.vector.server_pool import Addresses, ServerPool
 
+if TYPE_CHECKING:
+    from openenv_gym.providers.managed import ManagedServers, ProviderChoice
+
 
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     """Many sessions of an environment server, each in a slot, driven from one thread.
 
-    Where the server speaks version 2 of the protocol, all slots share one socket for each of its processes,
-    and their actions travel in one frame; elsewhere each slot has a socket. In either case all actions are
-    sent before the first answer is read, so that the sessions step at the same time.
+    If the server speaks version 2 of the protocol, all slots share one socket to each of its processes, and
+    their actions travel in one frame; otherwise each slot has a socket. In either case all actions are sent
+    before the first response is read, so that the sessions step at the same time.
 
-    Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's `SyncVectorEnv`, but for
-    infos whose type differs from slot to slot, which lose nothing here.
+    Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's `SyncVectorEnv`, except
+    that infos whose type differs between slots lose nothing here.
 
-    Several servers of one environment share the slots in proportion to their free sessions. Where one dies,
-    its slots lose their episodes, and begin the next ones on the others, or where it comes back.
+    Several servers of one environment share the slots in proportion to their free sessions. If one dies, its
+    slots lose their episodes, and begin the next ones on the others, or there once it is back.
 
     Args:
         base_url: The server's address, ``http://localhost:8000``; a list of several servers' addresses; or a
-            function that returns such a list, asked whenever sessions are to be opened.
+            function that returns such a list, called whenever sessions are opened.
         num_envs: The number of slots; the servers need as many free sessions.
+        **source: Instead of the address, as in `RemoteEnv`: ``path``, ``gym``, ``app``, ``image`` or
+            ``space``.
+        replicas: How many servers are started for the source; they share the slots.
+        provider: As in `RemoteEnv`; "ray" starts the servers on the nodes of a Ray cluster.
+        provider_options: As in `RemoteEnv`; with Ray those of `RayProvider`.
         autoreset_mode: When a slot whose episode has ended is reset: in the next step, in the same step, or
             by the caller.
-        max_episode_steps: Truncates episodes after as many steps.
+        max_episode_steps: Truncates episodes after so many steps.
         copy: Whether observations are returned in fresh memory. False returns the batch arrays themselves,
             which the next calls overwrite.
         connect_timeout_s: The time to connect, in seconds.
-        reset_timeout_s: The time for the answer to a reset, in seconds.
-        step_timeout_s: The time for the answer to a step, in seconds.
-        capacity_timeout_s: How long making the environment waits where no server is up yet; and the first
-            `reset`, and whatever opens a new session, where they have not as many free sessions or are being
-            started anew, in seconds. With `send` and `recv`, the other slots go on meanwhile.
+        reset_timeout_s: The time for the response to a reset, in seconds.
+        step_timeout_s: The time for the response to a step, in seconds.
+        capacity_timeout_s: How long making the environment waits if no server is up yet; and the first
+            `reset`, and whatever opens a new session, if they are full or restarting, in seconds. With `send`
+            and `recv`, the other slots continue meanwhile.
         on_session_lost: As in `RemoteEnv`, slot by slot: "truncate" ends the episodes whose sessions are
-            lost, and begins the next ones in new sessions; the other slots go on.
+            lost, and begins the next ones in new sessions; the other slots continue.
         unwrap: As in `RemoteEnv`, like all that follow.
         omit_defaults: As in `RemoteEnv`.
         infer_shapes: As in `RemoteEnv`.
@@ -75,8 +84,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         ca_file: As in `RemoteEnv`.
 
     Raises:
-        ConfigurationError: No slots, a render mode that there is not, or servers whose schemas differ; and
-            what `RemoteEnv` raises.
+        ConfigurationError: No slots, an unsupported render mode, or servers whose schemas differ; and what
+            `RemoteEnv` raises.
 
     Example:
         >>> envs = gym.make_vec("openenv/remote", base_url="http://localhost:8000", num_envs=64)
@@ -89,6 +98,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         base_url: Addresses | None = None,
         num_envs: int = 1,
         *,
+        replicas: int = 1,
+        provider: ProviderChoice | None = None,
+        provider_options: Mapping[str, Any] | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         copy: bool = True,
@@ -107,37 +119,55 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         ca_file: str | Path | None = None,
+        **source: Any,
     ) -> None:
         super().__init__()
-        if base_url is None:
-            raise ConfigurationError(
-                "A vector environment needs the server: base_url='http://localhost:8000'"
-            )
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
+        self._servers: ManagedServers | None = None
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
-        self._pool = ServerPool(
-            base_url,
-            connect_timeout_s=connect_timeout_s,
-            api_key=api_key,
-            headers=headers,
-            ca_file=ca_file,
-        )
-        schemas = retry(self._pool.read_schemas, capacity_timeout_s)
-        self.endpoint = self._pool.first
-        self.capacity_timeout_s = capacity_timeout_s
         self.on_session_lost = check_on_session_lost(on_session_lost)
-        env_spaces = read_env_spaces(
-            self.endpoint,
-            schemas,
-            reset_timeout_s=reset_timeout_s,
-            unwrap=unwrap,
-            omit_defaults=omit_defaults,
-            infer_shapes=infer_shapes,
-            action_space=action_space,
-            observation_space=observation_space,
-            render_mode=render_mode,
-        )
+        is_address = base_url is not None and not source and replicas == 1
+        if not is_address or provider is not None or provider_options is not None:
+            self._servers = _start_servers(
+                base_url,
+                source,
+                sessions=num_envs,
+                replicas=replicas,
+                provider=provider,
+                provider_options=provider_options,
+                api_key=api_key,
+                headers=headers,
+            )
+        if self._servers is not None:
+            base_url, headers = self._servers.addresses, {**self._servers.headers, **(headers or {})}
+        assert base_url is not None
+        try:
+            self._pool = ServerPool(
+                base_url,
+                connect_timeout_s=connect_timeout_s,
+                api_key=api_key,
+                headers=headers,
+                ca_file=ca_file,
+            )
+            schemas = retry(self._pool.read_schemas, capacity_timeout_s)
+            self.endpoint = self._pool.first
+            env_spaces = read_env_spaces(
+                self.endpoint,
+                schemas,
+                reset_timeout_s=reset_timeout_s,
+                unwrap=unwrap,
+                omit_defaults=omit_defaults,
+                infer_shapes=infer_shapes,
+                action_space=action_space,
+                observation_space=observation_space,
+                render_mode=render_mode,
+            )
+        except BaseException:
+            if self._servers is not None:
+                self._servers.stop()
+            raise
+        self.capacity_timeout_s = capacity_timeout_s
         self._env_spaces = env_spaces
         self.schema_report = env_spaces.report
         self.num_envs = num_envs
@@ -333,15 +363,20 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return self.render() if name == "render" else self.get_attr(name)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Ends all sessions; `close` calls it."""
-        if self._backend is not None:
-            self._backend.close()
+        """End all sessions, and stop servers that were started for them; `close` calls it."""
+        try:
+            if self._backend is not None:
+                self._backend.close()
+        finally:
+            if self._servers is not None:
+                self._servers.stop()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the sessions, which are this object's own."""
+        """Everything but the sessions and the servers, which this object alone ends."""
         return {
             **self.__dict__,
             "_backend": None,
+            "_servers": None,
             "_results": ResultBuffer(self._env_spaces, self.num_envs),
             "_metrics": Metrics(self.num_envs),
             "_step_times": [],
@@ -361,7 +396,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         )
         try:
             backend = self._backend = Backend(
-                self._pool, self._env_spaces, self._results, rules, self.timeouts, self._explain
+                self._pool,
+                self._env_spaces,
+                self._results,
+                rules,
+                self.timeouts,
+                explain=None if self._servers is None else self._servers.explain,
             )
             backend.send_reset(self._all, seeds, options)
             backend.collect()
@@ -374,11 +414,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 raise self._pool.too_few(self.num_envs, self.num_envs - missing) from error
             raise
         except OpenEnvError as error:
-            self._explain(error)
+            if self._servers is not None:
+                self._servers.explain(error)
             raise
-
-    def _explain(self, error: OpenEnvError) -> None:
-        """Add what is known of the servers to an error, or raise a better one."""
 
     def _send(self, actions: Any, slots: list[int], *, gather: bool) -> Backend:
         begin = perf_counter()
@@ -501,3 +539,10 @@ def _slots_of(slots: Sequence[int] | np.ndarray[Any, Any], count: int) -> list[i
     if wrong or len(set(numbers)) != len(numbers):
         raise UsageError(f"The slots are 0 to {count - 1}, each once, not {numbers}")
     return numbers
+
+
+def _start_servers(base_url: object, source: Mapping[str, object], **keywords: Any) -> ManagedServers | None:
+    from openenv_gym.providers.managed import check_keywords, servers_for
+
+    check_keywords(source, signature(RemoteVectorEnv).parameters)
+    return servers_for(base_url, source, **keywords)

@@ -19,7 +19,6 @@ from openenv_server import create_app, gymnasium_factory
 
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import CapacityError, ClosedError, ConfigurationError, EndpointUnreachableError
-from openenv_gym.launched import LaunchedVectorEnv
 from openenv_gym.providers.managed import make_provider
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.providers.sources import Source
@@ -313,9 +312,9 @@ def test_what_is_closed_has_a_name_and_copies_where_its_servers_have_ended(copie
 
 def test_replicas_of_a_folder_share_the_slots() -> None:
     envs = gym.make_vec("openenv/remote", 5, path=GRID, replicas=2)
-    remote = cast(LaunchedVectorEnv, envs.unwrapped)
-    assert remote._launch is not None
-    urls = remote._launch.endpoints
+    remote = cast(RemoteVectorEnv, envs.unwrapped)
+    assert remote._servers is not None
+    urls = remote._servers.endpoints
     envs.reset(seed=3)
     assert [active(url) for url in urls] == [3, 2]
     envs.step(envs.action_space.sample())

@@ -26,7 +26,7 @@ def test_an_id_and_an_import_path_are_served_while_the_environment_is_open(sourc
 @pytest.mark.parametrize("source", SERVED, ids=str)
 def test_replicas_of_an_id_and_of_an_import_path_share_the_slots(source: dict[str, Any]) -> None:
     envs: Any = gym.make_vec("openenv/remote", 4, replicas=2, **source)
-    assert len(envs.unwrapped._launch.endpoints) == 2
+    assert len(envs.unwrapped._servers.endpoints) == 2
     assert envs.reset(seed=1)[0] in envs.observation_space
     envs.close()
 

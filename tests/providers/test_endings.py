@@ -83,7 +83,7 @@ def test_what_a_replica_raises_is_shown_with_the_end_of_its_own_log(slot: int) -
     (note,) = raised.value.__notes__
     assert note.startswith("The server's log ends with:\n")
     assert note.endswith("RuntimeError: too much")
-    launch = envs.unwrapped._launch  # type: ignore[attr-defined]
+    launch = envs.unwrapped._servers  # type: ignore[attr-defined]
     assert [url in note for url in launch.endpoints] == [url in str(raised.value) for url in launch.endpoints]
     envs.close()
 

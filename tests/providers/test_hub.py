@@ -151,9 +151,9 @@ def test_a_spaces_code_runs_here_only_where_it_is_trusted(hub: StandIn) -> None:
 def test_a_space_that_is_served_here_ends_with_its_client(hub: StandIn, tmp_path: Path) -> None:
     with GenericEnvClient.from_hub(SPACE, mode="local", trust_remote_code=True) as client:
         client.reset()
-        assert client._launch is not None
-        assert client._launch.base_url.startswith("http://127.0.0.1:")
-        base_url = client._launch.base_url
+        assert client._servers is not None
+        assert client._servers.base_url.startswith("http://127.0.0.1:")
+        base_url = client._servers.base_url
     with pytest.raises(ConnectionError):
         GenericEnvClient(base_url).reset()
     assert len(list((tmp_path / "cache").rglob("my_env/app.py"))) == 1

@@ -40,7 +40,7 @@ def test_replicas_ask_for_the_key_of_their_client(
     envs = gym.make_vec("openenv/remote", 2, path=GRID, replicas=2, **given)
     envs.reset(seed=1)
     envs.step(envs.action_space.sample())
-    schemas = [f"{url}/schema" for url in envs.unwrapped._launch.endpoints]  # type: ignore[attr-defined]
+    schemas = [f"{url}/schema" for url in envs.unwrapped._servers.endpoints]  # type: ignore[attr-defined]
     assert [status_of(url)[0] for url in schemas] == [401, 401]
     assert [status_of(url, key=KEY)[0] for url in schemas] == [200, 200]
     envs.close()
