@@ -20,6 +20,7 @@ from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.types import StepResult
 
 if TYPE_CHECKING:
+    from openenv_gym.providers.managed import ManagedServers
     from openenv_gym.providers.provider import Provider
 
 ActT = TypeVar("ActT")
@@ -226,6 +227,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         cls: type[ClientT], make_provider: Callable[..., Provider], source: str, options: dict[str, Any]
     ) -> ClientT:
         """A client, and the servers for it, which `close` stops."""
+        from openenv_gym.providers.managed import ManagedServers
+
         own = {*signature(EnvClient).parameters, *signature(cls).parameters}
         client_options = {name: value for name, value in options.items() if name in own}
         key = key_to_ask_for(client_options.get("api_key"), client_options.get("headers"))

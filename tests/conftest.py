@@ -61,7 +61,7 @@ TIER_OF = {
     "providers/test_progress.py": "slow",
     "ray": "libraries",
     "scaffolds": "slow",
-    "server/test_draining.py": "slow",
+    "server/test_graceful_shutdown.py": "slow",
     "server/test_workers.py": "slow",
     "terminal": "terminal",
     "test_distribution.py": "slow",

@@ -202,8 +202,8 @@ class Session:
             await channel.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the connection, which belongs to this process."""
-        return {**self.__dict__, "_channel": None, "_has_episode": False}
+        """Everything but the connection and the servers, which belong to the original."""
+        return {**self.__dict__, "_channel": None, "_has_episode": False, "_explain": None}
 
     async def _ready_channel(self) -> Channel:
         channel = self._channel
