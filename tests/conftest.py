@@ -80,12 +80,12 @@ settings.load_profile("quick")
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the quick tiers, in parallel, if nothing else is asked for."""
-    is_worker = hasattr(config, "workerinput")  # of pytest-xdist, which has started it already
-    if is_worker or config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.usepdb:
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.usepdb:
         return
     if not config.option.markexpr:
         config.option.markexpr = QUICK
-    if getattr(config.option, "numprocesses", 0) is None:
+    # The workers of pytest-xdist come here too, with the arguments of the command.
+    if not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses, config.option.dist = min(os.cpu_count() or 1, 4), "loadfile"
 
 
