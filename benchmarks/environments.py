@@ -1,4 +1,4 @@
-"""Gymnasium environments whose steps cost what the comparisons need."""
+"""Gymnasium environments with steps of a given cost: frames, computing, waiting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 
 class Frames(gym.Env[np.ndarray[Any, Any], np.int64]):
-    """Observes frames of the size of an Atari game's; nothing else happens."""
+    """Observes frames of the size of an Atari game, and does nothing else."""
 
     def __init__(self) -> None:
         self.observation_space = spaces.Box(0, 255, (210, 160, 3), np.uint8)
@@ -30,7 +30,7 @@ class Frames(gym.Env[np.ndarray[Any, Any], np.int64]):
 
 
 class Busy(gym.Env[np.int64, np.int64]):
-    """Computes in each step, for as many seconds of processor time."""
+    """Computes for a number of seconds of CPU time in each step."""
 
     def __init__(self, seconds: float) -> None:
         self.observation_space = spaces.Discrete(2)
@@ -49,7 +49,9 @@ class Busy(gym.Env[np.int64, np.int64]):
 
 
 class Nap(gym.Env[np.int64, np.int64]):
-    """Sleeps in each step."""
+    """Sleeps in each step, beside the others of its process."""
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
 
     def __init__(self, seconds: float) -> None:
         self.observation_space = spaces.Discrete(2)
