@@ -1,4 +1,4 @@
-"""Chat environment: its models, and the client that drives it."""
+"""Chat environment: its models and its client."""
 
 from .client import ChatEnv
 from .models import (

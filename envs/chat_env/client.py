@@ -1,4 +1,4 @@
-"""The client: a session on a server, with this environment's own types."""
+"""The client: a session on a server, with this environment's types."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .models import (
 
 
 class ChatEnv(EnvClient[ChatAction, ChatObservation, State]):
-    """Drives the environment on a server.
+    """Connects to the environment on a server.
 
     Example:
         >>> with ChatEnv(base_url="http://localhost:8000") as client:

@@ -1,4 +1,4 @@
-"""What an agent sends, and what it gets back."""
+"""The action and the observation."""
 
 from typing import Literal
 
@@ -7,19 +7,19 @@ from pydantic import BaseModel, Field
 
 
 class ChatMessage(BaseModel):
-    """One message of a conversation; dumped, it is what a tokenizer's chat template takes."""
+    """A message of a conversation. Its dump fits a tokenizer's chat template."""
 
-    role: Literal["system", "user", "assistant"] = Field(description="Who speaks")
-    content: str = Field(max_length=2000, description="What is said")
+    role: Literal["system", "user", "assistant"] = Field(description="The speaker")
+    content: str = Field(max_length=2000, description="The text")
 
 
 class ChatAction(Action):
-    """The agent's message, which the conversation gets as the assistant's."""
+    """The agent's message, added to the conversation as the assistant's."""
 
-    content: str = Field(max_length=2000, description="What to say")
+    content: str = Field(max_length=2000, description="The message")
 
 
 class ChatObservation(Observation):
-    """The conversation so far; the last message is the user's, to be answered, until the episode ends."""
+    """The conversation so far. The last message is from the user, until the episode ends."""
 
-    messages: list[ChatMessage] = Field(max_length=16, description="All messages, the oldest first")
+    messages: list[ChatMessage] = Field(max_length=16, description="All messages, oldest first")

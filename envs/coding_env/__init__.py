@@ -1,4 +1,4 @@
-"""Coding environment: its models, and the client that drives it."""
+"""Coding environment: its models and its client."""
 
 from .client import CodingEnv
 from .models import (

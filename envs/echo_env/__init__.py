@@ -1,4 +1,4 @@
-"""Echo environment: its models, and the client that drives it."""
+"""Echo environment: its models and its client."""
 
 from .client import EchoEnv
 from .models import (

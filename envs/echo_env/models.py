@@ -1,4 +1,4 @@
-"""What an agent sends, and what it gets back."""
+"""The action and the observation."""
 
 from openenv.core.env_server.types import Action, Observation
 from pydantic import Field
@@ -7,11 +7,11 @@ from pydantic import Field
 class EchoAction(Action):
     """A message."""
 
-    message: str = Field(max_length=1000, description="What to say")
+    message: str = Field(max_length=1000, description="The text to echo")
 
 
 class EchoObservation(Observation):
-    """The message, as it came back."""
+    """The echoed message."""
 
-    echo: str = Field(max_length=1000, description="What was said")
-    length: int = Field(ge=0, le=1000, description="The number of its characters")
+    echo: str = Field(max_length=1000, description="The same text")
+    length: int = Field(ge=0, le=1000, description="The number of characters")

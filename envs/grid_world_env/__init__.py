@@ -1,4 +1,4 @@
-"""Grid world environment: its models, and the client that drives it."""
+"""Grid world environment: its models and its client."""
 
 from .client import GridWorldEnv
 from .models import (

@@ -1,4 +1,4 @@
-"""What an agent sends, and what it gets back."""
+"""The action and the observation."""
 
 from typing import Annotated
 
@@ -22,12 +22,12 @@ class GridWorldAction(Action):
 
 
 class GridWorldObservation(Observation):
-    """The grid from above, as numbers and as a picture."""
+    """The grid, as numbers and as an image."""
 
     cells: Annotated[NDArray[np.uint8], Array(np.uint8, (SIZE, SIZE), low=FREE, high=GOAL)] = Field(
-        description="0 free, 1 a wall, 2 the agent, 3 the goal; the agent covers the goal"
+        description="0 free, 1 a wall, 2 the agent, 3 the goal; the agent hides the goal"
     )
     frame: Annotated[NDArray[np.uint8], Array(np.uint8, (FRAME_PIXELS, FRAME_PIXELS, 3))] = Field(
-        description="The same in red, green and blue; what render() shows",
+        description="The same as an RGB image, which render() returns",
         json_schema_extra={"x-openenv-render": "rgb_array"},
     )

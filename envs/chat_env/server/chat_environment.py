@@ -1,4 +1,4 @@
-"""The environment's logic."""
+"""The environment."""
 
 import random
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ if TYPE_CHECKING or __package__ != "server":
         ChatMessage,
         ChatObservation,
     )
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import (
         ChatAction,
         ChatMessage,
@@ -24,12 +24,12 @@ else:  # started from inside the folder
 
 SYSTEM_PROMPT = "You are a helpful assistant. Do exactly what you are asked."
 REQUESTS = 3
-# What a reply earns at the first attempt, and at the second, which is the last.
+# The reward of a correct reply, at the first and at the last attempt.
 REWARDS = (1.0, 0.5)
 
 
 class ChatEnvironment(Environment[ChatAction, ChatObservation, State]):
-    """A conversation whose user asks for things, checks each reply, and lets the agent try once more."""
+    """A conversation. The user asks for things, checks each reply, and allows a second attempt."""
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
@@ -52,23 +52,25 @@ class ChatEnvironment(Environment[ChatAction, ChatObservation, State]):
         task: str | None = None,
         **kwargs: Any,
     ) -> ChatObservation:
-        """Begins a conversation.
+        """Start a conversation.
 
         Args:
-            seed: Decides what is asked for.
+            seed: Determines the requests.
             episode_id: A name for the episode.
-            system_prompt: The first message, instead of the usual one; "" for none.
-            task: What is asked for: "word", "length", "sum", or "mixed", which is all of them.
-            **kwargs: Nothing more is taken.
+            system_prompt: The first message, instead of the default; "" for none.
+            task: The kind of requests: "word", "length", "sum", or "mixed" for all of them.
+            **kwargs: Must be empty.
 
         Raises:
-            TypeError: There is something more in ``kwargs``.
-            ValueError: There is no such task.
+            TypeError: ``kwargs`` is not empty.
+            ValueError: The task is unknown.
         """
         if kwargs:
-            raise TypeError(f"reset takes system_prompt and task, not {', '.join(kwargs)}")
+            raise TypeError(
+                f"Unknown options of reset: {', '.join(kwargs)}. It takes system_prompt and task."
+            )
         if task is not None and task not in TASKS:
-            raise ValueError(f"The task is one of {', '.join(TASKS)}, not {task!r}")
+            raise ValueError(f"Unknown task {task!r}. Choose one of {', '.join(TASKS)}.")
         if seed is not None:
             self._random.seed(seed)
         self._state = State(episode_id=episode_id or str(uuid4()), step_count=0)
@@ -86,13 +88,13 @@ class ChatEnvironment(Environment[ChatAction, ChatObservation, State]):
         timeout_s: float | None = None,
         **kwargs: Any,
     ) -> ChatObservation:
-        """Takes the agent's message; the user says what there is to say of it, and asks on.
+        """Add the agent's message; the user checks it, and asks for the next thing.
 
         Raises:
-            RuntimeError: No conversation has begun, or it is over.
+            RuntimeError: The conversation is over, or has not started.
         """
         if self._is_over:
-            raise RuntimeError("The conversation is over, or has not begun; reset the environment")
+            raise RuntimeError("The conversation is over, or has not started: call reset")
         self._state.step_count += 1
         self._say("assistant", action.content)
         is_met = self._request.is_met(action.content)
@@ -108,7 +110,7 @@ class ChatEnvironment(Environment[ChatAction, ChatObservation, State]):
 
     @property
     def state(self) -> State:
-        """The episode's id, and its steps so far."""
+        """The episode's id and step count."""
         return self._state
 
     def _ask(self, words_before: str) -> None:

@@ -1,4 +1,4 @@
-"""What the user of a conversation asks for, and how a reply is checked: by rules, so always in the same way."""
+"""The requests of a conversation's user, and the rules that check replies."""
 
 import random
 import re
@@ -11,11 +11,11 @@ _FEWEST_WORDS, _MOST_WORDS = 3, 9
 
 @dataclass(frozen=True)
 class Request:
-    """Something that is asked for.
+    """A request.
 
     Attributes:
-        text: What the user says.
-        is_met: Whether a reply is what was asked for.
+        text: The user's words.
+        is_met: Whether a reply meets the request.
     """
 
     text: str
@@ -42,7 +42,7 @@ def _sum(chance: random.Random) -> Request:
     )
 
 
-# A task's name, and what may be asked for in it.
+# The kinds of requests of each task.
 TASKS: dict[str, tuple[Callable[[random.Random], Request], ...]] = {
     "word": (_word,),
     "length": (_length,),
@@ -52,5 +52,5 @@ TASKS: dict[str, tuple[Callable[[random.Random], Request], ...]] = {
 
 
 def draw(task: str, chance: random.Random) -> Request:
-    """The next request of a task."""
+    """Draw a request of a task."""
     return chance.choice(TASKS[task])(chance)

@@ -14,7 +14,7 @@ from chat_env.server.chat_environment import (
 )
 from chat_env.server.requests import TASKS, draw
 
-# As models for conversations have it in their tokenizer's settings.
+# As in the tokenizer settings of chat models.
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -22,7 +22,7 @@ CHATML = (
 
 
 def reply_to(message: ChatMessage) -> str:
-    """What the user wants to hear."""
+    """The reply that the user asked for."""
     numbers = [int(number) for number in re.findall(r"\d+", message.content)]
     if "plus" in message.content:
         return str(sum(numbers))
@@ -31,7 +31,7 @@ def reply_to(message: ChatMessage) -> str:
     return f"Here is the {message.content.split()[-1]}"
 
 
-def test_an_episode_of_good_replies_earns_all() -> None:
+def test_good_replies_earn_the_full_reward() -> None:
     environment = ChatEnvironment()
     observation = environment.reset(seed=7)
     assert [message.role for message in observation.messages] == ["system", "user"]
@@ -44,7 +44,7 @@ def test_an_episode_of_good_replies_earns_all() -> None:
     assert [message.role for message in observation.messages] == ["system"] + ["user", "assistant"] * REQUESTS
 
 
-def test_a_second_attempt_earns_less_and_there_is_no_third() -> None:
+def test_a_second_attempt_earns_less_and_is_the_last() -> None:
     environment = ChatEnvironment()
     asked = environment.reset(seed=7, task="sum").messages[-1]
     again = environment.step(ChatAction(content="I do not know."))
@@ -69,7 +69,7 @@ def test_the_longest_episode_fits_the_observation() -> None:
         environment.step(ChatAction(content="More?"))
 
 
-def test_the_seed_decides_what_is_asked_for() -> None:
+def test_the_seed_determines_the_requests() -> None:
     conversations = []
     for seed in (3, 3, 4):
         environment = ChatEnvironment()
@@ -79,7 +79,7 @@ def test_the_seed_decides_what_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_each_request_is_met_by_a_good_reply_and_by_no_other(task: str) -> None:
+def test_only_a_good_reply_meets_a_request(task: str) -> None:
     chance = random.Random(1)
     for _ in range(20):
         request = draw(task, chance)
@@ -87,15 +87,15 @@ def test_each_request_is_met_by_a_good_reply_and_by_no_other(task: str) -> None:
         assert not request.is_met("I would rather not say anything about it, and so I will not.")
 
 
-def test_the_conversation_is_the_clients_to_set_up() -> None:
+def test_the_client_sets_up_the_conversation() -> None:
     environment = ChatEnvironment()
     observation = environment.reset(system_prompt="Be brief.", task="length")
     assert observation.messages[0].content == "Be brief."
     assert "exactly" in observation.messages[1].content
     assert [message.role for message in environment.reset(system_prompt="").messages] == ["user"]
-    with pytest.raises(ValueError, match="one of word, length, sum, mixed, not 'poem'"):
+    with pytest.raises(ValueError, match="Unknown task 'poem'. Choose one of word, length, sum, mixed"):
         environment.reset(task="poem")
-    with pytest.raises(TypeError, match="system_prompt and task, not tasks"):
+    with pytest.raises(TypeError, match="Unknown options of reset: tasks"):
         environment.reset(tasks="word")
 
 
@@ -103,7 +103,7 @@ def test_a_chat_template_takes_the_messages_as_they_are() -> None:
     environment = ChatEnvironment()
     environment.reset(seed=7, task="sum")
     messages = environment.step(ChatAction(content="Ä {{ 1 }}")).model_dump()["messages"]
-    # The kind of environment in which tokenizers render their templates.
+    # Tokenizers render their templates in this kind of environment.
     template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(CHATML)
     text = template.render(messages=messages, add_generation_prompt=True)
     assert text.startswith(f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n<|im_start|>user\nWhat is ")

@@ -1,4 +1,4 @@
-"""The application: for `openenv serve`, for `uvicorn server.app:app`, and to be run as it is."""
+"""The application, for `openenv serve`, `uvicorn server.app:app` and `python -m`."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING or __package__ != "server":
     )
     from .coding_environment import CodingEnvironment
     from .limits import Limits
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import (
         CodingAction,
         CodingObservation,
@@ -26,7 +26,7 @@ LIMITS = Limits.from_environment()
 
 
 def create_coding_environment() -> CodingEnvironment:
-    """A new environment for a session."""
+    """Make the environment of a session."""
     return CodingEnvironment(LIMITS)
 
 
@@ -39,8 +39,8 @@ app = create_app(
 
 
 def main() -> None:
-    """Serves until Ctrl-C."""
-    parser = argparse.ArgumentParser(description="Serves coding_env.")
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="Serve coding_env.")
     parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")))
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The environment's logic: programs in a sandbox, and the task that they are to solve."""
+"""The environment: programs in a sandbox, and the task to solve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING or __package__ != "server":
         CodingObservation,
         CodingState,
     )
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import (
         CodingAction,
         CodingObservation,
@@ -29,10 +29,10 @@ _HASH_SEEDS = 2**32
 
 
 class CodingEnvironment(Environment[CodingAction, CodingObservation, CodingState]):
-    """Runs Python programs, each in a process of its own, in a working folder that lasts for the episode.
+    """Runs Python programs, each in a new process, in a working folder that lasts for the episode.
 
     Args:
-        limits: What a program may use.
+        limits: The limits of programs.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -55,22 +55,24 @@ class CodingEnvironment(Environment[CodingAction, CodingObservation, CodingState
         tests: str | None = None,
         **kwargs: Any,
     ) -> CodingObservation:
-        """Begins an episode with an empty working folder.
+        """Start an episode with an empty working folder.
 
         Args:
-            seed: Decides the order of sets of strings, as ``PYTHONHASHSEED`` does; else that is as for 0.
+            seed: Determines the order of sets of strings (``PYTHONHASHSEED``); default: 0.
             episode_id: A name for the episode.
-            expected_stdout: The program that writes this, white space at its end aside, solves the task.
-            tests: Python source, run behind the program in a process of its own. The program with which it
-                comes to its end solves the task.
-            **kwargs: Nothing more is taken.
+            expected_stdout: A program that writes this solves the task. White space at the end is ignored.
+            tests: Python source, run after the program's source in a new process. A program with which the
+                tests run to their end solves the task.
+            **kwargs: Must be empty.
 
         Raises:
-            SandboxError: This machine does not allow to confine programs as is asked for.
-            TypeError: There is something more in ``kwargs``.
+            SandboxError: This machine does not allow the required isolation.
+            TypeError: ``kwargs`` is not empty.
         """
         if kwargs:
-            raise TypeError(f"reset takes expected_stdout and tests, not {', '.join(kwargs)}")
+            raise TypeError(
+                f"Unknown options of reset: {', '.join(kwargs)}. It takes expected_stdout and tests."
+            )
         self.close()
         self._sandbox = open_sandbox(self._limits)
         self._hash_seed = (seed or 0) % _HASH_SEEDS
@@ -86,14 +88,14 @@ class CodingEnvironment(Environment[CodingAction, CodingObservation, CodingState
         timeout_s: float | None = None,
         **kwargs: Any,
     ) -> CodingObservation:
-        """Runs a program; files of those before it are there.
+        """Run a program. It finds the files of earlier programs.
 
         Raises:
-            RuntimeError: No episode has begun.
-            SandboxError: The sandbox has ended by itself.
+            RuntimeError: No episode is running.
+            SandboxError: The sandbox has exited.
         """
         if self._sandbox is None:
-            raise RuntimeError("Reset the environment before its first step")
+            raise RuntimeError("No episode is running: call reset before step")
         self._state.step_count += 1
         outcome = self._sandbox.run(action.code, action.stdin, timeout_s=timeout_s, hash_seed=self._hash_seed)
         self._state.duration_s = outcome.duration_s
@@ -112,11 +114,11 @@ class CodingEnvironment(Environment[CodingAction, CodingObservation, CodingState
 
     @property
     def state(self) -> CodingState:
-        """The episode's id, its steps so far, and how programs are confined."""
+        """The episode's id and step count, and how programs are confined."""
         return self._state
 
     def close(self) -> None:
-        """Ends all processes of the episode, and removes its files."""
+        """End all processes of the episode, and remove its files."""
         sandbox, self._sandbox = self._sandbox, None
         if sandbox is not None:
             sandbox.close()
@@ -129,7 +131,7 @@ class CodingEnvironment(Environment[CodingAction, CodingObservation, CodingState
         if self._tests is None:
             return True
         assert self._sandbox is not None
-        # An exit code alone would let sys.exit(0) pass for a solution.
+        # With the exit code alone, sys.exit(0) would count as a solution.
         passed = f"passed {secrets.token_hex(16)}"
         tested = f"{action.code}\n\n{self._tests}\n\nimport sys\nprint({passed!r}, file=sys.__stderr__)\n"
         outcome = self._sandbox.run(tested, action.stdin, timeout_s=timeout_s, hash_seed=self._hash_seed)

@@ -1,4 +1,4 @@
-"""What a program may use, and how it has to be confined; from environment variables."""
+"""The limits of programs and their required isolation, from environment variables."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a sandbox. Each has an environment variable: ``CODING_ENV_`` and its name in capitals.
+    """The limits of a sandbox. Each has an environment variable: ``CODING_ENV_`` with its name in capitals.
 
     Attributes:
-        timeout_s: Seconds that a step's program may take.
-        cpu_s: Seconds of processor time, for each of its processes.
-        memory_mb: Memory: address space for each process, and use of all together.
+        timeout_s: The most seconds for a program.
+        cpu_s: The most seconds of CPU time, for each process.
+        memory_mb: The address space of each process, and the memory in use by all together.
         files_mb: The size of each file, and of the working folder.
-        files: Files and folders in the working folder.
-        processes: Processes and threads at a time.
-        output_kb: What is kept of each of the two outputs.
-        isolation: The weakest confinement to accept; where the machine has none as strong, a reset fails.
-        python: The interpreter that runs programs. Its packages are theirs.
+        files: The most files and folders in the working folder.
+        processes: The most processes and threads at a time.
+        output_kb: How much of each output is kept.
+        isolation: The weakest isolation to accept; if the machine has no isolation as strong, a reset fails.
+        python: The interpreter that runs programs. They can import its packages.
     """
 
     timeout_s: float = 10.0
@@ -37,15 +37,15 @@ class Limits:
     processes: int = 32
     output_kb: int = 64
     isolation: Isolation = "landlock"
-    # The base of the server's own virtual environment, so that programs have none of its packages.
+    # The base interpreter of the server's virtual environment, so that programs see none of its packages.
     python: str = getattr(sys, "_base_executable", sys.executable)
 
     @classmethod
     def from_environment(cls) -> Limits:
-        """The limits, as the environment variables have them.
+        """Read the limits from the environment variables.
 
         Raises:
-            ValueError: A variable is not what it should be.
+            ValueError: A variable is invalid.
         """
         values: dict[str, object] = {}
         for field in fields(cls):
@@ -54,7 +54,7 @@ class Limits:
             if text is None:
                 continue
             if field.name == "isolation" and text not in ISOLATIONS:
-                raise ValueError(f"{variable} is one of {', '.join(ISOLATIONS)}, not {text!r}")
+                raise ValueError(f"{variable} must be one of {', '.join(ISOLATIONS)}, got {text!r}")
             if field.name in ("isolation", "python"):
                 values[field.name] = text
                 continue
@@ -63,6 +63,6 @@ class Limits:
             except ValueError:
                 number = 0
             if not number > 0:
-                raise ValueError(f"{variable} is a number above 0, not {text!r}")
+                raise ValueError(f"{variable} must be a number above 0, got {text!r}")
             values[field.name] = number
         return cls(**values)  # type: ignore[arg-type]

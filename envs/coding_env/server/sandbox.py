@@ -1,4 +1,4 @@
-"""The server's end of a sandbox: it starts the supervisor, sends it programs, and ends it."""
+"""The server's side of a sandbox: starts the supervisor, sends it programs, and stops it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from typing import Any
 from .limits import ISOLATIONS, Isolation, Limits
 
 _FOLDER = Path(__file__).parent
-# Neither the packages of the server nor its variables are there, and nothing in this folder hides a module.
+# Without the server's packages and variables; nothing in this folder hides a module.
 _START = (
     "import sys; sys.path.append(sys.argv[1]); from supervisor.supervise import main; main(int(sys.argv[2]))"
 )
-# What programs may read beside their interpreter.
+# What programs may read besides their interpreter.
 _READABLE = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
 _READABLE += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
 _START_TIMEOUT_S = 20.0
-# For a step, beyond its own time: the machine may be slow, and the end of many processes takes a while.
+# Extra time for a step: the machine may be slow, and ending many processes takes a while.
 _GRACE_S = 20.0
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -36,20 +36,20 @@ _choosing = threading.Lock()
 
 
 class SandboxError(RuntimeError):
-    """There is no sandbox, or it has ended by itself."""
+    """A sandbox cannot be made, or it has exited."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a program.
+    """The result of a program.
 
     Attributes:
-        stdout: What it wrote there; bytes that are not UTF-8 are U+FFFD.
-        stderr: What it wrote there.
-        exit_code: Its exit code, or minus the number of the signal that ended it.
-        stdout_truncated: Whether it wrote more.
-        stderr_truncated: Whether it wrote more.
-        stopped_by: The limit that ended it: "time", "memory" or "files"; None where it ended by itself.
+        stdout: The standard output; bytes that are not UTF-8 are U+FFFD.
+        stderr: The standard error.
+        exit_code: The exit code, or minus the number of the signal that ended it.
+        stdout_truncated: Whether stdout is cut.
+        stderr_truncated: Whether stderr is cut.
+        stopped_by: The limit that ended it: "time", "memory" or "files"; None if it exited.
         duration_s: Seconds from its start to its end.
     """
 
@@ -63,14 +63,14 @@ class Outcome:
 
 
 class Sandbox:
-    """A working folder, and programs that are run in it one after another.
+    """A working folder, and programs that run in it one after another.
 
     Args:
-        limits: What they may use.
-        isolation: How they are confined.
+        limits: The limits of programs.
+        isolation: How programs are confined.
 
     Raises:
-        SandboxError: The machine does not allow it.
+        SandboxError: The machine does not allow this isolation.
     """
 
     def __init__(self, limits: Limits, isolation: Isolation) -> None:
@@ -78,7 +78,7 @@ class Sandbox:
         self._limits = limits
         self._control, theirs = socket.socketpair()
         try:
-            # All that it inherits: the socket, and the standard error, where it says what went wrong with it.
+            # It inherits only the socket, and standard error, to which it reports its own failures.
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", "-c", _START, str(_FOLDER), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -102,16 +102,16 @@ class Sandbox:
     def run(
         self, code: str, stdin: str = "", *, timeout_s: float | None = None, hash_seed: int = 0
     ) -> Outcome:
-        """Runs a program in the working folder, and ends all that it started.
+        """Run a program in the working folder, and end everything that it started.
 
         Args:
-            code: Its source.
-            stdin: What it reads from its standard input.
-            timeout_s: Seconds that it may take, where less than the limit.
-            hash_seed: Decides the order of sets of strings.
+            code: The source.
+            stdin: The standard input.
+            timeout_s: The most seconds for it, if less than the limit.
+            hash_seed: Determines the order of sets of strings.
 
         Raises:
-            SandboxError: The sandbox is at its end.
+            SandboxError: The sandbox has exited or does not respond.
         """
         limit_s = self._limits.timeout_s if timeout_s is None else min(timeout_s, self._limits.timeout_s)
         request = {"code": code, "stdin": stdin, "timeout_s": limit_s, "hash_seed": hash_seed}
@@ -121,7 +121,7 @@ class Sandbox:
         return Outcome(**answer)
 
     def close(self) -> None:
-        """Ends all its processes, and removes the folder. Safe to call again."""
+        """End all processes, and remove the folder. Safe to call again."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         self._lines.close()
@@ -158,24 +158,22 @@ class Sandbox:
             line = self._lines.readline()
         except (OSError, ValueError) as error:
             self.close()
-            raise SandboxError(f"The sandbox does not answer: {error}. Reset for a new one") from error
+            raise SandboxError(f"The sandbox does not respond: {error}. Call reset for a new one.") from error
         except BaseException:
             self.close()
             raise
         if not line:
             self.close()
-            raise SandboxError(
-                "The sandbox has ended by itself; the server's log has why. Reset for a new one"
-            )
+            raise SandboxError("The sandbox has exited; the server's log says why. Call reset for a new one.")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
 def open_sandbox(limits: Limits) -> Sandbox:
-    """A sandbox with the strongest confinement that this machine allows.
+    """Open a sandbox with the strongest isolation that this machine allows.
 
     Raises:
-        SandboxError: None is as strong as the limits ask for.
+        SandboxError: No isolation is as strong as the limits require.
     """
     with _choosing:
         isolation = _strongest(limits)
@@ -194,9 +192,9 @@ def _strongest(limits: Limits) -> Isolation:
         if reasons:
             log.warning("programs are confined by %s only (%s)", isolation, "; ".join(reasons))
         return isolation
-    message = f"This machine does not allow to confine programs as is asked for ({'; '.join(reasons)})"
+    message = f"This machine does not allow the required isolation ({'; '.join(reasons)})."
     if limits.isolation != "limits":
-        message += ". Where all that runs here may be seen by programs, set CODING_ENV_ISOLATION=limits"
+        message += " If programs may see everything on this machine, set CODING_ENV_ISOLATION=limits."
     raise SandboxError(message)
 
 
@@ -212,9 +210,9 @@ def _try_out(limits: Limits, isolation: Isolation) -> None:
 
 @cache
 def _prefixes_of(python: str) -> tuple[str, ...]:
-    """The folders of an interpreter and of its packages."""
+    """Return the folders of an interpreter and of its packages."""
     code = "import sys; print(*{sys.prefix, sys.base_prefix, sys.exec_prefix}, sep='\\n');"
-    # Debian's interpreter reads a file there as it starts.
+    # Debian's interpreter reads a file there when it starts.
     code += "print(f'/etc/python{sys.version_info[0]}.{sys.version_info[1]}')"
     try:
         completed = subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 from coding_env.server.limits import Isolation, Limits
 from coding_env.server.sandbox import Sandbox, SandboxError
 
-# Small, so that an attack that succeeds does no harm, and quick.
+# Small, so that a successful attack does no harm, and quick.
 LIMITS = Limits(
     timeout_s=10,
     cpu_s=5,
@@ -29,21 +29,21 @@ OpenSandbox = Callable[..., Sandbox]
 
 @pytest.fixture(params=["namespaces", "landlock", "limits"])
 def isolation(request: pytest.FixtureRequest) -> Isolation:
-    """Each of the confinements."""
+    """Each kind of isolation."""
     chosen: Isolation = request.param
     return chosen
 
 
 @pytest.fixture(params=["namespaces", "landlock"])
 def strong_isolation(request: pytest.FixtureRequest) -> Isolation:
-    """Those that keep the machine's files and processes from a program."""
+    """The kinds that hide the machine's files and processes from a program."""
     chosen: Isolation = request.param
     return chosen
 
 
 @pytest.fixture
 def open_sandbox() -> Iterator[OpenSandbox]:
-    """Opens sandboxes with the limits of the tests; where the machine allows none such, the test is skipped."""
+    """Opens sandboxes with the limits of the tests; skips the test if the machine does not allow it."""
     opened = []
 
     def opens(isolation: Isolation, **changes: Any) -> Sandbox:
@@ -62,7 +62,7 @@ def open_sandbox() -> Iterator[OpenSandbox]:
 
 
 def _python_of(isolation: Isolation) -> str:
-    """The base interpreter; another, where only root can run that and a program is not root."""
+    """The base interpreter, or another one if only root can run that one and programs are not root."""
     base: str = getattr(sys, "_base_executable", sys.executable)
     if isolation == "namespaces" or os.geteuid() != 0:
         return base

@@ -71,11 +71,11 @@ def test_tests_that_pass_solve_a_task(code: str, reward: float, environment: Cod
     assert "add(1, 2)" not in seen.stderr
 
 
-def test_a_step_before_the_first_reset_says_so() -> None:
-    with pytest.raises(RuntimeError, match="Reset the environment"):
+def test_a_step_before_the_first_reset_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="call reset before step"):
         CodingEnvironment().step(CodingAction(code=""))
 
 
 def test_unknown_keywords_of_a_reset_are_refused(environment: CodingEnvironment) -> None:
-    with pytest.raises(TypeError, match="expected_stdout and tests, not expected"):
+    with pytest.raises(TypeError, match="Unknown options of reset: expected"):
         environment.reset(expected="42")

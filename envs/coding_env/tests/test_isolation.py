@@ -1,4 +1,4 @@
-"""Programs that reach for what is not theirs. Each row of the README's table has its test here."""
+"""Programs that reach for what is not theirs: a test for each row of the README's table."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ for raise_back in (resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_FS
     assert outcome.stdout == "no\n" * 9, outcome
 
 
-def test_there_is_no_network(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+def test_the_network_is_unreachable(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as hidden:
         hidden.bind(f"\0coding-env-test-{os.getpid()}")
         hidden.listen()
@@ -227,7 +227,7 @@ def test_the_interpreter_cannot_be_changed(isolation: Isolation, open_sandbox: O
     assert open_sandbox(isolation).run(code).stdout == "no\nno\n"
 
 
-def test_no_privileges_are_to_be_had(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+def test_no_privileges_can_be_gained(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     code = """
 import ctypes, os
 libc = ctypes.CDLL(None)

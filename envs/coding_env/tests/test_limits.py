@@ -1,4 +1,4 @@
-"""Programs that take all they can get. Each limit is small, so that the machine survives a limit that fails."""
+"""Programs that take all they can get. The limits are small, so that the machine survives a failing one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_program_that_ignores_signals_ends_with_its_time(
     assert open_sandbox(isolation).run(code, timeout_s=0.5).stopped_by == "time"
 
 
-def test_processor_time_is_limited(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+def test_cpu_time_is_limited(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     outcome = open_sandbox(isolation, cpu_s=1).run("while True: pass")
     assert outcome.stopped_by == "time"
     assert outcome.duration_s < 9
@@ -52,14 +52,14 @@ def test_processes_together_have_no_more_memory_than_one(
 
 
 @pytest.mark.parametrize("call", ["os.memfd_create('x')", "libc.shmget(0, 100_000_000, 0o1777) + 1 or [][0]"])
-def test_memory_of_no_process_is_not_to_be_had(
+def test_memory_outside_of_processes_is_denied(
     call: str, isolation: Isolation, open_sandbox: OpenSandbox
 ) -> None:
     outcome = open_sandbox(isolation).run(f"import ctypes, os\nlibc = ctypes.CDLL(None)\n{call}")
     assert outcome.exit_code == 1, outcome
 
 
-def test_a_file_has_its_size(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+def test_the_size_of_a_file_is_limited(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     code = """
 import os
 with open("big", "wb", buffering=0) as file:
@@ -77,7 +77,7 @@ def test_a_full_disk_is_the_programs_own(isolation: Isolation, open_sandbox: Ope
     fills = "import itertools\nfor n in itertools.count(): open(f'f{n}', 'wb').write(b'x' * 1_000_000)"
     outcome = sandbox.run(fills)
     assert outcome.stopped_by == "files" or "No space left" in outcome.stderr
-    # The next program is run, and can make room.
+    # The next program runs, and can delete files.
     clears = (
         "import os\nfor name in os.listdir(): os.unlink(name)\nopen('new', 'w').write('x'); print('room')"
     )
@@ -102,7 +102,7 @@ def test_files_cannot_be_hidden_from_the_limit(
     assert outcome.stopped_by == ("time" if isolation == "namespaces" else "files")
 
 
-def test_a_fork_bomb_does_not_go_off(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+def test_a_fork_bomb_is_limited(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     sandbox = open_sandbox(isolation)
     began = time.monotonic()
     outcome = sandbox.run("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", timeout_s=1)
@@ -150,7 +150,7 @@ def test_no_process_outlives_its_program(
     outcome = open_sandbox(isolation).run(
         _DAEMON.format(setsid=setsid, marker=marker, end=end), timeout_s=0.5
     )
-    # It holds the pipes, and the program's end is told all the same.
+    # It holds the pipes open, and the end of the program is still reported.
     assert outcome.stdout == "left behind\n", outcome
     assert outcome.duration_s < 3
     assert processes_with(marker) == []
@@ -163,7 +163,7 @@ def test_variables_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("FILES", "many"), ("MEMORY_MB", "0"), ("ISOLATION", "none"), ("CPU_S", "nan")):
         with monkeypatch.context() as patch:
             patch.setenv(f"CODING_ENV_{name}", value)
-            with pytest.raises(ValueError, match=f"CODING_ENV_{name} is "):
+            with pytest.raises(ValueError, match=f"CODING_ENV_{name} must be "):
                 Limits.from_environment()
 
 

@@ -1,4 +1,4 @@
-"""What a program is given, and what is told of it."""
+"""The input of programs, and their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from coding_env.server.sandbox import Sandbox
 OpenSandbox = Callable[..., Sandbox]
 
 
-def test_outputs_and_the_exit_code_are_told_apart(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+def test_stdout_stderr_and_the_exit_code_are_returned(
+    isolation: Isolation, open_sandbox: OpenSandbox
+) -> None:
     outcome = open_sandbox(isolation).run(
         "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
     )
@@ -31,7 +33,7 @@ def test_a_traceback_shows_the_line_and_the_same_path_everywhere(
     assert outcome.exit_code == 1
 
 
-def test_a_signal_is_told_as_a_negative_exit_code(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+def test_a_signal_is_a_negative_exit_code(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     sandbox = open_sandbox(isolation)
     outcome = sandbox.run(f"import os; os.kill(os.getpid(), {signal.SIGSEGV:d})")
     assert outcome.exit_code == -signal.SIGSEGV
@@ -52,18 +54,14 @@ def test_a_huge_input_arrives_whole(isolation: Isolation, open_sandbox: OpenSand
     assert open_sandbox(isolation).run("import sys; print(len(sys.stdin.read()))", text).stdout == "500000\n"
 
 
-def test_a_huge_input_that_nobody_reads_holds_nothing_up(
-    isolation: Isolation, open_sandbox: OpenSandbox
-) -> None:
+def test_a_huge_unread_input_blocks_nothing(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     sandbox = open_sandbox(isolation)
     assert sandbox.run("print('done')", "x" * 1_000_000).stdout == "done\n"
     closes = "import os, time; os.close(0); time.sleep(0.1); print('closed')"
     assert sandbox.run(closes, "x" * 1_000_000).stdout == "closed\n"
 
 
-def test_output_that_is_not_text_is_told_all_the_same(
-    isolation: Isolation, open_sandbox: OpenSandbox
-) -> None:
+def test_output_that_is_not_text_is_returned_too(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     sandbox = open_sandbox(isolation)
     assert sandbox.run("import os; os.write(1, bytes([65, 255, 0, 66]))").stdout == "A\ufffd\0B"
     assert sandbox.run("print('ü€🎮')").stdout == "ü€🎮\n"
@@ -73,7 +71,7 @@ def test_output_that_is_not_text_is_told_all_the_same(
 
 
 @pytest.mark.parametrize("code", ["def", "\ud800", "x = '''", "# coding: nothing\n"])
-def test_source_that_is_no_python_is_a_failed_program(code: str, open_sandbox: OpenSandbox) -> None:
+def test_invalid_source_is_a_failed_program(code: str, open_sandbox: OpenSandbox) -> None:
     outcome = open_sandbox("namespaces").run(code)
     assert outcome.exit_code == 1
     assert "Error" in outcome.stderr
@@ -86,7 +84,7 @@ def test_outputs_can_be_closed(isolation: Isolation, open_sandbox: OpenSandbox) 
     assert (outcome.stdout, outcome.stderr, outcome.exit_code) == ("", "", 7)
 
 
-def test_output_without_end_is_cut_and_the_program_goes_on(
+def test_endless_output_is_cut_and_the_program_continues(
     isolation: Isolation, open_sandbox: OpenSandbox
 ) -> None:
     sandbox = open_sandbox(isolation)
@@ -98,7 +96,7 @@ def test_output_without_end_is_cut_and_the_program_goes_on(
     assert outcome.stopped_by == "time"
 
 
-def test_the_hash_seed_decides_the_order_of_sets(open_sandbox: OpenSandbox) -> None:
+def test_the_hash_seed_determines_the_order_of_sets(open_sandbox: OpenSandbox) -> None:
     sandbox = open_sandbox("namespaces")
     code = "print({str(n) for n in range(50)})"
     outputs = [sandbox.run(code, hash_seed=seed).stdout for seed in (1, 1, 2)]

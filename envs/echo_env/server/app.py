@@ -1,4 +1,4 @@
-"""The application: for `openenv serve`, for `uvicorn server.app:app`, and to be run as it is."""
+"""The application, for `openenv serve`, `uvicorn server.app:app` and `python -m`."""
 
 import argparse
 import os
@@ -13,14 +13,14 @@ if TYPE_CHECKING or __package__ != "server":
         EchoObservation,
     )
     from .echo_environment import EchoEnvironment
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import (
         EchoAction,
         EchoObservation,
     )
     from server.echo_environment import EchoEnvironment
 
-# The class, not an instance: each session has an environment of its own.
+# The class, not an instance: each session gets its own environment.
 app = create_app(
     EchoEnvironment,
     EchoAction,
@@ -30,8 +30,8 @@ app = create_app(
 
 
 def main() -> None:
-    """Serves until Ctrl-C."""
-    parser = argparse.ArgumentParser(description="Serves echo_env.")
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="Serve echo_env.")
     parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")))
     arguments = parser.parse_args()

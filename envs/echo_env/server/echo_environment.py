@@ -1,4 +1,4 @@
-"""The environment's logic."""
+"""The environment."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -11,7 +11,7 @@ if TYPE_CHECKING or __package__ != "server":
         EchoAction,
         EchoObservation,
     )
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import (
         EchoAction,
         EchoObservation,
@@ -21,7 +21,7 @@ EPISODE_STEPS = 10
 
 
 class EchoEnvironment(Environment[EchoAction, EchoObservation, State]):
-    """Says back what it is told; a longer message earns more."""
+    """Echoes its input. Longer messages earn a higher reward."""
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
@@ -35,7 +35,7 @@ class EchoEnvironment(Environment[EchoAction, EchoObservation, State]):
         episode_id: str | None = None,
         **kwargs: Any,
     ) -> EchoObservation:
-        """Begins an episode."""
+        """Start an episode."""
         self._state = State(episode_id=episode_id or str(uuid4()), step_count=0)
         return EchoObservation(echo="", length=0)
 
@@ -45,7 +45,7 @@ class EchoEnvironment(Environment[EchoAction, EchoObservation, State]):
         timeout_s: float | None = None,
         **kwargs: Any,
     ) -> EchoObservation:
-        """Says the message back."""
+        """Echo the message."""
         self._state.step_count += 1
         length = len(action.message)
         return EchoObservation(
@@ -57,5 +57,5 @@ class EchoEnvironment(Environment[EchoAction, EchoObservation, State]):
 
     @property
     def state(self) -> State:
-        """The episode's id, and its steps so far."""
+        """The episode's id and step count."""
         return self._state

@@ -5,11 +5,11 @@ from echo_env.server.echo_environment import (
 )
 
 
-def test_it_says_back_what_it_is_told() -> None:
+def test_it_echoes_its_input() -> None:
     environment = EchoEnvironment()
     environment.reset()
-    answer = environment.step(EchoAction(message="Hello"))
-    assert (answer.echo, answer.length, answer.reward) == ("Hello", 5, 0.5)
+    result = environment.step(EchoAction(message="Hello"))
+    assert (result.echo, result.length, result.reward) == ("Hello", 5, 0.5)
 
 
 def test_an_episode_ends() -> None:

@@ -1,4 +1,4 @@
-"""The application: for `openenv serve`, for `uvicorn server.app:app`, and to be run as it is."""
+"""The application, for `openenv serve`, `uvicorn server.app:app` and `python -m`."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ if TYPE_CHECKING or __package__ != "server":
         GridWorldObservation,
     )
     from .grid_world_environment import GridWorldEnvironment
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import (
         GridWorldAction,
         GridWorldObservation,
@@ -25,7 +25,7 @@ EPISODE_STEPS = int(os.environ.get("GRID_WORLD_EPISODE_STEPS", "100"))
 
 
 def create_grid_world_environment() -> GridWorldEnvironment:
-    """A new environment for a session."""
+    """Make the environment of a session."""
     return GridWorldEnvironment(wall_share=WALL_SHARE, episode_steps=EPISODE_STEPS)
 
 
@@ -38,8 +38,8 @@ app = create_app(
 
 
 def main() -> None:
-    """Serves until Ctrl-C."""
-    parser = argparse.ArgumentParser(description="Serves grid_world_env.")
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="Serve grid_world_env.")
     parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")))
     arguments = parser.parse_args()

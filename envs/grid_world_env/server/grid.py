@@ -1,4 +1,4 @@
-"""A grid with walls: made at random, searched, and drawn."""
+"""A random grid with walls, a shortest-path search, and a picture."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING or __package__ != "server":
     from ..models import AGENT, CELL_PIXELS, FREE, GOAL, SIZE, WALL
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import AGENT, CELL_PIXELS, FREE, GOAL, SIZE, WALL
 
 Cell = tuple[int, int]
@@ -19,15 +19,15 @@ _COLOURS = np.array([(240, 240, 240), (60, 60, 60), (40, 90, 200), (30, 160, 70)
 
 
 class Grid:
-    """Walls, an agent, and a goal that it can reach.
+    """Walls, an agent, and a goal that the agent can reach.
 
     Args:
-        random: Decides where all is.
-        wall_share: The part of the cells that are walls, at most; fewer where they would shut the goal off.
+        random: Determines all positions.
+        wall_share: The maximum share of cells that are walls; fewer if they would cut off the goal.
 
     Attributes:
         agent: The agent's row and column.
-        goal: The goal's.
+        goal: The goal's row and column.
     """
 
     def __init__(self, random: np.random.Generator, wall_share: float) -> None:
@@ -40,13 +40,13 @@ class Grid:
                 self._cells[cell] = FREE
 
     def move(self, number: int) -> None:
-        """Moves the agent; before a wall, and at the edge, it stays."""
+        """Move the agent. A move into a wall or off the grid has no effect."""
         target = self._next_to(self.agent, number)
         if target is not None:
             self.agent = target
 
     def distance(self) -> int | None:
-        """The fewest moves from the agent to the goal; None where there is no way."""
+        """The fewest moves from the agent to the goal; None if it cannot be reached."""
         seen, edge, moves = {self.agent}, [self.agent], 0
         while edge:
             if self.goal in edge:
@@ -65,7 +65,7 @@ class Grid:
         return cells
 
     def frame(self) -> NDArray[np.uint8]:
-        """A picture: uint8 of shape (FRAME_PIXELS, FRAME_PIXELS, 3)."""
+        """An image: uint8 of shape (FRAME_PIXELS, FRAME_PIXELS, 3)."""
         square = np.ones((CELL_PIXELS, CELL_PIXELS, 1), np.uint8)
         return np.kron(_COLOURS[self.cells()], square)
 

@@ -1,4 +1,4 @@
-"""The environment's logic."""
+"""The environment."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ if TYPE_CHECKING or __package__ != "server":
         GridWorldAction,
         GridWorldObservation,
     )
-else:  # started from inside the folder
+else:  # run from inside the folder
     from models import (
         GridWorldAction,
         GridWorldObservation,
@@ -25,14 +25,14 @@ STEP_REWARD = -0.01
 
 
 class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, State]):
-    """An agent on a grid with walls looks for the goal, and each move costs a little.
+    """An agent on a grid with walls moves to a goal; each move costs a little.
 
     Args:
-        wall_share: The part of the cells that are walls, at most.
-        episode_steps: Moves after which an episode is cut short.
+        wall_share: The maximum share of cells that are walls.
+        episode_steps: The moves after which an episode is truncated.
 
     Raises:
-        ValueError: One of them is out of its range.
+        ValueError: An argument is out of range.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -40,9 +40,11 @@ class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, St
     def __init__(self, wall_share: float = 0.25, episode_steps: int = 100) -> None:
         super().__init__()
         if not 0 <= wall_share <= 0.9:
-            raise ValueError(f"The share of walls (GRID_WORLD_WALL_SHARE) is from 0 to 0.9, not {wall_share}")
+            raise ValueError(f"wall_share (GRID_WORLD_WALL_SHARE) must be from 0 to 0.9, got {wall_share}")
         if episode_steps < 1:
-            raise ValueError(f"An episode (GRID_WORLD_EPISODE_STEPS) has 1 step or more, not {episode_steps}")
+            raise ValueError(
+                f"episode_steps (GRID_WORLD_EPISODE_STEPS) must be 1 or more, got {episode_steps}"
+            )
         self._wall_share, self._episode_steps = wall_share, episode_steps
         self._state = State()
         self._random = np.random.default_rng()
@@ -54,7 +56,7 @@ class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, St
         episode_id: str | None = None,
         **kwargs: Any,
     ) -> GridWorldObservation:
-        """Begins an episode; the seed decides where the walls, the agent and the goal are."""
+        """Start an episode. The seed determines the positions of walls, agent and goal."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
         self._state = State(episode_id=episode_id or str(uuid4()), step_count=0)
@@ -67,20 +69,20 @@ class GridWorldEnvironment(Environment[GridWorldAction, GridWorldObservation, St
         timeout_s: float | None = None,
         **kwargs: Any,
     ) -> GridWorldObservation:
-        """Moves the agent; before a wall, and at the edge, it stays."""
+        """Move the agent. A move into a wall or off the grid has no effect."""
         self._state.step_count += 1
         self._grid.move(action.move)
-        is_there = self._grid.agent == self._grid.goal
-        is_late = not is_there and self._state.step_count >= self._episode_steps
+        is_at_goal = self._grid.agent == self._grid.goal
+        is_late = not is_at_goal and self._state.step_count >= self._episode_steps
         return GridWorldObservation(
             cells=self._grid.cells(),
             frame=self._grid.frame(),
-            reward=GOAL_REWARD if is_there else STEP_REWARD,
-            done=is_there or is_late,
+            reward=GOAL_REWARD if is_at_goal else STEP_REWARD,
+            done=is_at_goal or is_late,
             metadata={"truncated": is_late},
         )
 
     @property
     def state(self) -> State:
-        """The episode's id, and its steps so far."""
+        """The episode's id and step count."""
         return self._state

@@ -11,14 +11,14 @@ from grid_world_env.server.grid_world_environment import (
 )
 
 
-def test_the_seed_decides_where_all_begins() -> None:
+def test_the_seed_determines_the_positions() -> None:
     environment = GridWorldEnvironment()
     first, second, other = (environment.reset(seed=seed).cells for seed in (7, 7, 8))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
 
 
-def test_resets_without_a_seed_go_on_from_the_last_one() -> None:
+def test_resets_without_a_seed_continue_from_the_last_one() -> None:
     episodes = []
     for _ in range(2):
         environment = GridWorldEnvironment()
@@ -38,7 +38,7 @@ def test_the_goal_can_be_reached_through_any_walls(wall_share: float) -> None:
         assert np.count_nonzero(cells == WALL) <= round(wall_share * SIZE * SIZE)
 
 
-def test_the_shortest_way_ends_an_episode_at_the_goal() -> None:
+def test_the_shortest_path_ends_an_episode_at_the_goal() -> None:
     environment = GridWorldEnvironment()
     environment.reset(seed=7)
     grid = environment._grid
@@ -47,7 +47,7 @@ def test_the_shortest_way_ends_an_episode_at_the_goal() -> None:
     rewards = []
     for left in range(distance, 0, -1):
         before = grid.agent
-        for move in range(4):  # the first move that leads nearer
+        for move in range(4):  # the first move that gets closer
             grid.move(move)
             is_nearer = grid.distance() == left - 1
             grid.agent = before
@@ -60,7 +60,7 @@ def test_the_shortest_way_ends_an_episode_at_the_goal() -> None:
     assert not answer.metadata["truncated"]
 
 
-def test_walls_and_edges_hold_the_agent() -> None:
+def test_walls_and_edges_stop_the_agent() -> None:
     environment = GridWorldEnvironment(wall_share=0.9)
     environment.reset(seed=1)
     grid = environment._grid
@@ -70,7 +70,7 @@ def test_walls_and_edges_hold_the_agent() -> None:
         assert not walls[grid.agent]
 
 
-def test_an_episode_is_cut_short() -> None:
+def test_an_episode_is_truncated() -> None:
     environment = GridWorldEnvironment(episode_steps=3)
     for seed in range(100):
         environment.reset(seed=seed)

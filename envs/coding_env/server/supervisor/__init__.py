@@ -1,1 +1,1 @@
-"""The processes in which programs are confined and run; each is started by `server.sandbox`."""
+"""The processes that confine and run programs; `server.sandbox` starts them."""

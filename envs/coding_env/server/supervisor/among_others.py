@@ -1,7 +1,7 @@
-"""The confinement where there are no namespaces: the program runs among the machine's other processes.
+"""Confinement without namespaces: the program runs among the machine's other processes.
 
-Landlock keeps it to its files, a seccomp filter off the network and in its process group, and both off
-other processes. The isolation "limits" goes without Landlock.
+Landlock restricts it to its files, a seccomp filter keeps it off the network and in its process group, and
+both keep it away from other processes. The isolation "limits" does without Landlock.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .folders import remove, usage
 from .messages import Config
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-_SPARE_USERS = range(61184, 65280)  # where systemd takes those that it makes for a service's run
+_SPARE_USERS = range(61184, 65280)  # the range of systemd's dynamic users
 _PAUSE_S = 0.001
 
 
 def spare_user(number: int) -> int:
-    """A user who has no files and most likely no processes."""
+    """Return a user id without files, and most likely without processes."""
     return _SPARE_USERS[number % len(_SPARE_USERS)]
 
 
 class AmongOthers:
-    """Confines programs without namespaces; the attributes and methods are those of `Namespaces`."""
+    """Confines programs without namespaces. Attributes and methods are those of `Namespaces`."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -35,10 +35,10 @@ class AmongOthers:
         self.other_processes = 0
 
     def enter(self) -> None:
-        """Becomes a user of its own, where this one is root, and makes the folders.
+        """Switch to a spare user if this one is root, and make the folders.
 
         Raises:
-            OSError: This machine does not allow it.
+            OSError: The machine does not allow it.
         """
         if self._uses_landlock:
             landlock.version()
@@ -53,7 +53,7 @@ class AmongOthers:
                     "name another interpreter in CODING_ENV_PYTHON, or run the server as another user"
                 )
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        # A program of the same user can look neither into this process nor at what it holds.
+        # A program of the same user cannot inspect this process or its open files.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         self.other_processes = _threads_of(os.geteuid())
         self.shown_as_root = tempfile.mkdtemp(prefix="coding-env-")
@@ -62,13 +62,13 @@ class AmongOthers:
             os.mkdir(path, 0o700)
 
     def confine(self) -> None:
-        """Confines this process, a program's, for good."""
+        """Confine this process, a program's, permanently."""
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def restrict_calls(self) -> None:
-        """Takes files and system calls from this process, a program's."""
+        """Deny files and system calls to this process, a program's."""
         if not self._uses_landlock:
-            # Better than nothing where there is nothing: the weakest isolation promises no filter.
+            # Best effort: the weakest isolation promises no filter.
             with contextlib.suppress(OSError):
                 seccomp.install(among_others=True, signals_to=(0, os.getpid()))
             return
@@ -77,14 +77,14 @@ class AmongOthers:
         seccomp.install(among_others=True, signals_to=None if keeps_signals_in else (0, os.getpid()))
 
     def is_of_a_program(self, pid: int, group: int) -> bool:
-        """Whether a process that is seen is a program's."""
+        """Whether a visible process belongs to a program."""
         try:
             return os.getpgid(pid) == group
         except OSError:
             return False
 
     def kill_all(self, group: int) -> None:
-        """Ends the program's group, which a filter keeps it in, and whatever else came to be a child."""
+        """Kill the program's process group, which a filter keeps it in, and all other children."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 with contextlib.suppress(ProcessLookupError):
@@ -96,16 +96,16 @@ class AmongOthers:
                     time.sleep(_PAUSE_S)
 
     def leave(self) -> None:
-        """Removes the folders."""
+        """Remove the folders."""
         remove(self.shown_as_root)
 
     def files_in_use(self) -> tuple[int, int]:
-        """Bytes and entries of the working folder."""
+        """Return the bytes and entries of the working folder."""
         return usage(self.workspace)
 
 
 def _children() -> list[int]:
-    """The processes whose parent is this one, by now."""
+    """Return the present children of this process."""
     own = os.getpid()
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -119,7 +119,7 @@ def _children() -> list[int]:
 
 
 def _threads_of(user: int) -> int:
-    """How many threads of a user there are: the kernel counts all of them toward a program's limit."""
+    """Count the threads of a user: the kernel counts all of them toward a program's limit."""
     count = 0
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):

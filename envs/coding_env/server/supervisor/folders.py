@@ -1,6 +1,6 @@
-"""A folder that a hostile program has filled: measured and removed, however deep and whatever its modes.
+"""Measure and remove a folder that a hostile program has filled, however deep and whatever its modes.
 
-No process writes to it while it is removed, so a name that was a folder a moment ago still is.
+No process writes to it meanwhile, so a name that was a folder a moment ago still is one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ TOO_MUCH = 2**62
 
 
 def usage(folder: str) -> tuple[int, int]:
-    """Bytes on the disk and entries below a folder; `TOO_MUCH` where it cannot be told.
+    """Return the bytes on disk and the entries below a folder; `TOO_MUCH` if they cannot be determined.
 
-    A program that hides files in a folder without permissions, or one nested beyond what a path can say,
-    gains nothing by it.
+    So a program gains nothing by hiding files in a folder without permissions, or nested deeper than a path
+    can express.
     """
     size = entries = 0
     folders = [folder]
@@ -35,7 +35,7 @@ def usage(folder: str) -> tuple[int, int]:
 
 
 def empty(folder: str) -> None:
-    """Removes all that is in a folder, and follows no link."""
+    """Remove everything in a folder, without following links."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         number, unused = 0, os.urandom(8).hex()
@@ -44,7 +44,7 @@ def empty(folder: str) -> None:
                 if not is_folder:
                     os.unlink(name, dir_fd=descriptor)
                     continue
-                # What is in it moves up by one, so that no depth is too great.
+                # Move its entries up one level, so that no depth is too great.
                 os.chmod(name, 0o700, dir_fd=descriptor)
                 inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
                 try:
@@ -61,7 +61,7 @@ def empty(folder: str) -> None:
 
 
 def remove(folder: str) -> None:
-    """Removes a folder with all that is in it."""
+    """Remove a folder with everything in it."""
     try:
         os.chmod(folder, 0o700)
         empty(folder)

@@ -1,7 +1,7 @@
-"""Which files a program may reach, by Landlock, which needs no privileges.
+"""Restrict a program to some files with Landlock, which needs no privileges.
 
-Beside files, a process in a Landlock domain may not look into processes outside of it (their environment,
-their memory), and from version 6 of the interface it may not send them signals.
+A process in a Landlock domain also cannot inspect processes outside of it (their environment, their memory),
+and from version 6 of the interface on it cannot send them signals.
 Linux: Documentation/userspace-api/landlock.rst.
 """
 
@@ -25,7 +25,7 @@ _EXECUTE, _READ_FILE, _READ_FOLDER = 1 << 0, 1 << 2, 1 << 3
 _WRITE_FILE, _TRUNCATE, _IOCTL_DEVICE = 1 << 1, 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_FOLDER
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
-# All that concerns files, by version of the interface.
+# All rights to files, by version of the interface.
 _HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 _HANDLED_SINCE_5 = (1 << 16) - 1
 _TCP = 0b11
@@ -42,20 +42,20 @@ class _PathBeneath(ctypes.Structure):
 
 
 def version() -> int:
-    """The version of the kernel's interface.
+    """Return the version of the kernel's interface.
 
     Raises:
-        OSError: It has none, or it is turned off.
+        OSError: The kernel has no Landlock, or it is disabled.
     """
     return syscall("landlock", _CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
 
 
 def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
-    """Confines this process and its children to these files and folders. There is no way back.
+    """Confine this process and its children to some files and folders, permanently.
 
     Args:
-        readable: What may be read and executed; what is not there is left out.
-        writable: What may be changed, too.
+        readable: Paths that may be read and executed; missing ones are skipped.
+        writable: Paths that may be changed, too.
 
     Raises:
         OSError: The kernel has no Landlock.

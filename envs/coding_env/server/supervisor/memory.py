@@ -1,4 +1,4 @@
-"""How much memory a process uses, in bytes; 0 where it is gone, or cannot be looked at."""
+"""The memory of a process, in bytes; 0 if the process is gone, or cannot be inspected."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import resource
 
 
 def resident(pid: int) -> int:
-    """A process's memory, with what it shares with others."""
+    """Return a process's memory, including what it shares with others."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
@@ -15,7 +15,7 @@ def resident(pid: int) -> int:
 
 
 def proportional(pid: int) -> int:
-    """A process's memory, with its part of what it shares; all of that where it cannot be told."""
+    """Return a process's memory, with its part of what it shares; if that is unknown, with all of it."""
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
             for line in file:

@@ -1,4 +1,4 @@
-"""What goes between the server and the supervisor: JSON lines on a socket."""
+"""The messages between server and supervisor: JSON lines on a socket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Request(TypedDict):
 
 
 class Answer(TypedDict):
-    """What came of it; output in Base64, as it may be any bytes."""
+    """Its result; output in Base64, because it may be any bytes."""
 
     exit_code: int
     stdout: str
@@ -49,15 +49,15 @@ class Answer(TypedDict):
 
 
 def encode(message: Any) -> bytes:
-    """A message as a line."""
+    """Encode a message as a line."""
     return json.dumps(message).encode() + b"\n"
 
 
 def decode_config(line: bytes) -> Config:
-    """The first line."""
+    """Decode the first line."""
     return cast(Config, json.loads(line))
 
 
 def decode_request(line: bytes) -> Request:
-    """Any line after it."""
+    """Decode a line after the first."""
     return cast(Request, json.loads(line))

@@ -1,8 +1,8 @@
-"""The strongest confinement: a machine of its own, as far as a program can see, by Linux namespaces.
+"""The strongest confinement: to a program in Linux namespaces, it looks like a separate machine.
 
-It has its own process ids, users, mounts, network (none at all), and System V objects. Its whole file
-system is in memory, of a fixed size, and gone with the sandbox; the machine's own files are not there, but
-for the interpreter and ``/usr``, read-only.
+It has its own process ids, users, mounts and System V objects, and no network. The file system is in memory,
+has a fixed size, and is gone with the sandbox. Of the machine's files it has only the interpreter and
+``/usr``, read-only.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _SEPARATE = (
 
 
 class Namespaces:
-    """Confines programs to namespaces; made before, and entered once.
+    """Confines programs to namespaces; entered once.
 
     Attributes:
         workspace: The working folder's path.
         program: The path of the folder with the program.
-        shown_as_root: What is left out of paths in a program's output; nothing here.
-        other_processes: How many processes count toward the limit beside a program's own.
+        shown_as_root: A prefix to remove from paths in a program's output; none here.
+        other_processes: How many processes count toward the limit besides a program's own.
     """
 
     workspace, program, shown_as_root = WORKSPACE, PROGRAM, ""
@@ -49,11 +49,11 @@ class Namespaces:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._has_two_users = os.geteuid() == 0
-        # Of one user alone, the two processes of the sandbox itself count too.
+        # With only one user, the two processes of the sandbox itself count too.
         self.other_processes = 0 if self._has_two_users else 2
 
     def enter(self) -> None:
-        """Goes in: returns in a new process, the first of its namespace. With it, all others there die.
+        """Enter: returns in a new process, the first of its namespace. When it ends, all others there end.
 
         Raises:
             OSError: This machine does not allow it.
@@ -68,25 +68,25 @@ class Namespaces:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         self._build_root()
         socket.sethostname("sandbox")
-        # A program of the same user can look neither into this process nor at what it holds.
+        # A program of the same user cannot inspect this process or its open files.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
     def confine(self) -> None:
-        """Confines this process, a program's, for good."""
+        """Confine this process, a program's, permanently."""
         if self._has_two_users:
             os.setresgid(_USER, _USER, _USER)
             os.setresuid(_USER, _USER, _USER)
 
     def restrict_calls(self) -> None:
-        """Takes system calls from this process, a program's."""
+        """Deny system calls to this process, a program's."""
         seccomp.install(among_others=False, signals_to=None)
 
     def is_of_a_program(self, pid: int, group: int) -> bool:
-        """Whether a process that is seen is a program's."""
+        """Whether a visible process belongs to a program."""
         return pid != os.getpid()
 
     def kill_all(self, group: int) -> None:
-        """Ends all processes but this one, at once: a fork cannot slip through."""
+        """Kill all processes but this one at once, so that no fork escapes."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
@@ -94,10 +94,10 @@ class Namespaces:
                 os.waitpid(-1, 0)
 
     def leave(self) -> None:
-        """Nothing stays: the file system goes with the process."""
+        """Do nothing: the file system goes with the process."""
 
     def files_in_use(self) -> tuple[int, int]:
-        """None to be watched: the file system has its size."""
+        """Return zeros: the file system has a fixed size."""
         return 0, 0
 
     def _unshare(self) -> None:
@@ -105,7 +105,7 @@ class Namespaces:
         outside = os.getpid()
         helper = os.fork()
         if helper == 0:
-            # It stays outside, where the users of the inside are decided.
+            # It stays outside, because the users of a namespace are set from there.
             status = 1
             try:
                 os.close(tell)
@@ -126,7 +126,7 @@ class Namespaces:
 
     def _map_users(self, pid: int) -> None:
         if self._has_two_users:
-            # The sandbox stays root and its programs are of a user whose files and processes are no others'.
+            # The sandbox stays root; its programs run as a user without other files and processes.
             spare = spare_user(pid)
             maps = [("uid_map", f"0 0 1\n{_USER} {spare} 1"), ("gid_map", f"0 0 1\n{_USER} {spare} 1")]
         else:
@@ -166,7 +166,7 @@ class Namespaces:
         for path in ("/tmp", "/dev/shm"):
             os.chmod(_NEW_ROOT + path, 0o1777)
         syscalls.mount("tmpfs", _NEW_ROOT + PROGRAM, "tmpfs", nothing_special, _PROGRAM_OPTIONS)
-        # In a container whose own /proc is covered in parts, none can be mounted; then there is none.
+        # In a container that masks parts of its own /proc, none can be mounted. Then do without.
         with contextlib.suppress(PermissionError):
             flags = nothing_special | syscalls.MS_NOEXEC
             syscalls.mount("proc", f"{_NEW_ROOT}/proc", "proc", flags)
@@ -178,7 +178,7 @@ class Namespaces:
 
 
 def _outermost(paths: list[str]) -> list[str]:
-    """Of the paths that are there, those that lie in no other of them."""
+    """Return the paths that exist and are not inside another one."""
     kept: list[str] = []
     for path in sorted(paths):
         if os.path.lexists(path) and not any(path == k or path.startswith(f"{k}/") for k in kept):
@@ -187,7 +187,7 @@ def _outermost(paths: list[str]) -> list[str]:
 
 
 def _bind(source: int, target: str) -> None:
-    """Shows an open file or folder in another place, too."""
+    """Bind an open file or folder to another path."""
     path = f"/proc/self/fd/{source}"
     if os.path.isdir(path):
         os.makedirs(target, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One program: started, limited, fed, listened to, and ended with all that it started."""
+"""One program: started, limited, read, and ended with everything that it started."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _NAME = "main.py"
 _TICK_S = 0.05
 _CHUNK = 65536
 _OPEN_FILES = 256
-_NICE = 5  # so that the server answers while programs compute
+_NICE = 5  # so that the server responds while programs compute
 _FAILED_TO_START = 127
 
 
 class Confinement(Protocol):
-    """How programs are kept from the rest of the machine."""
+    """Keeps programs away from the rest of the machine."""
 
     workspace: str
     program: str
@@ -43,16 +43,16 @@ class Confinement(Protocol):
 
 
 class ServerGoneError(Exception):
-    """The server has closed the sandbox, or has ended."""
+    """The server has closed the sandbox, or has exited."""
 
 
 class Program:
     """A run of a program.
 
     Args:
-        confinement: How it is confined.
+        confinement: Confines it.
         config: The interpreter and the limits.
-        control: The server's socket, at whose end the run ends.
+        control: The server's socket; when it is closed, the run ends.
     """
 
     def __init__(self, confinement: Confinement, config: Config, control: socket.socket) -> None:
@@ -67,10 +67,10 @@ class Program:
         self._stopped_by: str | None = None
 
     def run(self, request: Request) -> Answer:
-        """Runs it to its end, its time's end, or the server's.
+        """Run it until it exits, its time is over, or the server is gone.
 
         Raises:
-            ServerGoneError: The server's end came first. All processes are dead.
+            ServerGoneError: The server is gone. All processes are dead.
         """
         self._write(request["code"].encode("utf-8", "surrogatepass"))
         files_before = self._confinement.files_in_use()
@@ -101,7 +101,7 @@ class Program:
         }
 
     def _shown(self, output: _Output) -> str:
-        """Output in Base64, with paths as they are where the sandbox has a root of its own."""
+        """Encode output in Base64, with paths as in a sandbox that has its own root."""
         data = bytes(output.kept)
         if self._confinement.shown_as_root:
             data = data.replace(self._confinement.shown_as_root.encode(), b"")
@@ -138,7 +138,7 @@ class Program:
         self._selector.register(stderr, selectors.EVENT_READ, self._listen("stderr", stderr))
 
     def _become(self, request: Request, *standard: int) -> None:
-        """In the new process: gives up all that it is not to have, and becomes the program."""
+        """In the new process: drop everything that a program must not have, and become the program."""
         os.setsid()
         for place, descriptor in enumerate(standard):
             os.dup2(descriptor, place)
@@ -150,7 +150,7 @@ class Program:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-        # Once the user is another one, a debugger of that user could look in; the server's socket is closed.
+        # After the user changes, that user's debuggers could attach; the server's socket is closed by now.
         self._confinement.confine()
         self._set_limits()
         self._confinement.restrict_calls()
@@ -216,7 +216,7 @@ class Program:
             os.close(wake)
 
     def _reap(self) -> None:
-        """Takes note of all who ended: the orphans come to this process, and dead they count toward a limit."""
+        """Reap all children that ended. Orphans become ours, and count toward a limit until they are reaped."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -261,7 +261,7 @@ class Program:
         os.close(descriptor)
 
     def _read_what_is_left(self) -> None:
-        """Reads the pipes to their ends, which have come, as nobody lives who could write to them."""
+        """Read the pipes to their ends; no process is left that could write to them."""
         for key in list(self._selector.get_map().values()):
             if key.events == selectors.EVENT_READ:
                 while key.fd in self._selector.get_map() and select.select([key.fd], [], [], 0)[0]:
@@ -269,12 +269,12 @@ class Program:
             if key.fd in self._selector.get_map():
                 self._close(key.fd)
 
-    # --- what is not for setrlimit ------------------------------------------------------------------------
+    # --- limits beyond setrlimit ------------------------------------------------------------------------
 
     def _exceeded(self, files_before: tuple[int, int]) -> str | None:
-        """Which limit over all processes is exceeded."""
+        """Return the exceeded limit, of those over all processes."""
         size, entries = self._confinement.files_in_use()
-        # Where there was too much before, a program may still make it less.
+        # If there was too much before, a program may still reduce it.
         if size > max(self._limits["files_bytes"], files_before[0]):
             return "files"
         if entries > max(self._limits["files"], files_before[1]):
@@ -294,7 +294,7 @@ class Program:
 
 
 class _Output:
-    """The beginning of a stream; the rest is read, so that the program goes on, and dropped."""
+    """The beginning of a stream; the rest is read and dropped, so that the program does not block."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -1,7 +1,7 @@
-"""The system calls that a program may not make, as a seccomp filter.
+"""Deny system calls to a program with a seccomp filter.
 
 A filter is a program for the kernel's classic BPF machine (Linux: Documentation/userspace-api/
-seccomp_filter.rst). It is inherited by all children and can never be taken off.
+seccomp_filter.rst). All children inherit it, and it cannot be removed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ALWAYS_REFUSED = {
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "mount_setattr": (442, 442),
-    # Memory that belongs to no process, and so is not counted.
+    # Memory that belongs to no process, so it would not be counted.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -62,7 +62,7 @@ _ALWAYS_REFUSED = {
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _NEW_NAMESPACES = 0x7E020000
 
-# In a namespace too, a program could change the limits of its supervisor.
+# Even in a namespace, a program could change the limits of its supervisor.
 _ON_ITSELF_ALONE = {
     "prlimit64": (302, 261),
     "sched_setparam": (142, 118),
@@ -71,7 +71,7 @@ _ON_ITSELF_ALONE = {
     "sched_setattr": (314, 274),
 }
 
-# Where there are no namespaces: the network, leaving the process group, and what acts on any process.
+# Without namespaces: the network, leaving the process group, and calls that act on any process.
 _REFUSED_AMONG_OTHERS = {
     "socket": (41, 198),
     "setsid": (112, 157),
@@ -98,23 +98,22 @@ class _Filter(ctypes.Structure):
 
 
 def install(*, among_others: bool, signals_to: Iterable[int] | None) -> None:
-    """Installs the filter in this process. It needs no new privileges to be had any more.
+    """Install the filter in this process, which must have set "no new privileges".
 
     Args:
-        among_others: Whether the program sees the server's processes and its network, as it does without
-            namespaces.
-        signals_to: The process ids that it may send signals to; any, where left out.
+        among_others: Whether the program sees the server's processes and network, as without namespaces.
+        signals_to: The process ids that it may send signals to; None for any.
 
     Raises:
-        OSError: The kernel has no filters, or there is no table for this architecture.
+        OSError: The kernel has no filters, or this architecture has no table.
     """
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
-        raise OSError(errno.ENOSYS, f"There is no seccomp table for {machine}")
+        raise OSError(errno.ENOSYS, f"No seccomp table for {machine}")
     architecture, column = _ARCHITECTURES[machine]
     code = [_load(_OFFSET_ARCHITECTURE), _jump(_JUMP_IF_EQUAL, architecture, 1, 0), _return(_KILL)]
     code += [_load(_OFFSET_NUMBER)]
-    if machine == "x86_64":  # the x32 calls have numbers of their own
+    if machine == "x86_64":  # the x32 calls have other numbers
         code += [_jump(_JUMP_IF_AT_LEAST, _X32, 0, 1), _refuse()]
     for numbers in _ON_ITSELF_ALONE.values():
         code += _argument_rule(numbers[column], 0, [0], refuse_listed=False)
@@ -129,7 +128,7 @@ def install(*, among_others: bool, signals_to: Iterable[int] | None) -> None:
         code += _argument_rule(_IOCTL[column], 1, _SIGNALS_BY_IOCTL, refuse_listed=True)
     for numbers in refused.values():
         code += [_jump(_JUMP_IF_EQUAL, numbers[column], 0, 1), _refuse()]
-    # The flags of clone3 are in memory, where a filter cannot look; without it, the C library takes clone.
+    # A filter cannot read the flags of clone3, which are in memory; without it, the C library uses clone.
     code += [_jump(_JUMP_IF_EQUAL, _CLONE3[column], 0, 1), _refuse(errno.ENOSYS)]
     code += [_jump(_JUMP_IF_EQUAL, _CLONE[column], 0, 3), _load(_OFFSET_ARGUMENTS)]
     code += [_jump(_JUMP_IF_ANY_BIT, _NEW_NAMESPACES, 0, 1), _refuse(), _return(_ALLOW)]
@@ -151,7 +150,7 @@ def _load(offset: int) -> bytes:
 
 
 def _jump(test: int, value: int, if_true: int, if_false: int) -> bytes:
-    """Skips as many instructions as it says."""
+    """Test, and skip ``if_true`` or ``if_false`` instructions."""
     return _instruction(test, if_true, if_false, value)
 
 
@@ -164,7 +163,7 @@ def _refuse(number: int = errno.EPERM) -> bytes:
 
 
 def _argument_rule(number: int, argument: int, values: Iterable[int], *, refuse_listed: bool) -> list[bytes]:
-    """Refuses a call for the lower half of one argument: if it is one of the values, or if it is none."""
+    """Refuse a call if the lower half of one argument is one of the values, or none of them."""
     listed = list(values)
     # Both architectures are little-endian, so the lower half comes first.
     block = [_load(_OFFSET_ARGUMENTS + 8 * argument)]

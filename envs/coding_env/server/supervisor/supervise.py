@@ -1,7 +1,7 @@
 """The supervisor of one sandbox: a process that runs programs for the server, one at a time.
 
-The server starts it with one end of a socket, and ends it by closing the other, as it does when it dies. Of
-all packages it imports the standard library and this one only.
+The server starts it with one end of a socket, and stops it by closing the other, as also happens when the
+server dies. It imports only the standard library and this package.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .program import Program, ServerGoneError
 
 
 def main(descriptor: int) -> None:
-    """Serves a socket until its end.
+    """Serve a socket until it is closed.
 
     Args:
-        descriptor: The socket's.
+        descriptor: The socket's file descriptor.
     """
     control = socket.socket(fileno=descriptor)
     lines = control.makefile("rb")

@@ -1,4 +1,4 @@
-"""The system calls that Python 3.11 has no function for."""
+"""System calls without a function in Python 3.11."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NOSUID = 0x2
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
-_MOUNT_SETATTR = 442  # the same number on all architectures, as all since 424 are
+_MOUNT_SETATTR = 442  # the same number on all architectures, like all since 424
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,7 +42,7 @@ class _MountAttributes(ctypes.Structure):
 
 
 def checked(result: int, call: str) -> int:
-    """The result of a call.
+    """Return the result of a call.
 
     Raises:
         OSError: It failed.
@@ -54,30 +54,30 @@ def checked(result: int, call: str) -> int:
 
 
 def syscall(name: str, number: int, *arguments: object) -> int:
-    """Any system call. Raises what `checked` does."""
+    """Make any system call. Raises what `checked` does."""
     return checked(_libc.syscall(ctypes.c_long(number), *arguments), name)
 
 
 def prctl(option: int, value: int, pointer: object = None) -> None:
-    """Sets something of this process."""
+    """Set an attribute of this process."""
     zero = ctypes.c_ulong(0)
     third = zero if pointer is None else pointer
     checked(_libc.prctl(option, ctypes.c_ulong(value), third, zero, zero), f"prctl({option})")
 
 
 def unshare(flags: int) -> None:
-    """Moves this process (its future children, for a PID namespace) to new namespaces."""
+    """Move this process (for a PID namespace, its future children) to new namespaces."""
     checked(_libc.unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str | None = None, flags: int = 0, options: str = "") -> None:
-    """Mounts something."""
+    """Mount a file system."""
     arguments = [text.encode() if text is not None else None for text in (source, target, kind)]
     checked(_libc.mount(*arguments, ctypes.c_ulong(flags), options.encode()), f"mount on {target}")
 
 
 def make_read_only(target: str) -> None:
-    """Makes a mount, and all below it, read-only."""
+    """Make a mount, and all mounts below it, read-only."""
     attributes = _MountAttributes(attr_set=_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     arguments = (_AT_FDCWD, target.encode(), _AT_RECURSIVE, ctypes.byref(attributes), size)
@@ -85,7 +85,7 @@ def make_read_only(target: str) -> None:
 
 
 def change_root(new_root: str) -> None:
-    """Makes a mount the root folder; what there was before can no longer be reached."""
+    """Make a mount the root folder; the old root becomes unreachable."""
     os.chdir(new_root)
     syscall("pivot_root", _PIVOT_ROOT[platform.machine()], b".", b".")
     checked(_libc.umount2(b".", _MNT_DETACH), "umount2")
