@@ -1,4 +1,4 @@
-"""Runs the comparisons: python -m benchmarks [NAME …] [--rounds 5] [--json FILE]."""
+"""Run the comparisons: python -m benchmarks [NAME …] [--rounds 5] [--json FILE]."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from benchmarks.comparisons import COMPARISONS, Line
 
 
 def main() -> int:
-    """Prints the table; the exit code is 1 where a wanted ratio is not reached."""
+    """Print the table; the exit code is 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*COMPARISONS, []], help="which ones; all, if left out")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each contender takes its turn")
+    parser.add_argument("names", nargs="*", choices=[*COMPARISONS, []], help="the comparisons; default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender")
     parser.add_argument(
         "--leeway",
         type=float,
         default=1.0,
-        help="how much worse may be for the exit code 0; 3 is a third as good",
+        help="tolerate ratios that are worse than the target by this factor",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 180)
     lines: list[Line] = []
@@ -37,11 +37,11 @@ def main() -> int:
     console.print(_table(lines))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(_report(lines, arguments.rounds), indent=2) + "\n")
-    return 0 if all(line.comes_out(arguments.leeway) for line in lines) else 1
+    return 0 if all(line.meets_target(arguments.leeway) for line in lines) else 1
 
 
 def _table(lines: list[Line]) -> Table:
-    table = Table("work", "ours", "ms", "against", "ms", "ratio", "of the rounds", "wanted", "")
+    table = Table("work", "ours", "ms", "against", "ms", "ratio", "of the rounds", "target", "")
     for line in lines:
         table.add_row(
             line.work,
@@ -51,8 +51,8 @@ def _table(lines: list[Line]) -> Table:
             f"{line.against_ms:.3f}",
             f"{line.ratio:.2f}",
             f"{line.ratios[0]:.2f} to {line.ratios[1]:.2f}",
-            f"{'at most' if line.at_most else 'at least'} {line.wanted:g}",
-            "yes" if line.comes_out() else "[bold red]no",
+            f"{'at most' if line.at_most else 'at least'} {line.target:g}",
+            "yes" if line.meets_target() else "[bold red]no",
         )
     return table
 

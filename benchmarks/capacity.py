@@ -1,4 +1,4 @@
-"""What one session needs: python -m benchmarks.capacity. docs/scaling.md plans with the figures."""
+"""Measure what one session needs, for docs/scaling.md: python -m benchmarks.capacity."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from openenv_gym.transport.blocking import BlockingConnection
 
 _MOST_SESSIONS = 8192
 _TCP_INFO_BYTES = 136
-_BYTES_ACKED_AT = 120  # and the bytes received follow, in struct tcp_info of linux/tcp.h
+_BYTES_ACKED_AT = 120  # followed by the bytes received, in struct tcp_info of linux/tcp.h
 
 
 class Figures(NamedTuple):
-    """The figures of an environment."""
+    """What a session needs, and what a step needs."""
 
     server_bytes: float
     client_bytes: float
@@ -31,7 +31,7 @@ class Figures(NamedTuple):
 
 
 def measure(gym_id: str, few: int, many: int, steps: int) -> Figures:
-    """Measures with ``many`` sessions, and for the memory the difference to ``few``."""
+    """Measure ``many`` sessions, and for the memory their difference to ``few``."""
     with ProcessProvider(gym=gym_id, max_sessions=_MOST_SESSIONS) as provider:
         warm = _open(provider.base_url, few)
         server, client = resident_bytes(provider.pid), resident_bytes(os.getpid())
@@ -71,16 +71,17 @@ def _open(base_url: str, count: int) -> RemoteVectorEnv:
 
 
 def _bytes_of(raw: socket.socket) -> tuple[int, int]:
-    """The bytes that a connection has sent, and received."""
+    """Return the bytes that a connection has sent, and received."""
     info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     sent, received = struct.unpack_from("=QQ", info, _BYTES_ACKED_AT)
     return sent, received
 
 
 def main() -> None:
-    """Prints a line for each environment."""
+    """Print a line for each environment."""
     print(
-        "environment, bytes a session in the server, in the client, bytes a step there, back, CPU us a step"
+        "environment, bytes per session in the server, in the client, "
+        "bytes sent and received per step, CPU us per step in the server, in the client"
     )
     for gym_id, many, steps in (
         ("CartPole-v1", 4096, 50),

@@ -1,4 +1,4 @@
-"""What is compared with what, and how it has to come out."""
+"""The comparisons and their targets."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ NAP_1_S = "benchmarks.environments:Nap1s-v0"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table.
+    """A line of the table.
 
     Attributes:
-        work: What is done.
-        ours: Who of ours does it, and how long a step takes them, in milliseconds.
-        ours_ms: The median over the rounds.
-        against: Who it is compared with.
-        against_ms: The median over the rounds.
-        ratio: How it comes out: the median over the rounds.
+        work: The work.
+        ours: Our contender.
+        ours_ms: Its milliseconds per step, the median over the rounds.
+        against: The other contender.
+        against_ms: Its milliseconds per step, the median over the rounds.
+        ratio: The median over the rounds.
         ratios: The least and the greatest of the rounds.
-        wanted: How it has to come out.
-        at_most: Whether the ratio is to be smaller than that, and not greater.
+        target: The ratio to reach.
+        at_most: Whether the ratio must be at most the target, instead of at least.
     """
 
     work: str
@@ -41,14 +41,14 @@ class Line:
     against_ms: float
     ratio: float
     ratios: tuple[float, float]
-    wanted: float
+    target: float
     at_most: bool = False
 
-    def comes_out(self, leeway: float = 1.0) -> bool:
-        """Whether the ratio is as wanted, or worse by ``leeway`` times at most."""
+    def meets_target(self, leeway: float = 1.0) -> bool:
+        """Whether the ratio meets the target, or misses it by at most a factor of ``leeway``."""
         if self.at_most:
-            return self.ratio <= self.wanted * leeway
-        return self.ratio >= self.wanted / leeway
+            return self.ratio <= self.target * leeway
+        return self.ratio >= self.target / leeway
 
 
 def compare(
@@ -57,13 +57,13 @@ def compare(
     others: Mapping[str, tuple[c.Contender, int, float]],
     rounds: int,
 ) -> Iterator[Line]:
-    """Lets contenders work in turns; the ratio is how many times faster ours is.
+    """Let contenders take turns; the ratio is how many times faster ours is.
 
     Args:
-        work: What is done.
-        ours: Our contender's name, itself, and its steps a round.
-        others: The others, their steps a round, and the least ratio.
-        rounds: How often each takes its turn.
+        work: The work.
+        ours: Our contender's name, the contender, and its steps per round.
+        others: The other contenders, their steps per round, and the least ratio.
+        rounds: The turns of each.
     """
     name, contender, steps = ours
     ours_s: list[float] = []
@@ -88,7 +88,7 @@ def compare(
 
 
 def _turn(contender: c.Contender, steps: int) -> float:
-    """Seconds a step, once it has taken a few: the one before it has had the caches."""
+    """Return the seconds per step, after a few to warm up the caches."""
     contender.run(max(1, steps // 4))
     return contender.run(steps) / steps
 
@@ -99,7 +99,7 @@ def single(rounds: int) -> Iterator[Line]:
     with ExitStack() as stack:
         ours = stack.enter_context(c.remote_single(stack.enter_context(c.serving("CartPole-v1"))))
         theirs = stack.enter_context(c.peer_client(stack.enter_context(c.peer_server("cartpole")), 1))
-        echo = stack.enter_context(c.echo_server(ANSWER_BYTES))
+        echo = stack.enter_context(c.echo_server(RESPONSE_BYTES))
         yield from compare(
             work, ("RemoteEnv.step", ours, 500), {"published client": (theirs, 200, 4)}, rounds
         )
@@ -113,12 +113,12 @@ def single(rounds: int) -> Iterator[Line]:
         yield at_most(work, "RemoteEnv.step, p50", "a bare echo, p50", medians, 1.5)
 
 
-# What the server answers to one step of CartPole in version 2 of the protocol.
-ANSWER_BYTES = 210
+# The size of the response to one step of CartPole in version 2 of the protocol.
+RESPONSE_BYTES = 210
 
 
 def at_most(work: str, ours: str, against: str, pairs: list[tuple[float, float]], most: float) -> Line:
-    """A line whose ratio is how much longer ours takes."""
+    """Make a line whose ratio is how much longer ours takes."""
     ratios = [our / other for our, other in pairs]
     ratio = statistics.median(ratios)
     return Line(

@@ -1,4 +1,4 @@
-"""Those that are compared: each takes a number of steps and says how long they took."""
+"""The contenders: each takes a number of steps and returns how long they took."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PEER = Path(__file__).parent / "peer"
 
 
 class Contender(Protocol):
-    """Somebody who can take steps."""
+    """Takes steps."""
 
     def run(self, steps: int) -> float:
-        """Takes as many steps, and returns the seconds that they took."""
+        """Take some steps; return the seconds that they took."""
 
 
 class VectorSteps:
@@ -37,7 +37,7 @@ class VectorSteps:
         self.envs = envs
         envs.reset(seed=0)
         self._actions = envs.action_space.sample()
-        self.run(5)  # the server has measured its environments then
+        self.run(5)  # by then the server has measured its environments
 
     def run(self, steps: int) -> float:
         step, actions = self.envs.step, self._actions
@@ -48,7 +48,7 @@ class VectorSteps:
 
 
 class SingleSteps:
-    """Steps of one `RemoteEnv`; resets are not counted, as the peer's environment resets itself."""
+    """Steps of one `RemoteEnv`. Resets do not count, because the peer's environment resets itself."""
 
     def __init__(self, env: RemoteEnv) -> None:
         self._env = env
@@ -70,7 +70,7 @@ class SingleSteps:
 
 
 class Echoes:
-    """Messages to a bare WebSocket server, and back."""
+    """Round trips to a bare WebSocket server."""
 
     def __init__(self, url: str, size: int) -> None:
         self._socket = websocket.create_connection(
@@ -93,7 +93,7 @@ class Echoes:
 
 
 class PeerSteps:
-    """Steps of the published client, in a process of its own."""
+    """Steps of the published client, in a separate process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -109,12 +109,12 @@ class PeerSteps:
     def _read(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
-        assert line, "the peer's client ended"
+        assert line, "the peer's client has exited"
         return line
 
 
 class Sleeps:
-    """Nothing but sleep."""
+    """Sleeps."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -128,7 +128,7 @@ class Sleeps:
 
 @contextlib.contextmanager
 def serving(gym_id: str, *, max_sessions: int = 1100, workers: int = 1) -> Iterator[str]:
-    """Our server of a Gymnasium environment; gives its base URL."""
+    """Serve a Gymnasium environment with our server; yields its base URL."""
     provider = ProcessProvider(gym=gym_id, max_sessions=max_sessions, workers=workers)
     with provider as server:
         yield server.base_url
@@ -136,7 +136,7 @@ def serving(gym_id: str, *, max_sessions: int = 1100, workers: int = 1) -> Itera
 
 @contextlib.contextmanager
 def remote_vector(base_url: str, count: int, **keywords: Any) -> Iterator[VectorSteps]:
-    """Our vector environment."""
+    """Make our vector environment."""
     envs = gym.make_vec("openenv/remote", count, base_url=base_url, **keywords)
     try:
         yield VectorSteps(envs)
@@ -146,7 +146,7 @@ def remote_vector(base_url: str, count: int, **keywords: Any) -> Iterator[Vector
 
 @contextlib.contextmanager
 def local_vector(gym_id: str, count: int, kind: str, **keywords: Any) -> Iterator[VectorSteps]:
-    """Gymnasium's own vector environment, ``sync`` or ``async``."""
+    """Make Gymnasium's own vector environment, ``sync`` or ``async``."""
     envs = gym.make_vec(gym_id, count, kind, **keywords)
     try:
         yield VectorSteps(envs)
@@ -156,7 +156,7 @@ def local_vector(gym_id: str, count: int, kind: str, **keywords: Any) -> Iterato
 
 @contextlib.contextmanager
 def remote_single(base_url: str) -> Iterator[SingleSteps]:
-    """Our environment of one session."""
+    """Make our environment of one session."""
     env = RemoteEnv(base_url)
     try:
         yield SingleSteps(env)
@@ -166,14 +166,14 @@ def remote_single(base_url: str) -> Iterator[SingleSteps]:
 
 @contextlib.contextmanager
 def peer_server(kind: str) -> Iterator[str]:
-    """The published package's server; gives its base URL."""
+    """Run the published package's server; yields its base URL."""
     with serve_peer(peer_python("gymnasium"), _PEER / "server.py", kind, "PORT") as base_url:
         yield base_url
 
 
 @contextlib.contextmanager
 def peer_client(base_url: str, sessions: int) -> Iterator[PeerSteps]:
-    """The published package's client."""
+    """Run the published package's client."""
     command = [str(peer_python("gymnasium")), str(_PEER / "client.py"), base_url, str(sessions)]
     process = subprocess.Popen(
         command,
@@ -190,7 +190,7 @@ def peer_client(base_url: str, sessions: int) -> Iterator[PeerSteps]:
 
 @contextlib.contextmanager
 def echo_server(size: int) -> Iterator[Echoes]:
-    """A WebSocket server that sends back what comes, in a process of its own, and its client."""
+    """Run a WebSocket echo server in a separate process; yields its client."""
     port = _free_port()
     command = [sys.executable, "-m", "benchmarks.echo", str(port)]
     process = subprocess.Popen(command)
@@ -201,8 +201,8 @@ def echo_server(size: int) -> Iterator[Echoes]:
                 client = Echoes(f"ws://127.0.0.1:{port}/", size)
                 break
             except OSError:
-                assert process.poll() is None, "the echo server ended"
-                assert time.monotonic() < deadline, "the echo server did not come up"
+                assert process.poll() is None, "the echo server has exited"
+                assert time.monotonic() < deadline, "the echo server did not start"
                 time.sleep(0.1)
         client.run(50)
         yield client
@@ -212,7 +212,7 @@ def echo_server(size: int) -> Iterator[Echoes]:
 
 
 def percentile_us(seconds: list[float], percent: float) -> float:
-    """A percentile of durations, in microseconds."""
+    """Return a percentile of durations, in microseconds."""
     return float(np.percentile(seconds, percent)) * 1e6
 
 

@@ -1,4 +1,4 @@
-"""Throughput from 1 to 4 replicas: python -m benchmarks.replicas [--plot FILE]."""
+"""Measure the throughput of 1 to 4 replicas: python -m benchmarks.replicas [--plot FILE]."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from openenv_gym.providers.process import ProcessProvider
 SLOTS = 256
 REPLICAS = (1, 2, 3, 4)
 ROUNDS = 7
-# An environment, what it stands for, and the vector steps of a round.
+# An environment, its name in the plot, and the vector steps per round.
 ENVIRONMENTS = (
-    ("CartPole-v1", "CartPole-v1: 6 µs a step", 100),
-    ("benchmarks.environments:Busy1ms-v0", "1 ms of computing a step", 2),
-    ("benchmarks.environments:Nap50ms-v0", "50 ms of waiting a step", 4),
+    ("CartPole-v1", "CartPole-v1: 6 µs per step", 100),
+    ("benchmarks.environments:Busy1ms-v0", "1 ms of computing per step", 2),
+    ("benchmarks.environments:Nap50ms-v0", "50 ms of waiting per step", 4),
 )
 
 
 def measure(gym_id: str, steps: int) -> list[float]:
-    """Steps a second with each number of replicas, the median of rounds in which they take turns."""
+    """Return the steps per second with each number of replicas, the median of rounds in turns."""
     with ExitStack() as stack:
         provider = stack.enter_context(
             ProcessProvider(gym=gym_id, replicas=max(REPLICAS), max_sessions=SLOTS * len(REPLICAS))
@@ -39,32 +39,36 @@ def measure(gym_id: str, steps: int) -> list[float]:
 
 
 def plot(figures: dict[str, list[float]], file: Path) -> None:
-    """Draws steps a second, as multiples of what one replica does."""
+    """Draw the steps per second, relative to one replica."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    axes.plot(REPLICAS, REPLICAS, color="0.8", linestyle="--", label="in proportion")
+    axes.plot(REPLICAS, REPLICAS, color="0.8", linestyle="--", label="proportional")
     for name, per_s in figures.items():
         axes.plot(REPLICAS, [each / per_s[0] for each in per_s], marker="o", label=name)
-    axes.set(xlabel="replicas", ylabel="steps a second, one replica is 1", xticks=REPLICAS, ylim=(0, 4.2))
+    axes.set(
+        xlabel="replicas", ylabel="steps per second, relative to one replica", xticks=REPLICAS, ylim=(0, 4.2)
+    )
     axes.set_title(f"{SLOTS} slots over replicas on one machine with two cores")
     axes.legend(frameon=False)
     figure.savefig(file, dpi=110)
 
 
 def main() -> None:
-    """Prints a line for each environment, and draws the plot."""
+    """Print a line for each environment, and draw the plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replicas", description=__doc__)
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the plot there")
     arguments = parser.parse_args()
     figures: dict[str, list[float]] = {}
     for gym_id, name, steps in ENVIRONMENTS:
         figures[name] = per_s = measure(gym_id, steps)
         print(
-            f"{name}:", ", ".join(f"{each:,.0f} ({each / per_s[0]:.2f})" for each in per_s), "steps a second"
+            f"{name}:",
+            ", ".join(f"{each:,.0f} ({each / per_s[0]:.2f})" for each in per_s),
+            "steps per second",
         )
     if arguments.plot is not None:
         plot(figures, arguments.plot)

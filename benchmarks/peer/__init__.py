@@ -1,1 +1,1 @@
-"""What runs in the published package's own virtual environment."""
+"""Programs that run in the published package's own virtual environment."""

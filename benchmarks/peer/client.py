@@ -1,6 +1,6 @@
-"""The published package's client, at work: python client.py URL SESSIONS.
+"""Step with the published package's client: python client.py URL SESSIONS.
 
-Reads numbers of steps from standard input, and answers each with the seconds that they took.
+Reads numbers of steps from standard input, and prints the seconds that each took.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from openenv.core import GenericEnvClient
 
 
 async def main(base_url: str, sessions: int) -> None:
-    """Opens the sessions, and steps them as often as it is told."""
+    """Open the sessions, and step them as often as requested."""
     clients = [GenericEnvClient(base_url=base_url) for _ in range(sessions)]
     for client in clients:
         await client.connect()

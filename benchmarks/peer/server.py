@@ -1,4 +1,4 @@
-"""The published package's server of CartPole, and of frames as nested lists: python server.py KIND PORT."""
+"""Serve CartPole, or frames as nested lists, with the published package: python server.py KIND PORT."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from openenv.core.env_server.types import Action, Observation, State
 
 
 class Push(Action):
-    """One of a few buttons."""
+    """A push to the left or to the right."""
 
     action: int = Field(ge=0, le=1)
 
 
 class Poles(Observation):
-    """Where the pole is."""
+    """The position of the pole."""
 
     observation: list[float]
 
 
 class Frame(Observation):
-    """An image, as JSON has it."""
+    """An image as nested lists."""
 
     observation: list[list[list[int]]]
 
 
 class CartPole(Environment):
-    """Gymnasium's own; an episode that has ended is followed by the next one in the same step."""
+    """Gymnasium's CartPole. When an episode ends, the same step begins the next one."""
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
