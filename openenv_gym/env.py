@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +26,7 @@ from openenv_gym.rendering import RENDER_MODES
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Session, Times
-from openenv_gym.spaces.columns import column_of
+from openenv_gym.spaces.columns import Column, column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.endpoint import Endpoint
@@ -329,8 +330,15 @@ class SpaceCoding:
 
     def __init__(self, env_spaces: EnvSpaces) -> None:
         self.payload = env_spaces.action.encode
-        self._actions = column_of(env_spaces.action)
-        self._observations = column_of(env_spaces.observation)
+        self._env_spaces = env_spaces
+
+    @cached_property
+    def _actions(self) -> Column:
+        return column_of(self._env_spaces.action)
+
+    @cached_property
+    def _observations(self) -> Column:
+        return column_of(self._env_spaces.observation)
 
     def column(self, action: Any) -> Any:
         """Return an action as a column of one."""

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.batches import ArrayBatch, batch_of
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs
-from openenv_gym.wire.arrays import LARGE, Attachments
+from openenv_gym.wire.v2 import LARGE, Attachments
 
 Rows = Sequence[int] | np.ndarray[Any, Any] | slice
 

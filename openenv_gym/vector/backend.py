@@ -44,7 +44,7 @@ from openenv_gym.spaces.columns import column_of, select
 from openenv_gym.transport.blocking import BlockingConnection, run
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.vector.partition import Part, Partition
+from openenv_gym.vector.partition import Part, Partition, Share
 from openenv_gym.vector.results import Ready, ResultBuffer
 from openenv_gym.vector.server_pool import ServerPool
 from openenv_gym.wire import v2
@@ -343,7 +343,7 @@ class Backend:
         pending = [slot for slot in slots if self._results.pending[slot]]
         if not pending:
             return
-        for share in self._partition.shares(pending):
+        for share in self._shares(pending):
             share.part.channel.abort()
         self._waiting = [wait for wait in self._waiting if not set(wait.slots).intersection(pending)]
         self._note(
@@ -372,7 +372,7 @@ class Backend:
         for unopened, error in self._partition.open_missing(slots, without=full):
             failed.update(unopened)
             self._retry(unopened, error)
-        for part, mine, _ in self._partition.shares([slot for slot in slots if slot not in failed]):
+        for part, mine, _ in self._shares([slot for slot in slots if slot not in failed]):
             by_options: dict[int, list[int]] = {}
             for slot in mine:
                 by_options.setdefault(id(self._beginning[slot].options), []).append(slot)
@@ -414,7 +414,7 @@ class Backend:
         if self._lost or not self._speaks_v2:
             to_begin, places = self._split_resets(slots)
             slots, column = [slots[place] for place in places], select(column, places) if places else column
-        for part, mine, mine_at in self._partition.shares(slots):
+        for part, mine, mine_at in self._shares(slots):
             its_column = column if len(mine) == len(slots) else select(column, mine_at)
             operation = self._name(mine, "step")
             self._send(
@@ -422,6 +422,12 @@ class Backend:
             )
         # Last, since new sessions take time: the others step meanwhile.
         self._begin_again(to_begin)
+
+    def _shares(self, slots: Sequence[int]) -> list[Share]:
+        whole = self._partition.whole
+        if whole is not None and slots:
+            return [Share(whole, list(slots), range(len(slots)))]
+        return self._partition.shares(slots)
 
     def _split_resets(self, slots: Sequence[int]) -> tuple[list[int], list[int]]:
         """Find the slots that do not take their action.

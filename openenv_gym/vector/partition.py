@@ -88,6 +88,7 @@ class Partition:
 
     Attributes:
         parts: The channels that have slots.
+        whole: The only channel, if all slots are on it.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Partition:
         budget: ReconnectBudget,
     ) -> None:
         self.parts: list[Part] = []
+        self.whole: Part | None = None
         self._pool = pool
         self._timeouts = timeouts
         self._speaks_v2 = speaks_v2
@@ -134,10 +136,6 @@ class Partition:
 
     def shares(self, slots: Sequence[int]) -> list[Share]:
         """Split slots by channel; those without one are left out."""
-        if not slots:
-            return []
-        if len(self.parts) == 1 and self.parts[0] is self._part_of[slots[0]]:
-            return [Share(self.parts[0], list(slots), range(len(slots)))]
         if slots == self._all:
             return [Share(part, part.slots, part.slots) for part in self.parts]
         places: dict[Part, list[int]] = {}
@@ -292,6 +290,8 @@ class Partition:
             if part not in self.parts:
                 self.parts.append(part)
             part.set_slots({*part.slots, *slots})
+        is_whole = len(self.parts) == 1 and len(self.parts[0].slots) == len(self._all)
+        self.whole = self.parts[0] if is_whole else None
 
     def _one_per_worker(self, first: Connection, most: int) -> list[Connection]:
         """A connection to each of the server's processes that accept one, ``most`` at most."""

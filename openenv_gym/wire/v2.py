@@ -1,21 +1,85 @@
-"""Version 2 of the protocol: msgpack in binary frames, many sessions per WebSocket, columns over the slots.
+"""The encoding of version 2 of the protocol: msgpack in binary frames, with NumPy arrays as extensions.
 
-``docs/protocol-v2.md`` specifies it, with test vectors. A slot is a session's number on its socket, chosen by
-the client. A column holds one value for each slot, in one of three forms: an array with a leading axis over
-the slots, a map from names to columns, or a list with one payload for each slot.
+``docs/protocol-v2.md`` specifies it, with test vectors; `v2_messages` has the messages.
+
+Extension type 1 is an array: a head, then the items in C order, little-endian. The head is one byte each for
+the dtype's kind (ASCII ``b``, ``i``, ``u`` or ``f``, as in NumPy), its size in bytes and the number of
+dimensions, then four bytes for each dimension, little-endian.
+
+Type 2 is an attached array, whose items travel behind the message, so that they are never copied: the head,
+then eight bytes with the position of its first item in the attached bytes.
 """
 
 from __future__ import annotations
 
+import math
 import struct
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 import numpy as np
 
 from openenv_gym.errors import ProtocolError
-from openenv_gym.wire import arrays
-from openenv_gym.wire.arrays import Attachments
+from openenv_gym.wire.v2_messages import (
+    Answer,
+    Autoreset,
+    Close,
+    Closed,
+    Failed,
+    Final,
+    GetState,
+    Open,
+    Opened,
+    Render,
+    Request,
+    Reset,
+    Result,
+    Resume,
+    Resumed,
+    SlotError,
+    Step,
+    Values,
+)
+
+__all__ = [
+    "ATTACHED_EXTENSION",
+    "EXTENSION",
+    "LARGE",
+    "SUBPROTOCOL",
+    "WORKER_HEADER",
+    "Answer",
+    "Attached",
+    "Attachments",
+    "Autoreset",
+    "BadMessageError",
+    "Close",
+    "Closed",
+    "Failed",
+    "Final",
+    "GetState",
+    "Open",
+    "Opened",
+    "Payload",
+    "Render",
+    "Request",
+    "Reset",
+    "Result",
+    "Resume",
+    "Resumed",
+    "SlotError",
+    "Step",
+    "Values",
+    "decode_answer",
+    "decode_request",
+    "encode",
+    "is_array_of_numbers",
+    "look_up",
+    "pack",
+    "unpack",
+    "worker_of",
+]
 
 SUBPROTOCOL = "openenv.v2"
 
@@ -23,191 +87,117 @@ SUBPROTOCOL = "openenv.v2"
 WORKER_HEADER = "x-openenv-worker"
 
 Payload = bytes | memoryview
-Autoreset = Literal["next_step", "same_step", "disabled"]
+Array = np.ndarray[Any, Any]
+
+EXTENSION = 1
+ATTACHED_EXTENSION = 2
+
+# Columns of at least this many bytes are attached.
+LARGE = 1 << 14
+
+_MOST_DIMENSIONS = 32
+_ITEM_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
+_PLACE = struct.Struct("<Q")
 
 
-class _Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=True):
-    """The fields of every message.
+class Attached(NamedTuple):
+    """An attached array, as described by its extension."""
 
-    Attributes:
-        id: The request's number; its answers carry it too.
-        slots: The sessions it is about.
-    """
-
-    id: int
-    slots: list[int]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    place: int
 
 
-# --- requests ---------------------------------------------------------------------------------------------
-
-
-class Open(_Message, tag="open"):
-    """Open sessions.
-
-    Attributes:
-        autoreset: When to reset a session whose episode has ended: in the next step, the same step, or never.
-        max_episode_steps: Truncate episodes after this many steps.
-        payloads: Whether observations come as a list with one JSON payload a slot, as version 1 sends them
-            (but with arrays as binary arrays), instead of columns.
-    """
-
-    autoreset: Autoreset = "disabled"
-    max_episode_steps: int | None = None
-    payloads: bool = False
-
-
-class Reset(_Message, tag="reset"):
-    """Start episodes.
+class Attachments:
+    """The bytes that travel behind one message.
 
     Attributes:
-        seeds: A seed for each slot, or None for no seeds.
-        options: More keyword arguments for the environment's reset.
+        parts: The memory of the attached arrays, in order.
     """
 
-    seeds: list[int | None] | None = None
-    options: dict[str, Any] = {}
+    def __init__(self) -> None:
+        self.parts: list[memoryview] = []
+        self._size = 0
+
+    def attach(self, rows: Sequence[Array]) -> msgspec.msgpack.Ext:
+        """Attach contiguous arrays of one dtype and shape, as one array with a leading axis over them."""
+        first = rows[0]
+        place = self._size
+        self.parts.extend(row.reshape(-1).data.cast("B") for row in rows)
+        self._size += first.nbytes * len(rows)
+        head = _head(first.dtype.kind, first.itemsize, (len(rows), *first.shape))
+        return msgspec.msgpack.Ext(ATTACHED_EXTENSION, head + _PLACE.pack(place))
 
 
-class Step(_Message, tag="step"):
-    """Take one action in each slot.
+def is_array_of_numbers(value: Array | np.generic) -> bool:
+    """Return whether `pack` accepts a value."""
+    return value.dtype.kind in _ITEM_SIZES and value.dtype.itemsize in _ITEM_SIZES[value.dtype.kind]
 
-    Attributes:
-        actions: A column.
-        min_ready: Respond as soon as this many slots are ready; 0 waits for all of them.
+
+def pack(array: Array) -> msgspec.msgpack.Ext:
+    """Encode an array of bools, integers or floats as a msgpack extension.
+
+    Raises:
+        TypeError: The dtype is a different one.
     """
+    dtype = array.dtype
+    if not is_array_of_numbers(array):
+        raise TypeError(
+            f"Cannot send an array of {dtype}. Use bools, or integers or floats of at most 64 bits."
+        )
+    if dtype.byteorder == ">":
+        array = array.astype(dtype.newbyteorder("<"))
+    return msgspec.msgpack.Ext(EXTENSION, _head(dtype.kind, dtype.itemsize, array.shape) + array.tobytes())
 
-    actions: Any
-    min_ready: int = 0
 
+def unpack(code: int, data: memoryview) -> Array | np.generic | Attached:
+    """Decode an extension: an array in fresh memory, or a NumPy scalar if the shape is ().
 
-class Resume(_Message, tag="resume"):
-    """Resume the sessions of a broken socket. The first request on a new one.
-
-    Attributes:
-        token: The token from `Opened`.
-        missing: ``[id, slots]`` for each pending reset or step: the slots without a response.
+    Raises:
+        ValueError: `pack` or `Attachments.attach` did not make it.
     """
-
-    token: str
-    missing: list[tuple[int, list[int]]] = []
-
-
-class GetState(_Message, tag="state"):
-    """Request the states of environments."""
-
-
-class Render(_Message, tag="render"):
-    """Request an image of each slot."""
-
-
-class Close(_Message, tag="close"):
-    """Close sessions."""
+    try:
+        dtype, shape, end = _read_head(data)
+        if code == ATTACHED_EXTENSION:
+            return Attached(dtype, shape, *_PLACE.unpack_from(data, end))
+    except (IndexError, struct.error) as error:
+        raise ValueError(f"truncated head of an array: {error}") from error
+    if code != EXTENSION:
+        raise ValueError(f"unknown extension type {code}")
+    if len(data) - end != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {len(data) - end} bytes")
+    array = np.ndarray(shape, dtype, data, end)
+    return array.copy() if shape else dtype.type(array[()])
 
 
-# --- answers ----------------------------------------------------------------------------------------------
+def look_up(attached: Attached, items: memoryview) -> Array:
+    """Return an attached array: a view of the bytes behind the message.
 
-
-class SlotError(NamedTuple):
-    """The error of one slot. No other part of the answer then mentions the slot."""
-
-    slot: int
-    code: str
-    message: str
-    details: dict[str, Any]
-
-
-class Opened(_Message, tag="opened"):
-    """The opened sessions.
-
-    Attributes:
-        errors: The slots without a session.
-        token: Another socket can resume the sessions of this one with it.
-        grace_s: How long the sessions are kept after this socket breaks, in seconds.
-        payloads: Whether they do, as requested. Older servers leave it out.
+    Raises:
+        ValueError: The bytes end before the array does.
     """
-
-    errors: list[SlotError] = []
-    token: str = ""
-    grace_s: float = 0.0
-    payloads: bool = False
-
-
-class Resumed(_Message, tag="resumed"):
-    """The sessions continue on this socket; ``slots`` are those that still exist.
-
-    Attributes:
-        unknown: The resets and steps that never arrived: send them again. The other responses follow.
-    """
-
-    unknown: list[int] = []
+    try:
+        return np.ndarray(attached.shape, attached.dtype, items, attached.place)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"missing bytes of the attached array {attached}: {error}") from error
 
 
-class Final(msgspec.Struct):
-    """The ends of episodes whose slots were reset in the same step.
-
-    Attributes:
-        places: Their indices in the answer's slots.
-        observations: A column over the places.
-        infos: One info for each place.
-    """
-
-    places: list[int]
-    observations: Any
-    infos: list[dict[str, Any]]
+def _read_head(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    kind, size, dimensions = chr(data[0]), data[1], data[2]
+    if dimensions > _MOST_DIMENSIONS or size not in _ITEM_SIZES.get(kind, ()):
+        raise ValueError(f"invalid array: {dimensions} dimensions, kind {kind!r}, {size} bytes per item")
+    shape = struct.unpack_from(f"<{dimensions}I", data, 3)
+    return _dtype(kind, size), shape, 3 + 4 * dimensions
 
 
-class Result(_Message, tag="result"):
-    """The result of a reset or a step. A request has one or several results, for different slots.
-
-    Attributes:
-        observations: A column over the slots.
-        rewards: A column of floats.
-        terminated: A column of bools; omitted if all are false.
-        truncated: A column of bools; omitted if all are false.
-        infos: ``[place, info]`` for each slot with an info.
-        final: The ends of episodes whose slots were reset in the same step.
-        environment_us: A column of floats: microseconds inside the environment.
-        server_us: Microseconds from the arrival of the request to the sending of this answer.
-        errors: The slots in which it failed.
-    """
-
-    observations: Any
-    rewards: Any
-    terminated: Any = None
-    truncated: Any = None
-    infos: list[tuple[int, dict[str, Any]]] = []
-    final: Final | None = None
-    environment_us: Any = None
-    server_us: float = 0.0
-    errors: list[SlotError] = []
+@lru_cache(256)
+def _head(kind: str, size: int, shape: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<cBB{len(shape)}I", kind.encode(), size, len(shape), *shape)
 
 
-class Values(_Message, tag="values"):
-    """The requested states or images, one for each slot."""
-
-    values: list[Any]
-    errors: list[SlotError] = []
-
-
-class Closed(_Message, tag="closed"):
-    """The closed sessions."""
-
-
-class Failed(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
-    """A request that could not be read, or failed in every slot.
-
-    Attributes:
-        id: The request's number, if it could be read.
-    """
-
-    code: str
-    message: str
-    details: dict[str, Any] = {}
-    id: int | None = None
-
-
-Request = Open | Resume | Reset | Step | GetState | Render | Close
-Answer = Opened | Resumed | Result | Values | Closed | Failed
+@lru_cache(16)
+def _dtype(kind: str, size: int) -> np.dtype[Any]:
+    return np.dtype(f"<{kind}{size}")
 
 
 class _Tag(msgspec.Struct):
@@ -314,21 +304,21 @@ def _attached(column: Any, items: memoryview) -> Any:
 def _looked_up(column: Any, items: memoryview) -> Any:
     if isinstance(column, dict):
         return {name: _looked_up(part, items) for name, part in column.items()}
-    return arrays.look_up(column, items) if type(column) is arrays.Attached else column
+    return look_up(column, items) if type(column) is Attached else column
 
 
 def _encode_other(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return arrays.pack(value)
+        return pack(value)
     if isinstance(value, np.generic):
-        return arrays.pack(np.asarray(value))
+        return pack(np.asarray(value))
     raise TypeError(f"{type(value).__name__} cannot be sent")
 
 
 _SIZE = struct.Struct("<I")
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
-_request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=arrays.unpack)
-_answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=arrays.unpack)
+_request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=unpack)
+_answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=unpack)
 _tag_decoder = msgspec.msgpack.Decoder(_Tag)
 
 

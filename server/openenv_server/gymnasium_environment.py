@@ -17,7 +17,7 @@ from openenv_gym.errors import SpaceError
 from openenv_gym.schema_keywords import SERVER_RENDERS_KEYWORD
 from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
-from openenv_gym.wire.arrays import is_array_of_numbers
+from openenv_gym.wire.v2 import is_array_of_numbers
 from openenv_server.environment import Environment
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]

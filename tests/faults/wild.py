@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from hypothesis import strategies as st
 
-from openenv_gym.wire import arrays
+from openenv_gym.wire import v2
 from openenv_gym.wire.framing import Opcode
 
 Values = st.SearchStrategy[Any]
@@ -65,12 +65,12 @@ _trees = st.recursive(
 
 def _array(kind: str, size: int, shape: list[int], items: bytes) -> msgspec.msgpack.Ext:
     head = struct.pack(f"<cBB{len(shape)}I", kind.encode(), size, len(shape) % 256, *shape)
-    return msgspec.msgpack.Ext(arrays.EXTENSION, head + items)
+    return msgspec.msgpack.Ext(v2.EXTENSION, head + items)
 
 
 def _attached(kind: str, size: int, shape: list[int], place: int) -> msgspec.msgpack.Ext:
     array = _array(kind, size, shape, struct.pack("<Q", place))
-    return msgspec.msgpack.Ext(arrays.ATTACHED_EXTENSION, array.data)
+    return msgspec.msgpack.Ext(v2.ATTACHED_EXTENSION, array.data)
 
 
 _shapes = st.lists(st.sampled_from([0, 1, 2, 3, 4, 2**16, 2**31, 2**32 - 1]), max_size=4) | st.sampled_from(

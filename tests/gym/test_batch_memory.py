@@ -17,7 +17,7 @@ from openenv_gym import RemoteVectorEnv
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.wire import v2
-from openenv_gym.wire.arrays import Attachments
+from openenv_gym.wire.v2 import Attachments
 from tests.support.servers import running
 
 COUNT = 3

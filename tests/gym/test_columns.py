@@ -13,7 +13,7 @@ from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import Codec, codec_from_space
 from openenv_gym.spaces.columns import Column, column_of, payloads, select
 from openenv_gym.wire import v2
-from openenv_gym.wire.arrays import Attachments
+from openenv_gym.wire.v2 import Attachments
 from tests.gym.test_spaces import GYMNASIUM_SPACES
 from tests.gym.test_spaces_golden import compiled
 from tests.support.realistic import ENVIRONMENTS

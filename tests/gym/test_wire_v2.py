@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openenv_gym.wire import arrays, v2
-from openenv_gym.wire.arrays import Attachments
+from openenv_gym.wire import v2
+from openenv_gym.wire.v2 import Attachments
 
 VECTORS = Path(__file__).parents[2] / "docs" / "protocol-v2-vectors.json"
 KINDS = {kind.__struct_config__.tag: kind for kind in (*v2.Request.__args__, *v2.Answer.__args__)}
@@ -168,6 +168,6 @@ def test_what_cannot_be_sent_is_said() -> None:
     with pytest.raises(TypeError, match="object cannot be sent"):
         v2.encode(v2.Step(id=1, slots=[], actions=[object()]))
     with pytest.raises(TypeError, match="Cannot send an array of complex128"):
-        arrays.pack(np.zeros(2, complex))
+        v2.pack(np.zeros(2, complex))
     with pytest.raises(OverflowError):
         v2.encode(v2.Step(id=1, slots=[], actions=[2**70]))

@@ -18,8 +18,8 @@ from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
-from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.v1 import end_of_episode
+from openenv_gym.wire.v2 import Attachments
 from openenv_server.errors import refused_action
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info, space_field
 from openenv_server.serialization import json_value, observation_parts, plain

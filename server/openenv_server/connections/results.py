@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from openenv_gym.wire import v2
-from openenv_gym.wire.arrays import Attachments
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import Payload
-from openenv_gym.wire.v2 import SlotError
+from openenv_gym.wire.v2 import Attachments, SlotError
 from openenv_server.connections.adapters import Adapter
 from openenv_server.connections.slot import SlotResult, StepResult
 from openenv_server.errors import reply_to

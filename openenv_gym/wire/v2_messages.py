@@ -1,0 +1,198 @@
+"""The messages of version 2 of the protocol.
+
+``docs/protocol-v2.md`` specifies them. A slot is a session's number on its socket, chosen by the client. A
+column holds one value for each slot, in one of three forms: an array with a leading axis over the slots, a
+map from names to columns, or a list with one payload for each slot.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+Autoreset = Literal["next_step", "same_step", "disabled"]
+
+
+class _Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=True):
+    """The fields of every message.
+
+    Attributes:
+        id: The request's number; its answers carry it too.
+        slots: The sessions it is about.
+    """
+
+    id: int
+    slots: list[int]
+
+
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+class Open(_Message, tag="open"):
+    """Open sessions.
+
+    Attributes:
+        autoreset: When to reset a session whose episode has ended: in the next step, the same step, or never.
+        max_episode_steps: Truncate episodes after this many steps.
+        payloads: Whether observations come as a list with one JSON payload a slot, as version 1 sends them
+            (but with arrays as binary arrays), instead of columns.
+    """
+
+    autoreset: Autoreset = "disabled"
+    max_episode_steps: int | None = None
+    payloads: bool = False
+
+
+class Reset(_Message, tag="reset"):
+    """Start episodes.
+
+    Attributes:
+        seeds: A seed for each slot, or None for no seeds.
+        options: More keyword arguments for the environment's reset.
+    """
+
+    seeds: list[int | None] | None = None
+    options: dict[str, Any] = {}
+
+
+class Step(_Message, tag="step"):
+    """Take one action in each slot.
+
+    Attributes:
+        actions: A column.
+        min_ready: Respond as soon as this many slots are ready; 0 waits for all of them.
+    """
+
+    actions: Any
+    min_ready: int = 0
+
+
+class Resume(_Message, tag="resume"):
+    """Resume the sessions of a broken socket. The first request on a new one.
+
+    Attributes:
+        token: The token from `Opened`.
+        missing: ``[id, slots]`` for each pending reset or step: the slots without a response.
+    """
+
+    token: str
+    missing: list[tuple[int, list[int]]] = []
+
+
+class GetState(_Message, tag="state"):
+    """Request the states of environments."""
+
+
+class Render(_Message, tag="render"):
+    """Request an image of each slot."""
+
+
+class Close(_Message, tag="close"):
+    """Close sessions."""
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+class SlotError(NamedTuple):
+    """The error of one slot. No other part of the answer then mentions the slot."""
+
+    slot: int
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class Opened(_Message, tag="opened"):
+    """The opened sessions.
+
+    Attributes:
+        errors: The slots without a session.
+        token: Another socket can resume the sessions of this one with it.
+        grace_s: How long the sessions are kept after this socket breaks, in seconds.
+        payloads: Whether they do, as requested. Older servers leave it out.
+    """
+
+    errors: list[SlotError] = []
+    token: str = ""
+    grace_s: float = 0.0
+    payloads: bool = False
+
+
+class Resumed(_Message, tag="resumed"):
+    """The sessions continue on this socket; ``slots`` are those that still exist.
+
+    Attributes:
+        unknown: The resets and steps that never arrived: send them again. The other responses follow.
+    """
+
+    unknown: list[int] = []
+
+
+class Final(msgspec.Struct):
+    """The ends of episodes whose slots were reset in the same step.
+
+    Attributes:
+        places: Their indices in the answer's slots.
+        observations: A column over the places.
+        infos: One info for each place.
+    """
+
+    places: list[int]
+    observations: Any
+    infos: list[dict[str, Any]]
+
+
+class Result(_Message, tag="result"):
+    """The result of a reset or a step. A request has one or several results, for different slots.
+
+    Attributes:
+        observations: A column over the slots.
+        rewards: A column of floats.
+        terminated: A column of bools; omitted if all are false.
+        truncated: A column of bools; omitted if all are false.
+        infos: ``[place, info]`` for each slot with an info.
+        final: The ends of episodes whose slots were reset in the same step.
+        environment_us: A column of floats: microseconds inside the environment.
+        server_us: Microseconds from the arrival of the request to the sending of this answer.
+        errors: The slots in which it failed.
+    """
+
+    observations: Any
+    rewards: Any
+    terminated: Any = None
+    truncated: Any = None
+    infos: list[tuple[int, dict[str, Any]]] = []
+    final: Final | None = None
+    environment_us: Any = None
+    server_us: float = 0.0
+    errors: list[SlotError] = []
+
+
+class Values(_Message, tag="values"):
+    """The requested states or images, one for each slot."""
+
+    values: list[Any]
+    errors: list[SlotError] = []
+
+
+class Closed(_Message, tag="closed"):
+    """The closed sessions."""
+
+
+class Failed(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
+    """A request that could not be read, or failed in every slot.
+
+    Attributes:
+        id: The request's number, if it could be read.
+    """
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+    id: int | None = None
+
+
+Request = Open | Resume | Reset | Step | GetState | Render | Close
+Answer = Opened | Resumed | Result | Values | Closed | Failed
