@@ -80,7 +80,6 @@ def test_resuming_names_the_session_and_what_is_missing(clock: Clock) -> None:
     assert second.sent == [v2.Resume(id=3, slots=[0, 1, 2], token="secret", missing=[(2, [0, 2])])]
     assert channel.connection is second
     assert not second.has_pending
-    assert channel.resumed == 1
     assert transport.connects[0]["endpoint"] == ENDPOINT
 
 
@@ -118,7 +117,6 @@ def test_other_requests_are_resumed_too(clock: Clock) -> None:
     run(channel.open([0]))
     assert run(channel.states([0])) == [{"a": 1}]
     assert [type(request) for request in third.sent] == [v2.Resume, v2.GetState]
-    assert channel.resumed == 2
 
 
 def test_an_id_that_the_server_invents_is_not_sent_again(clock: Clock) -> None:
@@ -244,6 +242,17 @@ def test_more_sessions_of_a_connection_are_resumed(clock: Clock) -> None:
     assert channel.slots == {0, 1}
 
 
+def test_more_sessions_are_not_opened_on_a_new_connection_without_the_others(clock: Clock) -> None:
+    gone = v2.Failed(code="UNKNOWN_SESSION", message="the token is unknown", id=3)
+    first, second = ScriptedConnection(opened(0), cut()), ScriptedConnection(gone)
+    channel, transport = channel_over(first, second, ScriptedConnection(opened(1)), clock=clock)
+    run(channel.open([0]))
+    with pytest.raises(SessionLostError, match="token is unknown"):
+        run(channel.open([1]))
+    assert len(transport.connects) == 1
+    assert not channel.is_open
+
+
 def test_too_few_free_sessions_are_an_error_with_the_counts(clock: Clock) -> None:
     response = v2.Opened(
         id=1, slots=[1], token="t", errors=[error(0, "CAPACITY_REACHED"), error(2, "CAPACITY_REACHED")]
@@ -304,10 +313,16 @@ def test_nothing_is_resumed_after_an_abort(clock: Clock) -> None:
     assert transport.connects == []
 
 
-def test_nothing_is_resumed_after_an_interrupt_of_a_call(clock: Clock) -> None:
-    connection = ScriptedConnection(opened(0), KeyboardInterrupt())
+@pytest.mark.parametrize("where", ["send", "receive"])
+def test_nothing_is_resumed_after_an_interrupt_of_a_call(clock: Clock, where: str) -> None:
+    connection = ScriptedConnection(opened(0))
     channel, transport = channel_over(connection, clock=clock)
     run(channel.open([0]))
+    if where == "send":
+        connection.breaks_send = KeyboardInterrupt()
+        connection.expect(v2.Values(id=2, slots=[0], values=["late"]))
+    else:
+        connection.expect(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(channel.states([0]))
     with pytest.raises(SessionLostError):

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from openenv_gym.env_spaces import EnvSpaces
 from openenv_gym.errors import DeadlineExceededError, EndpointError, SessionLostError
+from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.transport.connection import Connection, close_gracefully
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
@@ -204,3 +206,22 @@ def result(request_id: int, *slots: int, value: Any = 0, errors: Iterable[v2.Slo
         environment_us=[5.0] * len(slots),
         errors=list(errors),
     )
+
+
+ACTION = {
+    "type": "object",
+    "properties": {"action": {"type": "integer", "minimum": 0, "maximum": 4}},
+    "required": ["action"],
+}
+OBSERVATION = {
+    "type": "object",
+    "properties": {"place": {"type": "integer", "minimum": 0, "maximum": 999}},
+    "required": ["place"],
+}
+
+
+def env_spaces() -> EnvSpaces:
+    """Actions from 0 to 4, and places from 0 to 999."""
+    action, _ = compile_action(ACTION, unwrap=True)
+    observation, _ = compile_observation(OBSERVATION, unwrap=True)
+    return EnvSpaces((ACTION, OBSERVATION), action, observation, {}, {}, None)
