@@ -98,7 +98,8 @@ class Channel(Protocol):
             slots: The slots.
             actions: A column over the slots, or a list of payloads.
             operation: The request's name in errors, "step 12".
-            gather: Whether one response for all slots is enough; otherwise slots are sent as they get ready.
+            gather: Whether the server waits for all slots and sends one response, or sends results as slots
+                get ready.
 
         Raises:
             SessionLostError: The connection is closed.

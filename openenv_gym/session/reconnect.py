@@ -16,15 +16,15 @@ from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 
-# How often to connect to a server with several processes, for each of them, until the right one accepts.
+# Connects per server process in one attempt to reach a certain one; the kernel chooses which one accepts.
 CONNECTS_A_WORKER = 8
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
-# If nothing listens for so long, the server's process has exited, and its sessions with it.
+# If nothing listens for this long, the server's process has exited, and its sessions are gone.
 _LONGEST_REFUSAL_S = 0.6
 
-# Of the time that channels share: what each gets at least, and how much is regained in a second.
+# A shared budget grants each reconnect at least this, and regains spent time at this rate (s per s).
 _LEAST_S = 0.5
 _REGAINED = 0.3
 
@@ -74,7 +74,7 @@ async def reconnect(
         lost: The broken connection.
         transport: Opens connections.
         request: The request to resume.
-        grace_s: How long to keep trying, in seconds; the server keeps the sessions for so long.
+        grace_s: How long to keep trying, in seconds: as long as the server keeps the sessions.
         timeout_s: The time to connect, and then for the response, in seconds.
         operation: The request that was interrupted, "step 12".
         cause: How the connection broke.

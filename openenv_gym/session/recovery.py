@@ -1,4 +1,4 @@
-"""What happens when a session fails: retry in a new one, wait with backoff, truncate, or raise."""
+"""Recovery from a failed session: retry in a new one, wait with backoff, truncate, or raise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OnSessionLost = Literal["raise", "truncate"]
 # The errors after which a session is gone.
 LOSSES: tuple[type[OpenEnvError], ...] = (SessionLostError, StepTimeoutError, DeadlineExceededError)
 
-# How often a request that starts something is sent again, in a new session, after its connection broke.
+# Immediate retries of an open or a reset, each in a new session, after the connection broke.
 LOSS_RETRIES = 2
 
 _FIRST_PAUSE_S = 0.1
@@ -45,15 +45,15 @@ def check_on_session_lost(value: OnSessionLost) -> OnSessionLost:
 
 
 class ResetRetry:
-    """Decide whether and when to retry what opens a session or begins an episode.
+    """Decide whether and when to retry opening a session or beginning an episode.
 
     Nothing is lost by retrying, since no episode is running. A lost session is retried immediately,
     `LOSS_RETRIES` times. A full or unreachable server is retried with backoff until the capacity timeout.
 
     Args:
         capacity_timeout_s: How long to wait for a full or unreachable server, in seconds.
-        truncates: Whether losses may never end the run: every kind is retried, also those that the server
-            caused on purpose, and with backoff once the immediate retries are used up.
+        truncates: Whether losses only truncate episodes and never end the run: every kind is retried, even if
+            the server caused it on purpose, and with backoff once the immediate retries are used up.
     """
 
     def __init__(self, capacity_timeout_s: float, *, truncates: bool = False) -> None:

@@ -78,7 +78,6 @@ class V2Channel:
         self.slots: set[int] = set()
         self.refused: Sequence[int] = ()
         self.sent_at = self.received_at = 0.0
-        self.resumed = 0  # how often the sessions were resumed
         self._transport = transport
         self._timeouts = timeouts
         self._budget = budget or ReconnectBudget()
@@ -119,8 +118,7 @@ class V2Channel:
             except SessionLostError as error:
                 if self._token or not retries_left or not error.retryable:
                     raise
-                # The server closes what it may have opened, as nobody has the token to resume it.
-                self._pending.clear()
+                # The server closes whatever it has opened, since nobody has the token to resume it.
                 self.connection = await self._transport.connect(
                     self.endpoint, timeout_s=self._timeouts.connect_s
                 )
@@ -170,7 +168,7 @@ class V2Channel:
         return await self._values(v2.Render(id=self._next_id(), slots=list(slots)), "render")
 
     def slot_error(self, error: v2.SlotError, operation: str) -> OpenEnvError:
-        """Return the error for what the server says of one slot; some say that its session is gone."""
+        """Return the error of one slot, and forget the slot if its session is gone."""
         if error.code in (ErrorCode.TIMEOUT, ErrorCode.UNKNOWN_SESSION):
             self.slots.discard(error.slot)
         return error_of(self.endpoint, operation, error.code, error.message, error.details)
@@ -295,7 +293,6 @@ class V2Channel:
                 operation=operation,
                 cause=cause,
             )
-        self.resumed += 1
         for number in resumed.unknown:
             if number in self._pending:
                 payload = self._pending[number].payload
@@ -325,7 +322,7 @@ class V2Channel:
         return () if pending is None else pending.missing
 
     async def _take_back(self, response: v2.Opened) -> None:
-        """Close the sessions of a request of which others could not be opened."""
+        """Close the sessions that were opened by a request that failed for others."""
         if self.slots == set(response.slots):
             await self.close()
         elif response.slots:

@@ -125,7 +125,7 @@ class PendingRead(NamedTuple):
 
     Attributes:
         slots: The slots that may be in it.
-        connection: Where it comes from; None if nothing has to be waited for, or only ``due_at``.
+        connection: The connection to wait for; None if only ``due_at`` matters.
         read: Reads it, or notes the error.
         due_at: Not before then, by ``time.monotonic()``.
         late_at: When it times out, by ``time.perf_counter()``.
@@ -228,7 +228,7 @@ class Backend:
 
         Args:
             slots: The slots.
-            actions: A batch of as many actions.
+            actions: A batch with one action per slot.
             gather: Whether all will be waited for, so that one response is enough.
         """
         try:
@@ -620,7 +620,7 @@ class Backend:
         if begins and isinstance(error, CapacityError) and self._has_begun:
             for slot in begins:
                 self._beginning[slot].full[part.endpoint] = error
-            self._waiting.append(Waiting(begins, time.monotonic()))  # on the other servers, if there are any
+            self._waiting.append(Waiting(begins, time.monotonic()))  # on the other servers
         elif begins:
             self._retry(begins, error)
 
@@ -678,7 +678,7 @@ def named(slots: Sequence[int]) -> str:
 
 
 def _is_available(read: PendingRead) -> bool:
-    """Whether there is nothing to wait for: a response, or a failure that reading reports."""
+    """Whether reading need not wait: a response is here, or a failure to report."""
     connection = read.connection
     if connection is None:
         return read.due_at <= time.monotonic()

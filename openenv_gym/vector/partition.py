@@ -25,7 +25,7 @@ from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.vector.server_pool import ServerPool, for_each
 from openenv_gym.wire import v2
 
-# After the same process accepted again: time for a busy one to accept.
+# After the same process accepted again: gives a busy one time to accept.
 _PAUSE_S = 0.005
 
 
@@ -74,8 +74,8 @@ class Unopened(NamedTuple):
 class Partition:
     """Assigns slots to channels, and opens sessions for them.
 
-    Over version 2 of the protocol there is one channel to each process of each server; over version 1, one a
-    slot.
+    Over version 2 of the protocol, each process of each server has one channel; over version 1, each slot has
+    one.
 
     Args:
         count: The number of slots.
@@ -294,7 +294,7 @@ class Partition:
         self.whole = self.parts[0] if is_whole else None
 
     def _one_per_worker(self, first: Connection, most: int) -> list[Connection]:
-        """A connection to each of the server's processes that accept one, ``most`` at most."""
+        """Connect to each of the server's processes that accepts, ``most`` at most."""
         worker, count = first.worker
         found = {worker: first}
         for _ in range(CONNECTS_A_WORKER * count):
@@ -309,7 +309,7 @@ class Partition:
         return list(found.values())
 
     def _one_per_slot(self, first: Connection, count: int) -> list[Connection]:
-        """As many connections as slots."""
+        """Open one connection per slot."""
         connections = [first]
         try:
             for _ in range(count - 1):

@@ -117,10 +117,6 @@ class ResultBuffer:
             batch_infos(infos, len(slots)),
         )
 
-    def replace_observations(self, column: Any) -> None:
-        """Write a column of all slots, without copying what the message already holds."""
-        self.observations = self.column.write_zero_copy(column, self.observations)
-
     def last_observation(self, slot: int) -> Any:
         """A slot's last observation, an element of the single observation space in fresh memory."""
         return next(iter(iterate(self._one, self.column.take(self.observations, np.array([slot])))))

@@ -31,8 +31,8 @@ from openenv_gym.wire import v1
 # One address, several, or a function that returns the current ones: servers may be replaced.
 Addresses = str | Sequence[str] | Callable[[], Sequence[str]]
 
-# A server that answers more slowly is a bad place for a session, and all slots wait meanwhile; so it is not
-# asked again for a while.
+# A slower server is a poor choice for a session, and all slots wait for its answer, so it is not asked again
+# for a while.
 _ANSWER_TIMEOUT_S = 2.0
 _AVOIDED_S = 10.0
 _MOST_THREADS = 32
@@ -119,14 +119,14 @@ class ServerPool:
 
     @property
     def are_several(self) -> bool:
-        """Whether there are others to go to if one is lost."""
+        """Whether slots can move to another server if one is lost."""
         return len(self.endpoints()) > 1
 
     def read_schemas(self) -> Schemas:
         """Ask all servers for their schemas, each once, and check that they are the same.
 
-        Servers that do not answer are left out with a warning as long as another does. They get sessions as
-        any other once they are back.
+        Servers that do not answer are left out with a warning if another one does. Once they are back, they
+        get sessions like any other.
 
         Raises:
             ConfigurationError: Two differ; the message names both.
@@ -193,15 +193,15 @@ class ServerPool:
     ) -> list[tuple[Endpoint, int]]:
         """Choose servers for new sessions, in proportion to their free sessions.
 
-        A single server is not asked first: it refuses what it does not have. Each of several has 2 s to
-        answer; one that lets them pass is not asked again for 10 s, unless no other answers.
+        A single server is not asked first, since it refuses sessions that it does not have. Each of several
+        gets 2 s to answer; a slower one is not asked again for 10 s, unless no other answers.
 
         Args:
             count: The number of sessions.
             without: Servers that cannot open any, and why.
 
         Returns:
-            Shares that sum up to ``count``, or to fewer if there are fewer free sessions.
+            Shares with a sum of ``count``, or less if fewer sessions are free.
 
         Raises:
             EndpointUnreachableError: No server answers.
@@ -238,7 +238,7 @@ class ServerPool:
     def place_all(
         self, count: int, *, without: Mapping[Endpoint, OpenEnvError] = MappingProxyType({})
     ) -> list[tuple[Endpoint, int]]:
-        """Like `place`, but all of them.
+        """Like `place`, but fail unless all sessions can be placed.
 
         Raises:
             CapacityError: Too few are free; and what `place` raises.
@@ -250,7 +250,7 @@ class ServerPool:
         return placed
 
     def never_have(self, count: int) -> bool:
-        """Whether the servers have fewer sessions in all; a single one is asked now, as `place` does not."""
+        """Whether the servers have fewer sessions in all; asks a single one now, which `place` does not."""
         endpoints = self.endpoints()
         if len(endpoints) == 1:
             capacities = self._ask_capacities(endpoints, [])
@@ -258,7 +258,7 @@ class ServerPool:
         return self._survey.never_has(count)
 
     def too_few(self, count: int, available: int) -> CapacityError:
-        """Return the error for too few free sessions, by what the servers answered last.
+        """Return the error for too few free sessions, from the servers' last answers.
 
         Args:
             count: How many sessions were requested.
@@ -284,7 +284,7 @@ class ServerPool:
             if in_all is not None:
                 why += f" The others have {in_all} sessions in all."
         elif in_all is not None and in_all < count:
-            why = f"There are {in_all} in all now."
+            why = f"The total is {in_all} now."
         else:
             why = "The others are in use."
         return CapacityError(f"{servers} {available} of the {count} requested sessions. {why}", **context)
@@ -340,7 +340,9 @@ class ServerPool:
         """A copy has the current addresses, or else the last; a function stays with the original."""
         try:
             endpoints = self.endpoints()
-        except Exception:  # anybody's function, which may have ended with its provider
+        except (
+            Exception
+        ):  # the user's function may raise anything, for example after its provider has stopped
             endpoints = self._last
         urls = [endpoint.base_url for endpoint in endpoints]
         return {**self.__dict__, "_addresses": urls, "_avoided_until": {}}  # times of this machine
@@ -378,7 +380,7 @@ def _release(connection: Connection) -> None:
 
 
 def in_proportion(count: int, free: Sequence[int]) -> list[int]:
-    """Divide a count in proportion to what is free, with nobody getting more than that.
+    """Divide a count in proportion to what is free; no share is larger than that.
 
     By the largest remainder: https://en.wikipedia.org/wiki/Quota_method.
 
