@@ -36,6 +36,7 @@ class Server:
         places: How many steps each session has taken.
         wrong: What slots observe instead.
         faults: What happens to the next steps: by slot an error code, or one for all to raise.
+        reset_faults: The error codes of the next resets, by slot.
         opened: The slots of each `Open`.
         resets: The slots and seeds of each `Reset`.
     """
@@ -45,6 +46,7 @@ class Server:
         self.places: dict[int, int] = {}
         self.wrong: dict[int, Any] = {}
         self.faults: dict[int, str] | BaseException | None = None
+        self.reset_faults: dict[int, str] = {}
         self.opened: list[list[int]] = []
         self.resets: list[tuple[list[int], list[int | None]]] = []
         self.connections: list[ScriptedConnection] = []
@@ -67,8 +69,10 @@ class Server:
                 yield v2.Opened(id=request.id, slots=slots, errors=errors)
             case v2.Reset():
                 self.resets.append((request.slots, request.seeds or []))
-                self.places.update(dict.fromkeys(request.slots, 0))
-                yield self.result(request.id, request.slots)
+                faults, self.reset_faults = self.reset_faults, {}
+                done = [slot for slot in request.slots if slot not in faults]
+                self.places.update(dict.fromkeys(done, 0))
+                yield self.result(request.id, done, errors_of(faults))
             case v2.Step():
                 faults, self.faults = self.faults, None
                 if isinstance(faults, BaseException):
@@ -78,8 +82,7 @@ class Server:
                 done = [slot for slot in request.slots if slot not in faults]
                 for slot in done:
                     self.places[slot] += 1
-                errors = [v2.SlotError(slot, code, "it failed", {}) for slot, code in faults.items()]
-                yield self.result(request.id, done, errors)
+                yield self.result(request.id, done, errors_of(faults))
             case v2.Close():
                 for slot in request.slots:
                     self.places.pop(slot, None)
@@ -94,6 +97,10 @@ class Server:
             environment_us=[0.0] * len(slots),
             errors=list(errors),
         )
+
+
+def errors_of(codes: Mapping[int, str]) -> list[v2.SlotError]:
+    return [v2.SlotError(slot, code, "it failed", {}) for slot, code in codes.items()]
 
 
 class Pool:
@@ -298,6 +305,26 @@ def test_a_new_session_is_waited_for(world: World) -> None:
     world.clock.sleep = sleep_and_free  # type: ignore[method-assign]
     assert world.step()[0].tolist() == [0, 0]
     assert world.clock.now > begin + 0.1
+
+
+def test_a_slot_whose_reset_timed_out_begins_again_in_a_new_session(world: World) -> None:
+    backend = world.begin(truncates=True)
+    world.server.reset_faults = {1: "TIMEOUT"}
+    backend.send_reset([0, 1], [3, 4], {})
+    backend.collect()
+    assert world.server.opened == [[0, 1], [1]]
+    assert world.server.resets[1:] == [([0, 1], [3, 4]), ([1], [4])]
+    assert world.step()[0].tolist() == [1, 1]
+
+
+def test_without_truncate_a_reset_that_timed_out_is_an_error_of_its_slot(world: World) -> None:
+    backend = world.begin()
+    world.server.reset_faults = {1: "TIMEOUT"}
+    backend.send_reset([0, 1], [3, 4], {})
+    with pytest.raises(StepTimeoutError) as caught:
+        backend.collect()
+    assert caught.value.slots == (1,)
+    assert world.results.has_episode.tolist() == [True, False]
 
 
 def test_slots_that_are_refused_are_counted_if_all_begin(world: World) -> None:
