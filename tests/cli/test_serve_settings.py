@@ -79,7 +79,7 @@ def test_a_bad_name_or_address_in_a_variable_is_no_traceback(variable: str) -> N
 def test_a_host_that_is_not_of_this_machine_is_refused(host: str) -> None:
     failed = run(*SERVE, "--host", host)
     assert failed.returncode == 2
-    assert f"{host} is not an address to listen on" in failed.stderr
+    assert f"Cannot listen on {host}: " in failed.stderr
 
 
 APP = """
