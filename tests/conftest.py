@@ -35,6 +35,7 @@ TIER_OF = {
     "cli/validation/test_runtime.py": "slow",
     "cli/validation/test_static.py": "unit",
     "containers": "containers",
+    "docs/test_architecture.py": "unit",
     "docs/test_kubernetes.py": "unit",
     "faults": "faults",
     "gym/test_arrays.py": "unit",
