@@ -32,12 +32,12 @@ def info(
         openenv info my-env --json | jq .action_schema
     """
     from openenv_cli.output import status, without_controls
-    from openenv_cli.targets import endpoint_of, launched
+    from openenv_cli.targets import launched
 
-    with launched(target) as launch:
-        endpoint = endpoint_of(launch)
+    with launched(target) as server:
+        endpoint = server.endpoint
         with status(f"Asking {endpoint}…"):
-            known = ask(endpoint, timeout, key="your Hub token" if launch.headers else "$OPENENV_API_KEY")
+            known = ask(endpoint, timeout, key="your Hub token" if server.headers else "$OPENENV_API_KEY")
     if as_json:
         print(json.dumps(known, indent=2, ensure_ascii=False))
         return

@@ -12,7 +12,7 @@ from openenv_gym.transport.blocking import run
 if TYPE_CHECKING:
     from openenv_cli.playing.prompts import Lines
     from openenv_cli.playing.screen import Screen
-    from openenv_cli.targets import Server
+    from openenv_cli.targets import Target
     from openenv_gym.env_spaces import EnvSpaces
     from openenv_gym.session.session import Outcome
 
@@ -47,8 +47,8 @@ def play(
 
     lines = Lines()
     try:
-        with launched(target) as launch:
-            has_failed = _Game(launch, Screen(), lines).play()
+        with launched(target) as server:
+            has_failed = _Game(server, Screen(), lines).play()
     except KeyboardInterrupt:
         print()  # the shell's prompt starts on a new line
         raise
@@ -59,8 +59,7 @@ def play(
 class _Game:
     """A session and its current episode."""
 
-    def __init__(self, launch: Server, screen: Screen, lines: Lines) -> None:
-        from openenv_cli.targets import endpoint_of
+    def __init__(self, target: Target, screen: Screen, lines: Lines) -> None:
         from openenv_gym.env import SpaceCoding
         from openenv_gym.env_spaces import read_env_spaces
         from openenv_gym.session.channel import Timeouts
@@ -69,7 +68,7 @@ class _Game:
         from openenv_gym.transport.blocking import BlockingTransport
         from openenv_gym.transport.http import get_schemas
 
-        endpoint, timeouts = endpoint_of(launch), Timeouts()
+        endpoint, timeouts = target.endpoint, Timeouts()
         schemas = get_schemas(endpoint, timeout_s=timeouts.connect_s)
         self._schema, _ = schemas
         self._env_spaces = read_env_spaces(
@@ -86,7 +85,7 @@ class _Game:
         # The server validates what was typed: its model may accept more than the space contains.
         as_typed: EnvSpaces = self._env_spaces._replace(action=PayloadCodec(self._env_spaces.action.space))
         self._session = Session(endpoint, BlockingTransport(), SpaceCoding(as_typed), timeouts)
-        self._launch, self._endpoint = launch, endpoint
+        self._target, self._endpoint = target, endpoint
         self._screen, self._lines = screen, lines
         self._renders = self._env_spaces.server_renders is not None
         self._steps, self._return = 0, 0.0
@@ -151,7 +150,7 @@ class _Game:
             outcome = run(self._session.step(action, f"step {self._steps + 1}"))
         except (EndpointError, RemoteError) as error:
             if isinstance(error, RemoteEnvironmentError):
-                self._launch.explain(error)
+                self._target.explain(error)
             say("Error", with_notes(error))
             self._has_failed = True
             if isinstance(error, StepTimeoutError | EndpointError):

@@ -36,10 +36,10 @@ def show_spaces(
 
         openenv spaces ./my_env --infer-shapes
     """
-    from openenv_cli.targets import endpoint_of, launched
+    from openenv_cli.targets import launched
 
-    with launched(server) as launch:
-        _show(endpoint_of(launch), unwrap, omit_defaults, infer_shapes)
+    with launched(server) as target:
+        _show(target.endpoint, unwrap, omit_defaults, infer_shapes)
 
 
 def _show(endpoint: Endpoint, unwrap: bool, omit_defaults: bool, infer_shapes: bool) -> None:

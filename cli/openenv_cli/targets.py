@@ -64,18 +64,29 @@ def source_of(target: str) -> Source:
 
 
 @dataclass
-class Server:
-    """The server of a command's argument.
+class Target:
+    """A target's server.
 
     Attributes:
         base_url: Its address.
         headers: Headers that every request to it needs.
-        servers: What was started for the command; None if the server runs already.
+        servers: What was started for the command; None if the server was already running.
     """
 
     base_url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     servers: ManagedServers | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Its endpoint.
+
+        Raises:
+            InvalidEndpointError: The base URL is malformed.
+        """
+        from openenv_gym.transport.endpoint import Endpoint
+
+        return Endpoint.parse(self.base_url, headers=self.headers)
 
     def explain(self, error: OpenEnvError) -> None:
         """Add the end of the server's log to an error, as `ManagedServers.explain` does."""
@@ -84,7 +95,7 @@ class Server:
 
 
 @contextmanager
-def launched(target: str) -> Iterator[Server]:
+def launched(target: str) -> Iterator[Target]:
     """Provide a target's server, and stop it at the end if it was started for this.
 
     If an error of the environment leaves the block, the end of the server's log is added to it.
@@ -97,24 +108,13 @@ def launched(target: str) -> Iterator[Server]:
 
     source = source_of(target)
     if source.is_address:
-        yield Server(source.value)
+        yield Target(source.value)
         return
     servers = start_servers(sessions=1, sources=source.keywords)
     try:
-        yield Server(servers.base_url, servers.headers, servers)
+        yield Target(servers.base_url, servers.headers, servers)
     except RemoteEnvironmentError as error:
         servers.explain(error)
         raise
     finally:
         servers.stop()
-
-
-def endpoint_of(launch: Server) -> Endpoint:
-    """A server's endpoint.
-
-    Raises:
-        InvalidEndpointError: The base URL is malformed.
-    """
-    from openenv_gym.transport.endpoint import Endpoint
-
-    return Endpoint.parse(launch.base_url, headers=launch.headers)

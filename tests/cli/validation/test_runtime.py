@@ -230,7 +230,7 @@ def test_a_mode_that_does_not_work_says_why_in_its_line(walker: Path) -> None:
 
 def test_an_application_that_is_no_openenv_server_is_told_apart(walker: Path) -> None:
     edit(walker / APP, (CREATE, "__import__('fastapi').FastAPI()"))
-    failure = check_of(validate(walker, Level.RUNTIME, timeout_s=5), "server.start")
+    failure = check_of(validate(walker, Level.RUNTIME, timeout_s=10), "server.start")
     assert failure.outcome is Outcome.FAILED
     assert "404 to GET /health" in failure.detail
 
@@ -244,9 +244,9 @@ def test_a_module_that_does_nothing_where_it_is_run_is_a_warning(walker: Path) -
 
 def test_a_server_that_listens_elsewhere_than_it_is_told_is_not_waited_for_long(walker: Path) -> None:
     edit(walker / APP, ("port=parser.parse_args().port", "port=0"))
-    failure = check_of(validate(walker, Level.RUNTIME, timeout_s=3), "mode.python_m")
+    failure = check_of(validate(walker, Level.RUNTIME, timeout_s=10), "mode.python_m")
     assert failure.outcome is Outcome.FAILED
-    assert "within 3 s" in failure.detail
+    assert "within 10 s" in failure.detail
 
 
 def test_an_action_that_allows_everything_is_a_warning(walker: Path) -> None:
