@@ -269,8 +269,11 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         return run(work) if self._turn is None else cast(T, self._in_turn(self._turn, work))
 
     async def _in_turn(self, turn: asyncio.Lock, work: Coroutine[Any, Any, T]) -> T:
-        async with turn:
-            return await work
+        try:
+            async with turn:
+                return await work
+        finally:
+            work.close()  # it may have been cancelled before its turn
 
     async def _reset(self, kwargs: dict[str, Any]) -> StepResult[ObsT]:
         data = {name: value for name, value in kwargs.items() if value is not None}

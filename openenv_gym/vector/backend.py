@@ -13,7 +13,6 @@ whose session is lost begins again in a new one, or fails, or its episode is tru
 from __future__ import annotations
 
 import math
-import selectors
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -41,11 +40,11 @@ from openenv_gym.session.responses import observation_misfit
 from openenv_gym.session.session import Times
 from openenv_gym.session.v2 import V2Channel
 from openenv_gym.spaces.columns import column_of, select
-from openenv_gym.transport.blocking import BlockingConnection, run
-from openenv_gym.transport.connection import Connection
+from openenv_gym.transport.blocking import run
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.vector.partition import Part, Partition, Share
-from openenv_gym.vector.results import Ready, ResultBuffer
+from openenv_gym.vector.reads import PendingRead, is_available, wait
+from openenv_gym.vector.results import Ready, ResultBuffer, named
 from openenv_gym.vector.server_pool import ServerPool
 from openenv_gym.wire import v2
 
@@ -118,26 +117,6 @@ class Failure(NamedTuple):
 
     error: OpenEnvError
     slots: Sequence[int]
-
-
-class PendingRead(NamedTuple):
-    """A pending response.
-
-    Attributes:
-        slots: The slots that may be in it.
-        connection: The connection to wait for; None if only ``due_at`` matters.
-        read: Reads it, or notes the error.
-        due_at: Not before then, by ``time.monotonic()``.
-        late_at: When it times out, by ``time.perf_counter()``.
-        expire: Gives it up, after that time.
-    """
-
-    slots: Sequence[int]
-    connection: Connection | None
-    read: Callable[[], None]
-    due_at: float = 0.0
-    late_at: float = math.inf
-    expire: Callable[[], None] = lambda: None
 
 
 class Backend:
@@ -316,7 +295,7 @@ class Backend:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (ready := int(self._results.ready.sum())) < min_ready and not self.failures:
             reads = self._pending_reads(self._results.pending)
-            available = [read for read in reads if _is_available(read)] or _wait(reads, deadline)
+            available = [read for read in reads if is_available(read)] or wait(reads, deadline)
             if not available:
                 raise DeadlineExceededError(
                     f"{ready} of the {min_ready} requested slots are ready after {timeout_s:g} s.",
@@ -663,46 +642,3 @@ class Backend:
             return f"the {kind} of {named(slots)}"
         which = f"step {self._results.steps[slots[0]] + 1}" if kind == "step" else "the reset"
         return f"{which} of {named(slots)}"
-
-
-def named(slots: Sequence[int]) -> str:
-    """Name some ascending slots, briefly however many they are."""
-    first, count = slots[0], len(slots)
-    if count == 1:
-        return f"slot {first}"
-    if count == 2:
-        return f"slots {first} and {slots[1]}"
-    if slots[-1] - first == count - 1:
-        return f"slots {first} to {slots[-1]}"
-    return f"slots {first}, {slots[1]} and {count - 2} more"
-
-
-def _is_available(read: PendingRead) -> bool:
-    """Whether reading need not wait: a response is here, or a failure to report."""
-    connection = read.connection
-    if connection is None:
-        return read.due_at <= time.monotonic()
-    assert isinstance(connection, BlockingConnection)
-    return not connection.is_open or connection.has_more
-
-
-def _wait(reads: Sequence[PendingRead], deadline: float | None) -> list[PendingRead]:
-    """Wait for responses; return those that arrived, are due, or are late, or none at the deadline."""
-    now = time.monotonic()
-    late_in = min(read.late_at for read in reads) - time.perf_counter()
-    until = min((read.due_at for read in reads if read.connection is None), default=math.inf)
-    until = min(until, now + late_in, math.inf if deadline is None else deadline)
-    with selectors.DefaultSelector() as selector:
-        for read in reads:
-            if isinstance(read.connection, BlockingConnection):
-                selector.register(read.connection.raw_socket, selectors.EVENT_READ, read)
-        while True:
-            events = selector.select(None if until == math.inf else max(until - time.monotonic(), 0))
-            if not events:
-                due = [read for read in reads if read.connection is None and read.due_at <= until]
-                late = [read for read in reads if read.late_at <= time.perf_counter()]
-                return due + [read._replace(read=read.expire) for read in late]
-            for key, _ in events:
-                key.data.connection.answer_pings()  # which may be all that arrived
-            if arrived := [key.data for key, _ in selector.select(0)]:
-                return arrived

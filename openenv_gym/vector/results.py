@@ -208,3 +208,15 @@ def _filled(array: np.ndarray[Any, Any], by_slot: Mapping[int, Any]) -> np.ndarr
     for slot, value in by_slot.items():
         array[slot] = value
     return array
+
+
+def named(slots: Sequence[int]) -> str:
+    """Name some ascending slots, briefly however many they are."""
+    first, count = slots[0], len(slots)
+    if count == 1:
+        return f"slot {first}"
+    if count == 2:
+        return f"slots {first} and {slots[1]}"
+    if slots[-1] - first == count - 1:
+        return f"slots {first} to {slots[-1]}"
+    return f"slots {first}, {slots[1]} and {count - 2} more"

@@ -15,7 +15,7 @@ from openenv_server import create_app
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import SessionLostError
-from openenv_gym.vector.backend import named
+from openenv_gym.vector.results import named
 from tests.support.napper import Nap, Napper, Slept
 from tests.support.processes import serving_sleeper
 from tests.support.proxy import FaultProxy
