@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -80,7 +79,6 @@ class BlockingConnection(Connection):
 
     def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, offers_v2: bool = False) -> None:
         self.endpoint = endpoint
-        self._process = os.getpid()
         raw, headers, received = _connect(endpoint, connect_timeout_s, offers_v2)
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
@@ -97,7 +95,7 @@ class BlockingConnection(Connection):
 
     @property
     def is_open(self) -> bool:
-        return self._frames is not None and self._process == os.getpid()
+        return self._frames is not None  # the keepalive thread drops it in a forked child
 
     @property
     def raw_socket(self) -> socket.socket:
@@ -189,7 +187,7 @@ class BlockingConnection(Connection):
             raw.close()
 
     def _usable(self, operation: str) -> FrameSocket:
-        if self._frames is None or self._process != os.getpid():
+        if self._frames is None:
             raise closed_error(self.endpoint, operation)
         return self._frames
 

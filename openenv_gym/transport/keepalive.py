@@ -36,6 +36,9 @@ class Idle(Protocol):
     def hang_up(self) -> None:
         """Close the connection with a close frame."""
 
+    def drop(self) -> None:
+        """Close the socket of this process, without a close frame."""
+
 
 class Keeper:
     """Serves connections from a thread that runs while any are open.
@@ -60,6 +63,11 @@ class Keeper:
         """Hang up all connections, because the process ends: the servers need not keep its sessions."""
         for connection in self._all():
             connection.hang_up()
+
+    def drop(self) -> None:
+        """Drop all connections in a forked child. Without the lock, which the fork may have left locked."""
+        for connection in list(self._connections):
+            connection.drop()
 
     def _run(self) -> None:
         while True:
@@ -94,6 +102,7 @@ keeper = Keeper()
 def _reset_after_fork() -> None:
     """A forked child has no such thread, and the connections belong to its parent."""
     global keeper
+    keeper.drop()
     keeper = Keeper()
 
 
