@@ -182,7 +182,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         """Starts a container of an image, and makes a client of its server; `close` removes the container.
 
         Args:
-            image: The image; it is pulled where it is not here.
+            image: The image; it is pulled if it is not on this machine.
             **options: Those of `openenv_gym.providers.docker.DockerProvider` (``env_vars``, ``port``,
                 ``memory``, ``cpus``, ``network``, ``volumes``, ``ready_timeout_s``) and of the client.
 

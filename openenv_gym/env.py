@@ -180,23 +180,23 @@ class RemoteEnv(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode.
+        """Begin an episode.
 
         Args:
-            seed: Makes it repeatable, where the environment honours seeds. A server that cannot use it says
-                so in ``info["seed_ignored"]``.
+            seed: Makes the episode repeatable if the environment honours seeds. If it ignores the seed,
+                ``info["seed_ignored"]`` is True.
             options: Further keywords for the environment's own ``reset``.
 
         Returns:
-            An element of `observation_space`, in fresh memory, and the server's metadata.
+            An element of `observation_space`, in fresh memory, and the environment's metadata.
 
         Raises:
             ClosedError: The environment was closed.
-            ActionRefusedError: The environment's ``reset`` does not take an option.
+            ActionRefusedError: The environment's ``reset`` rejects an option.
             CapacityError: The server has no free session.
-            RemoteEnvironmentError: The environment raised. The session is still there.
+            RemoteEnvironmentError: The environment raised. The session continues.
             SessionLostError: The connection broke.
-            DeadlineExceededError: No answer in time.
+            DeadlineExceededError: No response in time.
         """
         self._check_not_closed()
         data = dict(options or {})
@@ -210,33 +210,33 @@ class RemoteEnv(gym.Env[Any, Any]):
         if info.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
             logger.warn(
-                f"The environment at {self.endpoint} takes no seed, so its episodes are not repeatable"
+                f"The environment at {self.endpoint} ignores seeds, so its episodes are not repeatable"
             )
         return outcome.observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Takes one action.
+        """Take one action.
 
         Args:
             action: An element of `action_space`.
 
         Returns:
             observation: An element of `observation_space`, in fresh memory.
-            reward: A float; 0.0 where the server gives none.
-            terminated: Whether the episode has ended by itself.
+            reward: A float; 0.0 if the server sends none.
+            terminated: Whether the episode reached its end.
             truncated: Whether it was cut short.
-            info: The server's metadata.
+            info: The environment's metadata.
 
         Raises:
             ClosedError: The environment was closed.
-            ResetNeededError: No episode is under way.
+            ResetNeededError: No episode is running.
             ActionOutsideSpaceError: The action is not in the space. Nothing was sent.
-            ActionRefusedError: The server's action model refuses it. The session is still there.
-            RemoteEnvironmentError: The environment raised. The session is still there.
+            ActionRefusedError: The server's action model rejects it. The session continues.
+            RemoteEnvironmentError: The environment raised. The session continues.
             SessionLostError: The connection broke, and the session could not be resumed. This and the two
-                that follow are not raised where ``on_session_lost`` is "truncate".
-            StepTimeoutError: The step took longer than the server lets it.
-            DeadlineExceededError: No answer in time.
+                that follow are not raised if ``on_session_lost`` is "truncate".
+            StepTimeoutError: The step took longer than the server allows.
+            DeadlineExceededError: No response in time.
         """
         begin = perf_counter()
         self._check_not_closed()
@@ -265,7 +265,7 @@ class RemoteEnv(gym.Env[Any, Any]):
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Where the time of the steps went.
+        """Where the time of steps went.
 
         Returns:
             ``steps``, an int, and under ``environment``, ``server``, ``network`` and ``client`` the mean
@@ -275,21 +275,21 @@ class RemoteEnv(gym.Env[Any, Any]):
         return {"steps": self._metrics.steps, **self._metrics.mean_us()}
 
     def render(self) -> Any:
-        """What the server renders; where it does not, the last observation as the render mode has it.
+        """Render on the server if it can; otherwise render the last observation.
 
         Returns:
             For "rgb_array" uint8 of shape (H, W, 3) in fresh memory; for "ansi" a str.
 
         Raises:
             ConfigurationError: The environment was made without a render mode.
-            ClosedError: The server renders, and the environment was closed.
-            ResetNeededError: No episode was begun.
+            ClosedError: The server renders, but the environment was closed.
+            ResetNeededError: Before the first reset.
         """
         if self.render_mode is None:
             modes = self._env_spaces.render_modes
-            raise ConfigurationError(f"There is nothing to render: make it with render_mode=, one of {modes}")
+            raise ConfigurationError(f"Nothing to render: make it with render_mode=, one of {modes}")
         if self._shown is None:
-            raise ResetNeededError("There is nothing to render before the first reset")
+            raise ResetNeededError("Nothing to render before the first reset")
         if self.render_mode == self._env_spaces.server_renders:
             self._check_not_closed()
             return run(self._session.render())

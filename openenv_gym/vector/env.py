@@ -193,7 +193,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._step_times: list[tuple[Any, Any, Times]] = []  # not yet in the metrics
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode in each slot, or in those of ``options["reset_mask"]``.
+        """Begin an episode in each slot, or in those of ``options["reset_mask"]``.
 
         Args:
             seed: None, a first seed (slot i gets ``seed + i``), or a seed for each slot.
@@ -228,7 +228,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return self._results.take_resets(chosen, copy=self.copy)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Takes one action in each slot.
+        """Take one action in each slot.
 
         Args:
             actions: An element of `action_space`.
@@ -254,11 +254,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return results
 
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
-        """Sends an action to each of some slots, and does not wait; `recv` gets what comes of it.
+        """Send an action to each of some slots without waiting; `recv` returns the results.
 
         Args:
             actions: An element of the single action space's batch of as many.
-            slots: The numbers of the slots; all of them where they are left out.
+            slots: The numbers of the slots; by default all.
 
         Raises:
             UsageError: A slot is named twice, is not there, or has a step under way; and what `step` raises.
@@ -266,10 +266,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._send(actions, self._all if slots is None else _slots_of(slots, self.num_envs), gather=False)
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
-        """Waits for slots that were sent an action, and returns those that are ready.
+        """Wait for slots that were sent an action, and return those that are ready.
 
         Args:
-            min_ready: How many to wait for. More are returned where more are ready.
+            min_ready: How many to wait for. If more are ready, more are returned.
             timeout_s: The time to wait, in seconds; None leaves it to ``step_timeout_s`` and
                 ``reset_timeout_s``, which count from the sending.
 
@@ -307,7 +307,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._step_times.clear()
 
     def render(self) -> tuple[Any, ...]:
-        """What the server renders of each slot; where it does not, its last observation.
+        """Render each slot on the server if it can; otherwise render its last observation.
 
         Raises:
             ConfigurationError: The environment was made without a render mode.
@@ -317,9 +317,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         if self.render_mode is None:
             modes = self._env_spaces.render_modes
-            raise ConfigurationError(f"There is nothing to render: make it with render_mode=, one of {modes}")
+            raise ConfigurationError(f"Nothing to render: make it with render_mode=, one of {modes}")
         if self._backend is None or not self._results.has_episode.all():
-            raise ResetNeededError("There is nothing to render before the first reset")
+            raise ResetNeededError("Nothing to render before the first reset")
         if self.render_mode == self._env_spaces.server_renders:
             self._check_not_closed()
             self._check_not_pending(self._all)
@@ -329,7 +329,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return tuple(render(observation) for observation in iterate(self.observation_space, observations))
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """What each slot has under a name.
+        """Return an attribute of each slot.
 
         Args:
             name: ``state``, which the server is asked for; ``action_space``, ``observation_space``,
@@ -337,8 +337,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             AttributeError: Anything else: what an environment has on the server is not to be seen from here.
-            ResetNeededError: The state, where no session was opened.
-            ClosedError: The state, where the environment was closed.
+            ResetNeededError: The state, before the first reset.
+            ClosedError: The state, after the environment was closed.
         """
         if name == "state":
             self._check_not_closed()
@@ -514,7 +514,7 @@ def _seeds_of(seed: Any, count: int) -> list[int | None]:
 
 
 def _mask_of(mask: Any, count: int) -> np.ndarray[Any, Any]:
-    """The slots to reset, a bool array of shape (count,); all of them where there is no mask.
+    """Return the slots to reset, a bool array of shape (count,); all of them without a mask.
 
     Raises:
         UsageError: It is no such array, or has no True.
@@ -524,7 +524,7 @@ def _mask_of(mask: Any, count: int) -> np.ndarray[Any, Any]:
     if not (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (count,)):
         raise UsageError(f"reset_mask is a bool array of shape ({count},), not {excerpt(mask)}")
     if not mask.any():
-        raise UsageError("reset_mask has no True, so there is nothing to reset")
+        raise UsageError("reset_mask has no True, so it resets nothing")
     return mask
 
 
