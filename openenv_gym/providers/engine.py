@@ -99,7 +99,7 @@ def docker_errors() -> Iterator[None]:
     except docker.errors.APIError as error:
         raise ConfigurationError(f"Docker refused: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        if "PermissionError" in str(error):
+        if _is_caused_by(error, PermissionError):
             raise ConfigurationError(
                 "This user may not use the Docker engine. Add it to the group docker: "
                 "sudo usermod -aG docker $USER, then log in again."
@@ -108,6 +108,15 @@ def docker_errors() -> Iterator[None]:
             f"No Docker engine responds ({error}). Start Docker Desktop, or install Docker Engine "
             "(Debian and Ubuntu: apt-get install docker.io) and start it. DOCKER_HOST is its address."
         ) from error
+
+
+def _is_caused_by(error: object, kind: type[BaseException]) -> bool:
+    """Whether an error is of a kind, or wraps one: as its cause, or among its arguments, as urllib3 does."""
+    if isinstance(error, kind):
+        return True
+    if not isinstance(error, BaseException):
+        return False
+    return any(_is_caused_by(wrapped, kind) for wrapped in (error.__cause__, *error.args))
 
 
 def pull(engine: docker.DockerClient, image: str) -> None:

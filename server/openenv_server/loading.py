@@ -108,7 +108,7 @@ def _import_app(folder: Path, module_name: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
-        if "relative import" not in str(error):
+        if error.name is not None:  # a relative import that fails names no module
             raise
     for name in [name for name in sys.modules if name.split(".")[0] == module_name.split(".")[0]]:
         del sys.modules[name]
