@@ -58,7 +58,7 @@ class RayProvider(Provider):
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigurationError: Not exactly one of the first three was given, the folder is not an environment's,
+        ConfigurationError: Not exactly one of path, gym and app was given, the folder has no environment,
             or the key is malformed.
 
     Example:

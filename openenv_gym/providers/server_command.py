@@ -70,7 +70,7 @@ class ServerCommand:
         variables: Environment variables that the command sets.
 
     Raises:
-        ConfigurationError: Not exactly one of the first three was given, the folder is not an environment's,
+        ConfigurationError: Not exactly one of path, gym and app was given, the folder has no environment,
             a number is less than 1, or the key is malformed.
     """
 

@@ -1,7 +1,8 @@
 """Where a server comes from: the table of sources, and one source.
 
-Everything that lets a user name a server reads `SOURCES`: ``gym.make``, `openenv_gym.register`, the registry
-file and the ``openenv`` command. A new source is one entry here and the provider that it names.
+``gym.make``, `openenv_gym.register`, the registry file and ``openenv register`` read `SOURCES`: for them a
+new source is one entry here, and the provider that it names. ``openenv serve`` has options for what it can
+serve.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class SourceKind:
         option: The option of ``openenv register``, without dashes; the keyword by default.
         metavar: What ``--help`` shows for a value.
         status: What ``openenv list`` shows instead of asking the server, which is not started yet.
+        is_path: Whether a value is a path, which is made absolute.
     """
 
     keyword: str
@@ -39,6 +41,7 @@ class SourceKind:
     option: str = ""
     metavar: str = "TEXT"
     status: str = "starts on demand"
+    is_path: bool = False
 
     def __post_init__(self) -> None:
         if not self.option:
@@ -56,6 +59,7 @@ _TABLE = (
         _PROCESS,
         named_providers=_RAY,
         metavar="PATH",
+        is_path=True,
     ),
     SourceKind("gym", "A Gymnasium environment.", _PROCESS, named_providers=_RAY, metavar="ID"),
     SourceKind(
@@ -134,4 +138,4 @@ class Source:
 
     def absolute(self) -> Source:
         """The same source for a process in any folder: a path becomes absolute."""
-        return Source(self.kind, str(Path(self.value).resolve())) if self.kind == "path" else self
+        return Source(self.kind, str(Path(self.value).resolve())) if SOURCES[self.kind].is_path else self

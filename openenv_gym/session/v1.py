@@ -1,4 +1,7 @@
-"""Version 1 of the protocol: one session a WebSocket, responses in order."""
+"""Version 1 of the protocol: one session a WebSocket, responses in order.
+
+Its results are read into the `Result` of version 2, so that callers need not know the version.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import Payload
 from openenv_gym.wire.v2 import Attachments, SlotError
 from openenv_server.connections.adapters import Adapter
-from openenv_server.connections.slot import SlotResult, StepResult
+from openenv_server.connections.slot import SlotOutcome, SlotResult
 from openenv_server.errors import reply_to
 from openenv_server.sessions.counters import Counters, Durations
 
@@ -65,7 +65,7 @@ class ResultEncoder:
         self, request_id: int, results: Sequence[SlotResult], arrived: float, durations: Durations
     ) -> list[Payload]:
         errors = [result for result in results if type(result) is SlotError]
-        steps = [result for result in results if type(result) is StepResult]
+        steps = [result for result in results if type(result) is SlotOutcome]
         if not steps:
             self.count_errors(errors)
             return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))

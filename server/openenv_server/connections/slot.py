@@ -28,7 +28,7 @@ class FinalStep(NamedTuple):
     info: dict[str, Any]
 
 
-class StepResult(msgspec.Struct, gc=False):
+class SlotOutcome(msgspec.Struct, gc=False):
     """The result of a reset or a step in one slot.
 
     A Struct, because one is made for every step of every slot.
@@ -47,7 +47,7 @@ class StepResult(msgspec.Struct, gc=False):
     seconds: float
 
 
-SlotResult = StepResult | SlotError
+SlotResult = SlotOutcome | SlotError
 
 
 class Slot:
@@ -106,7 +106,7 @@ class Slot:
         self._has_ended = False
         self._resets += 1
         seconds = perf_counter() - begin
-        return StepResult(self.number, observation, reward, terminated, truncated, info, None, seconds)
+        return SlotOutcome(self.number, observation, reward, terminated, truncated, info, None, seconds)
 
     def step(self, action: Any) -> SlotResult:
         """Take one action."""
@@ -133,9 +133,9 @@ class Slot:
         if self._steps == self._max_steps:
             truncated = True
         if not (terminated or truncated):
-            return StepResult(self.number, observation, reward, False, False, info, None, seconds)
+            return SlotOutcome(self.number, observation, reward, False, False, info, None, seconds)
         self._has_ended = True
-        result = StepResult(self.number, observation, reward, terminated, truncated, info, None, seconds)
+        result = SlotOutcome(self.number, observation, reward, terminated, truncated, info, None, seconds)
         if not self._resets_in_the_same_step:
             return result
         # A copy, because the environment may write its next observation into the same memory.
