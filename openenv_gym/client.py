@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+import numpy as np
+
 from openenv_gym.errors import ClosedError
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
@@ -107,7 +109,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         """Return the result of ``reset`` and ``step``.
 
         Args:
-            payload: ``observation`` (its fields), ``reward``, ``done``, ``truncated`` and ``metadata``.
+            payload: ``observation`` (its fields; arrays are NumPy arrays over version 2), ``reward``,
+                ``done``, ``truncated`` and ``metadata``.
         """
 
     @abstractmethod
@@ -319,6 +322,17 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         return result
 
 
+def _plain(value: Any) -> Any:
+    """Return a payload with lists and Python's numbers instead of arrays and NumPy's."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return value
+
+
 class PayloadCoding:
     """Actions and observations as JSON payloads."""
 
@@ -338,17 +352,17 @@ class PayloadCoding:
 
 
 class GenericEnvClient(EnvClient[dict[str, Any], dict[str, Any], dict[str, Any]]):
-    """A client of any server, with plain dicts for actions, observations and states."""
+    """A client of any server, with plain dicts for actions, observations and states: arrays are lists."""
 
     def _step_payload(self, action: dict[str, Any]) -> dict[str, Any]:
         return action
 
     def _parse_result(self, payload: dict[str, Any]) -> StepResult[dict[str, Any]]:
         return StepResult(
-            observation=payload["observation"],
+            observation=_plain(payload["observation"]),
             reward=payload["reward"],
             done=payload["done"],
-            metadata=payload["metadata"],
+            metadata=_plain(payload["metadata"]),
             truncated=payload["truncated"],
         )
 

@@ -138,7 +138,7 @@ def test_of_many_at_once_none_is_lost(registry: Path) -> None:
         (("new", "--space", "alone"), "OWNER/NAME"),
         (("new", "--image", "not an image"), "image must be the name of an image"),
         (("new", "--remove", "--force"), "--remove takes no other option"),
-        (("remote", "--url", "http://one"), "stands for any server"),
+        (("remote", "--url", "http://one"), "is reserved"),
         (("a/b", "--url", "http://one"), "cannot be an environment's name"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

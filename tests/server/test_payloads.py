@@ -13,9 +13,10 @@ import websocket
 from openenv_server import Action, Environment, Observation, State, create_app, gymnasium_factory
 from pydantic import ConfigDict, Field
 
+from openenv_gym import EnvClient, GenericEnvClient, StepResult
 from openenv_gym.types import Array
 from openenv_gym.wire import v2
-from tests.support.servers import running
+from tests.support.servers import running, without_v2
 from tests.support.v2_client import V2Client
 
 
@@ -128,3 +129,26 @@ def test_without_it_observations_are_columns() -> None:
         assert result.rewards == [0.0]
         lane.slots.add(0)
         lane.close()
+
+
+class LookClient(EnvClient[Look, dict[str, Any], State]):
+    def _step_payload(self, action: Look) -> dict[str, Any]:
+        return {"reward": action.reward}
+
+    def _parse_result(self, payload: dict[str, Any]) -> StepResult[dict[str, Any]]:
+        return StepResult(payload["observation"], payload["reward"], payload["done"])
+
+    def _parse_state(self, payload: dict[str, Any]) -> State:
+        return State(**payload)
+
+
+def test_typed_clients_get_arrays_and_generic_ones_the_json_of_version_1() -> None:
+    app = create_app(Looking, Look, Seen)
+    with running(app) as base_url, running(without_v2(app)) as v1_url:
+        with GenericEnvClient(base_url) as client, GenericEnvClient(v1_url) as v1_client:
+            assert client.reset(seed=7) == v1_client.reset(seed=7)
+            assert client.step({"reward": None}) == v1_client.step({"reward": None})
+        with LookClient(base_url) as client:
+            result = client.reset(seed=7)
+            assert isinstance(result.observation["px"], np.ndarray)
+            assert (result.observation["px"].dtype, result.reward) == (np.uint8, 7)
