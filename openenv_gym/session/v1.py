@@ -116,6 +116,8 @@ class V1Channel:
         return self._timeouts.reset_s if is_reset else self._timeouts.step_s
 
     async def _send(self, request: str, operation: str) -> None:
+        if self.connection.has_pending:
+            self.abort()  # interrupted before: the old response would be taken for this request's
         self.sent_at = perf_counter()
         await self.connection.send(request, timeout_s=self._timeouts.step_s, operation=operation)
 

@@ -315,7 +315,7 @@ def test_a_full_server_says_how_many_sessions_wait_for_their_clients() -> None:
         envs.reset()
         proxy.cut()
         time.sleep(0.2)
-        with pytest.raises(CapacityError, match="2 of them wait for a client whose connection broke"):
+        with pytest.raises(CapacityError, match="2 of them wait for a client to reconnect"):
             RemoteEnv(base_url).reset()
         envs.step(np.zeros(2))  # which comes back
         with pytest.raises(CapacityError, match=r"capacity of 2 sessions\. "):
