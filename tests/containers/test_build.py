@@ -62,9 +62,8 @@ def test_its_container_is_healthy_and_is_not_root(environment_image: Build, dock
         assert env.step("done")[0] == "done by user 1000"
         env.close()
         health = ("inspect", "--format", "{{json .State.Health}}", name)
-        wait_for(lambda: json.loads(docker_host.docker(*health))["Log"] != [])
-        state = json.loads(docker_host.docker(*health))
-        assert state["Status"] == "healthy", state["Log"]
+        # The first probe may come before the server is up.
+        wait_for(lambda: json.loads(docker_host.docker(*health))["Status"] == "healthy")
     finally:
         docker_host.docker("rm", "--force", name)
 

@@ -175,7 +175,7 @@ def test_the_port_is_published_on_loopback_alone(docker_host: Engine) -> None:
 
 
 def test_a_container_that_ends_shows_its_last_words() -> None:
-    with pytest.raises(ConfigurationError, match=r"with the exit code 3\.[^$]*here is ends"):
+    with pytest.raises(ConfigurationError, match=r"with exit code 3\.[^$]*here is ends"):
         DockerProvider("small-ends").launch()
 
 
@@ -185,7 +185,7 @@ def test_a_container_that_does_not_get_healthy_shows_its_last_words() -> None:
 
 
 def test_what_cannot_be_mounted_or_joined_is_said() -> None:
-    with pytest.raises(ConfigurationError, match="there is nothing at /nowhere"):
+    with pytest.raises(ConfigurationError, match="/nowhere does not exist"):
         DockerProvider("small-serves", volumes={"/nowhere": "/data"})
     with pytest.raises(ConfigurationError, match="'none' publishes no port"):
         DockerProvider("small-serves", network="none").launch()
@@ -194,7 +194,9 @@ def test_what_cannot_be_mounted_or_joined_is_said() -> None:
 
 
 def test_an_image_that_is_nowhere_says_where_it_was_looked_for(registry: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is not here, and cannot be pulled.*openenv build"):
+    with pytest.raises(
+        ConfigurationError, match=r"is not on this machine and cannot be pulled.*openenv build"
+    ):
         DockerProvider(f"{registry}/nowhere:latest").launch()
 
 
@@ -215,7 +217,9 @@ def test_no_engine_is_a_sentence_with_how_to_get_one(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-        with pytest.raises(ConfigurationError, match=r"No Docker engine answers.*apt-get install docker\.io"):
+        with pytest.raises(
+            ConfigurationError, match=r"No Docker engine responds.*apt-get install docker\.io"
+        ):
             GenericEnvClient.from_docker_image("small-serves")
 
 
@@ -309,7 +313,7 @@ def test_a_docker_context_that_is_not_there_is_said(
     with monkeypatch.context() as patch:
         patch.delenv("DOCKER_HOST")
         patch.setenv("DOCKER_CONTEXT", "elsewhere")
-        with pytest.raises(ConfigurationError, match="There is no Docker context elsewhere"):
+        with pytest.raises(ConfigurationError, match="Docker has no context 'elsewhere'"):
             DockerProvider("small-serves").start()
 
 

@@ -31,9 +31,9 @@ def test_a_pushed_image_is_pulled_into_an_empty_store(
 @pytest.mark.parametrize(
     ("registry_name", "advice"),
     [
-        ("no-such-registry.invalid", "Is no-such-registry.invalid the right name, and is the network there?"),
+        ("no-such-registry.invalid", "Check the registry's name, no-such-registry.invalid, and the network."),
         # Nothing listens at the port for discarding (RFC 863).
-        ("127.0.0.1:9", "is the registry running, and is the port right?"),
+        ("127.0.0.1:9", "Check that the registry is running, and its port."),
     ],
 )
 def test_a_registry_out_of_reach_says_what_to_look_at(
