@@ -194,9 +194,7 @@ def test_what_cannot_be_mounted_or_joined_is_said() -> None:
 
 
 def test_an_image_that_is_nowhere_says_where_it_was_looked_for(registry: str) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"not on this machine and cannot be pulled.*openenv build"
-    ):
+    with pytest.raises(ConfigurationError, match=r"not on this machine and cannot be pulled.*openenv build"):
         DockerProvider(f"{registry}/nowhere:latest").launch()
 
 
@@ -217,9 +215,7 @@ def test_no_engine_is_a_sentence_with_how_to_get_one(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-        with pytest.raises(
-            ConfigurationError, match=r"No Docker engine responds.*apt-get install docker"
-        ):
+        with pytest.raises(ConfigurationError, match=r"No Docker engine responds.*apt-get install docker"):
             GenericEnvClient.from_docker_image("small-serves")
 
 
