@@ -76,7 +76,7 @@ TIER_OF = {
     "test_workflows.py": "unit",
 }
 
-for _name, _examples in {"quick": 100, "ci": 400}.items():
+for _name, _examples in {"quick": 50, "ci": 400}.items():
     settings.register_profile(
         _name, max_examples=_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
