@@ -176,12 +176,12 @@ def test_one_that_hangs_in_a_session_fails_in_time(walker: Path, where: str) -> 
     without_main_block(walker)
     begin = {"reset": RESET, "step": STEP}[where]
     edit(walker / LOGIC, (begin, f"        import time; time.sleep(600)\n{begin}"))
-    report = validate(walker, Level.RUNTIME, timeout_s=3)
+    report = validate(walker, Level.RUNTIME, timeout_s=10)  # the server starts in it too, on a busy machine
     failure = check_of(report, f"session.{where}")
     assert failure.outcome is Outcome.FAILED
-    assert "3 s" in failure.detail
+    assert "10 s" in failure.detail
     assert check_of(report, "session.seed").outcome is Outcome.SKIPPED
-    assert report.duration_s < 30
+    assert report.duration_s < 60
 
 
 @pytest.mark.slow
