@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -380,3 +381,17 @@ def test_silence_ends_the_sessions_but_not_those_that_are_at_work(ws: Any) -> No
         envs.reset()
         envs.step(np.zeros(2))
         envs.close()
+
+
+def test_many_connections_switch_threads_less_often(counting: str) -> None:
+    usual = sys.getswitchinterval()
+    connections = [V2Client(counting).connection for _ in range(150)]
+    try:
+        assert sys.getswitchinterval() > 2 * usual
+    finally:
+        for connection in connections:
+            connection.drop()
+    deadline = time.monotonic() + 10
+    while sys.getswitchinterval() > usual and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sys.getswitchinterval() == pytest.approx(usual)

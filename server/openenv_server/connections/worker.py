@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
@@ -39,6 +40,11 @@ from openenv_server.errors import (
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.replay_cache import ReplayCache
 from openenv_server.sessions.session import Session
+
+# A thread that waits for the interpreter wakes up once a switch interval to ask for it. With a thousand
+# threads at Python's 5 ms, most of the time goes into that; so each connection adds to the interval.
+_SWITCH_INTERVAL_S = sys.getswitchinterval()
+_SWITCH_INTERVAL_A_CONNECTION_S = 1e-4
 
 # More in one message would keep the event loop from the other clients: refusing a slot takes it 10 µs.
 _MOST_SLOTS = 2**14
@@ -389,6 +395,7 @@ class Connections:
         with self._lock:
             self._workers[token] = worker
             self._watched.add(worker)
+            self._fit_switch_interval()
         return token
 
     def remove(self, token: str) -> None:
@@ -408,6 +415,10 @@ class Connections:
         """Stop watching a worker."""
         with self._lock:
             self._watched.discard(worker)
+            self._fit_switch_interval()
+
+    def _fit_switch_interval(self) -> None:
+        sys.setswitchinterval(max(_SWITCH_INTERVAL_S, len(self._watched) * _SWITCH_INTERVAL_A_CONNECTION_S))
 
     def hand_over(self, transport: Transport, request: v2.Resume) -> bool:
         """Give a client's new socket to its worker; returns False if the worker is gone."""
