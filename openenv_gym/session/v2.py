@@ -229,7 +229,7 @@ class V2Channel:
     async def _send(self, request: v2.Request, operation: str) -> None:
         try:
             payload = v2.encode(request)
-        except (TypeError, OverflowError) as error:
+        except (TypeError, UnicodeEncodeError) as error:
             raise ProtocolError(
                 f"{operation} cannot be encoded: {error}",
                 endpoint=self.endpoint.base_url,

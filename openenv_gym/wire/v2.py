@@ -8,6 +8,8 @@ dimensions, then four bytes for each dimension, little-endian.
 
 Type 2 is an attached array, whose items travel behind the message, so that they are never copied: the head,
 then eight bytes with the position of its first item in the attached bytes.
+
+Type 3 is an integer of more than 64 bits, in two's complement, little-endian.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from openenv_gym.wire.v2_messages import (
 __all__ = [
     "ATTACHED_EXTENSION",
     "EXTENSION",
+    "INTEGER_EXTENSION",
     "LARGE",
     "SUBPROTOCOL",
     "WORKER_HEADER",
@@ -91,6 +94,7 @@ Array = np.ndarray[Any, Any]
 
 EXTENSION = 1
 ATTACHED_EXTENSION = 2
+INTEGER_EXTENSION = 3
 
 # Columns of at least this many bytes are attached.
 LARGE = 1 << 14
@@ -150,12 +154,14 @@ def pack(array: Array) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(EXTENSION, _head(dtype.kind, dtype.itemsize, array.shape) + array.tobytes())
 
 
-def unpack(code: int, data: memoryview) -> Array | np.generic | Attached:
-    """Decode an extension: an array in fresh memory, or a NumPy scalar if the shape is ().
+def unpack(code: int, data: memoryview) -> Array | np.generic | Attached | int:
+    """Decode an extension: an array in fresh memory, a NumPy scalar if the shape is (), or an integer.
 
     Raises:
-        ValueError: `pack` or `Attachments.attach` did not make it.
+        ValueError: `encode` did not make it.
     """
+    if code == INTEGER_EXTENSION:
+        return int.from_bytes(data, "little", signed=True)
     try:
         dtype, shape, end = _read_head(data)
         if code == ATTACHED_EXTENSION:
@@ -225,9 +231,11 @@ def encode(message: Request | Answer, attachments: Attachments | None = None) ->
 
     Raises:
         TypeError: It contains an object that cannot be sent.
-        OverflowError: An integer in it has more than 64 bits.
     """
-    body = _encoder.encode(message)
+    try:
+        body = _encoder.encode(message)
+    except OverflowError:
+        body = _encoder.encode(_with_packed_integers(message))
     size = len(body)
     if attachments is None or not attachments.parts:
         return [_SIZE.pack(size) + body]
@@ -313,6 +321,22 @@ def _encode_other(value: Any) -> Any:
     if isinstance(value, np.generic):
         return pack(np.asarray(value))
     raise TypeError(f"{type(value).__name__} cannot be sent")
+
+
+def _with_packed_integers(value: Any) -> Any:
+    """Replace each integer of more than 64 bits by its extension."""
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        size = value.bit_length() // 8 + 1
+        return msgspec.msgpack.Ext(INTEGER_EXTENSION, value.to_bytes(size, "little", signed=True))
+    if isinstance(value, dict):
+        return {name: _with_packed_integers(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_packed_integers(part) for part in value]
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.asdict(value)
+        tag = {value.__struct_config__.tag_field: value.__struct_config__.tag}
+        return {**_with_packed_integers(fields), **(tag if None not in tag else {})}
+    return value
 
 
 _SIZE = struct.Struct("<I")

@@ -48,11 +48,11 @@ class Reset(_Message, tag="reset"):
     """Start episodes.
 
     Attributes:
-        seeds: A seed for each slot, or None for no seeds.
+        seeds: A seed for each slot, an integer or None; or None for no seeds.
         options: More keyword arguments for the environment's reset.
     """
 
-    seeds: list[int | None] | None = None
+    seeds: list[Any] | None = None  # an integer of more than 64 bits is an extension
     options: dict[str, Any] = {}
 
 

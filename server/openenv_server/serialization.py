@@ -1,19 +1,26 @@
-"""Observations and states as JSON."""
+"""Actions from JSON, observations and states as JSON.
+
+Aliases: a payload has the names that the schema has.
+"""
 
 from __future__ import annotations
 
 import json
-from functools import cache
+from collections.abc import Collection, Iterable
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
-from pydantic import BaseModel
-from pydantic_core import to_json
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema, to_json, to_jsonable_python
 
 from openenv_gym.arrays import Array
 from openenv_gym.schema_keywords import BESIDE_MARK
 from openenv_server.errors import WrongResultError
+
+# What Pydantic raises for a value that JSON lacks.
+_CANNOT = (TypeError, ValueError)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -29,8 +36,8 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
         WrongResultError: The environment returned something else.
     """
     beside = _beside(_model_of(observation))
-    fields = observation.model_dump_json(exclude=set(beside), fallback=plain)
-    reward = _json(getattr(observation, "reward", None))
+    fields = _model_json(observation, "observation", exclude=set(beside))
+    reward = _json(getattr(observation, "reward", None), "reward")
     done = "true" if getattr(observation, "done", False) else "false"
     parts = [f'"observation":{fields},"reward":{reward},"done":{done}']
     if "truncated" in beside and (truncated := getattr(observation, "truncated", None)) is not None:
@@ -39,7 +46,7 @@ def observation_json(observation: Any, extra_metadata: dict[str, Any] | None = N
     if extra_metadata:
         metadata = {**metadata, **extra_metadata}
     if metadata:
-        parts.append(f'"metadata":{_json(metadata)}')
+        parts.append(f'"metadata":{_json(metadata, "metadata")}')
     return "{" + ",".join(parts) + "}"
 
 
@@ -64,10 +71,14 @@ def observation_parts(observation: Any, *, as_json: bool = False) -> Observation
         WrongResultError: The environment returned something else.
     """
     kind = _model_of(observation)
+    apart = _apart(kind)
     if as_json:
-        fields = msgspec.json.decode(observation.model_dump_json(exclude=_apart(kind), fallback=plain))
+        fields = msgspec.json.decode(_model_json(observation, "observation", exclude=apart))
     else:
-        fields = observation.model_dump(mode="json", exclude=_apart(kind), fallback=plain)
+        try:
+            fields = observation.model_dump(mode="json", by_alias=True, exclude=apart, fallback=plain)
+        except _CANNOT as error:
+            raise _unsendable(observation, "observation", apart, error) from error
     for name, key in _array_fields(kind).items():
         fields[key] = getattr(observation, name)
     truncated = getattr(observation, "truncated", None) if "truncated" in _beside(kind) else None
@@ -92,15 +103,58 @@ def deserialize_action(action_data: dict[str, Any], action_cls: type[ModelT]) ->
     Raises:
         pydantic.ValidationError: The payload does not fit the action model.
     """
-    return action_cls.model_validate(action_data)
+    return validate_action(action_data, action_cls)
+
+
+def validate_action(payload: Any, model: type[ModelT]) -> ModelT:
+    """Validate a payload as an action, as JSON: a strict model takes an enum's value or a list for a tuple.
+
+    Fields may have their aliases, as in the schema, or their own names.
+
+    Args:
+        payload: JSON values; version 2 of the protocol may have arrays in it.
+        model: The action model.
+
+    Raises:
+        pydantic.ValidationError: The payload does not fit the model.
+    """
+    if isinstance(payload, dict) and any(type(part) is np.ndarray for part in payload.values()):
+        try:
+            return model.model_validate(payload, by_alias=True, by_name=True)
+        except ValidationError:
+            pass  # strict, perhaps; as JSON, an array is nested lists
+    try:
+        text = to_json(payload, fallback=plain, inf_nan_mode="constants")
+    except _CANNOT:
+        return model.model_validate(payload, by_alias=True, by_name=True)
+    return model.model_validate_json(text, by_alias=True, by_name=True)
+
+
+class AsJson:
+    """Annotates a field whose value is validated as an action, as `validate_action` does.
+
+    Args:
+        model: The action model.
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            partial(validate_action, model=self._model), json_schema_input_schema=core_schema.any_schema()
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return handler(self._model.__pydantic_core_schema__)
 
 
 def state_json(state: Any) -> str:
     """The ``data`` of a state message, as JSON text."""
     if isinstance(state, BaseModel):
-        return state.model_dump_json(fallback=plain)
+        return _model_json(state, "state")
     if isinstance(state, dict):
-        return _json(state)
+        return _json(state, "state")
     raise WrongResultError(
         f"The environment's state is {type(state).__name__}, not an instance of a state model"
     )
@@ -117,13 +171,90 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
 
 
-def json_value(value: Any) -> Any:
-    """A value as JSON has it: NumPy's values become Python's, NaN and infinity become None."""
-    return msgspec.json.decode(to_json(value, fallback=plain, inf_nan_mode="null"))
+def json_value(value: Any, path: str, *, keep_infinities: bool = False) -> Any:
+    """A value as JSON has it: NumPy's values become Python's, NaN and infinity become None.
+
+    Args:
+        value: The value.
+        path: Its name in errors.
+        keep_infinities: Keep NaN and infinity, which version 2 of the protocol can send.
+
+    Raises:
+        WrongResultError: It contains something that JSON lacks.
+    """
+    if not keep_infinities:
+        return msgspec.json.decode(_json(value, path))
+    try:
+        return to_jsonable_python(value, fallback=plain)
+    except _CANNOT as error:
+        raise _unsendable(value, path, None, error) from error
 
 
-def _json(value: Any) -> str:
-    return to_json(value, fallback=plain, inf_nan_mode="null").decode()
+def _json(value: Any, path: str) -> str:
+    try:
+        return to_json(value, fallback=plain, inf_nan_mode="null").decode()
+    except _CANNOT as error:
+        raise _unsendable(value, path, None, error) from error
+
+
+def _model_json(model: BaseModel, path: str, exclude: set[str] | None = None) -> str:
+    try:
+        return model.model_dump_json(by_alias=True, exclude=exclude, fallback=plain)
+    except _CANNOT as error:
+        raise _unsendable(model, path, exclude, error) from error
+
+
+def check_sendable(value: Any, path: str) -> None:
+    """Raise a `WrongResultError` that names the part of a value that cannot be sent, if there is one."""
+    found = _first_unsendable(value, path)
+    if found is not None:
+        raise WrongResultError(found)
+
+
+def _unsendable(value: Any, path: str, exclude: set[str] | None, cause: Exception) -> WrongResultError:
+    return WrongResultError(_first_unsendable(value, path, exclude) or f"The {path} cannot be sent: {cause}")
+
+
+def _first_unsendable(value: Any, path: str, exclude: Collection[str] | None = None) -> str | None:
+    """Say which part of a value JSON lacks, and what to do; None if there is no such part."""
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            if name in (exclude or ()):
+                continue
+            try:
+                value.model_dump_json(include={name}, fallback=plain)
+            except _CANNOT:
+                where = f"{path}.{name}"
+                return _first_unsendable(getattr(value, name), where) or _remedy(getattr(value, name), where)
+        value = value.model_extra or {}
+    if isinstance(value, dict):
+        parts: Iterable[tuple[Any, Any]] = [(f".{key}", part) for key, part in value.items()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = [(f"[{place}]", part) for place, part in enumerate(value)]
+    else:
+        try:
+            to_json(value, fallback=plain)
+        except _CANNOT:
+            return _remedy(value, path)
+        return None
+    return next((found for key, part in parts if (found := _first_unsendable(part, path + key))), None)
+
+
+def _remedy(value: Any, path: str) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return (
+            f"{path} is bytes that are not text in UTF-8; declare the field as pydantic.Base64Bytes, or set "
+            'ser_json_bytes="base64" in the model\'s config'
+        )
+    if isinstance(value, str):
+        return (
+            f"{path} is text with a lone surrogate, which no encoding has; decode its source with "
+            'errors="replace"'
+        )
+    return (
+        f"{path} is of the type {type(value).__qualname__}, which JSON lacks; use a Pydantic model or plain "
+        "types, and annotate an array with openenv_gym.Array"
+    )
 
 
 def _model_of(observation: Any) -> type[BaseModel]:
@@ -138,9 +269,8 @@ def _model_of(observation: Any) -> type[BaseModel]:
 @cache
 def _array_fields(model: type[BaseModel]) -> dict[str, str]:
     """The fields declared as arrays of one dtype and shape, each with its key on the wire."""
-    by_alias = model.model_config.get("serialize_by_alias", False)
     return {
-        name: (by_alias and field.serialization_alias) or name
+        name: field.serialization_alias or name
         for name, field in model.model_fields.items()
         if any(isinstance(mark, Array) for mark in field.metadata)
     }
@@ -160,4 +290,6 @@ def _beside(model: type[BaseModel]) -> frozenset[str]:
         for name, field in model.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get(BESIDE_MARK)
     }
+    if "metadata" in model.model_fields and model.model_fields["metadata"].serialization_alias:
+        marked.add("metadata")  # which keeps its plain name there
     return frozenset({"done", "reward"} | marked)

@@ -169,5 +169,36 @@ def test_what_cannot_be_sent_is_said() -> None:
         v2.encode(v2.Step(id=1, slots=[], actions=[object()]))
     with pytest.raises(TypeError, match="Cannot send an array of complex128"):
         v2.pack(np.zeros(2, complex))
-    with pytest.raises(OverflowError):
-        v2.encode(v2.Step(id=1, slots=[], actions=[2**70]))
+    with pytest.raises(UnicodeEncodeError, match="surrogates"):
+        v2.encode(v2.Step(id=1, slots=[], actions=["\ud800"]))
+
+
+INTEGERS = [2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70, -(2**63), -(2**63) - 1, -(2**64), -(2**200), 255 << 64]
+
+
+@pytest.mark.parametrize("number", INTEGERS)
+def test_integers_of_any_size_come_back(number: int) -> None:
+    error = v2.SlotError(1, "CODE", "message", {"n": [number]})
+    final = v2.Final(places=[0], observations=[{"n": number}], infos=[{"n": number}])
+    result = v2.Result(
+        id=1,
+        slots=[0],
+        observations=[{"n": (number, np.arange(3))}],
+        rewards=[number],
+        infos=[(0, {"n": number})],
+        final=final,
+        errors=[error],
+    )
+    answer = v2.decode_answer(b"".join(v2.encode(result)))
+    assert isinstance(answer, v2.Result)
+    first, array = answer.observations[0]["n"]
+    assert first == answer.rewards[0] == answer.infos[0][1]["n"] == number
+    assert array.tolist() == [0, 1, 2]
+    assert (answer.final, answer.errors) == (final, [error])
+    reset = v2.decode_request(
+        b"".join(v2.encode(v2.Reset(id=1, slots=[0], seeds=[number], options={"n": number})))
+    )
+    assert isinstance(reset, v2.Reset)
+    assert (reset.seeds, reset.options) == ([number], {"n": number})
+    failed = v2.Failed(code="CODE", message="message", details={"n": number})
+    assert v2.decode_answer(b"".join(v2.encode(failed))) == failed

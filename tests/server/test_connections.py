@@ -306,7 +306,7 @@ class Odd(gym.Env[Any, Any]):
             case 1:
                 observation = np.zeros(4, np.float32)
             case 2:
-                info = {"number": 2**70}
+                info = {"text": "\ud800"}
             case 3:
                 observation = "nothing"
             case 4:
@@ -316,7 +316,12 @@ class Odd(gym.Env[Any, Any]):
 
 @pytest.mark.parametrize(
     ("action", "reason"),
-    [(1, "shape"), (2, "OverflowError"), (3, "SpaceError"), (4, "SystemExit: enough")],
+    [
+        (1, "shape"),
+        (2, "metadata.text is text with a lone surrogate"),
+        (3, "SpaceError"),
+        (4, "SystemExit: enough"),
+    ],
 )
 @pytest.mark.parametrize("warm_up", [0, 4], ids=["on its own thread", "in the lane"])
 def test_what_one_slot_breaks_leaves_the_others_whole(action: int, reason: str, warm_up: int) -> None:

@@ -220,7 +220,7 @@ class Wrong(Counter):
     ("amount", "message"),
     [
         (1, "returned dict, not an observation"),
-        (2, "object cannot be sent as JSON"),
+        (2, "metadata.thing is of the type object, which JSON lacks"),
         (3, "raised SystemExit: 3"),
         (4, "raised StopIteration"),
     ],

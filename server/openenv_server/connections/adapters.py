@@ -12,7 +12,6 @@ from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space
@@ -22,7 +21,7 @@ from openenv_gym.wire.v1 import end_of_episode
 from openenv_gym.wire.v2 import Attachments
 from openenv_server.errors import refused_action
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info, space_field
-from openenv_server.serialization import json_value, observation_parts, plain
+from openenv_server.serialization import json_value, observation_parts, validate_action
 from openenv_server.sessions.session import Session
 
 
@@ -119,16 +118,14 @@ class ModelDriver:
 
     def _transition(self, observation: Any) -> Transition:
         parts = observation_parts(observation, as_json=self._payloads)
-        reward, metadata = parts.reward, parts.metadata or {}
+        reward, metadata = parts.reward, parts.metadata
         if metadata:
-            metadata = (
-                json_value(metadata) if self._payloads else to_jsonable_python(metadata, fallback=plain)
-            )
+            metadata = json_value(metadata, "metadata", keep_infinities=not self._payloads)
         if self._payloads:
             if type(reward) is float and not isfinite(reward):
                 reward = None
             elif type(reward) not in _PLAIN_REWARDS:
-                reward = json_value(reward)
+                reward = json_value(reward, "reward")
         terminated, truncated = end_of_episode(parts.done, parts.truncated, metadata)
         return Transition(parts.fields, reward, terminated, truncated, metadata)
 
@@ -160,7 +157,7 @@ class ModelAdapter:
 
     def _action(self, payload: Any) -> Any:
         try:
-            return self._action_model.model_validate(payload)
+            return validate_action(payload, self._action_model)
         except ValidationError as error:
             return refused_action(error)
 
@@ -214,7 +211,10 @@ class GymnasiumAdapter:
         return self._observations.from_elements(observations, attachments)
 
     def payloads(self, observations: Sequence[Any]) -> list[Any]:
-        return [{"observation": json_value(self._encode(observation))} for observation in observations]
+        return [
+            {"observation": json_value(self._encode(observation), "observation")}
+            for observation in observations
+        ]
 
     def info(self, info: dict[str, Any]) -> dict[str, Any]:
         return plain_info(info, keep_arrays=True)
@@ -225,7 +225,7 @@ class GymnasiumAdapter:
         except SpaceError:
             pass  # the model also takes metadata, and explains what is wrong
         try:
-            return self._action_model.model_validate(payload).action
+            return validate_action(payload, self._action_model).action
         except ValidationError as error:
             return refused_action(error)
 

@@ -14,7 +14,8 @@ from openenv_gym.wire.framing import Payload
 from openenv_gym.wire.v2 import Attachments, SlotError
 from openenv_server.connections.adapters import Adapter
 from openenv_server.connections.slot import SlotOutcome, SlotResult
-from openenv_server.errors import reply_to
+from openenv_server.errors import WrongResultError, reply_to
+from openenv_server.serialization import check_sendable
 from openenv_server.sessions.counters import Counters, Durations
 
 # So few numbers are faster to send and to read one by one than as an array.
@@ -58,7 +59,8 @@ class ResultEncoder:
                     yield from self.frames(request_id, [result], arrived, durations)
                 return
             slot = results[0].slot
-            failure = SlotError(slot, *reply_to(error, f"the result of slot {slot} cannot be sent"))
+            named = _named(error, results[0])
+            failure = SlotError(slot, *reply_to(named, f"the result of slot {slot} cannot be sent"))
             yield self._frame(request_id, [failure], arrived, durations)
 
     def _frame(
@@ -114,6 +116,17 @@ class ResultEncoder:
         if self.sends_payloads:
             return self._adapter.payloads(observations)
         return self._adapter.observations(observations, attachments)
+
+
+def _named(error: Exception, result: SlotResult) -> Exception:
+    """The error that names what of a result cannot be sent, if there is such a part."""
+    if isinstance(result, SlotOutcome):
+        try:
+            check_sendable(result.observation, "observation")
+            check_sendable(result.info, "metadata")
+        except WrongResultError as named:
+            return named
+    return error
 
 
 def not_open(slot: int) -> SlotError:

@@ -229,6 +229,9 @@ class ConnectionWorker:
             message = f"A reset of {len(request.slots)} slots needs as many seeds, got {len(seeds)}"
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, message)
             return
+        if not {type(seed) for seed in seeds} <= {int, type(None)}:
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, "The seeds of a reset are integers or nil")
+            return
         data = [request.options if seed is None else {**request.options, "seed": seed} for seed in seeds]
         self._is_resumable = True
         self._runner.run(request.id, request.slots, Slot.reset, data, 0, self._arrived)

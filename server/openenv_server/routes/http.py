@@ -20,6 +20,8 @@ from openenv_server.calls import metadata_of
 from openenv_server.errors import StepLimitExceededError, reply_to
 from openenv_server.operations.health import Health, LoopMonitor, health_of
 from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
+from openenv_server.schemas import action_schema, observation_schema, state_schema
+from openenv_server.serialization import AsJson
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.session import Session
 
@@ -79,14 +81,14 @@ def http_routes(
     """All HTTP routes but the landing page."""
     router = APIRouter(route_class=CodedRoute)
     schemas = Schemas(
-        action=action_model.model_json_schema(),
-        observation=observation_model.model_json_schema(mode="serialization"),
-        state=state_model.model_json_schema(mode="serialization"),
+        action=action_schema(action_model),
+        observation=observation_schema(observation_model),
+        state=state_schema(state_model),
     )
     step_request: Any = create_model(
         "StepRequest",
         __config__=ConfigDict(extra="allow"),
-        action=(action_model, Field(description="The action")),
+        action=(Annotated[Any, AsJson(action_model)], Field(description="The action")),
         timeout_s=(float | None, Field(default=None, gt=0, description="Seconds that the step may take")),
         request_id=(str | None, Field(default=None, description="Ignored; for the caller's own use")),
     )

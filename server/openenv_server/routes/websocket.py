@@ -26,6 +26,7 @@ from openenv_server.errors import (
 )
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.routes.http import address_of
+from openenv_server.serialization import validate_action
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.session import Session
 from openenv_server.socket_takeover import take_socket
@@ -203,7 +204,7 @@ class V1Client:
         action: BaseModel | None = None
         if request.type == "step":
             try:
-                action = action_model.model_validate(request.data)
+                action = validate_action(request.data, action_model)
             except ValidationError as error:
                 return self._error(refused_action(error))
         try:
