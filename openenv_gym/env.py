@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 from gymnasium import logger
 
-from openenv_gym.env_spaces import EnvSpaces, read_env_spaces
+from openenv_gym.env_spaces import EnvSpaces, OnMisfit, read_env_spaces
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
     ClosedError,
@@ -66,6 +66,9 @@ class RemoteEnv(gym.Env[Any, Any]):
             for one that is full or restarting, in seconds.
         on_session_lost: What a step does when its session is lost for good: "raise" an error, or "truncate"
             the episode, with the last observation, reward 0 and the reason in ``info["session_lost"]``.
+        on_misfit: What happens to an observation that does not fit the server's own schema: "raise"
+            `ProtocolError`, or "coerce" it. Then what is missing or wrong is filled with the nearest value,
+            what is extra is dropped, ``info["misfits"]`` lists both, and the first ones are logged.
         unwrap: Whether a model with one field is that field's own space, instead of a `Dict` of one.
         omit_defaults: Leave out optional action fields; the server uses their defaults.
         infer_shapes: Give arrays of unknown length the shape that an episode's first observation has. If it
@@ -118,6 +121,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         step_timeout_s: float = Timeouts().step_s,
         capacity_timeout_s: float = 0.0,
         on_session_lost: OnSessionLost = "raise",
+        on_misfit: OnMisfit = "raise",
         unwrap: bool = True,
         omit_defaults: bool = False,
         infer_shapes: bool = False,
@@ -149,6 +153,7 @@ class RemoteEnv(gym.Env[Any, Any]):
                 action_space=action_space,
                 observation_space=observation_space,
                 render_mode=render_mode,
+                on_misfit=on_misfit,
             )
         except BaseException:
             if self._servers is not None:
@@ -174,6 +179,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self._metrics = SlotMetrics()
         self._step_times: list[tuple[float, Times]] = []  # not yet in the metrics
         self._steps = 0
+        self._coerces = on_misfit == "coerce"
         self._is_closed = False
         self._warned_of_seed = False
 
@@ -206,6 +212,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         super().reset(seed=seed)
         outcome = run(self._session.reset(data))
         info = outcome.info
+        if self._coerces:
+            self._add_misfits(info)
         self._steps, self._shown = 0, outcome.observation
         if info.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
@@ -254,6 +262,8 @@ class RemoteEnv(gym.Env[Any, Any]):
                 raise
             return deepcopy(self._shown), 0.0, False, True, {"session_lost": loss.message}
         reward = 0.0 if reward is None else float(reward)
+        if self._coerces:
+            self._add_misfits(info)
         self._steps, self._shown = self._steps + 1, observation
         took_s = perf_counter() - begin
         self._step_times.append((took_s, times))
@@ -262,6 +272,33 @@ class RemoteEnv(gym.Env[Any, Any]):
         if self.report_times:
             info["times_us"] = dict(zip(PARTS, parts_us(took_s, times), strict=True))
         return observation, reward, terminated, truncated, info
+
+    def action_from_json(self, payload: str | Mapping[str, Any]) -> Any:
+        """Return the action that a JSON object stands for, as a language model writes it.
+
+        Args:
+            payload: The fields of the server's action model by name, or the JSON text of them. Fields with a
+                default may be left out.
+
+        Returns:
+            An element of `action_space`.
+
+        Raises:
+            ActionOutsideSpaceError: It does not fit. The message names each part that is wrong by its path,
+                and what is right there.
+
+        Example:
+            >>> env.step(env.action_from_json('{"move": "left"}'))
+        """
+        return self._env_spaces.action_from_json(payload)
+
+    def observation_to_json(self, observation: Any) -> Any:
+        """Return an observation as the server sends it: the fields of its observation model, as JSON values.
+
+        Args:
+            observation: An element of `observation_space`.
+        """
+        return self._env_spaces.observation_to_json(observation)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -307,6 +344,10 @@ class RemoteEnv(gym.Env[Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the servers, which this object alone stops."""
         return {**self.__dict__, "_servers": None}
+
+    def _add_misfits(self, info: dict[str, Any]) -> None:
+        for misfits in filter(None, self._env_spaces.take_misfits()):
+            info["misfits"] = misfits
 
     def _check_not_closed(self) -> None:
         if self._is_closed:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from openenv_gym.errors import RenderModeError, excerpt
+from openenv_gym.errors import ActionOutsideSpaceError, ConfigurationError, RenderModeError, excerpt
 from openenv_gym.rendering import RENDER_MODES, renderers
-from openenv_gym.schema_keywords import SERVER_RENDERS_KEYWORD
+from openenv_gym.schema_keywords import OBSERVATION_ONLY_ON_THE_WIRE, SERVER_RENDERS_KEYWORD
 from openenv_gym.spaces import Codec, SchemaFinding, compile_action, compile_observation
+from openenv_gym.spaces.misfits import CoercingCodec, fit
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import Schemas, first_observation
+
+OnMisfit = Literal["raise", "coerce"]
 
 
 class EnvSpaces(NamedTuple):
@@ -38,6 +42,28 @@ class EnvSpaces(NamedTuple):
         """Supported render modes."""
         return [mode for mode in RENDER_MODES if mode in self.renderers or mode == self.server_renders]
 
+    def action_from_json(self, payload: str | Mapping[str, Any]) -> Any:
+        """Return the action that a JSON object stands for; see `RemoteEnv.action_from_json`."""
+        if isinstance(payload, str):
+            try:
+                payload = json.loads(payload)
+            except ValueError as error:
+                raise ActionOutsideSpaceError(
+                    f"The action {excerpt(payload)} is not JSON: {error}"
+                ) from error
+        action, misfits = fit(self.action, dict(payload) if isinstance(payload, Mapping) else payload)
+        if misfits:
+            raise ActionOutsideSpaceError(f"The action {excerpt(payload)} does not fit: {'; '.join(misfits)}")
+        return action
+
+    def observation_to_json(self, observation: Any) -> Any:
+        """Return the JSON values of an observation; see `RemoteEnv.observation_to_json`."""
+        return self.observation.encode(observation)
+
+    def take_misfits(self) -> list[list[str]]:
+        """Return the misfits of each observation since the last call, in order; none if they raise."""
+        return self.observation.take_misfits() if isinstance(self.observation, CoercingCodec) else []
+
 
 def read_env_spaces(
     endpoint: Endpoint,
@@ -50,14 +76,18 @@ def read_env_spaces(
     action_space: Override,
     observation_space: Override,
     render_mode: str | None,
+    on_misfit: OnMisfit = "raise",
 ) -> EnvSpaces:
     """Compile a server's schemas. `RemoteEnv` documents the other arguments.
 
     Raises:
+        ConfigurationError: ``on_misfit`` is neither "raise" nor "coerce".
         RenderModeError: The observation cannot be rendered as ``render_mode``.
         SchemaError: A schema cannot become a space.
         EndpointError: With ``infer_shapes``, as in `first_observation`.
     """
+    if on_misfit not in ("raise", "coerce"):
+        raise ConfigurationError(f'on_misfit must be "raise" or "coerce", got {on_misfit!r}')
     action_schema, observation_schema = schemas
     example = first_observation(endpoint, timeout_s=reset_timeout_s) if infer_shapes else None
     action, action_report = compile_action(
@@ -66,6 +96,9 @@ def read_env_spaces(
     observation, observation_report = compile_observation(
         observation_schema, unwrap=unwrap, space=observation_space, example=example
     )
+    if on_misfit == "coerce":
+        beside = set(observation_schema.get("properties", ())) | OBSERVATION_ONLY_ON_THE_WIRE
+        observation = CoercingCodec(observation, beside, str(endpoint))
     spaces = EnvSpaces(
         schemas,
         action,

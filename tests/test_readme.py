@@ -24,7 +24,7 @@ def run(code: str, folder: Path) -> str:
 
 
 def test_the_trainers_blocks_run(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
-    code = "\n".join(blocks()[:3]).replace("http://localhost:8000", serve_gym("CartPole-v1"))
+    code = "\n".join(blocks()[:4]).replace("http://localhost:8000", serve_gym("CartPole-v1"))
     assert (
         run(code + "\nprint(envs.reset(seed=1)[0].shape); envs.close(); env.close()", tmp_path) == "(32, 4)\n"
     )

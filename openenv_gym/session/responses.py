@@ -77,7 +77,8 @@ def wrong_response(endpoint: Endpoint, operation: str, response: object) -> Prot
 def observation_misfit(endpoint: Endpoint, operation: str, cause: Exception) -> ProtocolError:
     """Return the error for an observation that does not fit the server's own schema."""
     return ProtocolError(
-        f"{endpoint}, {operation}: the observation does not fit the server's own schema: {cause}",
+        f"{endpoint}, {operation}: the observation does not fit the server's own schema: {cause}.",
+        advice='on_misfit="coerce" fills what is missing, drops what is extra, and goes on.',
         endpoint=endpoint.base_url,
         operation=operation,
     )

@@ -30,7 +30,7 @@ def column_of(codec: Codec) -> Column:
 class Column:
     """A column that is sent as a list of payloads. Every codec can have one.
 
-    ``allocate``, ``put``, ``batch``, ``take`` and ``contains_fast`` are those of `Batch`.
+    ``allocate``, ``put``, ``batch``, ``take``, ``split`` and ``contains_fast`` are those of `Batch`.
 
     Args:
         codec: Codes the elements.
@@ -40,7 +40,7 @@ class Column:
         self.codec = codec
         held = self._held = batch_of(codec.space)
         self.allocate, self.put, self.batch = held.allocate, held.put, held.batch
-        self.take, self.contains_fast = held.take, held.contains_fast
+        self.take, self.split, self.contains_fast = held.take, held.split, held.contains_fast
 
     def write(self, wire: Any, memory: Any, rows: Rows) -> None:
         """Write a column into some rows of a batch's memory.
@@ -77,7 +77,7 @@ class Column:
 
     def from_batch(self, batch: Any, count: int) -> Any:
         """Return the column of a batch."""
-        return [self.codec.encode(element) for element in self._held.split(batch, count)]
+        return [self.codec.encode(element) for element in self.split(batch, count)]
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
         """Return the column of elements. Large arrays are attached if there are ``attachments``.
@@ -154,7 +154,7 @@ class ArrayColumn(Column):
             return super().elements(wire, count)
         self._check_array(wire, count)
         # A copy, as a message may be read-only, and an environment may write into its action.
-        elements = self._held.split(wire.copy(), count)
+        elements = self.split(wire.copy(), count)
         if not self.contains_fast(wire, count) and not all(map(self.codec.space.contains, elements)):
             raise SpaceError(f"Not all elements of the column are in {self.codec.space}")
         return elements

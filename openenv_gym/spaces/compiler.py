@@ -141,14 +141,14 @@ class Compiler:
             parts[name] = self.compile(child)
             if "default" in child.schema:
                 defaults[name] = child.schema["default"]
-            elif name not in required and not self.sends_all:
+            elif name not in required:
                 # An optional list or dict has a default factory, which a schema does not show; most often
                 # that of an empty one.
                 empty = _empty(child)
-                if empty is None:
-                    parts[name] = codecs.OptionalCodec(parts[name])
-                else:
+                if empty is not None:
                     defaults[name] = empty
+                elif not self.sends_all:
+                    parts[name] = codecs.OptionalCodec(parts[name])
         return codecs.DictCodec(parts, defaults=defaults)
 
     def override(self, where: str, codec: Codec, space: spaces.Space[Any]) -> Codec:

@@ -542,10 +542,13 @@ class Backend:
     def _take_infos(self, result: v2.Result) -> None:
         for place, info in result.infos:
             self._results.infos[result.slots[place]] = info
+        self._results.add_misfits(result.slots)
         if result.final is None:
             return
         for row, (place, info) in enumerate(zip(result.final.places, result.final.infos, strict=True)):
             observation = self._results.column.element(result.final.observations, row)
+            for misfits in self._results.take_misfits():
+                info["misfits"] = misfits
             self._results.add_final(result.slots[place], observation, info)
 
     def _ends_here(self, slot: int) -> bool:

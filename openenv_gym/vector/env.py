@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
-from openenv_gym.env_spaces import read_env_spaces
+from openenv_gym.env_spaces import OnMisfit, read_env_spaces
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
     CapacityError,
@@ -72,6 +72,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             and `recv`, the other slots continue meanwhile.
         on_session_lost: As in `RemoteEnv`, slot by slot: "truncate" ends the episodes whose sessions are
             lost, and begins the next ones in new sessions; the other slots continue.
+        on_misfit: As in `RemoteEnv`, slot by slot.
         unwrap: As in `RemoteEnv`, like all that follow.
         omit_defaults: As in `RemoteEnv`.
         infer_shapes: As in `RemoteEnv`.
@@ -109,6 +110,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         step_timeout_s: float = Timeouts().step_s,
         capacity_timeout_s: float = 0.0,
         on_session_lost: OnSessionLost = "raise",
+        on_misfit: OnMisfit = "raise",
         unwrap: bool = True,
         omit_defaults: bool = False,
         infer_shapes: bool = False,
@@ -162,6 +164,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 action_space=action_space,
                 observation_space=observation_space,
                 render_mode=render_mode,
+                on_misfit=on_misfit,
             )
         except BaseException:
             if self._servers is not None:
@@ -287,6 +290,37 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         ready = backend.receive(min_ready, timeout_s)
         self._note_times(backend, ready.infos, ready.slots)
         return ready
+
+    def actions_from_json(self, payloads: Sequence[str | Mapping[str, Any]]) -> Any:
+        """Return the actions that JSON objects stand for, as a batch for `step` or `send`.
+
+        Args:
+            payloads: For each slot the fields of the server's action model, or the JSON text of them.
+
+        Raises:
+            ActionOutsideSpaceError: Some do not fit. The message names their places in ``payloads``, each
+                part that is wrong by its path, and what is right there.
+        """
+        memory = self._actions.allocate(len(payloads))
+        problems = []
+        for place, payload in enumerate(payloads):
+            try:
+                self._actions.put(self._env_spaces.action_from_json(payload), memory, place)
+            except ActionOutsideSpaceError as error:
+                problems.append(f"{place}: {error.message}")
+        if problems:
+            raise ActionOutsideSpaceError("\n".join(problems))
+        return self._actions.batch(memory, copy=False)
+
+    def observations_to_json(self, observations: Any, count: int | None = None) -> list[Any]:
+        """Return each slot's observation as the server sends it, as JSON values.
+
+        Args:
+            observations: A batch: of all slots, or of those that `recv` returned.
+            count: The number of slots in the batch; by default all.
+        """
+        elements = self._results.column.split(observations, self.num_envs if count is None else count)
+        return [self._env_spaces.observation_to_json(element) for element in elements]
 
     @property
     def metrics(self) -> dict[str, Any]:

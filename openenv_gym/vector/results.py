@@ -53,11 +53,13 @@ class ResultBuffer:
         ready: Whether there is a result that was not taken yet.
         infos: The slots' infos, for those that have one.
         steps: The steps taken by each slot, over all episodes, int64.
+        take_misfits: As in `EnvSpaces`.
     """
 
     def __init__(self, env_spaces: EnvSpaces, count: int) -> None:
         self.count = count
         self.column = column_of(env_spaces.observation)
+        self.take_misfits = env_spaces.take_misfits
         self.observations = self.column.allocate(count)
         self.rewards = np.zeros(count)
         self.terminated = np.zeros(count, np.bool_)
@@ -152,6 +154,12 @@ class ResultBuffer:
     def add_final(self, slot: int, observation: Any, info: dict[str, Any]) -> None:
         """Add how an episode ended whose slot was reset in the same step."""
         self.infos[slot] = {"final_obs": observation, "final_info": info, **self.infos.get(slot, {})}
+
+    def add_misfits(self, slots: Sequence[int]) -> None:
+        """Add what was coerced in the observations of some slots, which were just written, to their infos."""
+        for slot, misfits in zip(slots, self.take_misfits(), strict=False):
+            if misfits:
+                self.infos.setdefault(slot, {})["misfits"] = misfits
 
     def rows(self, slots: Sequence[int]) -> Rows:
         """The rows of some slots, in the form that NumPy indexes fastest."""

@@ -105,18 +105,18 @@ class FieldCodec(Codec):
         self.parts = model.parts
         ((self._name, self._field),) = model.parts.items()
         self.space = self._field.space
-        self._model = model
+        self.model = model
         if model.travels_as == "parts":
             self.travels_as = "field"
 
     def encode(self, element: Any) -> dict[str, Any]:
-        return self._model.encode({self._name: element})
+        return self.model.encode({self._name: element})
 
     def decode(self, payload: Any) -> Any:
         try:
             return self._field.decode(payload[self._name])
         except (SpaceError, KeyError, TypeError, IndexError):
-            return self._model.decode(payload)[self._name]  # with defaults, or an error that names the field
+            return self.model.decode(payload)[self._name]  # with defaults, or an error that names the field
 
 
 class TupleCodec(Codec):
@@ -156,8 +156,11 @@ class SequenceCodec(Codec):
     def decode(self, payload: Any) -> Any:
         if not isinstance(payload, list):
             raise misfit(payload, self.space)
-        parts = tuple(self.item.decode(part) for part in payload)
-        return _stacked(self.space, parts) if self._is_stacked else parts
+        return self.joined([self.item.decode(part) for part in payload])
+
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """Return the element of its items."""
+        return _stacked(self.space, parts) if self._is_stacked else tuple(parts)
 
 
 class UnionCodec(Codec):
