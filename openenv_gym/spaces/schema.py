@@ -56,6 +56,41 @@ class Node:
             yield name, self.child(schema, name)
 
 
+def union_of_models(one: Schema, other: Schema) -> dict[str, Any]:
+    """Return the schema of objects that are of one model or of another.
+
+    A field of one of them alone may be missing, and a field that differs is of either kind.
+    """
+    definitions = {**one.get("$defs", {})}
+    renamed = {}
+    for name, definition in other.get("$defs", {}).items():
+        if definitions.setdefault(name, definition) != definition:
+            renamed[f"#/$defs/{name}"] = f"#/$defs/{name}|other"
+            definitions[f"{name}|other"] = definition
+    for new in renamed.values():
+        name = new.removeprefix("#/$defs/")
+        definitions[name] = _with_references(definitions[name], renamed)
+    first, second = one.get("properties", {}), _with_references(other.get("properties", {}), renamed)
+    properties = {
+        name: part if name not in first or part == first[name] else {"anyOf": [first[name], part]}
+        for name, part in {**first, **second}.items()
+    }
+    required = [name for name in one.get("required", ()) if name in other.get("required", ())]
+    return {**one, "$defs": definitions, "properties": properties, "required": required}
+
+
+def _with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
+    """Return a schema with other references."""
+    if isinstance(schema, Mapping):
+        return {
+            key: renamed.get(part, part)
+            if key == "$ref" and isinstance(part, str)
+            else _with_references(part, renamed)
+            for key, part in schema.items()
+        }
+    return [_with_references(part, renamed) for part in schema] if isinstance(schema, list) else schema
+
+
 def steps(path: str) -> list[str]:
     """Split a path: ``board.cells[]|0`` is ``board``, ``cells``, ``[]`` and ``|0``."""
     return re.findall(r"\[\d*\]|\|\d*|[^.\[|]+", path)

@@ -10,6 +10,7 @@ from email.message import Message
 from typing import Any, NamedTuple
 
 from openenv_gym.errors import DeadlineExceededError
+from openenv_gym.spaces.schema import union_of_models
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import bare, is_timeout, not_openenv, refused, unreachable
 from openenv_gym.transport.routes import Route, route_to
@@ -45,6 +46,8 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
 def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
     """GET the JSON Schemas of the server's action and of its observation.
 
+    If the observation after a reset is of another model than that after a step, the schema is of either.
+
     Raises:
         NotAnOpenEnvServerError: It has none; and the errors of `get_json`.
     """
@@ -52,6 +55,9 @@ def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
     action, observation = response.get("action"), response.get("observation")
     if not isinstance(action, dict) or not isinstance(observation, dict):
         raise not_openenv(endpoint, "its /schema has no action and observation", "GET /schema")
+    first = response.get("reset_observation")
+    if isinstance(first, dict) and first.get("properties") != observation.get("properties"):
+        observation = union_of_models(observation, first)
     return action, observation
 
 

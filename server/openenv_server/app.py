@@ -35,6 +35,7 @@ def create_app(
     step_timeout_s: float | None = None,
     resume_grace_s: float | None = None,
     state_cls: type[BaseModel] = State,
+    reset_observation_cls: type[BaseModel] | None = None,
 ) -> FastAPI:
     """Make the server of one environment.
 
@@ -53,6 +54,7 @@ def create_app(
         resume_grace_s: Seconds for which the sessions of a broken connection are kept, so that the client can
             resume. Default: ``RESUME_GRACE``; else 60.
         state_cls: The Pydantic model of the state.
+        reset_observation_cls: The Pydantic model of the observation after a reset, if it is another one.
 
     Returns:
         The application; run it with uvicorn, or with ``openenv serve``.
@@ -71,6 +73,7 @@ def create_app(
         step_timeout_s=step_timeout_s,
         resume_grace_s=resume_grace_s,
         state_cls=state_cls,
+        reset_observation_cls=reset_observation_cls,
     )
     app = FastAPI(title=server.name, description=server.description, version="1.0.0")
     server.register_routes(app)
@@ -95,9 +98,16 @@ class EnvironmentServer:
         step_timeout_s: float | None = None,
         resume_grace_s: float | None = None,
         state_cls: type[BaseModel] = State,
+        reset_observation_cls: type[BaseModel] | None = None,
     ) -> None:
         _check_factory(env)
-        for argument, model in (("action_cls", action_cls), ("observation_cls", observation_cls)):
+        first_cls = observation_cls if reset_observation_cls is None else reset_observation_cls
+        models = {
+            "action_cls": action_cls,
+            "observation_cls": observation_cls,
+            "reset_observation_cls": first_cls,
+        }
+        for argument, model in models.items():
             if not (isinstance(model, type) and issubclass(model, BaseModel)):
                 raise ConfigurationError(f"{argument} must be a Pydantic model class, got {model!r}")
         settings = self._settings = read_settings()
@@ -118,7 +128,7 @@ class EnvironmentServer:
         connections = Connections(self.sessions, adapter, settings.max_slots_per_socket, resume_grace_s)
         self.shutdown.on_begin(connections.leave)  # also those that wait for a client to resume
         self._routers = (
-            http_routes(self.sessions, action_cls, observation_cls, state_cls, env_name),
+            http_routes(self.sessions, action_cls, observation_cls, first_cls, state_cls, env_name),
             websocket_routes(
                 self.sessions,
                 self.shutdown,

@@ -302,3 +302,79 @@ def test_by_default_a_misfit_raises_and_names_the_option(make: Callable[..., Any
         env.close()
         with pytest.raises(ConfigurationError, match="on_misfit"):
             make(base_url, on_misfit="ignore")
+
+
+# --- a first observation of another model -------------------------------------------------------------------
+
+
+class First(Observation):
+    rules: str
+    board: list[int] = Field(min_length=2, max_length=2)
+    part: Target
+
+
+class Other(BaseModel):
+    """Has the name that another model has in another schema."""
+
+    model_config = ConfigDict(title="Target")
+
+    label: str
+
+
+Other.__name__ = Other.__qualname__ = "Target"
+
+
+class Later(Observation):
+    score: int
+    board: list[int] = Field(min_length=2, max_length=2)
+    part: Other
+
+
+class Beginning(Environment[One, Any, State]):
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def reset(self, seed: int | None = None, **kwargs: Any) -> First:
+        return First(rules="be kind", board=[1, 2], part=Target(x=1, y=2))
+
+    def step(self, action: One) -> Later:
+        return Later(score=7, board=[3, 4], part=Other(label="here"), reward=1.0)
+
+    @property
+    def state(self) -> State:
+        return State()
+
+
+@both_versions
+def test_the_space_has_the_observations_of_a_reset_and_of_a_step(v2: bool) -> None:
+    app = create_app(Beginning, One, Later, reset_observation_cls=First)
+    with serving(app, v2=v2) as base_url:
+        env = RemoteEnv(base_url)
+        first, info = env.reset()
+        later, reward, *_ = env.step(0)
+        assert env.observation_space.contains(first)
+        assert env.observation_space.contains(later)
+        assert info == {}
+        assert reward == 1.0
+        assert env.observation_to_json(first) == {
+            "rules": "be kind",
+            "board": [1, 2],
+            "part": {"x": 1, "y": 2},
+        }
+        assert env.observation_to_json(later) == {"score": 7, "board": [3, 4], "part": {"label": "here"}}
+        env.close()
+        envs = RemoteVectorEnv(base_url, 2)
+        envs.reset()
+        assert envs.observations_to_json(envs.step(np.zeros(2, np.int64))[0])[1]["score"] == 7
+        envs.close()
+
+
+def test_a_bare_first_observation_leaves_every_field_out() -> None:
+    class Bare(Beginning):
+        def reset(self, seed: int | None = None, **kwargs: Any) -> Any:
+            return Observation()
+
+    with serving(create_app(Bare, One, Later, reset_observation_cls=Observation)) as base_url:
+        env = RemoteEnv(base_url)
+        assert env.observation_to_json(env.reset()[0]) == {}
+        assert env.observation_to_json(env.step(0)[0])["score"] == 7
+        env.close()

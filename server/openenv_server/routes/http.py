@@ -47,6 +47,7 @@ class Schemas(BaseModel):
 
     action: dict[str, Any]
     observation: dict[str, Any]
+    reset_observation: dict[str, Any]
     state: dict[str, Any]
 
 
@@ -75,6 +76,7 @@ def http_routes(
     sessions: Sessions,
     action_model: type[BaseModel],
     observation_model: type[BaseModel],
+    reset_observation_model: type[BaseModel],
     state_model: type[BaseModel],
     env_name: str | None,
 ) -> APIRouter:
@@ -83,6 +85,7 @@ def http_routes(
     schemas = Schemas(
         action=action_schema(action_model),
         observation=observation_schema(observation_model),
+        reset_observation=observation_schema(reset_observation_model),
         state=state_schema(state_model),
     )
     step_request: Any = create_model(
