@@ -82,10 +82,11 @@ def http_routes(
 ) -> APIRouter:
     """All HTTP routes but the landing page."""
     router = APIRouter(route_class=CodedRoute)
+    schema_of = {model: observation_schema(model) for model in {observation_model, reset_observation_model}}
     schemas = Schemas(
         action=action_schema(action_model),
-        observation=observation_schema(observation_model),
-        reset_observation=observation_schema(reset_observation_model),
+        observation=schema_of[observation_model],
+        reset_observation=schema_of[reset_observation_model],
         state=state_schema(state_model),
     )
     step_request: Any = create_model(
