@@ -41,6 +41,7 @@ TIER_OF = {
     "gym/test_arrays.py": "unit",
     "gym/test_backend.py": "unit",
     "gym/test_columns.py": "unit",
+    "gym/test_declared_spaces.py": "unit",
     "gym/test_framing.py": "unit",
     "gym/test_hub_names.py": "unit",
     "gym/test_partition.py": "unit",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, Un
 
 Json = dict[str, Any]
 
+# Samples of a space that is not one of Gymnasium's own.
+_SAMPLES = 32
+
 
 class _Kind(NamedTuple):
     type: type[spaces.Space[Any]]
@@ -30,16 +34,57 @@ class _Kind(NamedTuple):
 def describe_space(space: spaces.Space[Any]) -> Json:
     """Return the JSON description of a space.
 
+    A subclass of one of Gymnasium's spaces is described as that space, and any other space whose samples are
+    strings as text: see `standard_space`.
+
     Raises:
         SchemaError: The protocol does not support this kind of space.
     """
-    for name, kind in _KINDS.items():
-        if type(space) is kind.type:
-            return {"type": name, **kind.describe(space)}
+    known = standard_space(space)
+    name = next(name for name, kind in _KINDS.items() if type(known) is kind.type)
+    return {"type": name, **_KINDS[name].describe(known)}
+
+
+def standard_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space of a supported kind that stands for a custom one; any other space itself.
+
+    It contains the custom space's samples. The custom space may be smaller: then the server refuses actions
+    that are in one and not in the other.
+
+    Raises:
+        SchemaError: The protocol does not support this kind of space.
+    """
+    kind = _kind_of(space)
+    if kind is not None and type(space) is kind.type:
+        return space
+    samples = _samples(space)
+    if kind is not None:
+        standard = kind.build(kind.describe(space))
+        if all(map(standard.contains, samples)):
+            return standard
+    if samples and all(isinstance(sample, str) for sample in samples):
+        # Only examples are sure to be in the space; if they differ each time, they would differ by server.
+        return ExampleText(samples) if samples == _samples(space) else UnicodeText()
     raise SchemaError(
         f"{type(space).__name__} is not one of the spaces that can be sent: {', '.join(_KINDS)}. "
         "Wrap the environment so that it has one of these."
     )
+
+
+def _kind_of(space: spaces.Space[Any]) -> _Kind | None:
+    """Return the kind of the nearest base class that is a supported space."""
+    kinds = {kind.type: kind for kind in _KINDS.values()}
+    return next((kinds[base] for base in type(space).__mro__ if base in kinds), None)
+
+
+def _samples(space: spaces.Space[Any]) -> list[Any]:
+    """Return the same few samples each time, if the space's own generator makes them; none if it cannot."""
+    copy = deepcopy(space)
+    try:
+        copy.seed(0)
+        return list({repr(sample): sample for sample in (copy.sample() for _ in range(_SAMPLES))}.values())
+    except NotImplementedError:
+        return []
 
 
 def build_space(description: Json) -> spaces.Space[Any]:
@@ -66,11 +111,10 @@ def schema_from_space(space: spaces.Space[Any]) -> Json:
 
 
 def codec_from_space(space: spaces.Space[Any]) -> codecs.Codec:
-    """Return the codec of any space that `describe_space` supports."""
-    for kind in _KINDS.values():
-        if type(space) is kind.type:
-            return kind.codec(space)
-    raise SchemaError(f"{type(space).__name__} is not one of the spaces that can be sent")
+    """Return the codec of any space that `describe_space` supports. A custom space is its ``space``."""
+    kind = _kind_of(standard_space(space))
+    assert kind is not None
+    return kind.codec(space)
 
 
 def _bound(values: Any) -> Any:
@@ -219,6 +263,10 @@ _KINDS: dict[str, _Kind] = {
             build_space(d["node_space"]),
             None if d["edge_space"] is None else build_space(d["edge_space"]),
         ),
-        codecs.GraphCodec,
+        lambda space: codecs.GraphCodec(
+            space,
+            codec_from_space(space.node_space),
+            None if space.edge_space is None else codec_from_space(space.edge_space),
+        ),
     ),
 }

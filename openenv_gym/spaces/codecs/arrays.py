@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
@@ -87,7 +88,7 @@ class ArrayCodec(Codec):
             raise TypeError(f"not numbers, but {values.dtype}")
         if (
             values.dtype.kind == "b"
-            and self._dtype.kind != "i"
+            and self._dtype.kind not in "ib"
             and not isinstance(self.space, spaces.MultiBinary)
         ):
             raise TypeError("not numbers, but booleans")
@@ -111,28 +112,34 @@ class BooleanArrayCodec(ArrayCodec):
 
 
 class GraphCodec(Codec):
-    """`Graph` that a server declares: its nodes, edges and edge links as nested lists."""
+    """`Graph` that a server declares: lists of its nodes, its edges, and the edges' links.
 
-    def __init__(self, space: spaces.Graph) -> None:
+    Args:
+        space: The space.
+        nodes: The codec of a node.
+        edges: The codec of an edge, if edges have features.
+    """
+
+    def __init__(self, space: spaces.Graph, nodes: Codec, edges: Codec | None) -> None:
         self.space = space
-        self._node_space, self._edge_space = space.node_space, space.edge_space
+        self._nodes, self._edges = nodes, edges
 
     def encode(self, element: Any) -> dict[str, Any]:
+        nodes, edges, links = element
         return {
-            "nodes": named_infinities(element.nodes.tolist()),
-            "edges": None if element.edges is None else named_infinities(element.edges.tolist()),
-            "edge_links": None if element.edge_links is None else element.edge_links.tolist(),
+            "nodes": _encode_rows(self._nodes, nodes),
+            "edges": None if edges is None or self._edges is None else _encode_rows(self._edges, edges),
+            "edge_links": None if links is None else links.tolist(),
         }
 
     def decode(self, payload: Any) -> spaces.GraphInstance:
         try:
-            nodes = _rows(payload["nodes"], self._node_space)
             edges, links = payload["edges"], payload["edge_links"]
-            if edges is not None and self._edge_space is None:
+            if edges is not None and self._edges is None:
                 raise misfit(payload, self.space)
             return spaces.GraphInstance(
-                nodes,
-                None if edges is None else _rows(edges, self._edge_space),
+                _decode_rows(self._nodes, payload["nodes"]),
+                None if edges is None or self._edges is None else _decode_rows(self._edges, edges),
                 None if links is None else np.array(links, dtype=np.int32).reshape(-1, 2),
             )
         except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
@@ -178,5 +185,26 @@ def _are_numbers(payload: Any) -> bool:
     return payload is None or type(payload) in (int, float) or payload in ("Infinity", "-Infinity", "NaN")
 
 
-def _rows(payload: Any, space: Any) -> np.ndarray[Any, Any]:
-    return np.array(payload, dtype=space.dtype).reshape(-1, *space.shape)
+def _encode_rows(codec: Codec, batch: Any) -> list[Any]:
+    if isinstance(batch, np.ndarray):
+        rows: list[Any] = named_infinities(batch.tolist())
+        return rows
+    return [codec.encode(element) for element in _split(codec.space, batch)]
+
+
+def _split(space: spaces.Space[Any], batch: Any) -> Iterable[Any]:
+    """Yield the elements of a batch of any length, as `Graph` has them."""
+    if isinstance(space, spaces.Dict):
+        parts = [_split(part, batch[name]) for name, part in space.spaces.items()]
+        return (dict(zip(space.spaces, row, strict=True)) for row in zip(*parts, strict=True))
+    if isinstance(space, spaces.Tuple):
+        return zip(*map(_split, space.spaces, batch), strict=True)
+    return iter(batch)
+
+
+def _decode_rows(codec: Codec, payload: Any) -> Any:
+    """Return a batch of elements, in the form that Gymnasium's ``batch_space`` has."""
+    empty: Any = create_empty_array(codec.space, len(payload))
+    if isinstance(empty, np.ndarray):
+        return np.array(payload, dtype=empty.dtype).reshape(empty.shape)
+    return concatenate(codec.space, [codec.decode(part) for part in payload], empty)

@@ -110,14 +110,15 @@ class NumberCodec(Codec):
         self.space = space
         self._array = ArrayCodec(space)
         self._dtype = space.dtype
-        self._plain = int if space.dtype.kind in "iu" else float
+        self._plain = {"b": bool, "i": int, "u": int}.get(space.dtype.kind, float)
+        self._takes_int = self._plain is not bool
 
     def encode(self, element: Any) -> Any:
         value = self._plain(element)
         return value if math.isfinite(value) else self._array.encode(element)
 
     def decode(self, payload: Any) -> np.ndarray[Any, Any]:
-        if type(payload) is self._plain or type(payload) is int:
+        if type(payload) is self._plain or (type(payload) is int and self._takes_int):
             try:
                 return np.array(payload, self._dtype)
             except OverflowError as error:
