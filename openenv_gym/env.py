@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 from gymnasium import logger
+from gymnasium.envs.registration import EnvSpec
 
 from openenv_gym.env_spaces import EnvSpaces, OnMisfit, read_env_spaces
 from openenv_gym.errors import (
@@ -22,7 +23,7 @@ from openenv_gym.errors import (
     excerpt,
 )
 from openenv_gym.metrics import METRICS_BUFFER, PARTS, SlotMetrics, parts_us
-from openenv_gym.rendering import RENDER_MODES
+from openenv_gym.rendering import RENDER_FPS, RENDER_MODES
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Session, Times
@@ -108,7 +109,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}  # noqa: RUF012 - as Gymnasium has it
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}  # noqa: RUF012 - as Gymnasium has it
+    _spec: EnvSpec | None = None
 
     def __init__(
         self,
@@ -164,7 +166,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.schema_report = env_spaces.report
         self.action_space = env_spaces.action.space
         self.observation_space = env_spaces.observation.space
-        self.metadata = {**type(self).metadata, "render_modes": env_spaces.render_modes}
+        self.metadata = env_spaces.metadata
         self.render_mode = render_mode
         self.report_times = report_times
         self._shown: Any = None
@@ -182,6 +184,15 @@ class RemoteEnv(gym.Env[Any, Any]):
         self._coerces = on_misfit == "coerce"
         self._is_closed = False
         self._warned_of_seed = False
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The spec that the environment was made from, with the served environment's limits of episodes."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = self._env_spaces.served.complete(spec)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, Literal, NamedTuple
 
+from gymnasium.envs.registration import EnvSpec
+
 from openenv_gym.errors import ActionOutsideSpaceError, ConfigurationError, RenderModeError, excerpt
-from openenv_gym.rendering import RENDER_MODES, renderers
-from openenv_gym.schema_keywords import OBSERVATION_ONLY_ON_THE_WIRE, SERVER_RENDERS_KEYWORD
+from openenv_gym.rendering import RENDER_FPS, RENDER_MODES, renderers
+from openenv_gym.schema_keywords import (
+    OBSERVATION_ONLY_ON_THE_WIRE,
+    SERVED_ENV_KEYWORD,
+    SERVER_RENDERS_KEYWORD,
+    SPEC_FIELDS,
+)
 from openenv_gym.spaces import Codec, SchemaFinding, compile_action, compile_observation
 from openenv_gym.spaces.misfits import CoercingCodec, fit
 from openenv_gym.spaces.models import Override
@@ -16,6 +24,38 @@ from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import Schemas, first_observation
 
 OnMisfit = Literal["raise", "coerce"]
+
+
+class ServedEnv(NamedTuple):
+    """What a server says of its Gymnasium environment, beside its spaces. Other servers say nothing.
+
+    Attributes:
+        metadata: Its metadata.
+        spec: The fields of its spec in `SPEC_FIELDS`; None stands for unknown.
+    """
+
+    metadata: Mapping[str, Any]
+    spec: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, observation_schema: Mapping[str, Any]) -> ServedEnv:
+        """Read an observation's schema."""
+        served = observation_schema.get(SERVED_ENV_KEYWORD)
+        served = served if isinstance(served, dict) else {}
+        metadata = served.get("metadata")
+        return cls(
+            metadata if isinstance(metadata, dict) else {}, {name: served.get(name) for name in SPEC_FIELDS}
+        )
+
+    def complete(self, spec: EnvSpec | None) -> EnvSpec | None:
+        """Return the spec that an environment was made from, with what the server says of episodes."""
+        if spec is None:
+            return None
+        spec = copy(spec)
+        for name, value in self.spec.items():
+            if value is not None and (name == "nondeterministic" or getattr(spec, name) is None):
+                setattr(spec, name, value)
+        return spec
 
 
 class EnvSpaces(NamedTuple):
@@ -28,6 +68,7 @@ class EnvSpaces(NamedTuple):
         report: The result for each part of the schemas, under "action" and "observation".
         renderers: The functions that render an observation, by render mode.
         server_renders: The render mode of the server's own images; None if it renders none.
+        served: What the server says of its Gymnasium environment.
     """
 
     schemas: Schemas
@@ -36,11 +77,20 @@ class EnvSpaces(NamedTuple):
     report: dict[str, list[SchemaFinding]]
     renderers: Mapping[str, Callable[[Any], Any]]
     server_renders: str | None
+    served: ServedEnv
 
     @property
     def render_modes(self) -> list[str]:
         """Supported render modes."""
-        return [mode for mode in RENDER_MODES if mode in self.renderers or mode == self.server_renders]
+        modes = [mode for mode in RENDER_MODES if mode in self.renderers or mode == self.server_renders]
+        if self.server_renders is not None and self.server_renders not in RENDER_MODES:
+            modes.append(self.server_renders)  # "depth_array", say
+        return modes
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The environment's metadata, with the render modes that are supported from here."""
+        return {"render_fps": RENDER_FPS, **self.served.metadata, "render_modes": self.render_modes}
 
     def action_from_json(self, payload: str | Mapping[str, Any]) -> Any:
         """Return the action that a JSON object stands for; see `RemoteEnv.action_from_json`."""
@@ -106,6 +156,7 @@ def read_env_spaces(
         {"action": action_report, "observation": observation_report},
         renderers(observation.space, observation_report),
         observation_schema.get(SERVER_RENDERS_KEYWORD),
+        ServedEnv.of(observation_schema),
     )
     if render_mode is not None and render_mode not in spaces.render_modes:
         raise RenderModeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ Renderer = Callable[[Any], Any]
 Keys = tuple[str, ...]
 
 RENDER_MODES = ("rgb_array", "ansi")
+RENDER_FPS = 30  # unless the server says otherwise
 _CHANNELS = (1, 3)
 
 
@@ -44,6 +45,39 @@ def renderers(space: spaces.Space[Any], report: Sequence[SchemaFinding]) -> dict
     if texts:
         found["ansi"] = _Texts(texts)
     return found
+
+
+class FrameLists:
+    """A list of frames for each slot, as ``render_mode="rgb_array_list"`` has it.
+
+    Like Gymnasium's `RenderCollection`: a frame for each reset and step, cleared by a reset and by `take`.
+
+    Args:
+        count: The number of slots.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lists: tuple[list[Any], ...] = tuple([] for _ in range(count))
+
+    def add(
+        self, frames: Sequence[Any], slots: Iterable[int], was_reset: Sequence[bool] | None = None
+    ) -> None:
+        """Add the current frames of some slots.
+
+        Args:
+            frames: A frame of every slot.
+            slots: The slots that were reset or stepped.
+            was_reset: Which of all slots began an episode; by default all of these.
+        """
+        for slot in slots:
+            if was_reset is None or was_reset[slot]:
+                self._lists[slot].clear()
+            self._lists[slot].append(frames[slot])
+
+    def take(self) -> tuple[list[Any], ...]:
+        """Return the frames of each slot, and start over."""
+        taken, self._lists = self._lists, tuple([] for _ in self._lists)
+        return taken
 
 
 def _marked(candidates: Sequence[Keys], paths: Sequence[str]) -> list[Keys]:

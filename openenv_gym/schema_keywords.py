@@ -17,6 +17,11 @@ RENDER_KEYWORD = "x-openenv-render"
 # In an observation's schema: the server itself renders (version 2 of the protocol), in this render mode.
 SERVER_RENDERS_KEYWORD = "x-openenv-server-renders"
 
+# In an observation's schema: the metadata of the served Gymnasium environment, and what its spec says of
+# episodes (`SPEC_FIELDS`).
+SERVED_ENV_KEYWORD = "x-gymnasium-env"
+SPEC_FIELDS = ("max_episode_steps", "reward_threshold", "nondeterministic")
+
 # Fields of an action model that are not part of the action space.
 ACTION_ONLY_ON_THE_WIRE = frozenset({"metadata"})
 

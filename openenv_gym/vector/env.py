@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
@@ -24,6 +25,7 @@ from openenv_gym.errors import (
     excerpt,
 )
 from openenv_gym.metrics import METRICS_BUFFER, Metrics
+from openenv_gym.rendering import FrameLists
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Times
@@ -78,7 +80,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         infer_shapes: As in `RemoteEnv`.
         action_space: As in `RemoteEnv`, of one slot.
         observation_space: As in `RemoteEnv`, of one slot.
-        render_mode: As in `RemoteEnv`.
+        render_mode: As in `RemoteEnv`; or with ``_list`` at its end, to collect a frame of each step.
         report_times: As in `RemoteEnv`; the info holds an array over the slots for each part.
         api_key: As in `RemoteEnv`, like the two that follow.
         headers: As in `RemoteEnv`.
@@ -93,6 +95,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         >>> observations, infos = envs.reset(seed=7)
         >>> observations, rewards, terminations, truncations, infos = envs.step(envs.action_space.sample())
     """
+
+    _spec: EnvSpec | None = None
 
     def __init__(
         self,
@@ -163,7 +167,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 infer_shapes=infer_shapes,
                 action_space=action_space,
                 observation_space=observation_space,
-                render_mode=render_mode,
+                render_mode=None if render_mode is None else render_mode.removesuffix("_list"),
                 on_misfit=on_misfit,
             )
         except BaseException:
@@ -179,8 +183,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.copy = copy
         self.render_mode = render_mode
+        self._frames = FrameLists(num_envs) if (render_mode or "").endswith("_list") else None
         self.metadata = {
-            "render_modes": env_spaces.render_modes,
+            **env_spaces.metadata,
+            "render_modes": [*env_spaces.render_modes, *([render_mode] if self._frames else [])],
             "autoreset_mode": self.autoreset_mode,
         }
         self.single_action_space = env_spaces.action.space
@@ -194,6 +200,17 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._began_at = np.zeros(num_envs)
         self._metrics = Metrics(num_envs)
         self._step_times: list[tuple[Any, Any, Times]] = []  # not yet in the metrics
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The spec that the environment was made from, with the limits of its episodes."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = self._env_spaces.served.complete(spec)
+        if self._spec is not None and self.max_episode_steps is not None:
+            self._spec.max_episode_steps = self.max_episode_steps
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in each slot, or in those of ``options["reset_mask"]``.
@@ -228,7 +245,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._backend.forget_failures(mask)
             self._backend.send_reset(chosen, chosen_seeds, data)
             self._backend.collect(mask)
-        return self._results.take_resets(chosen, copy=self.copy)
+        results = self._results.take_resets(chosen, copy=self.copy)
+        if self._frames is not None:
+            self._frames.add(self._render_now(), chosen)
+        return results
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take one action in each slot.
@@ -250,10 +270,18 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             EndpointError: A slot's connection failed. The others took their steps; `recv` hands them out.
             RemoteError: A slot's server refused, or its environment raised. The same holds.
         """
+        had_ended = self._results.terminated | self._results.truncated
         backend = self._send(actions, self._all, gather=True)
         backend.collect()
         results = self._results.take_all(copy=self.copy)
         self._note_times(backend, results[4])
+        if self._frames is not None:
+            was_reset = {
+                AutoresetMode.NEXT_STEP: had_ended,
+                AutoresetMode.SAME_STEP: results[2] | results[3],
+                AutoresetMode.DISABLED: np.zeros_like(had_ended),
+            }
+            self._frames.add(self._render_now(), self._all, was_reset[self.autoreset_mode])
         return results
 
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
@@ -264,8 +292,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             slots: The numbers of the slots; by default all.
 
         Raises:
-            UsageError: A slot is named twice, is not there, or has a step under way; and what `step` raises.
+            UsageError: A slot is named twice, is not there, or has a step under way; or the render mode is a
+                list; and what `step` raises.
         """
+        if self._frames is not None:
+            raise UsageError(
+                f"render_mode {self.render_mode!r} collects the frames of step, not of send and recv"
+            )
         self._send(actions, self._all if slots is None else _slots_of(slots, self.num_envs), gather=False)
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
@@ -343,6 +376,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     def render(self) -> tuple[Any, ...]:
         """Render each slot on the server if it can; otherwise render its last observation.
 
+        Returns:
+            What `RemoteEnv.render` returns, for each slot. With "rgb_array_list", a list with a frame of each
+            reset and step since the last call or the start of the slot's episode.
+
         Raises:
             ConfigurationError: The environment was made without a render mode.
             ClosedError: The server renders, and the environment was closed.
@@ -354,12 +391,18 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise ConfigurationError(f"Nothing to render: make it with render_mode=, one of {modes}")
         if self._backend is None or not self._results.has_episode.all():
             raise ResetNeededError("Nothing to render before the first reset")
-        if self.render_mode == self._env_spaces.server_renders:
+        return self._render_now() if self._frames is None else self._frames.take()
+
+    def _render_now(self) -> tuple[Any, ...]:
+        assert self._backend is not None
+        assert self.render_mode is not None
+        mode = self.render_mode.removesuffix("_list")
+        if mode == self._env_spaces.server_renders:
             self._check_not_closed()
             self._check_not_pending(self._all)
             return tuple(self._backend.render())
         observations = self._results.column.batch(self._results.observations, copy=True)
-        render = self._env_spaces.renderers[self.render_mode]
+        render = self._env_spaces.renderers[mode]
         return tuple(render(observation) for observation in iterate(self.observation_space, observations))
 
     def get_attr(self, name: str) -> tuple[Any, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, crea
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.schema_keywords import SERVER_RENDERS_KEYWORD
+from openenv_gym.schema_keywords import SERVED_ENV_KEYWORD, SERVER_RENDERS_KEYWORD, SPEC_FIELDS
 from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_gym.wire.v2 import is_array_of_numbers
@@ -95,23 +96,21 @@ class GymnasiumModels(NamedTuple):
     observation: type[Observation]
 
 
-def models_from_spaces(
-    action_space: gym.Space[Any], observation_space: gym.Space[Any], render_mode: str | None = None
-) -> GymnasiumModels:
+def models_from_env(env: gym.Env[Any, Any]) -> GymnasiumModels:
     """Make models with one field each, ``action`` and ``observation``, that hold elements of the spaces.
 
-    Args:
-        action_space: The space of the actions.
-        observation_space: The space of the observations.
-        render_mode: The render mode of the environment, which trainers are told.
+    The observation's schema also has the environment's metadata, render mode and spec, for trainers.
     """
-    action_field: Any = Annotated[Any, SpaceField(action_space)]
-    observation_field: Any = Annotated[Any, SpaceField(observation_space)]
+    action_field: Any = Annotated[Any, SpaceField(env.action_space)]
+    observation_field: Any = Annotated[Any, SpaceField(env.observation_space)]
     observation = create_model(
         "GymnasiumObservation", __base__=Observation, observation=(observation_field, ...)
     )
-    if render_mode is not None:
-        observation.model_config["json_schema_extra"] = {SERVER_RENDERS_KEYWORD: render_mode}
+    served = {"metadata": env.metadata, **{name: getattr(env.spec, name, None) for name in SPEC_FIELDS}}
+    keywords: dict[str, Any] = {SERVED_ENV_KEYWORD: _json_parts(served)}
+    if env.render_mode not in (None, "human"):
+        keywords[SERVER_RENDERS_KEYWORD] = env.render_mode.removesuffix("_list")
+    observation.model_config["json_schema_extra"] = keywords
     return GymnasiumModels(
         create_model("GymnasiumAction", __base__=Action, action=(action_field, ...)), observation
     )
@@ -148,12 +147,11 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
             self._env = make_env()
         runs_in_parallel = getattr(self._env.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
         self.step_lock = None if runs_in_parallel else PROCESS_LOCK
-        self._models = models or models_from_spaces(
-            self._env.action_space, self._env.observation_space, self._env.render_mode
-        )
+        self._models = models or models_from_env(self._env)
         self._episode_id: str | None = None
         self._has_begun = False
         self._step_count = 0
+        self._last_frame: Any = None
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> Observation:
         """Reset the environment; further keywords become Gymnasium's ``options``."""
@@ -190,8 +188,16 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
         return self._env.step(action)
 
     def render(self) -> Any:
-        """Render the environment; None if it was made without a render mode."""
-        return self._env.render()
+        """Render the environment; None if it was made without a render mode.
+
+        Of a list of frames, as ``render_mode="rgb_array_list"`` returns it, this is the last.
+        """
+        rendered = self._env.render()
+        if (self._env.render_mode or "").endswith("_list"):
+            # The list is empty if nothing has happened since the last call.
+            self._last_frame = rendered[-1] if rendered else self._last_frame
+            return self._last_frame
+        return rendered
 
     @property
     def state(self) -> State:
@@ -220,13 +226,32 @@ def gymnasium_factory(make_env: MakeEnv) -> tuple[Callable[[], GymnasiumEnvironm
     """
     with PROCESS_LOCK.held_by(make_env):
         probe = make_env()
-        models = models_from_spaces(probe.action_space, probe.observation_space, probe.render_mode)
+        models = models_from_env(probe)
         probe.close()
 
     def make() -> GymnasiumEnvironment:
         return GymnasiumEnvironment(make_env, models)
 
     return make, models
+
+
+def _json_parts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that JSON can hold, at any depth."""
+    parts = {
+        str(key): _json_parts(value) if isinstance(value, Mapping) else value for key, value in values.items()
+    }
+    kept = {}
+    for key, value in parts.items():
+        with suppress(TypeError, ValueError):
+            kept[key] = json.loads(json.dumps(value, allow_nan=False, default=_number))
+    return kept
+
+
+def _number(value: Any) -> Any:
+    """Return NumPy's numbers and arrays as Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def plain_info(info: dict[str, Any], *, keep_arrays: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from openenv_gym.env_spaces import EnvSpaces
+from openenv_gym.env_spaces import EnvSpaces, ServedEnv
 from openenv_gym.errors import DeadlineExceededError, EndpointError, SessionLostError
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.transport.connection import Connection, close_gracefully
@@ -224,4 +224,4 @@ def env_spaces() -> EnvSpaces:
     """Actions from 0 to 4, and places from 0 to 999."""
     action, _ = compile_action(ACTION, unwrap=True)
     observation, _ = compile_observation(OBSERVATION, unwrap=True)
-    return EnvSpaces((ACTION, OBSERVATION), action, observation, {}, {}, None)
+    return EnvSpaces((ACTION, OBSERVATION), action, observation, {}, {}, None, ServedEnv.of({}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -192,7 +192,7 @@ def _encode_rows(codec: Codec, batch: Any) -> list[Any]:
     return [codec.encode(element) for element in _split(codec.space, batch)]
 
 
-def _split(space: spaces.Space[Any], batch: Any) -> Iterable[Any]:
+def _split(space: spaces.Space[Any], batch: Any) -> Iterator[Any]:
     """Yield the elements of a batch of any length, as `Graph` has them."""
     if isinstance(space, spaces.Dict):
         parts = [_split(part, batch[name]) for name, part in space.spaces.items()]
