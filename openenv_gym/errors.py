@@ -8,10 +8,15 @@
     │   └── MissingExtraError         needs a package from an extra (also an ImportError)
     ├── UsageError                    a call out of order
     │   ├── ResetNeededError          step before reset (also gymnasium.error.ResetNeeded)
-    │   └── ClosedError               a call after close (also gymnasium.error.ClosedEnvironmentError)
+    │   ├── ClosedError               a call after close (also gymnasium.error.ClosedEnvironmentError)
+    │   ├── ResetMaskError            a malformed options["reset_mask"] (also a TypeError and a ValueError)
+    │   ├── PendingCallError          a slot has a call pending (also gymnasium.error.AlreadyPendingCallError)
+    │   ├── NoPendingCallError        step_wait before step_async (also gymnasium.error.NoAsyncCallError)
+    │   └── LocalAttributeError       what only an environment in this process has (also an AttributeError)
     ├── SpaceError                    spaces and schemas (also a ValueError)
     │   ├── SchemaError               a schema that cannot become a space
     │   └── ActionOutsideSpaceError   an action outside the action space
+    │       └── NotABatchError        a vector environment's action that is not iterable (also a TypeError)
     ├── EndpointError                 the connection to the server
     │   ├── EndpointUnreachableError  nothing answers (also a ConnectionError)
     │   ├── NotAnOpenEnvServerError   something else answers
@@ -39,7 +44,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gymnasium.error import ClosedEnvironmentError, NameNotFound, ResetNeeded
+from gymnasium.error import (
+    AlreadyPendingCallError,
+    ClosedEnvironmentError,
+    NameNotFound,
+    NoAsyncCallError,
+    ResetNeeded,
+)
 
 CALL_RESET = "Call reset for a new session."
 
@@ -139,6 +150,38 @@ class ClosedError(UsageError, ClosedEnvironmentError):
     """A call on a closed object."""
 
 
+class ResetMaskError(UsageError, TypeError, ValueError):
+    """A malformed ``options["reset_mask"]``. Gymnasium raises a TypeError or a ValueError."""
+
+
+class PendingCallError(AlreadyPendingCallError, UsageError):
+    """A slot has a reset or a step pending.
+
+    Args:
+        message: As in `OpenEnvError`.
+        name: The pending call.
+    """
+
+    def __init__(self, message: str, name: str = "step") -> None:
+        super().__init__(message, name)
+
+
+class NoPendingCallError(NoAsyncCallError, UsageError):
+    """A call to wait for was not begun.
+
+    Args:
+        message: As in `OpenEnvError`.
+        name: The call that should have been begun.
+    """
+
+    def __init__(self, message: str, name: str = "step") -> None:
+        super().__init__(message, name)
+
+
+class LocalAttributeError(UsageError, AttributeError):
+    """An attribute or a method that only an environment in this process has."""
+
+
 class SpaceError(OpenEnvError, ValueError):
     """A problem with a space, or with an element of one."""
 
@@ -149,6 +192,10 @@ class SchemaError(SpaceError):
 
 class ActionOutsideSpaceError(SpaceError):
     """An action outside the action space."""
+
+
+class NotABatchError(ActionOutsideSpaceError, TypeError):
+    """An action of a vector environment that is not iterable."""
 
 
 class EndpointError(OpenEnvError):

@@ -260,16 +260,23 @@ class Backend:
 
     # --- responses ------------------------------------------------------------------------------------------
 
-    def collect(self, slots: Mask | None = None) -> None:
+    def collect(self, slots: Mask | None = None, timeout_s: float | None = None) -> None:
         """Read responses until some slots, by default all, are no longer pending.
 
         Responses of other slots that arrive first are kept.
 
+        Args:
+            slots: The slots.
+            timeout_s: How long to wait, in seconds; None waits as long as each response may take.
+
         Raises:
+            DeadlineExceededError: Not all in time. Nothing is lost.
             EndpointError: A slot's connection failed; the others have been read.
             RemoteError: A slot's server refused; the others have been read.
         """
         pending = self._results.pending
+        if timeout_s is not None:
+            self._collect_in_time(self._all if slots is None else slots, timeout_s)
         while reads := self._pending_reads(pending if slots is None else pending & slots):
             # Slots that wait for a session come last, so that they hold back no other.
             for read in sorted(reads, key=lambda read: read.due_at) if self._waiting else reads:
@@ -279,6 +286,17 @@ class Backend:
         self._has_begun = True
         if self.failures:
             self.raise_failures(self._all if slots is None else slots)
+
+    def _collect_in_time(self, slots: Mask, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while reads := self._pending_reads(self._results.pending & slots):
+            available = [read for read in reads if is_available(read)] or wait(reads, deadline)
+            if not available:
+                raise DeadlineExceededError(
+                    f"Not all slots are ready after {timeout_s:g} s.", advice="Wait for them again."
+                )
+            for read in available:
+                self._read_whole(read)
 
     def receive(self, min_ready: int, timeout_s: float | None) -> Ready:
         """Read responses until enough slots are ready, and take those.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
@@ -19,7 +20,13 @@ from openenv_gym.errors import (
     CapacityError,
     ClosedError,
     ConfigurationError,
+    DeadlineExceededError,
+    LocalAttributeError,
+    NoPendingCallError,
+    NotABatchError,
     OpenEnvError,
+    PendingCallError,
+    ResetMaskError,
     ResetNeededError,
     UsageError,
     excerpt,
@@ -183,6 +190,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.copy = copy
         self.render_mode = render_mode
+        # A slot's seed, until its generator is needed.
+        self._generators: list[int | tuple[np.random.Generator, int] | None] = [None] * num_envs
+        self._call = ""  # "reset" or "step" after reset_async or step_async
+        self._call_slots = np.zeros(num_envs, np.bool_)
         self._frames = FrameLists(num_envs) if (render_mode or "").endswith("_list") else None
         self.metadata = {
             **env_spaces.metadata,
@@ -212,6 +223,22 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self._spec is not None and self.max_episode_steps is not None:
             self._spec.max_episode_steps = self.max_episode_steps
 
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of each slot's last reset with one, or of its local generator if it never had one."""
+        return tuple(seed for _, seed in map(self._generator, self._all))
+
+    @property  # type: ignore[misc]  # read-only, as in Gymnasium's SyncVectorEnv
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """A local generator for each slot, seeded like its environment, whose own is on the server."""
+        return tuple(generator for generator, _ in map(self._generator, self._all))
+
+    def _generator(self, slot: int) -> tuple[np.random.Generator, int]:
+        made = self._generators[slot]
+        if not isinstance(made, tuple):
+            made = self._generators[slot] = seeding.np_random(made)
+        return made
+
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in each slot, or in those of ``options["reset_mask"]``.
 
@@ -229,10 +256,23 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             UsageError: One of these slots has a step under way.
             CapacityError: The server has not as many free sessions; and what `RemoteEnv.reset` raises.
         """
+        self.reset_async(seed, options)
+        return self.reset_wait()
+
+    def reset_async(self, seed: Any = None, options: dict[str, Any] | None = None) -> None:
+        """Begin a `reset` without waiting for it; `reset_wait` returns its results.
+
+        The first one opens the sessions, and waits for that.
+
+        Raises:
+            PendingCallError: One of these slots has a reset or a step pending; and what `reset` raises.
+        """
         self._check_not_closed()
         seeds = _seeds_of(seed, self.num_envs)
         data = dict(options or {})
-        mask = _mask_of(data.pop("reset_mask", None), self.num_envs)
+        mask = np.ones(self.num_envs, np.bool_)
+        if "reset_mask" in data:
+            mask = _checked_mask(data.pop("reset_mask"), self.num_envs)
         chosen = np.flatnonzero(mask).tolist()
         chosen_seeds = [seeds[slot] for slot in chosen]
         if self._backend is None:
@@ -244,7 +284,24 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._check_not_pending(chosen)
             self._backend.forget_failures(mask)
             self._backend.send_reset(chosen, chosen_seeds, data)
-            self._backend.collect(mask)
+        for slot, its_seed in zip(chosen, chosen_seeds, strict=True):
+            if its_seed is not None:
+                self._generators[slot] = its_seed
+        self._call, self._call_slots = "reset", mask
+
+    def reset_wait(self, timeout: float | None = None) -> tuple[Any, dict[str, Any]]:
+        """Return the results of `reset_async`.
+
+        Args:
+            timeout: The time to wait, in seconds; None leaves it to ``reset_timeout_s``.
+
+        Raises:
+            NoPendingCallError: `reset_async` was not called.
+            DeadlineExceededError: Not all slots are ready in time. `reset_wait` may be called again; and what
+                `reset` raises.
+        """
+        mask = self._wait_for("reset", timeout)
+        chosen = np.flatnonzero(mask).tolist()
         results = self._results.take_resets(chosen, copy=self.copy)
         if self._frames is not None:
             self._frames.add(self._render_now(), chosen)
@@ -270,11 +327,34 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             EndpointError: A slot's connection failed. The others took their steps; `recv` hands them out.
             RemoteError: A slot's server refused, or its environment raised. The same holds.
         """
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: Any) -> None:
+        """Send an action to each slot without waiting; `step_wait` returns the results.
+
+        Raises:
+            PendingCallError: A slot has a reset or a step pending; and what `step` raises.
+        """
         had_ended = self._results.terminated | self._results.truncated
-        backend = self._send(actions, self._all, gather=True)
-        backend.collect()
+        self._send(actions, self._all, gather=True)
+        self._call, self._call_slots = "step", had_ended
+
+    def step_wait(self, timeout: float | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Return the results of `step_async`.
+
+        Args:
+            timeout: The time to wait, in seconds; None leaves it to ``step_timeout_s``.
+
+        Raises:
+            NoPendingCallError: `step_async` was not called.
+            DeadlineExceededError: Not all slots are ready in time. `step_wait` may be called again; and what
+                `step` raises.
+        """
+        had_ended = self._wait_for("step", timeout)
+        assert self._backend is not None
         results = self._results.take_all(copy=self.copy)
-        self._note_times(backend, results[4])
+        self._note_times(self._backend, results[4])
         if self._frames is not None:
             was_reset = {
                 AutoresetMode.NEXT_STEP: had_ended,
@@ -283,6 +363,20 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             }
             self._frames.add(self._render_now(), self._all, was_reset[self.autoreset_mode])
         return results
+
+    def _wait_for(self, call: str, timeout_s: float | None) -> np.ndarray[Any, Any]:
+        """Wait for `reset_async` or `step_async`; return the slots that it has kept."""
+        self._check_not_closed()
+        if self._call != call or self._backend is None:
+            raise NoPendingCallError(f"Call {call}_async before {call}_wait", call)
+        slots, self._call = self._call_slots, ""
+        try:
+            self._backend.collect(slots if call == "reset" else None, timeout_s)
+        except DeadlineExceededError:
+            if self._results.pending.any():
+                self._call = call
+            raise
+        return slots
 
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
         """Send an action to each of some slots without waiting; `recv` returns the results.
@@ -320,6 +414,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         expected = int((self._results.ready | self._results.pending).sum())
         if backend is None or not (backend.failures or 1 <= min_ready <= expected):
             raise UsageError(f"min_ready is {min_ready}, but {expected} slots have a step under way")
+        self._call = ""
         ready = backend.receive(min_ready, timeout_s)
         self._note_times(backend, ready.infos, ready.slots)
         return ready
@@ -410,10 +505,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Args:
             name: ``state``, which the server is asked for; ``action_space``, ``observation_space``,
-                ``render_mode``, ``metadata`` or ``spec``.
+                ``render_mode``, ``metadata``, ``spec``, ``np_random`` or ``np_random_seed``.
 
         Raises:
-            AttributeError: Anything else: what an environment has on the server is not to be seen from here.
+            LocalAttributeError: Anything else: other attributes exist only on the server.
             ResetNeededError: The state, before the first reset.
             ClosedError: The state, after the environment was closed.
         """
@@ -427,15 +522,30 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             return (getattr(self, f"single_{name}"),) * self.num_envs
         if name in ("render_mode", "metadata", "spec"):
             return (getattr(self, name),) * self.num_envs
-        raise AttributeError(
-            f"The slots of {self} have state, spaces, render_mode, metadata and spec, no {name}"
+        if name in ("np_random", "np_random_seed"):
+            values: tuple[Any, ...] = getattr(self, name)
+            return values
+        raise LocalAttributeError(
+            f"The slots of {self} have state, spaces, render_mode, metadata, spec and np_random, no {name}. "
+            "Other attributes exist only on the server."
+        )
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Raise an error: the attributes of an environment on a server cannot be set from here.
+
+        Raises:
+            LocalAttributeError: Always. Pass what an environment needs as ``reset(options=…)``.
+        """
+        raise LocalAttributeError(
+            f"The slots of {self} are on a server: their {name} cannot be set from here.",
+            advice="Pass it as an option of reset, or when the server is started.",
         )
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """What a method gives in each slot: ``render``, or an attribute of `get_attr`.
 
         Raises:
-            AttributeError: Anything else: other methods are not to be called from here.
+            LocalAttributeError: Anything else: other methods exist only on the server.
         """
         return self.render() if name == "render" else self.get_attr(name)
 
@@ -457,6 +567,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             "_results": ResultBuffer(self._env_spaces, self.num_envs),
             "_metrics": Metrics(self.num_envs),
             "_step_times": [],
+            "_call": "",
         }
 
     def _begin(self, seeds: list[int | None], options: dict[str, Any]) -> None:
@@ -533,7 +644,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         try:
             each = list(iterate(space, actions))
         except (TypeError, ValueError, KeyError) as error:
-            raise ActionOutsideSpaceError(f"{excerpt(actions)} is no batch of actions: {error}") from error
+            kind = NotABatchError if isinstance(error, TypeError) else ActionOutsideSpaceError
+            raise kind(f"{excerpt(actions)} is not a batch of actions: {error}") from error
         if len(each) != len(slots):
             raise ActionOutsideSpaceError(f"{len(slots)} slots take {len(slots)} actions, not {len(each)}")
         results = self._results
@@ -564,7 +676,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self._results.pending.any():
             pending = [slot for slot in slots if self._results.pending[slot]]
             if pending:
-                raise UsageError(f"The slots {pending} have a step under way; recv returns its result")
+                raise PendingCallError(
+                    f"The slots {pending} have a step under way; recv returns its result",
+                    self._call or "step",
+                )
 
     def _check_not_closed(self) -> None:
         if self.closed:
@@ -590,19 +705,17 @@ def _seeds_of(seed: Any, count: int) -> list[int | None]:
     return seeds
 
 
-def _mask_of(mask: Any, count: int) -> np.ndarray[Any, Any]:
-    """Return the slots to reset, a bool array of shape (count,); all of them without a mask.
+def _checked_mask(mask: Any, count: int) -> np.ndarray[Any, Any]:
+    """Return the slots to reset, a bool array of shape (count,).
 
     Raises:
-        UsageError: It is no such array, or has no True.
+        ResetMaskError: It is no such array, or has no True.
     """
-    if mask is None:
-        return np.ones(count, np.bool_)
     if not (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (count,)):
-        raise UsageError(f"reset_mask is a bool array of shape ({count},), not {excerpt(mask)}")
+        raise ResetMaskError(f"reset_mask must be a bool array of shape ({count},), not {excerpt(mask)}")
     if not mask.any():
-        raise UsageError("reset_mask has no True, so it resets nothing")
-    return mask
+        raise ResetMaskError("reset_mask has no True, so it resets nothing")
+    return mask.copy()
 
 
 def _slots_of(slots: Sequence[int] | np.ndarray[Any, Any], count: int) -> list[int]:

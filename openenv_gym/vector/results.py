@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import batch_space, iterate
+from gymnasium.vector.utils import batch_space
 
 from openenv_gym.env_spaces import EnvSpaces
 from openenv_gym.spaces.columns import Rows, column_of
@@ -70,7 +71,7 @@ class ResultBuffer:
         self.infos: dict[int, dict[str, Any]] = {}
         self.steps = np.zeros(count, np.int64)
         self._all = list(range(count))
-        self._one = batch_space(env_spaces.observation.space, 1)
+        self._as_returned = partial(_as_returned, env_spaces.observation.space)
         self._action_space = env_spaces.action.space
         self._action_spaces: dict[int, spaces.Space[Any]] = {}
 
@@ -121,7 +122,7 @@ class ResultBuffer:
 
     def last_observation(self, slot: int) -> Any:
         """A slot's last observation, an element of the single observation space in fresh memory."""
-        return next(iter(iterate(self._one, self.column.take(self.observations, np.array([slot])))))
+        return self.column.split(self.column.take(self.observations, np.array([slot])), 1)[0]
 
     def has_ended(self, slot: int) -> bool:
         """Whether a slot's last result ended its episode."""
@@ -153,6 +154,7 @@ class ResultBuffer:
 
     def add_final(self, slot: int, observation: Any, info: dict[str, Any]) -> None:
         """Add how an episode ended whose slot was reset in the same step."""
+        observation = self._as_returned(observation)
         self.infos[slot] = {"final_obs": observation, "final_info": info, **self.infos.get(slot, {})}
 
     def add_misfits(self, slots: Sequence[int]) -> None:
@@ -164,6 +166,17 @@ class ResultBuffer:
     def rows(self, slots: Sequence[int]) -> Rows:
         """The rows of some slots, in the form that NumPy indexes fastest."""
         return slice(None) if slots == self._all else np.array(slots, np.int64)
+
+
+def _as_returned(space: spaces.Space[Any], observation: Any) -> Any:
+    """Return an observation as environments return it, with Python's integers for `Discrete`."""
+    if isinstance(space, spaces.Discrete):
+        return int(observation)
+    if isinstance(space, spaces.Dict):
+        return {name: _as_returned(part, observation[name]) for name, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_as_returned(part, piece) for part, piece in zip(space.spaces, observation, strict=True))
+    return observation
 
 
 def batch_infos(infos: Mapping[int, Mapping[str, Any]], size: int) -> dict[str, Any]:

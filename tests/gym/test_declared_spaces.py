@@ -41,7 +41,7 @@ def assert_comes_back(space: spaces.Space[Any], element: Any) -> None:
     column_of(client).write(received.observations, memory, slice(None))
     batch = column_of(client).batch(memory, copy=True)
     assert batch in batch_space(client.space, COUNT)
-    for part in column_of(client)._held.split(batch, COUNT):
+    for part in column_of(client).split(batch, COUNT):
         assert_equal(element, part)
     assert column_of(server).elements(column_of(client).from_batch(batch, COUNT), COUNT)
 
