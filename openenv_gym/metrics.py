@@ -10,6 +10,8 @@ import numpy as np
 from openenv_gym.session.session import Times
 
 PARTS = ("environment", "server", "network", "client")
+# Of a vector environment, whose slots wait for each other.
+VECTOR_PARTS = ("environment", "other_slots", "server", "network", "client")
 
 # Steps are buffered and added up so many at a time, which costs a tenth of adding them one by one.
 METRICS_BUFFER = 256
@@ -21,7 +23,7 @@ def parts_us(whole_s: Any, times: Times) -> tuple[Any, Any, Any, Any]:
     server_us = times.server_us
     return (
         times.environment_us,
-        server_us - times.environment_us,
+        server_us - times.busy_us,
         wait_us if math.isnan(server_us) else wait_us - server_us,
         whole_s * 1e6 - wait_us,
     )
@@ -52,9 +54,10 @@ class SlotMetrics:
 class Metrics:
     """The parts of each slot's steps, summed up, and of the last step.
 
-    ``environment`` is the time inside the environment; ``server`` the rest of the time between the arrival of
-    a request and the departure of its response, other slots' steps included; ``network`` the rest of the time
-    between sending the request and receiving the response; and ``client`` the rest. All are in microseconds.
+    ``environment`` is the time inside the environment; ``other_slots`` the time in which only environments of
+    other slots were running; ``server`` the rest of the time between the arrival of a request and the sending
+    of its response; ``network`` the rest of the time between sending the request and receiving the response;
+    and ``client`` the rest. All are in microseconds.
     Version 1 of the protocol says nothing about the server: its time is in ``network`` there, and its own
     parts are NaN.
 
@@ -64,8 +67,8 @@ class Metrics:
 
     def __init__(self, count: int) -> None:
         self.steps = np.zeros(count, np.int64)
-        self._sums = np.zeros((len(PARTS), count))
-        self._last = np.full((len(PARTS), count), np.nan)
+        self._sums = np.zeros((len(VECTOR_PARTS), count))
+        self._last = np.full((len(VECTOR_PARTS), count), np.nan)
 
     def add_all(self, steps: list[tuple[Any, Any, Times]]) -> None:
         """Add steps, and clear the list.
@@ -76,7 +79,8 @@ class Metrics:
         """
         last = self._last
         for rows, whole_s, times in steps:
-            last[0, rows], last[1, rows], last[2, rows], last[3, rows] = parts_us(whole_s, times)
+            last[0, rows], last[2, rows], last[3, rows], last[4, rows] = parts_us(whole_s, times)
+            last[1, rows] = np.maximum(times.busy_us - times.environment_us, 0.0)
             self.steps[rows] += 1
             self._sums[:, rows] += last[:, rows]
         steps.clear()
@@ -84,8 +88,8 @@ class Metrics:
     def mean_us(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return the mean of each part over all steps: float64 over the slots, NaN before the first."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return {part: self._sums[row] / self.steps for row, part in enumerate(PARTS)}
+            return {part: self._sums[row] / self.steps for row, part in enumerate(VECTOR_PARTS)}
 
     def last_us(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return each part of the last step: float64 arrays over the slots."""
-        return {part: self._last[row].copy() for row, part in enumerate(PARTS)}
+        return {part: self._last[row].copy() for row, part in enumerate(VECTOR_PARTS)}

@@ -33,12 +33,14 @@ class Times(NamedTuple):
         received_at: When its response had arrived.
         server_us: Microseconds on the server, environment included; NaN if the server does not say.
         environment_us: Microseconds inside the environment; an array for several slots.
+        busy_us: Microseconds on the server during which any environment of the connection was running.
     """
 
     sent_at: float
     received_at: float
     server_us: float
     environment_us: Any
+    busy_us: Any
 
 
 class Outcome(NamedTuple):
@@ -258,7 +260,13 @@ class Session:
                 result.terminated is not None and bool(result.terminated[0]),
                 result.truncated is not None and bool(result.truncated[0]),
                 result.infos[0][1] if result.infos else {},
-                Times(channel.sent_at, channel.received_at, result.server_us, result.environment_us[0]),
+                Times(
+                    channel.sent_at,
+                    channel.received_at,
+                    result.server_us,
+                    result.environment_us[0],
+                    busy_us=result.environment_us[0],
+                ),
             )
         except SpaceError as error:
             raise observation_misfit(self.endpoint, operation, error) from error

@@ -551,7 +551,16 @@ class Backend:
             results.steps[rows] += 1
             environment_us = np.asarray(result.environment_us, np.float64)
             self.times.append(
-                (rows, Times(channel.sent_at, channel.received_at, result.server_us, environment_us))
+                (
+                    rows,
+                    Times(
+                        channel.sent_at,
+                        channel.received_at,
+                        result.server_us,
+                        environment_us,
+                        busy_us=environment_us if result.busy_us is None else result.busy_us,
+                    ),
+                )
             )
             if not channel.autoresets and self._ends_here(slots[0]):
                 return

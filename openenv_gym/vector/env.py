@@ -455,9 +455,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Where the time of the steps went, by slot.
 
         Returns:
-            ``steps``, int64 of shape (num_envs,), and under ``environment``, ``server``, ``network`` and
-            ``client`` the mean microseconds of each, float64 of the same shape; `openenv_gym.metrics.Metrics`
-            says what they are. Between `send` and `recv`, the caller's own time counts as network.
+            ``steps``, int64 of shape (num_envs,), and under ``environment``, ``other_slots``, ``server``,
+            ``network`` and ``client`` the mean microseconds of each, float64 of the same shape;
+            `openenv_gym.metrics.Metrics` says what they are. Between `send` and `recv`, the caller's own time
+            counts as network.
         """
         metrics = self._metrics
         metrics.add_all(self._step_times)

@@ -156,6 +156,8 @@ class Result(_Message, tag="result"):
         final: The ends of episodes whose slots were reset in the same step.
         environment_us: A column of floats: microseconds inside the environment.
         server_us: Microseconds from the arrival of the request to the sending of this answer.
+        busy_us: How many of these at least one environment of the connection was running. Older servers leave
+            it out.
         errors: The slots in which it failed.
     """
 
@@ -167,6 +169,7 @@ class Result(_Message, tag="result"):
     final: Final | None = None
     environment_us: Any = None
     server_us: float = 0.0
+    busy_us: float | None = None
     errors: list[SlotError] = []
 
 

@@ -112,7 +112,7 @@ def test_where_the_time_goes(serve: Callable[[str], str], request: pytest.Fixtur
     took_us = (time.perf_counter() - begin) * 1e6
     metrics = envs.metrics
     assert metrics["steps"].tolist() == [5, 5, 5]
-    for part in ("environment", "server", "network", "client"):
+    for part in ("environment", "other_slots", "server", "network", "client"):
         each = np.array([info[part] for info in infos])
         np.testing.assert_allclose(each.mean(axis=0), metrics[part])
         is_known = says or part in ("network", "client")

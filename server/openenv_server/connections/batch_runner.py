@@ -84,7 +84,7 @@ class BatchRunner:
         """
         counters = self._sessions.counters
         durations = counters.reset_s if work is Slot.reset else counters.step_s
-        answer = partial(self._answer, request_id, arrived, durations)
+        answer = partial(self._answer, request_id, arrived, self._encoder.busy.seconds, durations)
         slots = [self._slots.get(number) for number in numbers]
         fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
         if len(fast) == len(numbers) and ErrorReply not in set(map(type, arguments)):
@@ -132,7 +132,7 @@ class BatchRunner:
         """Run a slot on its session's thread."""
 
         def run() -> None:
-            with slot.session.turn():
+            with slot.session.turn(work.__name__):
                 self._watchdog.start(slot)
                 self._sessions.counters.queue_s.add(perf_counter() - arrived)
                 result = work(slot, argument)
@@ -143,9 +143,14 @@ class BatchRunner:
         slot.session.submit(run)
 
     def _answer(
-        self, request_id: int, arrived: float, durations: Durations, results: Sequence[SlotResult]
+        self,
+        request_id: int,
+        arrived: float,
+        busy_before_s: float,
+        durations: Durations,
+        results: Sequence[SlotResult],
     ) -> None:
-        for frame in self._encoder.frames(request_id, results, arrived, durations):
+        for frame in self._encoder.frames(request_id, results, arrived, busy_before_s, durations):
             self._send(frame)
 
     # --- the step timeout -----------------------------------------------------------------------------

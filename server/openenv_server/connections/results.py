@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -22,6 +23,31 @@ from openenv_server.sessions.counters import Counters, Durations
 _FEW = 8
 
 
+class BusyClock:
+    """How long at least one environment of a connection has been running. Thread-safe.
+
+    Attributes:
+        seconds: The time so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, steps: Sequence[SlotOutcome]) -> float:
+        """Add steps, in the order in which they ended, and return the time so far."""
+        with self._lock:
+            seconds, until = self.seconds, self._until
+            for step in steps:
+                end = step.begin + step.seconds
+                if end > until:
+                    seconds += end - max(step.begin, until)
+                    until = end
+            self.seconds, self._until = seconds, until
+        return seconds
+
+
 class ResultEncoder:
     """Encodes the results of one connection.
 
@@ -31,15 +57,22 @@ class ResultEncoder:
 
     Attributes:
         sends_payloads: Send each observation as one JSON payload, as version 1 does, instead of columns.
+        busy: The time that the connection's environments have been running.
     """
 
     def __init__(self, adapter: Adapter, counters: Counters) -> None:
         self._adapter = adapter
         self._counters = counters
         self.sends_payloads = False
+        self.busy = BusyClock()
 
     def frames(
-        self, request_id: int, results: Sequence[SlotResult], arrived: float, durations: Durations
+        self,
+        request_id: int,
+        results: Sequence[SlotResult],
+        arrived: float,
+        busy_before_s: float,
+        durations: Durations,
     ) -> Iterator[list[Payload]]:
         """The answer to a reset or a step, as the parts of one frame.
 
@@ -49,22 +82,28 @@ class ResultEncoder:
             request_id: The request.
             results: The results.
             arrived: When the request arrived, by ``time.perf_counter()``.
+            busy_before_s: What ``busy.seconds`` was then.
             durations: Where the seconds inside the environments are added.
         """
         try:
-            yield self._frame(request_id, results, arrived, durations)
+            yield self._frame(request_id, results, arrived, busy_before_s, durations)
         except Exception as error:
             if len(results) > 1:
                 for result in results:
-                    yield from self.frames(request_id, [result], arrived, durations)
+                    yield from self.frames(request_id, [result], arrived, busy_before_s, durations)
                 return
             slot = results[0].slot
             named = _named(error, results[0])
             failure = SlotError(slot, *reply_to(named, f"the result of slot {slot} cannot be sent"))
-            yield self._frame(request_id, [failure], arrived, durations)
+            yield self._frame(request_id, [failure], arrived, busy_before_s, durations)
 
     def _frame(
-        self, request_id: int, results: Sequence[SlotResult], arrived: float, durations: Durations
+        self,
+        request_id: int,
+        results: Sequence[SlotResult],
+        arrived: float,
+        busy_before_s: float,
+        durations: Durations,
     ) -> list[Payload]:
         errors = [result for result in results if type(result) is SlotError]
         steps = [result for result in results if type(result) is SlotOutcome]
@@ -75,6 +114,7 @@ class ResultEncoder:
         truncated = [step.truncated for step in steps]
         rewards = [step.reward for step in steps]
         seconds = [step.seconds for step in steps]
+        busy_s = self.busy.add(steps) - busy_before_s
         finals = [(place, step.final) for place, step in enumerate(steps) if step.final is not None]
         attachments = Attachments()
         final = None
@@ -99,6 +139,7 @@ class ResultEncoder:
                 final=final,
                 environment_us=_column(seconds, np.float64, 1e6),
                 server_us=(perf_counter() - arrived) * 1e6,
+                busy_us=busy_s * 1e6,
                 errors=errors,
             ),
             attachments,

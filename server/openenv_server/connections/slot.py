@@ -34,6 +34,7 @@ class SlotOutcome(msgspec.Struct, gc=False):
     A Struct, because one is made for every step of every slot.
 
     Attributes:
+        begin: When the call of the environment began, by ``time.perf_counter()``.
         seconds: Time inside the environment.
     """
 
@@ -44,6 +45,7 @@ class SlotOutcome(msgspec.Struct, gc=False):
     truncated: bool
     info: dict[str, Any]
     final: FinalStep | None
+    begin: float
     seconds: float
 
 
@@ -106,7 +108,9 @@ class Slot:
         self._has_ended = False
         self._resets += 1
         seconds = perf_counter() - begin
-        return SlotOutcome(self.number, observation, reward, terminated, truncated, info, None, seconds)
+        return SlotOutcome(
+            self.number, observation, reward, terminated, truncated, info, None, begin, seconds
+        )
 
     def step(self, action: Any) -> SlotResult:
         """Take one action."""
@@ -133,9 +137,11 @@ class Slot:
         if self._steps == self._max_steps:
             truncated = True
         if not (terminated or truncated):
-            return SlotOutcome(self.number, observation, reward, False, False, info, None, seconds)
+            return SlotOutcome(self.number, observation, reward, False, False, info, None, begin, seconds)
         self._has_ended = True
-        result = SlotOutcome(self.number, observation, reward, terminated, truncated, info, None, seconds)
+        result = SlotOutcome(
+            self.number, observation, reward, terminated, truncated, info, None, begin, seconds
+        )
         if not self._resets_in_the_same_step:
             return result
         # A copy, because the environment may write its next observation into the same memory.
@@ -161,7 +167,7 @@ class Slot:
         Rendering may be bound to its thread, so from now on everything runs there.
         """
         self.is_fast = self._any_thread = False
-        with self.session.turn():
+        with self.session.turn("render"):
             return self._driver.render()
 
     def refused(self, message: str, details: dict[str, Any] | None = None) -> SlotError:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from openenv_server.errors import FactoryFailedError, StepLimitExceededError, lo
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, StepLock
 from openenv_server.serialization import observation_json, state_json
 from openenv_server.sessions.counters import Counters, Durations
+from openenv_server.sessions.first_calls import FIRST_CALLS
 from openenv_server.sessions.threads import WorkerThread
 
 Factory = Callable[[], Any]
@@ -77,7 +78,7 @@ class Session:
             FactoryFailedError: The factory raised.
         """
         try:
-            self.environment = await self.run(self._factory)
+            self.environment = await self.run(self._make)
         except Exception as error:
             self._thread.stop()
             name = getattr(self._factory, "__name__", repr(self._factory))
@@ -87,14 +88,23 @@ class Session:
         if isinstance(self.environment, GymnasiumEnvironment):
             self.step_lock = self.environment.step_lock
 
+    def _make(self) -> Any:
+        with FIRST_CALLS.alone((id(self._factory), "make")):
+            return self._factory()
+
     @property
     def log_fields(self) -> dict[str, Any]:
         """The fields that its log records have beside the message."""
         return {"session": self.id, "client": self.client}
 
-    def turn(self) -> AbstractContextManager[None]:
-        """Wait for this session's turn, if its environment must not run beside others, and hold it."""
-        return nullcontext() if self.step_lock is None else self.step_lock.held_by(self)
+    def turn(self, call: str) -> AbstractContextManager[None]:
+        """Wait for this session's turn to call a method of its environment, and hold it.
+
+        Calls run in parallel unless the environment must not run beside others, but for the first ones.
+        """
+        if self.step_lock is not None:
+            return self.step_lock.held_by(self)
+        return FIRST_CALLS.alone((id(self._factory), call))
 
     async def reset(self, data: dict[str, Any]) -> str:
         """Start an episode; returns the result as JSON text.
@@ -106,7 +116,7 @@ class Session:
         arguments, seed_ignored = self.calls.reset_arguments(data)
         call = partial(getattr(self.environment, self.calls.reset_name), **arguments)
         metadata = {"seed_ignored": True} if seed_ignored else None
-        text = await self._timed(call, self.calls.reset_is_async, self._counters.reset_s, metadata)
+        text = await self._timed("reset", call, self.calls.reset_is_async, self._counters.reset_s, metadata)
         self._resets += 1
         return text
 
@@ -118,12 +128,13 @@ class Session:
         """
         arguments = self.calls.step_arguments(extras) if extras else {}
         call = partial(getattr(self.environment, self.calls.step_name), action, **arguments)
-        text = await self._timed(call, self.calls.step_is_async, self._counters.step_s)
+        text = await self._timed("step", call, self.calls.step_is_async, self._counters.step_s)
         self._steps += 1
         return text
 
     async def _timed(
         self,
+        name: str,
         call: Callable[[], Any],
         is_async: bool,
         durations: Durations,
@@ -153,7 +164,7 @@ class Session:
                 limit.reschedule(loop.time() + (self._step_timeout_s or 0))
 
         def work() -> str:
-            with self.turn():
+            with self.turn(name):
                 if waits:
                     loop.call_soon_threadsafe(start_limit)
                 begin = perf_counter()
@@ -178,7 +189,7 @@ class Session:
         """The environment's state as JSON text."""
 
         def read() -> str:
-            with self.turn():
+            with self.turn("state"):
                 state = self.environment.state
                 return state_json(state() if callable(state) else state)
 
@@ -196,7 +207,7 @@ class Session:
         close: Any = getattr(self.environment, "close", None)
 
         def close_in_turn() -> None:
-            with self.turn():
+            with self.turn("close"):
                 close()
 
         try:
