@@ -94,6 +94,9 @@ class RemoteEnv(gym.Env[Any, Any]):
         schema_report: The rule that made each part of both spaces, and whether a space is larger than its
             schema; then the server may still reject an element.
 
+        tools: The tools that actions call, if the server's actions are calls of tools: their names,
+            descriptions, input schemas and spaces, in the order of the alternatives of `action_space`.
+
     Raises:
         ConfigurationError: Not exactly one source, an unknown keyword, or the server cannot be started.
         InvalidEndpointError: ``base_url`` is not a URL.
@@ -164,6 +167,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.capacity_timeout_s = capacity_timeout_s
         self._env_spaces = env_spaces
         self.schema_report = env_spaces.report
+        self.tools = env_spaces.tools
         self.action_space = env_spaces.action.space
         self.observation_space = env_spaces.observation.space
         self.metadata = env_spaces.metadata

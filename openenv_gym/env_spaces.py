@@ -20,6 +20,7 @@ from openenv_gym.schema_keywords import (
 from openenv_gym.spaces import Codec, SchemaFinding, compile_action, compile_observation
 from openenv_gym.spaces.misfits import CoercingCodec, fit
 from openenv_gym.spaces.models import Override
+from openenv_gym.spaces.tools import Tool, tools_of
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import Schemas, first_observation
 
@@ -91,6 +92,11 @@ class EnvSpaces(NamedTuple):
     def metadata(self) -> dict[str, Any]:
         """The environment's metadata, with the render modes that are supported from here."""
         return {"render_fps": RENDER_FPS, **self.served.metadata, "render_modes": self.render_modes}
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools that actions call; none if actions are no calls."""
+        return tools_of(self.action)
 
     def action_from_json(self, payload: str | Mapping[str, Any]) -> Any:
         """Return the action that a JSON object stands for; see `RemoteEnv.action_from_json`."""

@@ -66,8 +66,8 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
         key: A description of the key that is sent, if one is sent.
 
     Returns:
-        Name, description, version, health, access, protocol, the two spaces, the render modes, and the
-        three schemas. None for each fact that the server does not report.
+        Name, description, version, health, access, protocol, tools, the two spaces, the render modes, and
+        the three schemas. None for each fact that the server does not report.
 
     Raises:
         EndpointError: The server does not respond, or refuses.
@@ -121,6 +121,7 @@ def ask(endpoint: Endpoint, timeout_s: float, *, key: str) -> dict[str, Any]:
         "sessions": sessions,
         "key": _key(endpoint, timeout_s, key),
         "protocol": protocol,
+        "tools": {tool.name: tool.description for tool in env_spaces.tools} or None,
         "action_space": str(env_spaces.action.space),
         "observation_space": str(env_spaces.observation.space),
         "render_modes": env_spaces.render_modes,
@@ -147,6 +148,8 @@ def _key(endpoint: Endpoint, timeout_s: float, key: str) -> str:
 
 def _in_words(name: str, value: Any) -> str:
     """A fact, short enough to read."""
+    if name == "tools":
+        return ", ".join(value or ()) or "none"
     if value is None:
         return "not reported"
     if name == "sessions":

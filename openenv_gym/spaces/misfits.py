@@ -12,6 +12,7 @@ from gymnasium import spaces
 from openenv_gym.errors import SpaceError, excerpt
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs.composites import MISSING
+from openenv_gym.spaces.tools import ToolCallCodec
 
 log = logging.getLogger("openenv_gym")
 
@@ -93,6 +94,8 @@ class _Fitting:
                 return self._sequence(codec, payload, path)
             case codecs.UnionCodec():
                 return self._alternative(codec, payload, path)
+            case ToolCallCodec():
+                return self._tool_call(codec, payload)
         return self._single(codec, payload, path)
 
     def _fields(
@@ -153,6 +156,18 @@ class _Fitting:
         _, index, element, misfits = min(tries, key=lambda entry: entry[:2])
         self.misfits.extend(misfits)
         return np.int64(index), element
+
+    def _tool_call(self, codec: ToolCallCodec, payload: Any) -> Any:
+        call = payload if isinstance(payload, dict) else {}
+        for other in call.keys() - {"type", "tool_name", "arguments", "metadata"}:
+            self._note(str(other), "is not one of the fields tool_name, arguments")
+        name = call.get("tool_name")
+        if name not in codec.names:
+            self._note("tool_name", f"{excerpt(name)} is not one of {', '.join(codec.names)}")
+            return np.int64(0), blank(codec.tools[0].space)
+        index = codec.names.index(name)
+        arguments = call.get("arguments", {})
+        return np.int64(index), self._fields(codec.arguments[index], arguments, "arguments", ())
 
     def _single(self, codec: codecs.Codec, payload: Any, path: str) -> Any:
         space = codec.space

@@ -9,11 +9,17 @@ import numpy as np
 from gymnasium.spaces import Space
 
 from openenv_gym.errors import SchemaError
-from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, BESIDE_MARK, OBSERVATION_ONLY_ON_THE_WIRE
+from openenv_gym.schema_keywords import (
+    ACTION_ONLY_ON_THE_WIRE,
+    BESIDE_MARK,
+    OBSERVATION_ONLY_ON_THE_WIRE,
+    TOOLS_KEYWORD,
+)
 from openenv_gym.spaces import rules
 from openenv_gym.spaces.codecs import Codec, DictCodec, FieldCodec
 from openenv_gym.spaces.compiler import Compiler, SchemaFinding
 from openenv_gym.spaces.schema import Node, Schema, resolve
+from openenv_gym.spaces.tools import RESULT_FIELDS, ToolResultCodec, compile_tool_calls
 
 Override = Space[Any] | Mapping[str, Space[Any]] | None
 
@@ -99,16 +105,25 @@ def _compile_model(
     schema: Schema, left_out: frozenset[str], compiler: Compiler, unwrap: bool, space: Override
 ) -> CompiledSchema:
     root = resolve(schema, schema)
-    if "properties" not in root.schema:
-        return CompiledSchema(compiler.compile(root), compiler.report)
     if isinstance(space, Mapping):
         compiler.overrides = dict(space)
+    if TOOLS_KEYWORD in schema and compiler.sends_all:
+        calls = compile_tool_calls(schema, compiler)
+        _check_paths(compiler)
+        return CompiledSchema(calls, compiler.report)
+    if "properties" not in root.schema:
+        return CompiledSchema(compiler.compile(root), compiler.report)
+    if TOOLS_KEYWORD in schema:
+        left_out |= RESULT_FIELDS
 
     def is_left_out(name: str, node: Node) -> bool:
         return name in left_out or bool(node.schema.get(BESIDE_MARK))
 
     fields = compiler.fields(root, is_left_out)
     _check_paths(compiler)
+    if TOOLS_KEYWORD in schema:
+        results = ToolResultCodec(fields)
+        return CompiledSchema(results, results.report + compiler.report)
     if unwrap and len(fields.parts) == 1:
         if isinstance(space, Space):
             ((name, codec),) = fields.parts.items()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from openenv_gym.errors import DeadlineExceededError
 from openenv_gym.spaces.schema import union_of_models
+from openenv_gym.spaces.tools import takes_tool_calls, with_tools
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import bare, is_timeout, not_openenv, refused, unreachable
 from openenv_gym.transport.routes import Route, route_to
@@ -46,7 +47,8 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
 def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
     """GET the JSON Schemas of the server's action and of its observation.
 
-    If the observation after a reset is of another model than that after a step, the schema is of either.
+    If the observation after a reset is of another model than that after a step, the schema is of either. If
+    an action is the call of a tool, the server's tools are in both schemas.
 
     Raises:
         NotAnOpenEnvServerError: It has none; and the errors of `get_json`.
@@ -58,7 +60,25 @@ def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
     first = response.get("reset_observation")
     if isinstance(first, dict) and first.get("properties") != observation.get("properties"):
         observation = union_of_models(observation, first)
+    if takes_tool_calls(action) and (tools := get_tools(endpoint, timeout_s=timeout_s)):
+        return with_tools(action, tools), with_tools(observation, tools)
     return action, observation
+
+
+def get_tools(endpoint: Endpoint, *, timeout_s: float) -> list[dict[str, Any]]:
+    """Ask for the tools of a server's environment (``tools/list`` of the Model Context Protocol).
+
+    Raises:
+        NotAnOpenEnvServerError: The response has none; and the errors of `get_json`.
+    """
+    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).encode()
+    response = _request(endpoint, "POST", "/mcp", request, timeout_s).fields
+    result = response.get("result")
+    tools = result.get("tools") if isinstance(result, dict) else None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        finding = f"its actions call tools, but it does not list them ({response.get('error')})"
+        raise not_openenv(endpoint, finding, "POST /mcp")
+    return tools
 
 
 def get_health(endpoint: Endpoint, *, timeout_s: float) -> tuple[dict[str, Any], int]:

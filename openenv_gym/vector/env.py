@@ -184,6 +184,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.capacity_timeout_s = capacity_timeout_s
         self._env_spaces = env_spaces
         self.schema_report = env_spaces.report
+        self.tools = env_spaces.tools
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self.report_times = report_times

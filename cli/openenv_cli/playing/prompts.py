@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from openenv_cli.playing.questions import OMITTED, InvalidAnswerError, Question, question_of
-from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE
+from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, TOOLS_KEYWORD
 from openenv_gym.spaces.schema import Node, Schema, resolve
 
 _FIELD_BY_FIELD = "+"
@@ -73,6 +73,8 @@ def ask_action(schema: Schema, lines: Lines, tell: Callable[[str], None]) -> dic
         CommandTypedError: A command was typed instead.
         EOFError: The input has ended.
     """
+    if TOOLS_KEYWORD in schema:
+        return _ask_tool_call(schema[TOOLS_KEYWORD], lines, tell)
     root = resolve(schema, schema)
     names = {name for name, _ in root.properties()} - ACTION_ONLY_ON_THE_WIRE
     if not names:
@@ -83,6 +85,22 @@ def ask_action(schema: Schema, lines: Lines, tell: Callable[[str], None]) -> dic
         return _ask_fields(root, "", first, tell, omit=ACTION_ONLY_ON_THE_WIRE)
     except _WholeActionTypedError as typed:
         return typed.payload
+
+
+def _ask_tool_call(
+    tools: Sequence[Mapping[str, Any]], lines: Lines, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Ask for a tool, and then for its arguments."""
+    schemas = {tool["name"]: tool["input_schema"] for tool in tools}
+    described = "\n".join(f"{tool['name']}: {tool['description']}" for tool in tools)
+    which = resolve({"enum": list(schemas), "description": described}, {})
+    first = _FirstOrWhole(lines, {"type", "tool_name", "arguments", *ACTION_ONLY_ON_THE_WIRE})
+    try:
+        name = _ask(question_of(which, "tool"), first, tell)
+        arguments = _ask_fields(resolve(schemas[name], schemas[name]), "", first, tell)
+    except _WholeActionTypedError as typed:
+        return typed.payload
+    return {"type": "call_tool", "tool_name": name, "arguments": arguments}
 
 
 class _WholeActionTypedError(Exception):
