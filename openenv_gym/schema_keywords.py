@@ -21,6 +21,7 @@ SERVER_RENDERS_KEYWORD = "x-openenv-server-renders"
 # episodes (`SPEC_FIELDS`).
 SERVED_ENV_KEYWORD = "x-gymnasium-env"
 SPEC_FIELDS = ("max_episode_steps", "reward_threshold", "nondeterministic")
+
 # The tools that an action can call, in the schemas of actions and observations.
 TOOLS_KEYWORD = "x-openenv-tools"
 
