@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.connection import Transport
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.turns import Turn
 from openenv_gym.types import StepResult
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     A subclass says how an action becomes a payload, and how a payload becomes a result and a state. The
     session opens when it is first needed, and is resumed after a broken connection if the server is one of
-    ours. Entered with ``async with``, the same methods are awaitable; no thread is used.
+    ours. Entered with ``async with``, the same methods are awaitable; no thread is used. If several threads
+    or tasks call one client, their calls are carried out one after the other.
 
     A copy and a pickle open their own session on the original's server, and do not stop that server.
 
@@ -97,6 +100,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         self._is_closed = False
         # Inside `async with`: one request at a time, as the session is one.
         self._turn: asyncio.Lock | None = None
+        self._thread_turn = Turn()  # the same outside
 
     # --- what a subclass implements -------------------------------------------------------------------------
 
@@ -245,6 +249,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             servers.stop()
             raise
         client._servers = servers
+        client.endpoint = replace(client.endpoint, is_direct=servers.is_direct)
         client._session = client._new_session(BlockingTransport())
         return client
 
@@ -269,7 +274,10 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it now; inside ``async with``, return an awaitable of it (see `AsyncFace`)."""
-        return run(work) if self._turn is None else cast(T, self._in_turn(self._turn, work))
+        if self._turn is not None:
+            return cast(T, self._in_turn(self._turn, work))
+        with self._thread_turn.lock:
+            return run(work)
 
     async def _in_turn(self, turn: asyncio.Lock, work: Coroutine[Any, Any, T]) -> T:
         try:

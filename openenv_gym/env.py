@@ -26,12 +26,13 @@ from openenv_gym.metrics import METRICS_BUFFER, PARTS, SlotMetrics, parts_us
 from openenv_gym.rendering import RENDER_FPS, RENDER_MODES
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
-from openenv_gym.session.session import Session, Times
+from openenv_gym.session.session import Session, Times, reset_options
 from openenv_gym.spaces.columns import Column, column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_schemas
+from openenv_gym.turns import Turn, in_turn
 
 if TYPE_CHECKING:
     from openenv_gym.providers.managed import ManagedServers, ProviderChoice
@@ -46,6 +47,8 @@ class RemoteEnv(gym.Env[Any, Any]):
 
     Instead of a running server's address, another source can be named: then its server is started, and
     stopped by `close`.
+
+    Several threads may call one object: their calls are carried out one after the other.
 
     After a fork, a pickle or a copy, the object has no session: `reset` opens a new one on the original's
     server, and that server is not stopped by the copy.
@@ -140,6 +143,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         **source: Any,
     ) -> None:
         self._servers: ManagedServers | None = None
+        self.turn = Turn()
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.on_session_lost = check_on_session_lost(on_session_lost)
         if base_url is None or source or provider is not None or provider_options is not None:
@@ -147,7 +151,13 @@ class RemoteEnv(gym.Env[Any, Any]):
         if self._servers is not None:
             base_url, headers = self._servers.base_url, {**self._servers.headers, **(headers or {})}
         try:
-            self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
+            self.endpoint = Endpoint.parse(
+                base_url,
+                api_key=api_key,
+                headers=headers,
+                ca_file=ca_file,
+                is_direct=self._servers is not None and self._servers.is_direct,
+            )
             env_spaces = read_env_spaces(
                 self.endpoint,
                 retry(lambda: get_schemas(self.endpoint, timeout_s=connect_timeout_s), capacity_timeout_s),
@@ -198,6 +208,7 @@ class RemoteEnv(gym.Env[Any, Any]):
     def spec(self, spec: EnvSpec | None) -> None:
         self._spec = self._env_spaces.served.complete(spec)
 
+    @in_turn
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
@@ -220,7 +231,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             DeadlineExceededError: No response in time.
         """
         self._check_not_closed()
-        data = dict(options or {})
+        data = reset_options(options)
         if seed is not None:
             # Gymnasium takes Python's integers only, and users pass NumPy's.
             seed = data["seed"] = int(seed)
@@ -237,6 +248,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             )
         return outcome.observation, info
 
+    @in_turn
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one action.
 
@@ -316,6 +328,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         return self._env_spaces.observation_to_json(observation)
 
     @property
+    @in_turn
     def metrics(self) -> dict[str, Any]:
         """Where the time of steps went.
 
@@ -326,6 +339,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self._metrics.add_all(self._step_times)
         return {"steps": self._metrics.steps, **self._metrics.mean_us()}
 
+    @in_turn
     def render(self) -> Any:
         """Render on the server if it can; otherwise render the last observation.
 
@@ -347,6 +361,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             return run(self._session.render())
         return self._env_spaces.renderers[self.render_mode](self._shown)
 
+    @in_turn
     def close(self) -> None:
         """End the session, and stop a server that was started for it. Safe to call again."""
         self._is_closed = True

@@ -86,7 +86,8 @@ class Target:
         """
         from openenv_gym.transport.endpoint import Endpoint
 
-        return Endpoint.parse(self.base_url, headers=self.headers)
+        is_direct = self.servers is not None and self.servers.is_direct
+        return Endpoint.parse(self.base_url, headers=self.headers, is_direct=is_direct)
 
     def explain(self, error: OpenEnvError) -> None:
         """Add the end of the server's log to an error, as `ManagedServers.explain` does."""

@@ -102,7 +102,7 @@ class HubProvider(Provider):
             "ready_timeout_s": self.ready_timeout_s,
             **options,
         }
-        self.has_log = mode != "space"
+        self.has_log = self.is_direct = mode != "space"
         if mode != "space":
             # Refuse unknown options now, not after a download.
             signature(_local_provider(mode)).bind("the image or the folder", **options)

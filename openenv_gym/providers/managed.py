@@ -180,6 +180,7 @@ class ManagedServers:
     Attributes:
         endpoints: The base URLs at which the servers started.
         headers: The headers that every request to the servers needs.
+        is_direct: Whether they are reached without a proxy.
 
     Raises:
         OpenEnvError: The servers could not be started. Nothing is left of them.
@@ -188,6 +189,7 @@ class ManagedServers:
     def __init__(self, provider: Provider) -> None:
         self.endpoints = provider.launch()
         self.headers = dict(provider.headers)
+        self.is_direct = provider.is_direct
         self._provider, self._pid = provider, os.getpid()
         self._stop = partial(_stop_in_process, provider, self._pid)
         self._finalizer = weakref.finalize(self, self._stop)
@@ -262,7 +264,7 @@ class ManagedServers:
                 if base_url in ended:
                     raise _server_ended(base_url, ended, len(provider.endpoints)) from error
             left_s = deadline - time.monotonic()
-            if left_s <= 0 or all(_answers(base_url, left_s) for base_url in concerned):
+            if left_s <= 0 or all(self._answers(base_url, left_s) for base_url in concerned):
                 break
             time.sleep(_END_POLL_S)
         if provider.restarts:
@@ -270,6 +272,14 @@ class ManagedServers:
                 f"The server at {concerned[0]} was started for this environment. If it has ended, it is "
                 "restarted at another address, and with capacity_timeout_s= a reset waits for it."
             )
+
+    def _answers(self, base_url: str, timeout_s: float) -> bool:
+        try:
+            endpoint = Endpoint.parse(base_url, is_direct=self.is_direct)
+            get_json(endpoint, "/health", timeout_s=timeout_s)
+        except EndpointError:
+            return False
+        return True
 
 
 def _stop_in_process(provider: Provider, pid: int) -> None:
@@ -343,11 +353,3 @@ def _server_ended(base_url: str, ended: Mapping[str, str], count: int) -> Server
         advice=advice,
         endpoint=base_url,
     )
-
-
-def _answers(base_url: str, timeout_s: float) -> bool:
-    try:
-        get_json(Endpoint.parse(base_url), "/health", timeout_s=timeout_s)
-    except EndpointError:
-        return False
-    return True

@@ -10,7 +10,7 @@ from typing import Any
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.provider import Provider, at_least_one
 from openenv_gym.providers.server_command import ServerCommand
-from openenv_gym.providers.supervised_process import SupervisedProcess
+from openenv_gym.providers.supervised_process import SupervisedProcess, check_can_start
 
 _LOOPBACK = "127.0.0.1"
 
@@ -47,6 +47,7 @@ class ServerProcesses(Provider):
         return self.server.name
 
     def start(self) -> tuple[str, ...]:
+        check_can_start()
         command = self.server.resolve(self._host)
         family, host = (
             (socket.AF_INET6, f"[{self._host}]") if ":" in self._host else (socket.AF_INET, self._host)

@@ -33,6 +33,7 @@ class Provider(ABC):
         shows_progress: Whether `launch` shows progress if standard error is a terminal.
         has_log: Whether `logs` has what the servers write.
         restarts: Whether a server that ends is restarted.
+        is_direct: Whether the servers are reached without a proxy, as those on this machine or near it are.
         endpoints: The servers' base URLs after `start`.
         headers: Headers that every request to the servers needs, besides what a client sends anyway.
 
@@ -46,6 +47,7 @@ class Provider(ABC):
     shows_progress: bool = True
     has_log: bool = True
     restarts: bool = False
+    is_direct: bool = True
     endpoints: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
 
@@ -126,7 +128,7 @@ class Provider(ABC):
         """
         timeout_s = self.ready_timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
-        pending = [Endpoint.parse(url, headers=self.headers) for url in self.endpoints]
+        pending = [self._endpoint(url) for url in self.endpoints]
         while pending:
             try:
                 get_json(pending[0], "/health", timeout_s=_HEALTH_TIMEOUT_S)
@@ -143,6 +145,9 @@ class Provider(ABC):
                 time.sleep(self.poll_s)
             else:
                 pending.pop(0)
+
+    def _endpoint(self, base_url: str) -> Endpoint:
+        return Endpoint.parse(base_url, headers=self.headers, is_direct=self.is_direct)
 
     def launch(self) -> tuple[str, ...]:
         """Start the servers, show progress, and wait until they are ready; return their base URLs.

@@ -24,6 +24,10 @@ _READER_TIMEOUT_S = 5.0
 # How long a server drains unless its settings say otherwise; see docs/operations.md.
 _DRAIN_TIMEOUT_S = 10.0
 _DRAIN_MARGIN_S = 1.0
+# Of the Windows API.
+_SYNCHRONIZE = 0x00100000
+_ACCESS_DENIED = 5
+_WAIT_TIMEOUT = 0x102
 
 
 class SupervisedProcess:
@@ -105,7 +109,9 @@ class SupervisedProcess:
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
             self._supervisor.wait()
-        if self._supervisor.returncode < 0:  # it was killed, and could not end the command
+        if (
+            sys.platform != "win32" and self._supervisor.returncode < 0
+        ):  # it was killed, and could not end the command
             with contextlib.suppress(ProcessLookupError, AttributeError):
                 os.killpg(self.pid, signal.SIGKILL)
         self._reader.join(_READER_TIMEOUT_S)
@@ -133,8 +139,24 @@ def stop_timeout_s(variables: Mapping[str, str]) -> float:
         return _DRAIN_TIMEOUT_S + _DRAIN_MARGIN_S
 
 
+def check_can_start() -> None:
+    """Check that this system can run a `SupervisedProcess`.
+
+    Raises:
+        ConfigurationError: It is Windows.
+    """
+    if not hasattr(os, "killpg"):
+        raise ConfigurationError(
+            f"Python cannot start servers on {sys.platform}: no process can inherit a socket there.",
+            advice="Start one with `openenv serve` in another terminal or in WSL 2 and pass its address, "
+            'base_url="http://localhost:8000", or run an image with Docker, image="…".',
+        )
+
+
 def is_running(pid: int) -> bool:
     """Whether a process with this id exists."""
+    if sys.platform == "win32":
+        return _is_running_on_windows(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -142,6 +164,22 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+if sys.platform == "win32":
+
+    def _is_running_on_windows(pid: int) -> bool:
+        # os.kill would send it Ctrl-C: https://docs.python.org/3/library/os.html#os.kill.
+        import ctypes
+
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = kernel.OpenProcess(_SYNCHRONIZE, False, pid)
+        if not handle:
+            return ctypes.get_last_error() == _ACCESS_DENIED
+        try:
+            return bool(kernel.WaitForSingleObject(handle, 0) == _WAIT_TIMEOUT)
+        finally:
+            kernel.CloseHandle(handle)
 
 
 def _read(output: IO[bytes], log: deque[str]) -> None:
@@ -159,4 +197,5 @@ def _close_lifelines() -> None:
         lifeline.close()
 
 
-os.register_at_fork(after_in_child=_close_lifelines)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_lifelines)

@@ -25,6 +25,8 @@ import threading
 import time
 from pathlib import Path
 
+assert sys.platform != "win32"
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 

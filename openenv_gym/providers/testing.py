@@ -122,7 +122,7 @@ class ProviderTests(ABC):
 
 
 def _endpoint(provider: Provider) -> Endpoint:
-    return Endpoint.parse(provider.base_url, headers=provider.headers)
+    return Endpoint.parse(provider.base_url, headers=provider.headers, is_direct=provider.is_direct)
 
 
 def _answers(base_url: str) -> bool:

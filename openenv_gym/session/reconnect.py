@@ -111,7 +111,7 @@ async def reconnect(
             response = await _ask(connection, request, _time_left(until, timeout_s))
         except EndpointError as error:
             last = error
-            if not isinstance(error.__cause__, ConnectionRefusedError):
+            if lost.has_gateway or not isinstance(error.__cause__, ConnectionRefusedError):
                 refused_since = None
             elif refused_since is None:
                 refused_since = now

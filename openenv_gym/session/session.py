@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from openenv_gym.errors import (
+    ConfigurationError,
     EndpointUnreachableError,
     OpenEnvError,
     ProtocolError,
     ResetNeededError,
     SpaceError,
+    excerpt,
 )
 from openenv_gym.session.channel import Channel, Timeouts
 from openenv_gym.session.recovery import ResetRetry
@@ -75,6 +77,23 @@ class Coding(Protocol):
         Raises:
             SpaceError: It does not fit the server's schema.
         """
+
+
+def reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Copy the options of a reset.
+
+    Raises:
+        ConfigurationError: They are not a mapping from names to values.
+    """
+    if not isinstance(options, Mapping | None):
+        raise ConfigurationError(f"options= must be a dict, got {excerpt(options)}.")
+    for name in options or ():
+        if not isinstance(name, str):
+            raise ConfigurationError(
+                f"options= must have strings as keys, because they are keywords of the environment's own "
+                f"reset; got {excerpt(name)}."
+            )
+    return dict(options or {})
 
 
 class Session:

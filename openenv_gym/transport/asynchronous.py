@@ -14,6 +14,8 @@ from openenv_gym.transport.async_frame_socket import AsyncFrameSocket
 from openenv_gym.transport.connection import MAX_MESSAGE_SIZE, Connection, close_gracefully
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import (
+    HANDSHAKE,
+    Message,
     bare,
     closed_error,
     connect_error,
@@ -21,7 +23,7 @@ from openenv_gym.transport.error_mapping import (
     session_error,
     wrong_frame,
 )
-from openenv_gym.transport.handshake import open_websocket
+from openenv_gym.transport.handshake import has_gateway, open_websocket
 from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import v2
 from openenv_gym.wire.framing import Opcode, Payload
@@ -35,20 +37,13 @@ class AsyncTransport:
     async def connect(
         self, endpoint: Endpoint, *, timeout_s: float, offers_v2: bool = True
     ) -> AsyncConnection:
-        frames: AsyncFrameSocket | None = None
+        before = endpoint.cookies.header("/ws")
         try:
-            async with asyncio.timeout(timeout_s):
-                route = route_to(endpoint)
-                frames = await async_frame_socket.connect(route, MAX_MESSAGE_SIZE)
-                headers, received = await open_websocket(frames, endpoint, route, offers_v2=offers_v2)
-                frames.begin_frames(received)
-        except BaseException as error:
-            if frames is not None:
-                frames.abort()
-            if isinstance(error, OSError | ValueError):
-                raise connect_error(endpoint, error, timeout_s) from bare(error)
-            raise
-        return AsyncConnection(endpoint, frames, headers)
+            return await _connect(endpoint, timeout_s, offers_v2)
+        except EndpointError:
+            if endpoint.cookies.header("/ws") == before:
+                raise
+        return await _connect(endpoint, timeout_s, offers_v2)  # with the cookie that it was refused for
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -64,13 +59,18 @@ class AsyncConnection(Connection):
         endpoint: The server.
         frames: The open WebSocket.
         headers: The headers of the response that opened it.
+        has_gateway: The attribute.
     """
 
-    def __init__(self, endpoint: Endpoint, frames: AsyncFrameSocket, headers: dict[str, str]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, frames: AsyncFrameSocket, headers: dict[str, str], has_gateway: bool
+    ) -> None:
         self.endpoint = endpoint
+        self.has_gateway = has_gateway
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
         self.has_pending = False
+        self._sent: Message = ()
         self.says_goodbye = True
         self._process = os.getpid()
         self._frames: AsyncFrameSocket | None = frames
@@ -85,7 +85,7 @@ class AsyncConnection(Connection):
 
     async def send(self, message: str | list[Payload], *, timeout_s: float, operation: str) -> None:
         frames = self._usable(operation)
-        self.has_pending = True
+        self._sent, self.has_pending = message, True
         try:
             if isinstance(message, str):
                 frames.write((message.encode(),), Opcode.TEXT)
@@ -149,7 +149,7 @@ class AsyncConnection(Connection):
             self.hang_up()
         else:
             self.drop()
-        return session_error(self.endpoint, error, operation, timeout_s)
+        return session_error(self.endpoint, error, operation, timeout_s, self._sent)
 
     def __del__(self) -> None:
         frames = self._frames
@@ -157,3 +157,20 @@ class AsyncConnection(Connection):
             # The garbage collector may run in any thread, and after the loop has closed.
             with contextlib.suppress(RuntimeError):
                 frames.loop.call_soon_threadsafe(frames.hang_up if self.says_goodbye else frames.abort)
+
+
+async def _connect(endpoint: Endpoint, timeout_s: float, offers_v2: bool) -> AsyncConnection:
+    frames: AsyncFrameSocket | None = None
+    route = route_to(endpoint)
+    try:
+        async with asyncio.timeout(timeout_s):
+            frames = await async_frame_socket.connect(route, MAX_MESSAGE_SIZE)
+            headers, received = await open_websocket(frames, endpoint, route, offers_v2=offers_v2)
+            frames.begin_frames(received)
+    except BaseException as error:
+        if frames is not None:
+            frames.abort()
+        if isinstance(error, OSError | ValueError) and not isinstance(error, EndpointError):
+            raise connect_error(endpoint, error, HANDSHAKE, timeout_s) from bare(error)
+        raise
+    return AsyncConnection(endpoint, frames, headers, has_gateway(route, headers))

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any, TypeVar
 
 from openenv_gym.errors import EndpointError
@@ -13,6 +14,8 @@ from openenv_gym.transport import keepalive
 from openenv_gym.transport.connection import CLOSE_TIMEOUT_S, MAX_MESSAGE_SIZE, Connection, close_gracefully
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import (
+    HANDSHAKE,
+    Message,
     bare,
     closed_error,
     connect_error,
@@ -21,8 +24,8 @@ from openenv_gym.transport.error_mapping import (
     wrong_frame,
 )
 from openenv_gym.transport.frame_socket import FrameSocket
-from openenv_gym.transport.handshake import CHUNK_SIZE, open_tunnel, open_websocket
-from openenv_gym.transport.routes import route_to
+from openenv_gym.transport.handshake import CHUNK_SIZE, has_gateway, open_tunnel, open_websocket
+from openenv_gym.transport.routes import Route, route_to
 from openenv_gym.wire import v2
 from openenv_gym.wire.framing import Opcode, Payload
 
@@ -79,10 +82,15 @@ class BlockingConnection(Connection):
 
     def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, offers_v2: bool = False) -> None:
         self.endpoint = endpoint
-        raw, headers, received = _connect(endpoint, connect_timeout_s, offers_v2)
+        route = route_to(endpoint)
+        raw, headers, received = with_cookies(
+            endpoint, "/ws", lambda: _connect(endpoint, route, connect_timeout_s, offers_v2)
+        )
+        self.has_gateway = has_gateway(route, headers)
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
         self.has_pending = False
+        self._sent: Message = ()
         self.says_goodbye = True
         self.uses = 0
         self._receiving = threading.Lock()
@@ -110,6 +118,7 @@ class BlockingConnection(Connection):
 
     async def send(self, message: str | list[Payload], *, timeout_s: float, operation: str) -> None:
         frames = self._usable(operation)
+        self._sent = message
         with self._receiving:
             self.has_pending = True
         try:
@@ -197,19 +206,41 @@ class BlockingConnection(Connection):
             self.hang_up()
         else:
             self.drop()
-        return session_error(self.endpoint, error, operation, timeout_s)
+        return session_error(self.endpoint, error, operation, timeout_s, self._sent)
 
     def __del__(self) -> None:
         if getattr(self, "_frames", None) is not None:  # missing if the handshake failed
             self.hang_up()
 
 
-class _Stream:
-    """A blocking socket during the handshakes, which all have to be over by a deadline."""
+class OpeningStream:
+    """A blocking socket to an endpoint until its handshakes are over, which has to be by a deadline.
 
-    def __init__(self, raw: socket.socket, deadline: float) -> None:
-        self.raw = raw
-        self._deadline = deadline
+    Opens the socket, with a proxy's tunnel and with TLS if the route needs them. As a context manager it
+    closes the socket if the block fails.
+
+    Args:
+        route: The way to the endpoint.
+        timeout_s: The time for all handshakes, in seconds.
+
+    Attributes:
+        raw: The socket.
+
+    Raises:
+        ProxyRefusedError: The proxy refuses.
+        BadHandshakeError: The proxy does not speak HTTP.
+        OSError: There is no connection.
+    """
+
+    def __init__(self, route: Route, timeout_s: float) -> None:
+        self._deadline = time.monotonic() + timeout_s
+        self.raw = socket.create_connection(route.first_hop, timeout_s)
+        with self:
+            self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            run(open_tunnel(self, route))
+            if route.tls is not None:
+                self.limit()
+                self.raw = route.tls.wrap_socket(self.raw, server_hostname=route.host)
 
     def limit(self) -> None:
         """Limit the next call to the time that is left."""
@@ -226,25 +257,41 @@ class _Stream:
         self.limit()
         return self.raw.recv(CHUNK_SIZE)
 
+    def __enter__(self) -> OpeningStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.raw.close()
+
+
+def with_cookies(endpoint: Endpoint, path: str, call: Callable[[], T]) -> T:
+    """Make a request; once more if it is refused along with a cookie, which the second one then has.
+
+    Args:
+        endpoint: The server.
+        path: The request's path below the base URL.
+        call: Makes the request.
+    """
+    before = endpoint.cookies.header(path)
+    try:
+        return call()
+    except EndpointError:
+        if endpoint.cookies.header(path) == before:
+            raise
+    return call()
+
 
 def _connect(
-    endpoint: Endpoint, timeout_s: float, offers_v2: bool
+    endpoint: Endpoint, route: Route, timeout_s: float, offers_v2: bool
 ) -> tuple[socket.socket, dict[str, str], bytes]:
     """Open a socket and do the handshakes; the socket, the response's headers, and the bytes after it."""
-    deadline = time.monotonic() + timeout_s
-    route = route_to(endpoint)
-    stream: _Stream | None = None
     try:
-        stream = _Stream(socket.create_connection(route.first_hop, timeout_s), deadline)
-        stream.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        run(open_tunnel(stream, route))
-        if route.tls is not None:
-            stream.limit()
-            stream.raw = route.tls.wrap_socket(stream.raw, server_hostname=route.host)
-        return stream.raw, *run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
-    except BaseException as error:
-        if stream is not None:
-            stream.raw.close()
-        if isinstance(error, OSError | ValueError):
-            raise connect_error(endpoint, error, timeout_s) from bare(error)
-        raise
+        with OpeningStream(route, timeout_s) as stream:
+            return stream.raw, *run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
+    except (OSError, ValueError) as error:
+        if isinstance(error, EndpointError):
+            raise
+        raise connect_error(endpoint, error, HANDSHAKE, timeout_s) from bare(error)

@@ -36,6 +36,8 @@ class Connection(Protocol):
             frames otherwise.
         worker: Which of the server's processes this is, and how many it has: (1, 2).
         has_pending: Whether a response is pending. `send` sets it, and the caller resets it.
+        has_gateway: Whether something stands between, so that a refused connection says nothing about the
+            server.
         says_goodbye: Whether `hang_up` sends a close frame, so that the server ends the sessions.
     """
 
@@ -43,6 +45,7 @@ class Connection(Protocol):
     is_v2: bool
     worker: tuple[int, int]
     has_pending: bool
+    has_gateway: bool
     says_goodbye: bool
 
     @property

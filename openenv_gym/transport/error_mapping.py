@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import ssl
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from openenv_gym.errors import (
     CALL_RESET,
@@ -21,8 +23,9 @@ from openenv_gym.errors import (
     UntrustedServerError,
 )
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.routes import Proxy, Route, route_to
 from openenv_gym.wire import bearer
-from openenv_gym.wire.framing import BadFrameError, CloseCode, Opcode, PeerClosedError
+from openenv_gym.wire.framing import BadFrameError, CloseCode, Opcode, Payload, PeerClosedError
 from openenv_gym.wire.handshake import BadHandshakeError
 
 HANDSHAKE = "the handshake at /ws"
@@ -31,38 +34,101 @@ HANDSHAKE = "the handshake at /ws"
 _FINAL_CODES = (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG, CloseCode.GOING_AWAY)
 _MAX_SHOWN = 500
 
+# A gateway's statuses for a server behind it that does not answer: 5xx of RFC 9110, and those of Cloudflare.
+_AWAY = frozenset({502, 503, 504, *range(520, 525), 530})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# What a server answers to a handshake that reached it as a plain GET.
+_NO_UPGRADE = frozenset({200, 400, 404, 405, 426})
+# How nginx, Apache and Go describe a plain request to a port with TLS.
+_TLS_WANTED = re.compile(rb"https (port|server)|ssl-enabled", re.IGNORECASE)
+# How OpenSSL calls bytes that are not TLS.
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
+_TLS_ALERT = b"\x15\x03"
 
-def connect_error(endpoint: Endpoint, error: Exception, timeout_s: float) -> EndpointError:
-    """Map an error from opening a WebSocket."""
+
+# A text message, or the parts of a binary one.
+Message = str | Sequence[Payload]
+
+
+class HungUpError(ConnectionResetError):
+    """The peer closed the connection without an answer."""
+
+
+class ProxyRefusedError(ValueError):
+    """A proxy does not open a tunnel.
+
+    Args:
+        proxy: The proxy.
+        status: What it answers to ``CONNECT``.
+    """
+
+    def __init__(self, proxy: Proxy, status: int) -> None:
+        super().__init__(f"the proxy {proxy} answers {status} to CONNECT")
+        self.status = status
+
+
+def connect_error(endpoint: Endpoint, error: Exception, operation: str, timeout_s: float) -> EndpointError:
+    """Map an error from opening a connection, or from a request over HTTP."""
+    if isinstance(error, ProxyRefusedError):
+        return _proxy_refused(endpoint, error, operation)
     if isinstance(error, BadHandshakeError):
-        return not_openenv(endpoint, f"no WebSocket at /ws ({error})", HANDSHAKE)
+        if error.received.startswith(_TLS_ALERT):
+            return _wrong_scheme(endpoint, operation, speaks_tls=True)
+        finding = f"no WebSocket at /ws ({error})" if operation == HANDSHAKE else str(error)
+        return not_openenv(endpoint, finding, operation)
+    if isinstance(error, HungUpError):
+        return _hung_up(endpoint, operation)
     if is_timeout(error):
+        what = "open a WebSocket" if operation == HANDSHAKE else f"answer {operation}"
         return DeadlineExceededError(
-            f"{endpoint} did not open a WebSocket within {timeout_s:g} s.",
+            f"{where(endpoint)} did not {what} within {timeout_s:g} s.",
+            advice=_proxy_advice(endpoint),
             endpoint=endpoint.base_url,
-            operation=HANDSHAKE,
+            operation=operation,
         )
-    return unreachable(endpoint, error, HANDSHAKE)
+    return unreachable(endpoint, error, operation)
 
 
-def session_error(endpoint: Endpoint, error: OSError, operation: str, timeout_s: float) -> EndpointError:
-    """Map an error from an open connection, whose session is lost with it."""
+def session_error(
+    endpoint: Endpoint, error: OSError, operation: str, timeout_s: float, sent: Message = ()
+) -> EndpointError:
+    """Map an error from an open connection, whose session is lost with it.
+
+    Args:
+        endpoint: The server.
+        error: The error.
+        operation: The request that was pending.
+        timeout_s: How long its response was waited for, in seconds.
+        sent: The last message to the server.
+    """
     if is_timeout(error):
         return DeadlineExceededError(
-            f"{endpoint} did not answer {operation} within {timeout_s:g} s. The session is dropped, because "
-            "a late answer could be mistaken for the next one.",
+            f"{where(endpoint)} did not answer {operation} within {timeout_s:g} s. The session is dropped, "
+            "because a late answer could be mistaken for the next one.",
             advice=CALL_RESET,
             endpoint=endpoint.base_url,
             operation=operation,
         )
+    server = where(endpoint)
+    message = f"The connection to {server} broke during {operation} ({error}), and its session is gone."
+    advice = CALL_RESET
     is_final = isinstance(error, BadFrameError) or (
         isinstance(error, PeerClosedError) and error.code in _FINAL_CODES
     )
+    if isinstance(error, PeerClosedError) and error.code == CloseCode.TOO_BIG:
+        message = (
+            f"{server} closed the session during {operation}: the message of {_size(sent)} bytes is larger "
+            "than it takes."
+        )
+        advice = (
+            "Send less, or raise the server's limit: MAX_MESSAGE_BYTES for `openenv serve` (64 MiB), "
+            "--ws-max-size for a plain uvicorn (16 MiB)."
+        )
+    elif isinstance(error, BadFrameError) and error.code is CloseCode.TOO_BIG:
+        message = f"{server} answered {operation} with too much ({error.reason}), and its session is gone."
+        advice = "Make the observations smaller, or divide the slots among several servers."
     return SessionLostError(
-        f"The connection to {endpoint} broke during {operation} ({error}), and its session is gone.",
-        retryable=not is_final,
-        endpoint=endpoint.base_url,
-        operation=operation,
+        message, retryable=not is_final, advice=advice, endpoint=endpoint.base_url, operation=operation
     )
 
 
@@ -88,16 +154,30 @@ def is_timeout(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT
 
 
-def refused(endpoint: Endpoint, status: int, body: bytes | None, operation: str) -> EndpointError:
+def refused(
+    endpoint: Endpoint, status: int, headers: Mapping[str, str], body: bytes | None, operation: str
+) -> EndpointError:
     """Map an HTTP status other than success.
 
     Args:
         endpoint: The server.
         status: The status.
+        headers: The headers of the response, by lower-case name.
         body: The body of the response, which may give the reason.
         operation: The request: "GET /schema".
     """
     context: dict[str, Any] = {"endpoint": endpoint.base_url, "operation": operation}
+    if status in _REDIRECTS:
+        return _redirected(endpoint, status, headers.get("location", ""), operation)
+    if status in _AWAY:
+        return EndpointUnreachableError(
+            f"A gateway answers {status} to {operation} at {where(endpoint)}: it is there, and the server "
+            f"behind it is not{_server_header(headers)}.",
+            advice="The server may be starting or restarting; capacity_timeout_s= waits for it.",
+            **context,
+        )
+    if status == 400 and endpoint.base_url.startswith("http:") and _TLS_WANTED.search(body or b""):
+        return _wrong_scheme(endpoint, operation, speaks_tls=True)
     if status == 401:
         shows_key = endpoint.credentials.shows_key
         return UnauthorizedError(
@@ -106,13 +186,31 @@ def refused(endpoint: Endpoint, status: int, body: bytes | None, operation: str)
             **context,
         )
     if status in (403, 429):
-        return AccessRefusedError(f"{endpoint} answers {status} to {operation}: {_reason(body)}", **context)
+        return AccessRefusedError(
+            f"{where(endpoint)} answers {status} to {operation}: {_reason(body)}", **context
+        )
+    if status == 421:
+        return AccessRefusedError(
+            f"{where(endpoint)} answers 421 to {operation}: a load balancer does not know which server the "
+            "request is for.",
+            advice="Cookies that it sets are sent back. If it wants another one, pass it in "
+            'headers={"Cookie": …}.',
+            **context,
+        )
     if status == 404 and _is_space(endpoint) and not endpoint.credentials.shows_key:
         return AccessRefusedError(
             f"{endpoint} answers 404 to {operation}: the Space does not exist, or it is private.",
             advice="A private Space needs the token of HF_TOKEN or `hf auth login`, which goes to a Space "
             'that is named by its id: gym.make("openenv/remote", space="OWNER/NAME"), or '
             "`openenv register NAME --space OWNER/NAME`.",
+            **context,
+        )
+    if status in _NO_UPGRADE and operation == HANDSHAKE:
+        return NotAnOpenEnvServerError(
+            f"{where(endpoint)} answers {status} to {operation} and opens no WebSocket"
+            f"{_server_header(headers)}.",
+            advice=f"If GET {endpoint}/schema answers, a proxy in between drops the headers Upgrade and "
+            "Connection: let it pass WebSockets on (nginx: docs/gateways.md). Otherwise check the URL.",
             **context,
         )
     return not_openenv(endpoint, f"it answers {status} to {operation}", operation)
@@ -128,22 +226,117 @@ def unreachable(endpoint: Endpoint, reason: object, operation: str) -> EndpointE
             "host name, use that name.",
             **context,
         )
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, ssl.SSLEOFError):
+        if reason.reason in _NOT_TLS:
+            return _wrong_scheme(endpoint, operation, speaks_tls=False)
+        return EndpointError(f"The TLS handshake with {where(endpoint)} failed: {reason.reason}.", **context)
     return EndpointUnreachableError(
-        f"Nothing answers at {endpoint}: {reason}.",
-        advice="Is the server running, and is the port right? `openenv list` shows the known servers, "
+        f"Nothing answers at {where(endpoint)}: {reason}.",
+        advice=_proxy_advice(endpoint)
+        or "Is the server running, and is the port right? `openenv list` shows the known servers, "
         "`openenv serve` starts one.",
         **context,
     )
 
 
-def not_openenv(endpoint: Endpoint, finding: str, operation: str) -> NotAnOpenEnvServerError:
-    """The error for an endpoint that answers, but not like an OpenEnv server."""
-    return NotAnOpenEnvServerError(
-        f"{endpoint} is not an OpenEnv server: {finding}.",
-        advice="Check the URL; an OpenEnv server answers GET /schema with its action and observation.",
+def _hung_up(endpoint: Endpoint, operation: str) -> EndpointError:
+    """The error for a connection that ends before the first byte of a response."""
+    other = _with_other_scheme(endpoint.base_url)
+    return EndpointUnreachableError(
+        f"{where(endpoint)} accepts connections, but closed this one without an answer to {operation}.",
+        advice=_proxy_advice(endpoint)
+        or f"The server may be starting or stopping. If its port is for {urlsplit(other).scheme}, make "
+        f"{other} the base URL.",
         endpoint=endpoint.base_url,
         operation=operation,
     )
+
+
+def not_openenv(endpoint: Endpoint, finding: str, operation: str) -> NotAnOpenEnvServerError:
+    """The error for an endpoint that answers, but not like an OpenEnv server."""
+    advice = "Check the URL; an OpenEnv server answers GET /schema with its action and observation."
+    return NotAnOpenEnvServerError(
+        f"{where(endpoint)} is not an OpenEnv server: {finding}.",
+        advice=f"{advice} {_proxy_advice(endpoint)}".rstrip(),
+        endpoint=endpoint.base_url,
+        operation=operation,
+    )
+
+
+def where(endpoint: Endpoint) -> str:
+    """An endpoint for a message, with the proxy that leads to it."""
+    proxy = route_to(endpoint).proxy
+    return str(endpoint) if proxy is None else f"{endpoint} (through the proxy {proxy})"
+
+
+def _proxy_advice(endpoint: Endpoint) -> str:
+    """What to do about the proxy that leads to an endpoint; "" if none does."""
+    route = route_to(endpoint)
+    return "" if route.proxy is None else f"To connect without the proxy, add {route.host} to NO_PROXY."
+
+
+def _proxy_refused(endpoint: Endpoint, error: ProxyRefusedError, operation: str) -> EndpointError:
+    route: Route = route_to(endpoint)
+    context: dict[str, Any] = {"endpoint": endpoint.base_url, "operation": operation}
+    target, direct = f"{route.host}:{route.port}", _proxy_advice(endpoint)
+    if error.status == 407:
+        return AccessRefusedError(
+            f"The way to {endpoint} is closed: {error}, so it wants a user and a password.",
+            advice=f"Put them into the proxy's URL: http://USER:PASSWORD@HOST:PORT. {direct}",
+            **context,
+        )
+    if error.status in (403, 405):
+        return AccessRefusedError(
+            f"The way to {endpoint} is closed: {error} {target}.",
+            advice=f"Many proxies allow CONNECT to port 443 only. {direct}",
+            **context,
+        )
+    return EndpointUnreachableError(
+        f"Nothing answers at {endpoint}: {error} {target}.",
+        advice=f"Is the host name right, and is the server running? {direct}",
+        **context,
+    )
+
+
+def _redirected(endpoint: Endpoint, status: int, location: str, operation: str) -> EndpointError:
+    """The error for a redirect, which is not followed: the other server would get the key."""
+    path = "/ws" if operation == HANDSHAKE else operation.partition(" ")[2]
+    target = urlsplit(urljoin(f"{endpoint}{path}", location))
+    scheme = {"ws": "http", "wss": "https"}.get(target.scheme, target.scheme)
+    url = f"{scheme}://{target.netloc}{target.path.rstrip('/').removesuffix(path)}"
+    return NotAnOpenEnvServerError(
+        f"{where(endpoint)} answers {status} to {operation}: it redirects to {url}.",
+        advice=f"If that is the server, make {url} the base URL. Redirects are not followed, because the "
+        "other server would get the key.",
+        endpoint=endpoint.base_url,
+        operation=operation,
+    )
+
+
+def _wrong_scheme(endpoint: Endpoint, operation: str, *, speaks_tls: bool) -> NotAnOpenEnvServerError:
+    finding = "expects TLS, and got a plain request" if speaks_tls else "does not speak TLS"
+    return NotAnOpenEnvServerError(
+        f"The port of {where(endpoint)} {finding} ({operation}).",
+        advice=f"Make {_with_other_scheme(endpoint.base_url)} the base URL.",
+        endpoint=endpoint.base_url,
+        operation=operation,
+    )
+
+
+def _with_other_scheme(base_url: str) -> str:
+    scheme, _, rest = base_url.partition(":")
+    return f"{'http' if scheme == 'https' else 'https'}:{rest}"
+
+
+def _size(message: Message) -> str:
+    size = len(message.encode()) if isinstance(message, str) else sum(map(len, message))
+    return f"{size:,}"
+
+
+def _server_header(headers: Mapping[str, str]) -> str:
+    """What answers, if it says so."""
+    name = headers.get("server")
+    return f" (Server: {name[:_MAX_SHOWN]})" if name else ""
 
 
 def bare(error: Exception) -> Exception:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from threading import get_ident
@@ -30,6 +32,8 @@ from openenv_gym.wire.framing import (
     serialize,
 )
 
+# Reads what has come without blocking; 0 on Windows, which has no such flag.
+_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _PONG_INTERVAL_S = 0.5
 _MAX_GATHERED = 512  # of the 1024 parts that sendmsg takes
 
@@ -83,7 +87,7 @@ class FrameSocket:
         self._pong_due_at = 0.0
         raw.settimeout(None)
         find_dead_peers(raw)
-        self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and os.name == "posix"
+        self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and bool(_DONT_WAIT)
         self._poller = BusyPoller(raw)
 
     @property
@@ -192,7 +196,7 @@ class FrameSocket:
     def _answer_peeked(self) -> None:
         """Answer the pings at the start of what the kernel has, and leave everything else there."""
         with contextlib.suppress(BlockingIOError):  # nothing came
-            while len(ahead := self.raw.recv(127, socket.MSG_PEEK | socket.MSG_DONTWAIT)) >= 2:
+            while len(ahead := self._peek(127)) >= 2:
                 if ahead[0] & 0x0F not in (Opcode.PING, Opcode.PONG):
                     self._send_pong()
                     return
@@ -200,6 +204,16 @@ class FrameSocket:
                     return
                 frame = self.raw.recv(2 + ahead[1])
                 self._answer((Opcode(frame[0] & 0x0F), frame[2:]))
+
+    def _peek(self, size: int) -> bytes:
+        """The next bytes that the kernel has, which stay there.
+
+        Raises:
+            BlockingIOError: Nothing came.
+        """
+        if not _DONT_WAIT and not select.select([self.raw], [], [], 0)[0]:
+            raise BlockingIOError
+        return self.raw.recv(size, socket.MSG_PEEK | _DONT_WAIT)
 
     def exchange_memory(self, other: memoryview) -> memoryview:
         """Give away the memory of the last large message; receive the next one into other memory."""
@@ -235,7 +249,7 @@ class FrameSocket:
 
     def _send_gathered(self, parts: list[Payload]) -> None:
         """Send parts without joining them."""
-        while parts:
+        while sys.platform != "win32" and parts:  # it has no sendmsg
             sent = self.raw.sendmsg(parts[:_MAX_GATHERED])
             while parts and sent >= len(parts[0]):
                 sent -= len(parts.pop(0))
@@ -327,7 +341,7 @@ class BusyPoller:
 
     def _poll(self, memory: memoryview, at_least: int, end: float) -> int | None:
         """The number of bytes received, 0 if the peer closed; None if nothing came in time."""
-        receive_into, flag, have = self._raw.recv_into, socket.MSG_DONTWAIT, 0
+        receive_into, flag, have = self._raw.recv_into, _DONT_WAIT, 0
         while True:
             try:
                 count = receive_into(memory[have:], 0, flag)

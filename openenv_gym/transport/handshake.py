@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.error_mapping import HANDSHAKE, refused
-from openenv_gym.transport.routes import Route
+from openenv_gym.transport.error_mapping import HANDSHAKE, HungUpError, ProxyRefusedError, refused
+from openenv_gym.transport.routes import Route, bracketed
 from openenv_gym.wire import handshake, v2
 
 CHUNK_SIZE = 1 << 12
+
+# The header Server of whatever serves OpenEnv; gateways replace it.
+_OUR_SERVER = "uvicorn"
 
 
 class Stream(Protocol):
@@ -26,18 +29,17 @@ async def open_tunnel(stream: Stream, route: Route) -> None:
     """Have the proxy connect to the endpoint.
 
     Raises:
-        BadHandshakeError: It refuses.
+        ProxyRefusedError: It refuses.
+        BadHandshakeError: It does not speak HTTP.
         OSError: The connection broke.
     """
     if route.proxy is None:
         return
-    target = f"[{route.host}]" if ":" in route.host else route.host
-    await stream.send(handshake.connect_request(f"{target}:{route.port}", route.proxy.authorization))
+    target = f"{bracketed(route.host)}:{route.port}"
+    await stream.send(handshake.connect_request(target, route.proxy.authorization))
     response, _ = await _response(stream, is_tunnel=True)
-    if response.status != 200:
-        raise handshake.BadHandshakeError(
-            f"the proxy {route.proxy.host}:{route.proxy.port} answers {response.status} to CONNECT"
-        )
+    if not 200 <= response.status < 300:
+        raise ProxyRefusedError(route.proxy, response.status)
 
 
 async def open_websocket(
@@ -58,13 +60,24 @@ async def open_websocket(
     """
     key = handshake.new_key()
     offer = [("Sec-WebSocket-Protocol", v2.SUBPROTOCOL)] if offers_v2 else []
-    headers = (*offer, *endpoint.credentials.headers)
-    await stream.send(handshake.upgrade_request(route.host_header, route.websocket_path, key, headers))
+    headers = (*offer, *endpoint.headers_for("/ws"))
+    await stream.send(handshake.upgrade_request(route.host_header, f"{route.path}/ws", key, headers))
     response, rest = await _response(stream)
+    endpoint.cookies.update("/ws", response.headers.get("set-cookie", "").splitlines())
     if response.status != handshake.SWITCHING_PROTOCOLS:
-        raise refused(endpoint, response.status, response.body, HANDSHAKE)
+        raise refused(endpoint, response.status, response.headers, response.body, HANDSHAKE)
     handshake.check_upgrade(response, key)
     return response.headers, rest
+
+
+def has_gateway(route: Route, headers: dict[str, str]) -> bool:
+    """Whether something stands between this machine and the server: a proxy, or what names itself.
+
+    Args:
+        route: The way to the endpoint.
+        headers: The headers of the handshake's response.
+    """
+    return route.proxy is not None or headers.get("server", _OUR_SERVER) != _OUR_SERVER
 
 
 async def _response(stream: Stream, *, is_tunnel: bool = False) -> tuple[handshake.Response, bytes]:
@@ -76,4 +89,4 @@ async def _response(stream: Stream, *, is_tunnel: bool = False) -> tuple[handsha
         if parsed is not None:
             return parsed
         if not chunk:
-            raise ConnectionResetError("the connection broke in the handshake")
+            raise HungUpError if not data else ConnectionResetError("the connection broke in the handshake")

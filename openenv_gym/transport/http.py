@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
-import urllib.error
-import urllib.request
+from contextlib import closing
 from email.message import Message
 from typing import Any, NamedTuple
 
-from openenv_gym.errors import DeadlineExceededError
 from openenv_gym.spaces.schema import union_of_models
 from openenv_gym.spaces.tools import takes_tool_calls, with_tools
+from openenv_gym.transport.blocking import OpeningStream, with_cookies
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.error_mapping import bare, is_timeout, not_openenv, refused, unreachable
-from openenv_gym.transport.routes import Route, route_to
+from openenv_gym.transport.error_mapping import (
+    HungUpError,
+    bare,
+    connect_error,
+    not_openenv,
+    refused,
+    unreachable,
+)
+from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import v2
+from openenv_gym.wire.handshake import BadHandshakeError
 
 # Schemas are small. A server that sends more than this is not one of ours.
 _MAX_BYTES = 64 * 2**20
@@ -144,64 +151,65 @@ def _request(
     *,
     accepts_503: bool = False,
 ) -> _Response:
-    url, operation = f"{endpoint}{path}", f"{method} {path}"
-    headers = {"Accept": "application/json", "Content-Type": "application/json"}
-    request = urllib.request.Request(url, body, headers, method=method)
-    for name, value in endpoint.credentials.headers:
-        # If the server redirects to another one, that one does not get them.
-        request.add_unredirected_header(name, value)
-    try:
-        with _opener(route_to(endpoint)).open(request, timeout=timeout_s) as response:
-            text, answered = response.read(_MAX_BYTES), response.headers
-            if response.length and len(text) < _MAX_BYTES:
-                raise http.client.IncompleteRead(text, response.length)
-        fields = json.loads(text)
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read(_MAX_REFUSAL_BYTES)
-        if accepts_503 and error.code == 503 and (fields := _health_in(text)) is not None:
-            return _Response(fields, error.headers)
-        if error.url != url:
-            operation += (
-                f", redirected to {error.url}, which gets no key and no headers: make that the base URL"
+    operation = f"{method} {path}"
+
+    def request() -> _Response:
+        status, headers, text = _exchange(endpoint, method, path, body, timeout_s)
+        if accepts_503 and status == 503 and (fields := _health_in(text)) is not None:
+            return _Response(fields, headers)
+        if not 200 <= status < 300:
+            raise refused(
+                endpoint, status, {name.lower(): value for name, value in headers.items()}, text, operation
             )
-        raise refused(endpoint, error.code, text, operation) from error
-    except urllib.error.URLError as error:
-        cause = bare(error.reason if isinstance(error.reason, OSError) else error)
-        if is_timeout(cause):
-            raise _late(endpoint, operation, timeout_s) from cause
-        raise unreachable(endpoint, error.reason, operation) from cause
-    except TimeoutError as error:
-        raise _late(endpoint, operation, timeout_s) from bare(error)
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise not_openenv(endpoint, f"its answer to {operation} is not JSON", operation) from error
+        if not isinstance(fields, dict):
+            raise not_openenv(endpoint, f"its answer to {operation} is not a JSON object", operation)
+        return _Response(fields, headers)
+
+    return with_cookies(endpoint, path, request)
+
+
+def _exchange(
+    endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout_s: float
+) -> tuple[int, Message, bytes]:
+    """Send a request; return the status, the headers and the body of the response."""
+    operation = f"{method} {path}"
+    route = route_to(endpoint)
+    connection = http.client.HTTPConnection(route.host, route.port)
+    headers = {"Host": route.host_header, "Accept": "application/json", "Connection": "close"}
+    headers.update(endpoint.headers_for(path))
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        stream = OpeningStream(route, timeout_s)
+        with closing(stream.raw):
+            stream.limit()
+            connection.sock = stream.raw
+            connection.request(method, f"{route.path}{path}", body, headers)
+            with connection.getresponse() as response:
+                text = response.read(_MAX_BYTES if response.status < 300 else _MAX_REFUSAL_BYTES)
+                if response.status < 300 and response.length and len(text) < _MAX_BYTES:
+                    raise http.client.IncompleteRead(text, response.length)
+    except http.client.RemoteDisconnected as error:
+        raise connect_error(endpoint, HungUpError(), operation, timeout_s) from bare(error)
+    except http.client.BadStatusLine as error:
+        bad = BadHandshakeError(
+            f"its answer to {operation} is not HTTP", str(error.args[0]).encode("latin-1")
+        )
+        raise connect_error(endpoint, bad, operation, timeout_s) from error
     except http.client.IncompleteRead as error:
         reason = f"the connection broke in the answer to {operation}"
         raise unreachable(endpoint, reason, operation) from bare(error)
-    except ValueError as error:
-        raise not_openenv(endpoint, f"its answer to {operation} is not JSON", operation) from error
-    except OSError as error:
-        raise unreachable(endpoint, error, operation) from bare(error)
-    except Exception as error:  # http.client's own errors, if the peer does not speak HTTP
+    except http.client.HTTPException as error:
         finding = f"its answer to {operation} is not HTTP ({error})"
         raise not_openenv(endpoint, finding, operation) from error
-    if not isinstance(fields, dict):
-        raise not_openenv(endpoint, f"its answer to {operation} is not a JSON object", operation)
-    return _Response(fields, answered)
-
-
-def _opener(route: Route) -> urllib.request.OpenerDirector:
-    proxies = {} if route.proxy is None else dict.fromkeys(("http", "https"), route.proxy.url)
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler(proxies)]
-    if route.tls is not None:
-        handlers.append(urllib.request.HTTPSHandler(context=route.tls))
-    return urllib.request.build_opener(*handlers)
-
-
-def _late(endpoint: Endpoint, operation: str, timeout_s: float) -> DeadlineExceededError:
-    return DeadlineExceededError(
-        f"{endpoint} did not answer {operation} within {timeout_s:g} s.",
-        endpoint=endpoint.base_url,
-        operation=operation,
-    )
+    except (OSError, ValueError) as error:
+        raise connect_error(endpoint, error, operation, timeout_s) from bare(error)
+    endpoint.cookies.update(path, response.headers.get_all("Set-Cookie") or ())
+    return response.status, response.headers, text
 
 
 def _health_in(text: bytes) -> dict[str, Any] | None:

@@ -35,9 +35,10 @@ from openenv_gym.metrics import METRICS_BUFFER, Metrics
 from openenv_gym.rendering import FrameLists
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry
-from openenv_gym.session.session import Times
+from openenv_gym.session.session import Times, reset_options
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
+from openenv_gym.turns import Turn, in_turn
 from openenv_gym.vector.backend import Backend, EpisodeRules
 from openenv_gym.vector.results import Ready, ResultBuffer
 from openenv_gym.vector.server_pool import Addresses, ServerPool
@@ -55,6 +56,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     Seeds, autoreset, ``options["reset_mask"]`` and infos are those of Gymnasium's `SyncVectorEnv`, except
     that infos whose type differs between slots lose nothing here.
+
+    Several threads may call one object: their calls are carried out one after the other.
 
     Several servers of one environment share the slots in proportion to their free sessions. If one dies, its
     slots lose their episodes, and begin the next ones on the others, or there once it is back.
@@ -138,6 +141,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
         self._servers: ManagedServers | None = None
+        self.turn = Turn()
         self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.on_session_lost = check_on_session_lost(on_session_lost)
         is_address = base_url is not None and not source and replicas == 1
@@ -162,6 +166,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 api_key=api_key,
                 headers=headers,
                 ca_file=ca_file,
+                is_direct=self._servers is not None and self._servers.is_direct,
             )
             schemas = retry(self._pool.read_schemas, capacity_timeout_s)
             self.endpoint = self._pool.first
@@ -240,6 +245,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             made = self._generators[slot] = seeding.np_random(made)
         return made
 
+    @in_turn
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in each slot, or in those of ``options["reset_mask"]``.
 
@@ -260,6 +266,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.reset_async(seed, options)
         return self.reset_wait()
 
+    @in_turn
     def reset_async(self, seed: Any = None, options: dict[str, Any] | None = None) -> None:
         """Begin a `reset` without waiting for it; `reset_wait` returns its results.
 
@@ -270,7 +277,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         self._check_not_closed()
         seeds = _seeds_of(seed, self.num_envs)
-        data = dict(options or {})
+        data = reset_options(options)
         mask = np.ones(self.num_envs, np.bool_)
         if "reset_mask" in data:
             mask = _checked_mask(data.pop("reset_mask"), self.num_envs)
@@ -290,6 +297,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 self._generators[slot] = its_seed
         self._call, self._call_slots = "reset", mask
 
+    @in_turn
     def reset_wait(self, timeout: float | None = None) -> tuple[Any, dict[str, Any]]:
         """Return the results of `reset_async`.
 
@@ -308,6 +316,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._frames.add(self._render_now(), chosen)
         return results
 
+    @in_turn
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take one action in each slot.
 
@@ -331,6 +340,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.step_async(actions)
         return self.step_wait()
 
+    @in_turn
     def step_async(self, actions: Any) -> None:
         """Send an action to each slot without waiting; `step_wait` returns the results.
 
@@ -341,6 +351,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._send(actions, self._all, gather=True)
         self._call, self._call_slots = "step", had_ended
 
+    @in_turn
     def step_wait(self, timeout: float | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Return the results of `step_async`.
 
@@ -379,6 +390,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise
         return slots
 
+    @in_turn
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
         """Send an action to each of some slots without waiting; `recv` returns the results.
 
@@ -396,6 +408,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             )
         self._send(actions, self._all if slots is None else _slots_of(slots, self.num_envs), gather=False)
 
+    @in_turn
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
         """Wait for slots that were sent an action, and return those that are ready.
 
@@ -452,6 +465,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return [self._env_spaces.observation_to_json(element) for element in elements]
 
     @property
+    @in_turn
     def metrics(self) -> dict[str, Any]:
         """Where the time of the steps went, by slot.
 
@@ -465,11 +479,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         metrics.add_all(self._step_times)
         return {"steps": metrics.steps.copy(), **metrics.mean_us()}
 
+    @in_turn
     def reset_metrics(self) -> None:
         """Start `metrics` over."""
         self._metrics = Metrics(self.num_envs)
         self._step_times.clear()
 
+    @in_turn
     def render(self) -> tuple[Any, ...]:
         """Render each slot on the server if it can; otherwise render its last observation.
 
@@ -502,6 +518,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         render = self._env_spaces.renderers[mode]
         return tuple(render(observation) for observation in iterate(self.observation_space, observations))
 
+    @in_turn
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """Return an attribute of each slot.
 
@@ -551,6 +568,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         return self.render() if name == "render" else self.get_attr(name)
 
+    @in_turn
     def close_extras(self, **kwargs: Any) -> None:
         """End all sessions, and stop servers that were started for them; `close` calls it."""
         try:

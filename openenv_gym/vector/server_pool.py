@@ -78,6 +78,7 @@ class ServerPool:
         api_key: As in `RemoteEnv`, like the two that follow.
         headers: As in `RemoteEnv`.
         ca_file: As in `RemoteEnv`.
+        is_direct: Whether no proxy is used for them.
 
     Raises:
         ConfigurationError: The list is empty, or a base URL is malformed.
@@ -94,8 +95,11 @@ class ServerPool:
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         ca_file: str | Path | None = None,
+        is_direct: bool = False,
     ) -> None:
         self._addresses = addresses
+        self._is_direct = is_direct
+        self._known: dict[str, Endpoint] = {}  # kept for their cookies
         self._timeout_s = connect_timeout_s
         self._credentials = Credentials.of(api_key, headers, ca_file)
         self._schemas: Schemas = {}, {}
@@ -109,13 +113,15 @@ class ServerPool:
         """Return the current servers."""
         found = self._addresses() if callable(self._addresses) else self._addresses
         urls = [found] if isinstance(found, str) else list(found)
-        endpoints = list(
-            dict.fromkeys(replace(Endpoint.parse(url), credentials=self._credentials) for url in urls)
-        )
+        endpoints = list(dict.fromkeys(map(self._endpoint, urls)))
         if not endpoints:
             raise ConfigurationError("The list of base URLs is empty; name at least one server")
         self._last = endpoints
         return endpoints
+
+    def _endpoint(self, url: str) -> Endpoint:
+        endpoint = Endpoint.parse(url, api_key="", is_direct=self._is_direct)
+        return self._known.setdefault(endpoint.base_url, replace(endpoint, credentials=self._credentials))
 
     @property
     def are_several(self) -> bool:

@@ -17,7 +17,16 @@ SWITCHING_PROTOCOLS = 101
 
 
 class BadHandshakeError(ValueError):
-    """The response is not HTTP, or does not accept the WebSocket."""
+    """The response is not HTTP, or does not accept the WebSocket.
+
+    Args:
+        message: What is wrong.
+        received: The bytes that are not HTTP.
+    """
+
+    def __init__(self, message: str, received: bytes = b"") -> None:
+        super().__init__(message)
+        self.received = received
 
 
 class Response(NamedTuple):
@@ -25,7 +34,8 @@ class Response(NamedTuple):
 
     Attributes:
         status: The status code.
-        headers: By lower-case name. Headers of the same name are joined by commas.
+        headers: By lower-case name. Headers of the same name are joined by commas,
+            and those of ``Set-Cookie``, which contain commas, by newlines.
         body: Up to 64 KiB of the body, which only a refusal has.
     """
 
@@ -85,7 +95,7 @@ def parse_response(
     head, end, rest = data.partition(_END_OF_HEAD)
     if not end:
         if len(data) > _MAX_HEAD_SIZE or not b"HTTP/".startswith(data[:5]):
-            raise BadHandshakeError("the response is not HTTP")
+            raise BadHandshakeError("the response is not HTTP", data)
         return None
     first, *lines = head.decode("latin-1").split("\r\n")
     version, _, status = first.partition(" ")
@@ -97,7 +107,8 @@ def parse_response(
         if not colon:
             raise BadHandshakeError(f"the response has the header line {line[:100]!r}")
         name, value = name.strip().lower(), value.strip()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        separator = "\n" if name == "set-cookie" else ", "
+        headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
     response = Response(int(status[:3]), headers)
     if is_tunnel or response.status == SWITCHING_PROTOCOLS:
         return response, rest

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -32,8 +33,8 @@ class TakeoverProtocol(WebSocketsSansIOProtocol):
     _on_stopping: Callable[[], None]
 
     async def run_asgi(self) -> None:
-        """Offer the socket to the handler, except under TLS, which needs the event loop."""
-        if self.scheme == "ws":
+        """Offer the socket to the handler, except on Windows and under TLS, which need the event loop."""
+        if self.scheme == "ws" and sys.platform != "win32":
             cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self._take_over
         await super().run_asgi()
 

@@ -491,7 +491,7 @@ def test_one_rule_decides_about_proxies(
     monkeypatch.setenv("no_proxy", no_proxy)
     route = route_to(Endpoint(url))
     assert (route.tls is not None) is url.startswith("https")
-    assert route.websocket_path == ("/base/ws" if "base" in url else "/ws")
+    assert route.path == ("/base" if "base" in url else "")
     if is_proxied:
         assert route.first_hop == ("proxy.example", 3128)
         assert route.proxy is not None

@@ -35,6 +35,7 @@ class Line:
 
     endpoint = ENDPOINT
     says_goodbye = True
+    has_gateway = False
 
     def __init__(
         self, response: v2.Answer = RESUMED, worker: tuple[int, int] = (0, 1), is_v2: bool = True

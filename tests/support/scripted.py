@@ -81,6 +81,7 @@ class ScriptedConnection(Connection):
         self.worker = worker
         self.has_pending = False
         self.says_goodbye = True
+        self.has_gateway = False
         self.sent: list[Any] = []
         self.ends: list[str] = []
         self.breaks_send = breaks_send
