@@ -17,6 +17,7 @@ from openenv_gym.errors import (
     SessionLostError,
     StepTimeoutError,
 )
+from openenv_gym.wire.framing import CloseCode, PeerClosedError
 
 OnSessionLost = Literal["raise", "truncate"]
 
@@ -48,7 +49,8 @@ class ResetRetry:
     """Decide whether and when to retry opening a session or beginning an episode.
 
     Nothing is lost by retrying, since no episode is running. A lost session is retried immediately,
-    `LOSS_RETRIES` times. A full or unreachable server is retried with backoff until the capacity timeout.
+    `LOSS_RETRIES` times. A full, stopping or unreachable server is retried with backoff until the capacity
+    timeout.
 
     Args:
         capacity_timeout_s: How long to wait for a full or unreachable server, in seconds.
@@ -75,7 +77,7 @@ class ResetRetry:
             if self._losses_left and (self._truncates or is_retryable):
                 self._losses_left -= 1
                 return now
-            return self._after_backoff(now) if self._truncates else None
+            return self._after_backoff(now) if self._truncates or _is_restarting(error) else None
         if not isinstance(error, CapacityError | EndpointUnreachableError):
             return None
         if isinstance(error, CapacityError) and error.in_all is not None:
@@ -102,6 +104,12 @@ class ResetRetry:
             return
         if advice not in error.advice:  # the error may pass through two retry loops
             error.advice = f"{error.advice} {advice}".strip()
+
+
+def _is_restarting(error: OpenEnvError) -> bool:
+    """Whether a server ended the session because it stops, so another one may soon take its place."""
+    cause = error.__cause__
+    return isinstance(cause, PeerClosedError) and cause.code == CloseCode.GOING_AWAY
 
 
 def retry(call: Callable[[], T], capacity_timeout_s: float) -> T:

@@ -249,7 +249,9 @@ class FrameSocket:
 
     def _send_gathered(self, parts: list[Payload]) -> None:
         """Send parts without joining them."""
-        while sys.platform != "win32" and parts:  # it has no sendmsg
+        if sys.platform == "win32":
+            raise NotImplementedError("Windows has no sendmsg")
+        while parts:
             sent = self.raw.sendmsg(parts[:_MAX_GATHERED])
             while parts and sent >= len(parts[0]):
                 sent -= len(parts.pop(0))

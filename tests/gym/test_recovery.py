@@ -21,6 +21,7 @@ from openenv_gym.errors import (
     UnauthorizedError,
 )
 from openenv_gym.session.recovery import LOSS_RETRIES, ResetRetry, check_on_session_lost, retry
+from openenv_gym.wire.framing import CloseCode, PeerClosedError
 from tests.support.scripted import Clock, cut
 
 FINAL = [
@@ -178,3 +179,15 @@ def test_only_raise_and_truncate_can_be_done_about_a_loss() -> None:
     assert [check_on_session_lost("raise"), check_on_session_lost("truncate")] == ["raise", "truncate"]
     with pytest.raises(ConfigurationError, match="'ignore'"):
         check_on_session_lost("ignore")  # type: ignore[arg-type]
+
+
+def test_a_server_that_says_that_it_stops_is_waited_for(clock: Clock) -> None:
+    def stopping() -> SessionLostError:
+        error = SessionLostError("stopping")
+        error.__cause__ = PeerClosedError(CloseCode.GOING_AWAY)
+        return error
+
+    assert attempts(ResetRetry(0.0), stopping(), clock) == []
+    found = attempts(ResetRetry(5.0), stopping(), clock)
+    assert 0.05 <= found[0] <= 0.1
+    assert found[-1] == 5.0
