@@ -38,6 +38,7 @@ TIER_OF = {
     "docs/test_architecture.py": "unit",
     "docs/test_kubernetes.py": "unit",
     "faults": "faults",
+    "gateways": "containers",
     "gym/test_arrays.py": "unit",
     "gym/test_backend.py": "unit",
     "gym/test_columns.py": "unit",

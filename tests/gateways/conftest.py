@@ -13,6 +13,7 @@ from tests.support.engine import free_port
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
+_SERVE = (sys.executable, "-m", "openenv_cli", "serve", "--app", "tests.gateways.counting:app")
 
 
 class CountingServer:
@@ -34,8 +35,7 @@ class CountingServer:
     def start(self) -> None:
         """Start it, and wait until it is healthy."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "openenv_cli", "serve", "--app", "tests.gateways.counting:app"]
-            + ["--port", str(self._port)],
+            [*_SERVE, "--port", str(self._port)],
             cwd=ROOT,
             env={**os.environ, "STEPS_DONE": str(self._done), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,

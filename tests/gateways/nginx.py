@@ -78,7 +78,9 @@ class Nginx:
             authority.cert_pem.write_to_path(self.ca_file)
             certificate = authority.issue_cert("127.0.0.1")
             certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-            server = f"ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;\n{server}"
+            server = (
+                f"ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;\n{server}"
+            )
         text = _CONFIGURATION.format(
             folder=folder, port=self._port, ssl=" ssl" if has_tls else "", server=server, http=http
         )

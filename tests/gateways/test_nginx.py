@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ import pytest
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import EndpointUnreachableError, NotAnOpenEnvServerError, SessionLostError
-from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.http import get_schemas
 from tests.gateways.conftest import CountingServer
-from tests.gateways.nginx import WEBSOCKETS, Nginx, is_up, needs_nginx, nginx
+from tests.gateways.nginx import WEBSOCKETS, is_up, needs_nginx, nginx
 from tests.support.waiting import wait_for
 
 pytestmark = needs_nginx
@@ -199,13 +196,16 @@ def test_a_gateway_that_drops_upgrade_is_told_apart(server: CountingServer, tmp_
 def test_a_redirect_names_the_right_base_url(server: CountingServer, tmp_path: Path) -> None:
     (tmp_path / "tls").mkdir()
     (tmp_path / "plain").mkdir()
-    with nginx(tmp_path / "tls", in_front(server.base_url, "/my/"), has_tls=True) as secure:
-        with nginx(tmp_path / "plain", f"return 301 {secure.origin}$request_uri;") as plain:
-            for use in (RemoteEnv, lambda url: GenericEnvClient(url).reset()):
-                with pytest.raises(
-                    NotAnOpenEnvServerError, match=f"redirects to {secure.origin}/my. .*make {secure.origin}/my"
-                ):
-                    use(f"{plain.origin}/my")
+    with (
+        nginx(tmp_path / "tls", in_front(server.base_url, "/my/"), has_tls=True) as secure,
+        nginx(tmp_path / "plain", f"return 301 {secure.origin}$request_uri;") as plain,
+    ):
+        for use in (RemoteEnv, lambda url: GenericEnvClient(url).reset()):
+            with pytest.raises(
+                NotAnOpenEnvServerError,
+                match=f"redirects to {secure.origin}/my. .*make {secure.origin}/my",
+            ):
+                use(f"{plain.origin}/my")
 
 
 def test_the_wrong_scheme_is_named(server: CountingServer, tmp_path: Path) -> None:
@@ -216,15 +216,19 @@ def test_the_wrong_scheme_is_named(server: CountingServer, tmp_path: Path) -> No
         nginx(tmp_path / "plain", in_front(server.base_url)) as plain,
     ):
         for use in (RemoteEnv, lambda url: GenericEnvClient(url).reset()):
-            with pytest.raises(NotAnOpenEnvServerError, match=f"expects TLS.*Make {secure.origin} the base URL"):
+            with pytest.raises(
+                NotAnOpenEnvServerError, match=f"expects TLS.*Make {secure.origin} the base URL"
+            ):
                 use(secure.origin.replace("https", "http"))
-            with pytest.raises(NotAnOpenEnvServerError, match=f"not speak TLS.*Make {plain.origin} the base URL"):
+            with pytest.raises(
+                NotAnOpenEnvServerError, match=f"not speak TLS.*Make {plain.origin} the base URL"
+            ):
                 use(plain.origin.replace("http", "https"))
 
 
 STICKY = """
     location = /ws {{
-        if ($cookie_lb != one) {{ {refusal} }}
+        if ($cookie_lb != one) {{ return 421; }}
         proxy_pass {base_url}/ws; {websockets}
     }}
     location / {{ {on_http} proxy_pass {base_url}/; {websockets} }}
@@ -237,10 +241,7 @@ def test_the_cookie_of_a_load_balancer_is_sent_back(
     server: CountingServer, tmp_path: Path, sets_it: str
 ) -> None:
     on_http = SET_COOKIE if sets_it == "with HTTP" else ""
-    refusal = "return 421;" if sets_it == "with HTTP" else "return 421;"
-    block = STICKY.format(
-        refusal=refusal, base_url=server.base_url, websockets=WEBSOCKETS, on_http=on_http
-    )
+    block = STICKY.format(base_url=server.base_url, websockets=WEBSOCKETS, on_http=on_http)
     if sets_it == "with the refusal":
         block = SET_COOKIE + block
     with nginx(tmp_path, block) as gateway:

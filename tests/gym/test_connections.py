@@ -16,12 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 import trustme
 from openenv_server import create_app
 
+from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import (
     AccessRefusedError,
+    ConfigurationError,
     DeadlineExceededError,
     EndpointError,
     EndpointUnreachableError,
@@ -36,6 +39,7 @@ from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frame_socket import FrameSocket
+from openenv_gym.transport.http import get_json
 from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import handshake, v1, v2
 from openenv_gym.wire.framing import CloseCode, Opcode, PeerClosedError
@@ -267,7 +271,7 @@ def test_what_ended_a_connection_decides_whether_a_retry_makes_sense(
             silent(frames)
 
     async def use(connection: Connection) -> None:
-        with pytest.raises(SessionLostError, match="broke during step 3") as lost:
+        with pytest.raises(SessionLostError, match=r"(broke|closed the session) during step 3") as lost:
             await asked(connection, [b"x"])
         assert lost.value.retryable is retryable
         assert isinstance(lost.value.__cause__, ConnectionError)
@@ -388,10 +392,19 @@ def answering(data: bytes | None) -> Iterator[Endpoint]:
     ("data", "kind", "match"),
     [
         (None, DeadlineExceededError, "did not open a WebSocket within 0.5 s"),
-        (b"", EndpointUnreachableError, "broke in the handshake"),
+        (b"", EndpointUnreachableError, r"without an answer to the handshake.*make https://127\.0\.0\.1:"),
+        (b"HTTP/1.1 20", EndpointUnreachableError, "broke in the handshake"),
         (b"SSH-2.0\r\n", NotAnOpenEnvServerError, "not HTTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", NotAnOpenEnvServerError, "expects TLS.*Make https://127"),
+        (b"HTTP/1.1 503 No\r\n\r\n", EndpointUnreachableError, "A gateway answers 503 to the handshake"),
+        (b"HTTP/1.1 421 No\r\n\r\n", AccessRefusedError, "421.*load balancer"),
+        (b"HTTP/1.1 426 No\r\nServer: x\r\n\r\n", NotAnOpenEnvServerError, r"\(Server: x\).*Upgrade"),
         (b"HTTP/1.1 200 OK\r\n\r\n", NotAnOpenEnvServerError, "answers 200 to the handshake"),
-        (b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", NotAnOpenEnvServerError, "answers 302"),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n",
+            NotAnOpenEnvServerError,
+            "redirects to http://127.*/x\\.",
+        ),
         (b"HTTP/1.1 401 No\r\n\r\n", UnauthorizedError, "asks for a key"),
         (
             b"HTTP/1.1 403 No\r\nContent-Length: 3\r\n\r\nwhy",
@@ -418,6 +431,51 @@ def test_an_endpoint_where_nothing_listens(both: tuple[Transport, Runner]) -> No
         with pytest.raises(EndpointUnreachableError, match="Nothing answers at") as nobody:
             drive(transport.connect(Endpoint(url), timeout_s=5))
         assert isinstance(nobody.value.__cause__, OSError)
+        assert isinstance(nobody.value, ConnectionError)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        RemoteEnv,
+        lambda url: RemoteVectorEnv(url, 2),
+        lambda url: GenericEnvClient(url).reset(),
+        lambda url: GenericEnvClient(url).connect(),
+        lambda url: asyncio.run(AsyncTransport().connect(Endpoint(url), timeout_s=5)),
+    ],
+    ids=["env", "vector env", "reset", "connect", "asyncio"],
+)
+def test_a_host_that_does_not_exist_is_unreachable_for_every_client(use: Callable[[str], Any]) -> None:
+    for url in ("http://no-such-host.invalid:8000", "https://no-such-host.invalid"):
+        with pytest.raises(EndpointUnreachableError, match="Nothing answers at") as nobody:
+            use(url)
+        assert isinstance(nobody.value, ConnectionError)
+
+
+def large(url: str) -> None:
+    with GenericEnvClient(url) as client:
+        client.reset(episode_id="x" * 20_000_000)
+
+
+async def large_async(url: str) -> None:
+    async with GenericEnvClient(url) as client:
+        await client.reset(episode_id="x" * 20_000_000)
+
+
+@pytest.mark.parametrize("speaks", [lambda app: app, without_v2], ids=["v2", "v1"])
+@pytest.mark.parametrize("send", [large, lambda url: asyncio.run(large_async(url))], ids=["sync", "async"])
+def test_a_message_that_a_plain_uvicorn_refuses_is_said_with_the_limit(
+    speaks: Callable[[Any], Any], send: Callable[[str], None]
+) -> None:
+    app = speaks(create_app(Counter, CountAction, CountObservation))
+    with (
+        running(app, ws="auto", ws_max_size=2**24) as base_url,
+        pytest.raises(
+            SessionLostError, match=r"message of 20,000,0\d\d bytes is larger.*--ws-max-size"
+        ) as lost,
+    ):
+        send(base_url)
+    assert not lost.value.retryable
 
 
 def test_over_tls(both: tuple[Transport, Runner], tmp_path: Path) -> None:
@@ -481,6 +539,34 @@ def test_over_tls_a_peer_that_is_gone_is_a_broken_connection(
         ("http://127.0.0.1:8000", "", False),
         ("http://[::1]:8000", "", False),
         ("http://localhost:8000", "", False),
+        ("http://LOCALHOST.:8000", "", False),
+        ("http://127.8.9.1", "", False),
+        ("http://[::ffff:127.0.0.1]:8000", "", False),
+        ("http://0.0.0.0:8000", "", False),
+        ("http://localhost.example:8000", "", True),
+        ("http://[fd00::1]:8000", "", True),
+        ("http://[fd00::1]:8000", "fd00::1", False),
+        ("http://[fd00::1]:8000", "[fd00::1]", False),
+        ("http://[fd00::1]:8000", "[fd00:0::0:1]:8000", False),
+        ("http://[fd00::1]:8000", "[fd00::1]:8001", True),
+        ("http://[fd00::1]:8000", "fd00::/8", False),
+        ("http://[fd00::1]:8000", "[fd00::]/8", False),
+        ("http://[fd00::1]:8000", "10.0.0.0/8, fe80::/10", True),
+        ("http://10.1.2.3:8000", "10.1.2.3", False),
+        ("http://10.1.2.3:8000", "10.1.2.3:8000", False),
+        ("http://10.1.2.3:8000", "10.1.2.3:80", True),
+        ("http://10.1.2.3", "10.1.2.3:80", False),
+        ("https://10.1.2.3", "10.1.2.3:443", False),
+        ("http://10.1.2.3:8000", "1.2.3", True),
+        ("http://env.example:8000", "env.example:8000", False),
+        ("http://env.example:8000", ".example:8000", False),
+        ("http://env.example:8000", "env.example:80", True),
+        ("http://env.example", "*.example", False),
+        ("http://env.example", "ENV.Example.", False),
+        ("http://env.example", "v.example", True),
+        ("http://env.example", "http://env.example", False),
+        ("http://env.example", "a  env.example\tb", False),
+        ("http://env.example", ",.,:,/", True),
     ],
 )
 def test_one_rule_decides_about_proxies(
@@ -536,6 +622,70 @@ def pump(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
+@pytest.mark.parametrize("url", ["http://env.example:8000", "https://env.example"])
+def test_servers_that_were_started_here_are_reached_directly(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", "http://proxy.example:3128")
+    assert route_to(Endpoint.parse(url)).first_hop == ("proxy.example", 3128)
+    assert route_to(Endpoint.parse(url, is_direct=True)).proxy is None
+
+
+def test_a_dead_proxy_does_not_stand_in_the_way_of_a_server_that_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    env = gymnasium.make("openenv/remote", gym="CartPole-v1")
+    env.reset()
+    env.close()
+
+
+def test_a_socks_proxy_is_refused(both: tuple[Transport, Runner], monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, drive = both
+    monkeypatch.setenv("all_proxy", "socks5://me:secret@proxy.example:1080")
+    for call in (
+        lambda: drive(transport.connect(BEHIND_PROXY, timeout_s=5)),
+        lambda: get_json(BEHIND_PROXY, "/schema", timeout_s=5),
+    ):
+        with pytest.raises(ConfigurationError, match=r"socks5://proxy\.example.*no_proxy") as refused:
+            call()
+        assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(502, EndpointUnreachableError), (503, EndpointUnreachableError), (403, AccessRefusedError)],
+)
+def test_http_and_websocket_name_the_proxy_alike(
+    both: tuple[Transport, Runner],
+    status: int,
+    kind: type[EndpointError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport, drive = both
+    for call in (
+        lambda: drive(transport.connect(BEHIND_PROXY, timeout_s=5)),
+        lambda: get_json(BEHIND_PROXY, "/schema", timeout_s=5),
+    ):
+        with (
+            proxying(status, 0, monkeypatch),
+            pytest.raises(
+                kind, match=rf"the proxy http://127\.0\.0\.1:\d+ answers {status} to CONNECT.*NO_PROXY"
+            ),
+        ):
+            call()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for call in (
+        lambda: drive(transport.connect(BEHIND_PROXY, timeout_s=5)),
+        lambda: get_json(BEHIND_PROXY, "/schema", timeout_s=5),
+    ):
+        with pytest.raises(
+            EndpointUnreachableError, match=r"\(through the proxy http://127\.0\.0\.1:9\).*NO_PROXY"
+        ):
+            call()
+
+
 # Only the proxy can resolve this name.
 BEHIND_PROXY = Endpoint("http://env.invalid:8000")
 
@@ -555,7 +705,7 @@ def test_a_proxy_refuses(both: tuple[Transport, Runner], monkeypatch: pytest.Mon
     transport, drive = both
     with (
         proxying(407, 0, monkeypatch),
-        pytest.raises(NotAnOpenEnvServerError, match=r"the proxy .* answers 407 to CONNECT"),
+        pytest.raises(AccessRefusedError, match=r"the proxy .* answers 407 to CONNECT.*user and a password"),
     ):
         drive(transport.connect(BEHIND_PROXY, timeout_s=5))
 

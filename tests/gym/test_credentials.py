@@ -190,6 +190,44 @@ def test_a_password_in_the_url_is_refused_and_not_shown() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("http://localhost:8000/?token=hunter2", "no query.*api_key="),
+        ("http://localhost:8000?token=hunter2", "no query.*headers="),
+        ("https://env.example/my/env/ws?token=hunter2#a", "no query"),
+        ("http://localhost:8000/#hunter2", "no query and no fragment"),
+        ("http://localhost:8000x?token=hunter2", "not a base URL"),
+    ],
+)
+def test_a_token_in_the_url_is_refused_and_not_shown(url: str, match: str) -> None:
+    for make in (RemoteEnv, lambda url: RemoteVectorEnv(url, 2), GenericEnvClient):
+        with pytest.raises(InvalidEndpointError, match=match) as refused:
+            make(url)
+        assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("http://localhost:8000/my env", r"contains ' '.*write %20"),
+        ("http://local host:8000", "contains ' '"),
+        ("http://localhost:80\n00", r"contains '\\n'"),
+        ("http://localhost:8000/a\tb", r"contains '\\t'"),
+        ("http://localhost:8000/größe", "contains 'ö'.*write %C3%B6"),
+        ("http://localhost\\ws", "contains"),
+        (f"http://{'a' * 64}.example", "not a host name"),
+        ("http://my..example", "not a host name"),
+        ("http://.example", "not a host name"),
+    ],
+)
+def test_a_url_with_characters_that_none_has_is_refused(url: str, match: str) -> None:
+    for make in (RemoteEnv, GenericEnvClient):
+        with pytest.raises(InvalidEndpointError, match=match):
+            make(url)
+    assert Endpoint.parse(" http://localhost:8000/a%20b/ws/\n").base_url == "http://localhost:8000/a%20b"
+
+
 # --- where the key must not be ----------------------------------------------------------------------------
 
 
@@ -281,11 +319,16 @@ def test_a_redirect_shows_the_key_to_nobody() -> None:
 
     with listening(Elsewhere) as elsewhere, listening(Redirecting) as here:
         endpoint = Endpoint.parse(f"http://127.0.0.1:{here}", api_key=KEY, headers={"X-Key": KEY})
-        with pytest.raises(UnauthorizedError, match=rf"redirected to http://127.0.0.1:{elsewhere}/schema"):
-            get_json(endpoint, "/schema", timeout_s=5)
-        with pytest.raises(NotAnOpenEnvServerError, match="answers 302"):
-            BlockingConnection(endpoint, connect_timeout_s=5)
-    assert seen == [None]
+        for request in (
+            lambda: get_json(endpoint, "/schema", timeout_s=5),
+            lambda: BlockingConnection(endpoint, connect_timeout_s=5),
+        ):
+            with pytest.raises(
+                NotAnOpenEnvServerError,
+                match=rf"302 .*redirects to (http://127\.0\.0\.1:{elsewhere})\. .*make \1 ",
+            ):
+                request()
+    assert seen == []
 
 
 @contextmanager

@@ -39,13 +39,15 @@ def status_of(url: str, body: Any = None, *, key: str = "") -> tuple[int, Any]:
 
 
 @contextmanager
-def running(app: Any, *, ws: Any = TakeoverProtocol, **options: Any) -> Iterator[str]:
+def running(
+    app: Any, *, ws: Any = TakeoverProtocol, ws_max_size: int = 2**26, **options: Any
+) -> Iterator[str]:
     """Serves an application from a thread of the test's own process; gives its base URL.
 
     ``options`` are uvicorn's.
     """
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="error", ws=ws, ws_max_size=2**26, **options
+        app, host="127.0.0.1", port=0, log_level="error", ws=ws, ws_max_size=ws_max_size, **options
     )
     listening = config.bind_socket()
     server = uvicorn.Server(config)
