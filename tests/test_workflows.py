@@ -33,6 +33,8 @@ def test_the_quick_tests_run_on_each_system_and_everything_on_linux() -> None:
     systems = {*matrix["os"], *(entry["os"] for entry in matrix["include"])}
     assert systems == {"ubuntu-latest", "macos-latest", "windows-latest"}
     assert "uv run pytest -m unit" in [step.get("run") for step in jobs["quick"]["steps"]]
+    (on_windows,) = [step for step in jobs["quick"]["steps"] if step.get("if") == "runner.os == 'Windows'"]
+    assert "tests/gym/test_systems.py" in on_windows["run"]
     assert any(".ci/run" in step.get("run", "") for step in jobs["everything"]["steps"])
 
 

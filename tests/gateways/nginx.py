@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,12 +25,10 @@ _PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/
 needs_nginx = pytest.mark.skipif(_PROGRAM is None, reason="nginx is not installed")
 
 # What docs/gateways.md tells users to write.
-WEBSOCKETS = """
-        proxy_http_version 1.1;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection $connection_upgrade;
-        proxy_set_header Host $host;
-"""
+_DOCUMENT = (Path(__file__).parents[2] / "docs" / "gateways.md").read_text()
+WEBSOCKETS = "\n".join(re.findall(r"^ +(proxy_(?:http_version|set_header).*;)", _DOCUMENT, re.MULTILINE))
+_MAP = re.search(r"^map .*?^}", _DOCUMENT, re.MULTILINE | re.DOTALL)
+assert _MAP is not None
 
 _CONFIGURATION = """
 daemon off;
@@ -44,7 +43,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
+    {map}
     {http}
     server {{
         listen 127.0.0.1:{port}{ssl};
@@ -82,7 +81,12 @@ class Nginx:
                 f"ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;\n{server}"
             )
         text = _CONFIGURATION.format(
-            folder=folder, port=self._port, ssl=" ssl" if has_tls else "", server=server, http=http
+            folder=folder,
+            map=_MAP[0],
+            port=self._port,
+            ssl=" ssl" if has_tls else "",
+            server=server,
+            http=http,
         )
         (folder / "nginx.conf").write_text(text)
         self._process: subprocess.Popen[bytes] | None = None

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from openenv_server import create_app
 
-from openenv_gym import GenericEnvClient, RemoteEnv, errors
+from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv, errors
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
@@ -177,6 +177,17 @@ def test_an_environment_that_raises_in_reset_keeps_its_session(counter: RemoteEn
 def test_an_option_that_reset_does_not_take(counter: RemoteEnv) -> None:
     with pytest.raises(errors.ActionRefusedError, match=r"does not take strat; it takes .*start"):
         counter.reset(options={"strat": 4})
+
+
+@pytest.mark.parametrize("options", [{1: 2}, {"start": 1, None: 2}, {("a",): 1}, {b"start": 1}])
+def test_options_whose_keys_are_no_names(counter: RemoteEnv, options: dict[Any, Any]) -> None:
+    envs = RemoteVectorEnv(counter.endpoint.base_url, 1)
+    for env in (counter, envs):
+        with pytest.raises(errors.ConfigurationError, match="options= must have strings as keys"):
+            env.reset(options=options)
+        with pytest.raises(errors.ConfigurationError, match="options= must be a dict, got"):
+            env.reset(options=[1])  # type: ignore[arg-type]
+    envs.close()
 
 
 def test_a_server_at_capacity() -> None:

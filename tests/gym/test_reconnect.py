@@ -144,6 +144,13 @@ def test_a_server_that_refuses_connections_has_exited(clock: Clock) -> None:
     assert 0.6 < clock.now - 100 < 2
 
 
+def test_a_gateway_that_refuses_connections_says_nothing_about_the_server(clock: Clock) -> None:
+    lost = Line()
+    lost.has_gateway = True
+    attempt(Network(clock, *[unreachable(refused=True)] * 8, Line()), lost, grace_s=60)
+    assert clock.now - 100 > 2
+
+
 def test_a_refusal_amid_other_failures_is_not_an_exit(clock: Clock) -> None:
     outcomes = [unreachable(refused=True), unreachable()] * 4
     attempt(Network(clock, *outcomes, Line()), grace_s=60)
