@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.folder_import import is_environment_folder
 
 MANIFEST = "openenv.yaml"
 _APP = re.compile(r"^app:\s*[\"']?([\w.]+:\w+)", re.MULTILINE)
@@ -16,15 +17,15 @@ def environment_folder(path: str | Path) -> Path:
     """The absolute path of an environment's folder.
 
     Raises:
-        ConfigurationError: The folder does not exist, or has no ``openenv.yaml``.
+        ConfigurationError: The folder does not exist, or has neither ``openenv.yaml`` nor ``server/app.py``.
     """
     folder = Path(path).resolve()
     if not folder.is_dir():
         is_file = " (it is a file)" if folder.exists() else ""
         raise ConfigurationError(f"No such folder: {folder}{is_file}")
-    if not (folder / MANIFEST).exists():
+    if not is_environment_folder(folder):
         raise ConfigurationError(
-            f"{folder} has no {MANIFEST}, so it is not an environment's folder.",
+            f"{folder} has neither {MANIFEST} nor server/app.py, so it is not an environment's folder.",
             advice="Change to one, create one with `openenv init my_env`, or serve a Gymnasium environment: "
             "openenv serve --gym CartPole-v1",
         )
@@ -42,6 +43,8 @@ def application(folder: Path) -> str:
     """
     try:
         found = _APP.search((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        found = None
     except OSError as error:
         raise ConfigurationError(f"{folder / MANIFEST} cannot be read: {error}") from error
     return found[1] if found else "server.app:app"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 import tomlkit
 
-from openenv_cli.files import IgnoreRules, read_text
+from openenv_cli.files import IgnoreRules, read_text, stale_lock
 from openenv_cli.output import status
 from openenv_gym.errors import ConfigurationError
 
@@ -35,10 +36,16 @@ def bundled(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
         exclude: More patterns to leave out, as in a ``.gitignore``.
 
     Raises:
-        ConfigurationError: A dependency's wheel cannot be built, or the folder has a broken or circular link.
+        ConfigurationError: ``uv.lock`` does not match ``pyproject.toml``, a dependency's wheel cannot be
+            built, or the folder has a broken or circular link.
         OSError: The disk is full.
     """
     folder = folder.resolve()
+    if (folder / "uv.lock").is_file() and (problem := stale_lock(folder)):
+        raise ConfigurationError(
+            f"{folder / 'uv.lock'} does not match pyproject.toml: {problem}",
+            advice=f"Run: uv lock --directory {shlex.quote(str(folder))}",
+        )
     with tempfile.TemporaryDirectory(prefix="openenv-bundle-") as temporary:
         copy = Path(temporary) / folder.name
         _copy(folder, copy, IgnoreRules(folder, exclude))

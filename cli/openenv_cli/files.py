@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -28,6 +31,8 @@ _SECRET_FILES = (
     ".env", ".env.*", ".netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa",
     "*.pem", "*.key", "*.p12", "credentials.json", "secrets.*",
 )  # fmt: skip
+# uv's exit code if the lock is out of date or no versions fit; with 2, it could not tell.
+_UV_FAILED = 1
 _EXAMPLES = (".example", ".sample", ".template")
 
 
@@ -57,6 +62,28 @@ def read_patterns(path: Path) -> list[str]:
 def looks_secret(name: str) -> bool:
     """Whether a file of this name most likely holds a secret."""
     return any(fnmatchcase(name, pattern) for pattern in _SECRET_FILES) and not name.endswith(_EXAMPLES)
+
+
+def stale_lock(folder: Path) -> str | None:
+    """Why a folder's ``uv.lock`` does not match its ``pyproject.toml``; empty if it does.
+
+    None if that cannot be found out: uv is not installed, or cannot reach the packages.
+    """
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        return None
+    variables = {name: value for name, value in os.environ.items() if name != "UV_FROZEN"}  # skips the check
+    done = subprocess.run(
+        [uv, "lock", "--check", "--quiet", "--directory", str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=variables,
+    )
+    if done.returncode == _UV_FAILED:
+        return " ".join(done.stderr.partition("\nhint:")[0].split()).removeprefix("error: ")
+    return "" if done.returncode == 0 else None
 
 
 def find_repository(folder: Path) -> Path | None:

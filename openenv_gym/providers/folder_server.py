@@ -15,6 +15,8 @@ del sys.path[0]
 import importlib.util  # noqa: E402
 import os  # noqa: E402
 import socket  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import ModuleType  # noqa: E402
 
 
 def serve(folder: str, app: str, listening: int, options: list[str]) -> None:
@@ -26,10 +28,25 @@ def serve(folder: str, app: str, listening: int, options: list[str]) -> None:
         sys.exit(f"{' '.join(options)} needs openenv-gym[cli] among the dependencies of {folder}")
     import uvicorn
 
-    sys.path.insert(0, folder)
+    module, _, attribute = app.partition(":")
+    loaded = getattr(_folder_import().import_from_folder(Path(folder), module), attribute)
     is_ours = importlib.util.find_spec("openenv_server") is not None
-    config = uvicorn.Config(app, ws="openenv_server.socket_takeover:TakeoverProtocol" if is_ours else "auto")
+    config = uvicorn.Config(
+        loaded, ws="openenv_server.socket_takeover:TakeoverProtocol" if is_ours else "auto"
+    )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
+
+
+def _folder_import() -> ModuleType:
+    """`openenv_gym.folder_import`, which this Python may not have installed."""
+    spec = importlib.util.spec_from_file_location(
+        "openenv_folder_import", Path(__file__).parents[1] / "folder_import.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 if __name__ == "__main__":

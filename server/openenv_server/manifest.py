@@ -62,13 +62,15 @@ class Manifest(BaseModel):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the ``openenv.yaml`` of a folder.
+    """Read the ``openenv.yaml`` of a folder. Without one, the folder's name is the environment's.
 
     Raises:
-        ConfigurationError: The folder or the file is missing, or the file is invalid. The message has a
+        ConfigurationError: The folder is not an environment's, or the file is invalid. The message has a
             line for each mistake, with its line number.
     """
     path = environment_folder(folder) / MANIFEST
+    if not path.exists():
+        return Manifest(name=re.sub(r"[^A-Za-z0-9_.-]|^[_.-]+", "", path.parent.name) or "environment")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

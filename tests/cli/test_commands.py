@@ -169,7 +169,7 @@ def test_serve_in_a_terminal_shows_the_line_to_paste() -> None:
         (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "slippery"], "is not of the form KEY=VALUE"),
         (["serve", "--gym", "CartPole-v1", "--gym-kwarg", "nonsense=1"], "nonsense"),
         (["serve", "--gym", "CartPole-v1", "folder"], "Pass only one of"),
-        (["serve", "/"], "has no openenv.yaml"),
+        (["serve", "/"], "has neither openenv.yaml nor server/app.py"),
         (["serve", "./my_evn"], "/my_evn\n"),
         (["serve", __file__], f"No such folder: {__file__} (it is a file)"),
         (["info", "./my_evn"], "No such folder: "),
@@ -275,7 +275,7 @@ def test_spaces_shows_each_field_its_space_and_the_rule() -> None:
 
 def test_spaces_of_what_is_no_server() -> None:
     assert run("spaces", "http://127.0.0.1:9").returncode == 4
-    assert "has no openenv.yaml" in run("spaces", "/").stderr
+    assert "has neither openenv.yaml nor server/app.py" in run("spaces", "/").stderr
 
 
 @pytest.mark.parametrize("until", ["it imports", "1. A server", "2. Equality"])

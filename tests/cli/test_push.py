@@ -266,7 +266,7 @@ def test_what_cannot_go_together_is_refused_before_anything_is_done(
 def test_a_folder_without_an_environment_is_refused(hub: StandIn, tmp_path: Path) -> None:
     done = openenv(hub, tmp_path, "push", str(tmp_path))
     assert done.returncode == 2
-    assert "has no openenv.yaml" in done.stderr
+    assert "has neither openenv.yaml nor server/app.py" in done.stderr
     assert not hub.requests
 
 

@@ -133,7 +133,7 @@ def test_of_many_at_once_none_is_lost(registry: Path) -> None:
         (("new",), "exactly one of --url, --path, --gym"),
         (("new", "--url", "http://one", "--space", "a/b"), "exactly one of --url, --path, --gym"),
         (("new", "--url", "localhost"), "is not a base URL"),
-        (("new", "--path", "/"), "has no openenv.yaml"),
+        (("new", "--path", "/"), "has neither openenv.yaml nor server/app.py"),
         (("new", "--path", "/no/such"), "No such folder: /no/such"),
         (("new", "--space", "alone"), "OWNER/NAME"),
         (("new", "--image", "not an image"), "image must be the name of an image"),

@@ -64,6 +64,7 @@ app = create_app(Teller, Ask, Told)
 
 
 def locked(folder: Path, extra: str) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "openenv.yaml").write_text("name: teller\napp: app:app\n")
     (folder / "app.py").write_text(APP)
     (folder / "pyproject.toml").write_text(PROJECT.format(extra=extra, root=ROOT))
@@ -97,3 +98,24 @@ def test_a_lock_that_cannot_be_used_says_why(tmp_path: Path) -> None:
         ConfigurationError, match=r"uv cannot install the packages in .*uv\.lock[^$]*uv\.lock"
     ):
         ProcessProvider(folder).launch()
+
+
+GUIDE = """from openenv_server import create_app
+from ..models import Ask, Told
+from .teller import Teller
+app = create_app(Teller, Ask, Told)
+"""
+
+
+def test_the_layout_of_the_guide_is_imported_as_without_a_lock(tmp_path: Path) -> None:
+    folder = locked(tmp_path / "teller", "server")
+    (folder / "server").mkdir()
+    models, _, rest = APP.partition("class Teller")
+    teller = f"from models import Ask, Told\n{models.split('class Ask')[0]}class Teller{rest}"
+    (folder / "models.py").write_text(models)
+    (folder / "server" / "teller.py").write_text(teller.partition("\n\napp = ")[0])
+    (folder / "server" / "app.py").write_text(GUIDE)
+    (folder / "openenv.yaml").unlink()
+    (folder / "app.py").unlink()
+    with ProcessProvider(folder) as provider, GenericEnvClient(provider.base_url) as client:
+        assert client.reset().observation["prefix"] == str(folder / ".venv")

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openenv_cli.docker.environment import DOCKERFILES
-from openenv_cli.files import read_text
+from openenv_cli.files import read_text, stale_lock
 from openenv_cli.validation.check import Check, CheckResult, failed, passed, warning
+from openenv_gym.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
@@ -137,11 +138,19 @@ def _readme(folder: Folder) -> CheckResult:
 
 
 def _lock(folder: Folder) -> CheckResult:
-    if (folder.path / "uv.lock").is_file():
-        return passed("It has a uv.lock")
-    return warning(
-        "It has no uv.lock, so each build installs the newest versions", "Create it with `uv lock`."
-    )
+    if not (folder.path / "uv.lock").is_file():
+        return warning(
+            "It has no uv.lock, so each build installs the newest versions", "Create it with `uv lock`."
+        )
+    problem = stale_lock(folder.path)
+    if problem is None:
+        return passed("It has a uv.lock", notes=["uv is missing or offline, so it was not compared"])
+    if problem:
+        return failed(
+            f"uv.lock does not match pyproject.toml, so images and Spaces lack what was added: {problem}",
+            f"Run `uv lock` in {folder.path}.",
+        )
+    return passed("Its uv.lock matches pyproject.toml")
 
 
 def _python(folder: Folder) -> CheckResult:
@@ -161,6 +170,11 @@ def _python(folder: Folder) -> CheckResult:
 
 def _manifest(folder: Folder) -> CheckResult:
     manifest = folder.manifest
+    if not (folder.path / MANIFEST).is_file():
+        return warning(
+            f"It has no openenv.yaml, so its name is the folder's: {manifest.name}",
+            f"Create it with the lines `spec_version: 1`, `name: {manifest.name}` and `app: {manifest.app}`.",
+        )
     return passed(f"name: {manifest.name}, app: {manifest.app}, port: {manifest.port}")
 
 
@@ -221,14 +235,14 @@ def _script(folder: Folder) -> CheckResult:
     target = scripts.get("server") if isinstance(scripts, dict) else None
     example = 'server = "my_env.server.app:main"'
     if not isinstance(target, str):
-        return failed(
+        return warning(
             "pyproject.toml has no server under [project.scripts], so `uv run server` does not work",
             f"Add {example}, and a function main in server/app.py that runs uvicorn.",
         )
     module, _, function = target.partition(":")
     file = folder.module_file(module)
     if file is None or not function:
-        return failed(
+        return warning(
             f"pyproject.toml has server = {target!r}, but the module {module} does not exist"
             if file is None
             else f"pyproject.toml has server = {target!r}, which names no function",
@@ -236,7 +250,7 @@ def _script(folder: Folder) -> CheckResult:
         )
     where = file.relative_to(folder.path)
     if not has_name(file, function.partition(".")[0]):
-        return failed(
+        return warning(
             f"pyproject.toml has server = {target!r}, but {where} has no {function}",
             f"Define {function} in {where}, or name the function that runs the server.",
         )
@@ -246,7 +260,6 @@ def _script(folder: Folder) -> CheckResult:
 FOLDER_CHECKS = (
     Check("files.required", "It has the required files", _required),
     Check("files.readme", "It has a README", _readme),
-    Check("files.lock", "Its dependencies are locked", _lock),
     Check("files.python", "Its Python files have no syntax errors", _python),
     Check(
         "manifest.valid",
@@ -261,6 +274,7 @@ FOLDER_CHECKS = (
         needs=("files.required", "files.python", "manifest.valid"),
     ),
     Check("project.valid", "pyproject.toml is valid", _project, needs=("files.required",)),
+    Check("files.lock", "Its dependencies are locked", _lock, needs=("project.valid",)),
     Check("project.openenv", "It depends on OpenEnv", _dependencies, needs=("project.valid",)),
     Check(
         "project.script",

@@ -156,7 +156,7 @@ def _serve(image: Image) -> CheckResult:
     except (ConfigurationError, DeadlineExceededError) as error:
         image.new_log()  # the error has it
         by_hand = "openenv build, then docker run --rm -p 8000:8000 IMAGE"
-        return start_failure(error, by_hand, packages=image.packages, in_image=True)
+        return start_failure(error, by_hand, folder=image.folder.path, packages=image.packages, in_image=True)
     return passed(f"A container of the image, at {image.server.base_url}: ready after {took_s:.1f} s")
 
 

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -46,40 +45,43 @@ def _uv_run(trial: Trial) -> CheckResult:
         return skipped("uv is not installed", "pip install uv")
     if not (path / "uv.lock").is_file():
         return skipped("It has no uv.lock", "Create it with `uv lock`.")
-    with removes_new_metadata(path), tempfile.TemporaryDirectory(prefix="openenv-validate-") as scratch:
-        # The folder's virtual environment if it has one, else a temporary one.
-        variables = {"VIRTUAL_ENV": ""}
-        if not (path / ".venv").is_dir():
-            variables["UV_PROJECT_ENVIRONMENT"] = str(Path(scratch) / "venv")
-        try:
-            _run(
-                [uv, "sync", "--frozen", "--inexact"],
-                folder=path,
-                variables=variables,
-                timeout_s=_INSTALL_TIMEOUT_S,
-            )
-        except OpenEnvError as error:
-            return warning(
-                f"Its dependencies could not be installed: {error}",
-                f"Try `uv sync` in {path}. After changing pyproject.toml, run `uv lock`.",
-            )
-        command = [uv, "run", "--frozen", "--no-sync", "server"]
-        return _try(trial, command, path, variables, "uv run server")
+    # The same as for `openenv serve`, so an installation that is there is used again.
+    variables = {"VIRTUAL_ENV": ""}
+    try:
+        _run(
+            [uv, "sync", "--frozen", "--inexact"],
+            folder=path,
+            variables=variables,
+            timeout_s=_INSTALL_TIMEOUT_S,
+        )
+    except OpenEnvError as error:
+        return warning(
+            f"Its dependencies could not be installed: {error}",
+            f"Try `uv sync` in {path}. After changing pyproject.toml, run `uv lock`.",
+        )
+    return _try(trial, [uv, "run", "--frozen", "--no-sync", "server"], path, variables, "uv run server")
 
 
 @contextlib.contextmanager
-def removes_new_metadata(folder: Path) -> Iterator[None]:
-    """Remove the ``*.egg-info`` folders that setuptools writes during the block."""
+def removes_what_tools_write(folder: Path) -> Iterator[None]:
+    """Remove what installing and importing the folder creates in it: the ``.venv``, metadata and bytecode."""
 
-    def metadata() -> set[Path]:
-        return {*folder.glob("*.egg-info"), *folder.glob("*/*.egg-info")}
+    def written() -> set[Path]:
+        venv = folder / ".venv"
+        found = {venv} if venv.exists() else set()
+        for where, folders, _ in os.walk(folder):
+            folders[:] = [name for name in folders if name not in (".git", ".venv", "venv", "node_modules")]
+            found |= {
+                Path(where) / name for name in folders if name == "__pycache__" or name.endswith(".egg-info")
+            }
+        return found
 
-    before = metadata()
+    before = written()
     try:
         yield
     finally:
-        for path in metadata() - before:
-            shutil.rmtree(path)
+        for path in written() - before:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _python_m(trial: Trial) -> CheckResult:
@@ -111,7 +113,9 @@ def _try(trial: Trial, command: list[str], where: Path, variables: dict[str, str
             timeout_s=trial.timeout_s,
         )
     except (ConfigurationError, DeadlineExceededError) as error:
-        return start_failure(error, f"{shown} in {where}")
+        # A warning: `openenv serve` starts it.
+        result = start_failure(error, f"{shown} in {where}", folder=trial.folder.path, as_package=True)
+        return result._replace(outcome=Outcome.WARNING)
     return passed(f"{shown}, in {where}: ready after {took_s:.1f} s")
 
 

@@ -16,13 +16,13 @@ from openenv_cli.validation.image_checks import (
     in_container,
     why_no_engine,
 )
-from openenv_cli.validation.mode_checks import MODE_CHECKS, Trial, modes_of
+from openenv_cli.validation.mode_checks import MODE_CHECKS, Trial, modes_of, removes_what_tools_write
 from openenv_cli.validation.report import Level, Mode, Outcome, Report
 from openenv_cli.validation.server import Server
 from openenv_cli.validation.server_checks import CAPACITY_CHECKS, ROUTE_CHECKS, START_CHECKS, STOP_CHECKS
 from openenv_cli.validation.session_checks import GYMNASIUM_CHECKS, SESSION_CHECKS
 from openenv_gym.errors import ConfigurationError, NotAnOpenEnvServerError
-from openenv_gym.manifest import MANIFEST
+from openenv_gym.manifest import environment_folder
 
 DEFAULT_TIMEOUT_S = 60.0
 
@@ -50,12 +50,8 @@ def validate_folder(
     Raises:
         ConfigurationError: It is not an environment's folder, or the level is not possible here.
     """
-    from openenv_server.manifest import read_manifest
-
     start = time.monotonic()
-    folder = Folder(path)
-    if not (folder.path / MANIFEST).is_file():
-        read_manifest(folder.path)  # raises the error
+    folder = Folder(environment_folder(path))
     why_not = why_no_engine() if level in (None, Level.CONTAINER) else f"the requested level is {level}"
     if level is Level.CONTAINER and why_not:
         raise ConfigurationError(f"--level container is not possible here: {why_not}")
@@ -64,10 +60,11 @@ def validate_folder(
     runner.run(Level.STATIC, STATIC_CHECKS, folder)
     modes: list[Mode] = []
     if reached is not Level.STATIC:
-        with Server(timeout_s, folder=folder.path) as server:
-            checks = (*START_CHECKS, *SERVER_CHECKS, *STOP_CHECKS)
-            runner.run(Level.RUNTIME, checks, server, new_log=server.new_log)
-        runner.run(Level.RUNTIME, MODE_CHECKS, Trial(folder, timeout_s))
+        with removes_what_tools_write(folder.path):
+            with Server(timeout_s, folder=folder.path) as server:
+                checks = (*START_CHECKS, *SERVER_CHECKS, *STOP_CHECKS)
+                runner.run(Level.RUNTIME, checks, server, new_log=server.new_log)
+            runner.run(Level.RUNTIME, MODE_CHECKS, Trial(folder, timeout_s))
         if reached is Level.CONTAINER:
             with Image(folder, timeout_s) as image:
                 runner.run(Level.CONTAINER, CONTAINER_CHECKS, image, new_log=image.new_log)

@@ -24,6 +24,7 @@ _LOG_LINES = 15
 
 _TRACEBACK = re.compile(r"[\s|+]*(Exception Group )?Traceback \(most recent call last\):$")
 _FRAME = re.compile(r'(?P<indent>[\s|]*  )File "(?P<file>[^"]+)", line \d+(, in .+)?$')
+_MISSING = re.compile(r"No module named '([\w.]+)'")
 _CARETS = re.compile(r"[\s|]*[~^]+[\s~^]*$")
 _PYTHON_FOLDER = re.compile(r"python\d\.\d+t?$")
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
@@ -116,20 +117,37 @@ class Server:
 
 
 def start_failure(
-    error: OpenEnvError, command: str, *, packages: Collection[str] = (), in_image: bool = False
+    error: OpenEnvError,
+    command: str,
+    *,
+    folder: Path,
+    packages: Collection[str] = (),
+    in_image: bool = False,
+    as_package: bool = False,
 ) -> CheckResult:
     """The result for a server that did not start.
 
     Args:
         error: The error, with the server's log.
         command: How to start it by hand.
+        folder: The environment's folder.
         packages: The names of the author's packages, for `own_frames`.
         in_image: Whether it ran in a container.
+        as_package: Whether the command imports the folder as an installed package.
     """
     log = own_frames(error.log, packages)
     lines = last_lines(log).splitlines()
-    lacks_module = "ModuleNotFoundError" in log or "No module named" in log
-    if in_image and (lacks_module or "FileNotFoundError" in log):
+    missing = _MISSING.findall(log)
+    lacks_module = bool(missing) or "ModuleNotFoundError" in log
+    if as_package and missing and _is_in(folder, missing[-1]):
+        name = missing[-1]
+        inner = name.removeprefix("server.")
+        fix = (
+            f"{name} is in the folder, which this command imports as a package: write "
+            f"`from {'.' if inner != name else '..'}{inner} import …` in "
+            "server/. `openenv serve` accepts both."
+        )
+    elif in_image and (lacks_module or "FileNotFoundError" in log):
         fix = (
             "If the file is in the folder, check whether .gitignore or .dockerignore excludes it from the "
             "image, or list data files under [tool.setuptools.package-data]. Add missing packages to the "
@@ -137,8 +155,8 @@ def start_failure(
         )
     elif lacks_module:
         fix = (
-            "Add the package to the dependencies in pyproject.toml, and install them here: "
-            "uv pip install -e FOLDER."
+            f"Add the package to the dependencies in pyproject.toml, and run `uv lock` in {folder}; or both "
+            f"at once: uv add --project {folder} {missing[-1].split('.')[0] if missing else 'NAME'}"
         )
     elif isinstance(error, DeadlineExceededError):
         fix = f"Check what it waits for: {command}. If it just starts slowly, raise --timeout."
@@ -149,6 +167,11 @@ def start_failure(
         # The last line is the most telling: it goes first because some places show one line only.
         headline = f"{headline.rstrip('.')}: {lines.pop()}"
     return failed("\n".join([headline, *lines]), fix)
+
+
+def _is_in(folder: Path, module: str) -> bool:
+    place = folder / module.split(".")[0]
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def last_lines(log: str) -> str:

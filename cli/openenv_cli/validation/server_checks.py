@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 from openenv_cli.validation.check import Check, CheckResult, counted, failed, passed, skipped, warning
@@ -36,7 +37,7 @@ def _start(server: Server) -> CheckResult:
         server.start()
     except (ConfigurationError, DeadlineExceededError) as error:
         server.new_log()  # the error has it
-        return start_failure(error, f"openenv serve {server.folder}")
+        return start_failure(error, f"openenv serve {server.folder}", folder=Path(str(server.folder)))
     return passed(f"At {server.base_url}: ready after {time.monotonic() - start:.1f} s")
 
 

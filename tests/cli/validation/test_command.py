@@ -99,7 +99,7 @@ def test_a_server_at_a_url(serve_gym: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["/"], 2, "has no openenv.yaml"),
+        (["/"], 2, "has neither openenv.yaml nor server/app.py"),
         (["/no/such/folder"], 2, "No such folder: /no/such/folder"),
         (["http://127.0.0.1:9"], 4, "Nothing answers"),
         (["http://"], 2, "is not a base URL"),

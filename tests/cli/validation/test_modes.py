@@ -1,15 +1,18 @@
-"""What a trial of the deployment modes leaves in the folder."""
+"""What validating leaves in the folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from openenv_cli.validation.mode_checks import removes_new_metadata
+from openenv_cli.validation.mode_checks import removes_what_tools_write
 
 
-def test_metadata_that_an_installation_wrote_are_gone_and_older_ones_stay(tmp_path: Path) -> None:
-    (tmp_path / "older.egg-info").mkdir()
-    with removes_new_metadata(tmp_path):
-        (tmp_path / "walker.egg-info").mkdir()
-        (tmp_path / "src" / "walker.egg-info").mkdir(parents=True)
-    assert sorted(path.name for path in tmp_path.rglob("*.egg-info")) == ["older.egg-info"]
+def test_what_tools_wrote_is_gone_and_what_was_there_before_stays(tmp_path: Path) -> None:
+    for name in ("older.egg-info", "data/__pycache__"):
+        (tmp_path / name).mkdir(parents=True)
+    with removes_what_tools_write(tmp_path):
+        for name in ("walker.egg-info", "src/walker.egg-info", ".venv/lib", "server/__pycache__"):
+            (tmp_path / name).mkdir(parents=True)
+        (tmp_path / "game.db").write_text("")
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {"older.egg-info", "data", "data/__pycache__", "src", "server", "game.db"}

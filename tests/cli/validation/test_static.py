@@ -26,10 +26,6 @@ DEFECTS = [
     ("project.valid", "pyproject.toml", 'name = "walker"', 'title = "walker"'),
     ("project.openenv", "pyproject.toml", "openenv-gym[server]", "fastapi"),
     ("project.openenv", "pyproject.toml", "dependencies = [", "dependencies = 5\nothers = ["),
-    ("project.script", "pyproject.toml", "server =", "serve ="),
-    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.main:main"),
-    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.app:run"),
-    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.app"),
     ("docker.file", "server/Dockerfile", None, ""),
     ("docker.from", "server/Dockerfile", "ARG BASE_IMAGE", "RUN true\nARG BASE_IMAGE"),
     ("docker.from", "server/Dockerfile", "", ""),
@@ -44,6 +40,10 @@ DEFECTS = [
 BLEMISHES = [
     ("files.readme", "README.md", None, ""),
     ("files.lock", "uv.lock", None, ""),
+    ("project.script", "pyproject.toml", "server =", "serve ="),
+    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.main:main"),
+    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.app:run"),
+    ("project.script", "pyproject.toml", "walker.server.app:main", "walker.server.app"),
     ("docker.port", "server/Dockerfile", "--port 8000", "--port 7860"),
     ("docker.port", "server/Dockerfile", "USER openenv", "USER openenv\nEXPOSE 80/tcp"),
     ("docker.user", "server/Dockerfile", "USER openenv\n", ""),
@@ -52,6 +52,13 @@ BLEMISHES = [
     ("docker.healthcheck", "server/Dockerfile", "HEALTHCHECK CMD", "RUN"),
     ("docker.healthcheck", "server/Dockerfile", "HEALTHCHECK CMD", "HEALTHCHECK NONE\n#"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walker's lock is made up; real ones are compared in test_locks.py."""
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
 
 
 def spoil(folder: Path, name: str, old: str | None, new: str) -> None:
