@@ -51,7 +51,7 @@ def import_from_folder(folder: Path, module: str) -> ModuleType:
         sys.path.append(str(folder.parent))  # for child processes, which import by name
     finder = _Finder(folder, package, aliases)
     # After the finders of built-in modules, before that of files.
-    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)
     _import_package(folder, package)
     return importlib.import_module(f"{package}.{module}")
 

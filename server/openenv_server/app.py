@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -77,6 +79,7 @@ def create_app(
     )
     app = FastAPI(title=server.name, description=server.description, version="1.0.0")
     server.register_routes(app)
+    app.state.tries_factory = True  # nothing of the author's runs between this and the server's start
     return app
 
 
@@ -143,6 +146,7 @@ class EnvironmentServer:
         """Add all routes, the landing page, and the guard in front of the whole of ``app``."""
         app.state.sessions = self.sessions
         app.state.graceful_shutdown = self.shutdown
+        app.router.lifespan_context = self._lifespan_within(app.router.lifespan_context)
         app.add_middleware(Guard, settings=self._settings)
         for router in self._routers:
             app.include_router(router)
@@ -153,6 +157,32 @@ class EnvironmentServer:
 
         for path in ("/", "/web") if self._settings.enable_web_interface else ("/",):
             app.get(path, include_in_schema=False)(landing)
+
+    def _lifespan_within(self, outer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The application's lifespan, and in it the environment of the first session."""
+
+        @asynccontextmanager
+        async def lifespan(app: Any) -> AsyncIterator[Any]:
+            async with outer(app) as state:
+                await asyncio.to_thread(self.sessions.try_factory)
+                try:
+                    yield state
+                finally:
+                    await self.sessions.close_first()
+
+        return lifespan
+
+
+def try_factory(app: FastAPI) -> None:
+    """Make the environment of the first session before the server starts.
+
+    If the application is the author's own, its lifespan has to begin first, and this is done there.
+
+    Raises:
+        ConfigurationError: The factory raised.
+    """
+    if getattr(app.state, "tries_factory", False):
+        app.state.sessions.try_factory()
 
 
 def _check_factory(env: Any) -> None:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import secrets
+import traceback
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from openenv_gym.errors import OpenEnvError
+from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.wire.codes import ErrorCode
 
 # The reason that goes with the close code 1001.
 STOPPING = "The server is stopping"
+# Files that an environment's author did not write.
+_LIBRARIES = re.compile(r"site-packages|dist-packages|openenv_server|openenv_gym|python3\.\d+[\\/]|^<")
 
 log = logging.getLogger("openenv_server")
 
@@ -64,6 +70,21 @@ class FactoryFailedError(ServerError):
     def __init__(self, factory_name: str, cause: Exception, error_id: str) -> None:
         self.factory_name, self.error_id = factory_name, error_id
         super().__init__(f"{factory_name}() raised {type(cause).__name__}: {cause}")
+
+
+def factory_failure(factory: Callable[[], Any], error: BaseException) -> ConfigurationError:
+    """The error for a factory that fails when the server starts: where, why, and what it lacks."""
+    name = getattr(factory, "__name__", repr(factory))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _LIBRARIES.search(frame.filename)]
+    where = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+    is_variable = isinstance(error, KeyError) and frames[-1].filename in (os.__file__, "<frozen os>")
+    return ConfigurationError(
+        f"No environment can be made: {name}() failed{where}: {type(error).__name__}: {error}.",
+        advice=f"Set the environment variable {error.args[0]}."
+        if is_variable
+        else "Set or fix what it needs.",
+    )
 
 
 class StepLimitExceededError(ServerError):

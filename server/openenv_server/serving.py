@@ -83,6 +83,7 @@ class Server(uvicorn.Server):
         """Serve on a bound socket.
 
         Raises:
+            ConfigurationError: The application's own lifespan failed.
             KeyboardInterrupt: Ctrl-C ended it.
         """
         # What exists now stays for good, so the garbage collector can skip it.
@@ -90,6 +91,8 @@ class Server(uvicorn.Server):
         gc.freeze()
         threading.Thread(target=self._end_in_time, name="openenv-end", daemon=True).start()
         self.run(sockets=[listening])
+        if self.lifespan.should_exit:
+            raise ConfigurationError("The application failed to start; the log has the reason.")
         if self._first_signal == signal.SIGINT:
             raise KeyboardInterrupt
 

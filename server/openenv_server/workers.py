@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.frame_socket import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
+from openenv_server.app import try_factory
 from openenv_server.operations.logs import configure_logs
 from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind, inherited
 from openenv_server.settings import Settings
@@ -73,6 +74,7 @@ def serve_app(
         app = make_app()
         listening = bind(host, port) if fd is None else inherited(fd)
         base_url = base_url_of(host, listening)
+        try_factory(app)
         Server(
             app,
             drain_timeout_s=settings.drain_timeout,
@@ -254,6 +256,7 @@ def _work(
     threading.Thread(target=_stop_with_parent, args=(parent, servers), daemon=True).start()
     try:
         app = make_app()
+        try_factory(app)
     except OpenEnvError as error:
         parent.send(str(error))
         return

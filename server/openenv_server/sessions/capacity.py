@@ -6,14 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import class_behind, own_attribute
-from openenv_server.errors import CapacityReachedError, FactoryFailedError
+from openenv_server.errors import CapacityReachedError, FactoryFailedError, factory_failure
 from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.session import Factory, Session, StepCounts
 
 DEFAULT_CAPACITY = 64
+# How long a server that starts waits for its first environment, in seconds.
+TRIAL_S = 10.0
 
 log = logging.getLogger("openenv_server")
 
@@ -47,7 +50,40 @@ class Sessions:
         self.kept: Callable[[], int] = lambda: 0
         self.made_at = time.monotonic()
         self._open: set[Session] = set()
+        self._first: Session | None = None
+        self._has_tried = False
         self._loop: asyncio.AbstractEventLoop
+
+    def try_factory(self) -> None:
+        """Make the environment of the first session, so that a factory that fails does so at the start.
+
+        This blocks for up to `TRIAL_S`; after that, the first session waits for the environment. Only the
+        first call has an effect.
+
+        Raises:
+            ConfigurationError: The factory raised.
+        """
+        if self._has_tried:
+            return
+        self._has_tried = True
+        self._first = Session(self.factory, self.counters, "nobody", self.step_timeout_s)
+        made = self._first.make()
+        try:
+            made.result(TRIAL_S)
+        except TimeoutError as error:
+            if made.done():
+                raise factory_failure(self.factory, error) from error
+            log.info("the environment takes more than %g s to be made; the first session waits", TRIAL_S)
+        except (Exception, SystemExit) as error:
+            raise factory_failure(self.factory, error) from error
+
+    async def close_first(self) -> None:
+        """Close the environment that `try_factory` made, if no session has taken it."""
+        session, self._first = self._first, None
+        if session is not None:
+            with suppress(FactoryFailedError):
+                await session.open()
+                await session.close()
 
     async def open(self, client: str) -> Session:
         """Open a session for the client at that address.
@@ -63,7 +99,10 @@ class Sessions:
         self.active += 1
         self._loop = asyncio.get_running_loop()
         try:
-            session = Session(self.factory, self.counters, client, self.step_timeout_s)
+            session, self._first = self._first, None
+            if session is None:
+                session = Session(self.factory, self.counters, client, self.step_timeout_s)
+            session.client = client
             await session.open()
         except BaseException as error:
             self.active -= 1

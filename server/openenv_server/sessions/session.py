@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from time import perf_counter
@@ -68,17 +69,32 @@ class Session:
         self.is_abandoned = self.is_settled = self._is_closed = False
         self.closing: asyncio.Task[None] | None = None
         self._thread = WorkerThread()
+        self._made: Future[Any] | None = None
         self.step_lock: StepLock | None = None
         self.submit = self._thread.submit
 
+    def make(self) -> Future[Any]:
+        """Begin to make the environment, on the session's thread; `open` waits for it."""
+        made: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                made.set_result(self._make())
+            except BaseException as error:
+                made.set_exception(error)
+
+        self._made = made
+        self._thread.submit(work)
+        return made
+
     async def open(self) -> None:
-        """Make the environment.
+        """Make the environment, or wait for it if `make` was called.
 
         Raises:
             FactoryFailedError: The factory raised.
         """
         try:
-            self.environment = await self.run(self._make)
+            self.environment = await self.run(self._make if self._made is None else self._made.result)
         except Exception as error:
             self._thread.stop()
             name = getattr(self._factory, "__name__", repr(self._factory))

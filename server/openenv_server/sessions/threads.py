@@ -21,7 +21,6 @@ class WorkerThread:
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # A daemon, so an environment that never returns does not keep the process alive.
         threading.Thread(target=self._work, name="openenv-session", daemon=True).start()
@@ -31,8 +30,9 @@ class WorkerThread:
         self._jobs.put(work)
 
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Run a job for the event loop that made this thread; await the result."""
-        future: asyncio.Future[T] = self._loop.create_future()
+        """Run a job for the running event loop; await the result."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
 
         def run_and_report() -> None:
             try:
@@ -40,7 +40,7 @@ class WorkerThread:
             except BaseException as raised:
                 result, error = None, raised
             try:
-                self._loop.call_soon_threadsafe(_settle, future, result, error)
+                loop.call_soon_threadsafe(_settle, future, result, error)
             except RuntimeError:
                 return  # the loop is closed, and nobody waits any more
 
