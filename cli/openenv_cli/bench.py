@@ -44,7 +44,7 @@ class Measured:
 
 def bench(
     target: Annotated[
-        str | None, typer.Argument(metavar="NAME_URL_OR_FOLDER", help="The server to measure.")
+        str | None, typer.Argument(metavar="NAME_URL_OR_FOLDER", help="Default: the current folder.")
     ] = None,
     gym: Annotated[str | None, typer.Option(help="Serve and measure this Gymnasium environment.")] = None,
     sessions: Annotated[
@@ -74,11 +74,13 @@ def bench(
     from openenv_gym.errors import CapacityError, ConfigurationError
     from openenv_gym.providers.process import ProcessProvider
 
-    if (target is None) == (gym is None):
+    if target is not None and gym is not None:
         raise ConfigurationError(
             "Pass either a server (a URL, a folder or a name) or --gym.",
             advice="For example: openenv bench http://localhost:8000, or openenv bench --gym CartPole-v1",
         )
+    if target is None and gym is None:
+        target = "."
     counts = _numbers(sessions or _SESSIONS)
     if plot is not None:
         check_plot(plot, "bench")

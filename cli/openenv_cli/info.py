@@ -16,7 +16,7 @@ _MAX_VALUE_LENGTH = 200
 
 
 def info(
-    target: Annotated[str, typer.Argument(metavar="NAME|URL", help="A registered name, a URL, or a folder.")],
+    target: Annotated[str, typer.Argument(metavar="NAME|URL", help="A name, a URL, or a folder.")] = ".",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each response.")] = 10.0,
 ) -> None:

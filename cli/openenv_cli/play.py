@@ -26,7 +26,7 @@ _COMMANDS = (
 
 
 def play(
-    target: Annotated[str, typer.Argument(metavar="NAME|URL", help="A registered name, a URL, or a folder.")],
+    target: Annotated[str, typer.Argument(metavar="NAME|URL", help="A name, a URL, or a folder.")] = ".",
 ) -> None:
     """Play an environment by hand in the terminal.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
 import os
@@ -10,7 +11,7 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from urllib.parse import urlsplit
 
 import typer
@@ -60,7 +61,8 @@ def serve(
 ) -> None:
     """Serve an environment until Ctrl-C or SIGTERM, then finish pending requests and exit.
 
-    In a pipe, it prints one line when the server is ready: its URL.
+    In a pipe, standard output gets one line when the server is ready, its URL, and standard error gets the
+    rest, such as what the environment prints.
 
     Examples:
         openenv serve
@@ -82,6 +84,7 @@ def serve(
     from openenv_gym.naming.known import leave_note, remove_note
 
     settings = read_settings()
+    output = _reserve_stdout()
     folder: Path | None = None
     if sum(source is not None for source in (path, gym, app)) > 1:
         raise ConfigurationError("Pass only one of a folder, --gym and --app.")
@@ -109,7 +112,7 @@ def serve(
                     "the server needs no key, so anyone who can reach this machine can use it. Set "
                     "OPENENV_API_KEY, here and in its clients, to require one.",
                 )
-        _announce(name, address, base_url, has_page=settings.enable_web_interface)
+        _announce(output, name, address, base_url, has_page=settings.enable_web_interface)
 
     def stopped() -> None:
         for path in note:
@@ -204,20 +207,37 @@ def _report_reload(failure: str | None) -> None:
         say("Error", f"{failure}\nReloading again when a file changes.")
 
 
-def _announce(name: str, host: str, base_url: str, *, has_page: bool) -> None:
+def _reserve_stdout() -> TextIO:
+    """Keep standard output for the URL: what is printed to it from now on, in any process, goes to stderr.
+
+    Returns:
+        The real standard output. A terminal stays as it is.
+    """
+    if sys.stdout.isatty():
+        return sys.stdout
+    sys.stdout.flush()
+    real = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    return real
+
+
+def _announce(output: TextIO, name: str, host: str, base_url: str, *, has_page: bool) -> None:
     """Print the server's URL; in a terminal also how to use it.
 
     If the server listens for other machines, print the URL for those too; in a pipe to standard error.
 
     Args:
+        output: The real standard output.
         name: The environment's name.
         host: The address that the server listens on.
         base_url: The server's URL on this machine.
         has_page: Whether the web page at ``/web`` is enabled.
     """
     remote_url = f"http://{_external_name(host)}:{urlsplit(base_url).port}"
-    if not sys.stdout.isatty():
-        print(base_url, flush=True)
+    if not output.isatty():
+        print(base_url, file=output, flush=True)
         if not _is_loopback(host):
             print(f"From other machines: {remote_url}", file=sys.stderr, flush=True)
         return

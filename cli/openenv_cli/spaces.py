@@ -20,7 +20,7 @@ _MIN_SPACE_WIDTH = 24
 
 
 def show_spaces(
-    server: Annotated[str, typer.Argument(metavar="NAME|URL", help="A registered name, a URL, or a folder.")],
+    server: Annotated[str, typer.Argument(metavar="NAME|URL", help="A name, a URL, or a folder.")] = ".",
     unwrap: Annotated[bool, typer.Option(help="Use the field's space if the model has one field.")] = True,
     omit_defaults: Annotated[
         bool, typer.Option("--omit-defaults", help="Leave out action fields with a default.")

@@ -12,11 +12,13 @@ from openenv_gym.errors import ConfigurationError
 
 _PACKAGE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _MAX_LENGTH = 40
-# Modules that the generated code imports or that are in its folder.
+# Modules that the generated code imports or that are in its folder, and what openenv-NAME already means.
 _TAKEN = {
     "client",
+    "core",
     "envs",
     "fastapi",
+    "gym",
     "gymnasium",
     "models",
     "numpy",
@@ -30,6 +32,9 @@ _TAKEN = {
     "tests",
     "uvicorn",
 }
+
+# Folders that git, uv and other tools take for their own.
+_IGNORED = {"build", "dist", "env", "venv"}
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,17 @@ class Names:
                 advice=advice,
             )
         if len(name) > _MAX_LENGTH:
-            raise ConfigurationError(f"{name!r} is too long: the maximum is {_MAX_LENGTH} characters.")
+            raise ConfigurationError(
+                f"{name!r} is too long: the maximum is {_MAX_LENGTH} characters.", advice=advice
+            )
         if keyword.iskeyword(name) or keyword.issoftkeyword(name):
             raise ConfigurationError(f"{name!r} is a Python keyword.", advice=advice)
         if name in _TAKEN or name in sys.stdlib_module_names:
             raise ConfigurationError(
                 f"{name!r} is the name of a module that the environment needs.", advice=advice
             )
+        if name in _IGNORED:
+            raise ConfigurationError(f"{name!r} is a folder that tools ignore.", advice=advice)
         return cls(name)
 
     @property
@@ -123,6 +132,10 @@ def nearest_name(name: str) -> str:
 def _suggest(name: str) -> str:
     """The nearest valid name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", plain)
-    snake = re.sub(r"_([0-9])", r"\1", "_".join(words).lower()).strip("_").lstrip("0123456789_") or "my"
-    return snake if snake.endswith("_env") and snake not in _TAKEN else f"{snake}_env"
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+[a-z]*", plain)
+    snake = re.sub(r"(?<=[a-z])_([0-9])", r"\1", "_".join(words).lower())
+    if not snake[:1].isalpha() or snake in ("env", "venv"):
+        snake = "my_env" if snake in ("", "env", "venv") else f"my_{snake}"
+    snake = snake[: _MAX_LENGTH - len("_env")].rstrip("_")
+    is_named = re.search(r"[_0-9]env$", snake) is not None and snake not in _TAKEN
+    return snake if is_named else f"{snake}_env"

@@ -12,7 +12,6 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.types import State
 from openenv_server.calls import class_behind
 from openenv_server.connections.adapters import adapter_for
 from openenv_server.connections.worker import Connections
@@ -36,7 +35,7 @@ def create_app(
     session_timeout_s: float | None = None,
     step_timeout_s: float | None = None,
     resume_grace_s: float | None = None,
-    state_cls: type[BaseModel] = State,
+    state_cls: type[BaseModel] | None = None,
     reset_observation_cls: type[BaseModel] | None = None,
 ) -> FastAPI:
     """Make the server of one environment.
@@ -55,7 +54,8 @@ def create_app(
             ``STEP_TIMEOUT``; else unlimited.
         resume_grace_s: Seconds for which the sessions of a broken connection are kept, so that the client can
             resume. Default: ``RESUME_GRACE``; else 60.
-        state_cls: The Pydantic model of the state.
+        state_cls: The Pydantic model of the state. Default: that of the class, from
+            ``Environment[MyAction, MyObservation, MyState]`` or the annotation of ``state``.
         reset_observation_cls: The Pydantic model of the observation after a reset, if it is another one.
 
     Returns:
@@ -100,7 +100,7 @@ class EnvironmentServer:
         session_timeout_s: float | None = None,
         step_timeout_s: float | None = None,
         resume_grace_s: float | None = None,
-        state_cls: type[BaseModel] = State,
+        state_cls: type[BaseModel] | None = None,
         reset_observation_cls: type[BaseModel] | None = None,
     ) -> None:
         _check_factory(env)

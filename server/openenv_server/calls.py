@@ -6,10 +6,13 @@ The class is inspected once, so a step inspects no signature.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ForwardRef, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
-from openenv_gym.types import EnvironmentMetadata
+from pydantic import BaseModel
+
+from openenv_gym.types import EnvironmentMetadata, State
 from openenv_server.environment import describe
 from openenv_server.errors import UnknownKeywordsError
 
@@ -88,6 +91,49 @@ def metadata_of(environment: Any, env_name: str | None) -> EnvironmentMetadata:
 
 def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+def state_model(kind: type | None) -> type[BaseModel]:
+    """The model of a class's state: its parameter of `Environment`, or what ``state`` is annotated to return.
+
+    `State` if neither says more, or the class is unknown.
+    """
+    if kind is not None:
+        for found in (_third_parameter(kind), _annotated_state(kind)):
+            if isinstance(found, TypeVar):
+                found = found.__bound__
+            if isinstance(found, type) and issubclass(found, BaseModel) and found is not State:
+                return found
+    return State
+
+
+def _third_parameter(kind: type) -> Any:
+    """``MyState`` of ``Environment[A, O, MyState]``, through subclasses that are generic themselves."""
+    for base in vars(kind).get("__orig_bases__", kind.__bases__):
+        origin = get_origin(base) or base
+        arguments = get_args(base)
+        if origin in (Generic, Protocol) or not isinstance(origin, type):
+            continue
+        is_environment = (
+            origin.__name__ == "Environment" and origin.__module__.split(".")[0] in _BASE_PACKAGES
+        )
+        found = arguments[-1] if is_environment and arguments else _third_parameter(origin)
+        if isinstance(found, TypeVar) and not is_environment:
+            given = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
+            found = given.get(found, found.__bound__)
+        if isinstance(found, ForwardRef):
+            found = getattr(sys.modules.get(kind.__module__), found.__forward_arg__, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _annotated_state(kind: type) -> Any:
+    state = getattr(kind, "state", None)
+    try:
+        return get_type_hints(state.fget if isinstance(state, property) else state).get("return")
+    except (NameError, TypeError, AttributeError):  # names that only a type checker imports
+        return None
 
 
 def class_behind(factory: Callable[[], Any]) -> type | None:

@@ -196,14 +196,16 @@ def test_a_full_server_is_degraded_and_says_so() -> None:
 
 
 def test_three_environments_that_cannot_be_made_are_unhealthy_until_one_can() -> None:
-    broken = True
+    broken = False
 
     def factory() -> Counter:
         if broken:
             raise OSError("no display")
         return Counter()
 
-    with running(app(factory)) as base_url:
+    with running(app(factory)) as base_url, GenericEnvClient(base_url) as first:
+        first.reset()  # with the environment that the server made when it started
+        broken = True
         for expected in ("healthy", "healthy", "unhealthy"):
             with pytest.raises(OpenEnvError), GenericEnvClient(base_url) as client:
                 client.reset()

@@ -127,10 +127,16 @@ def test_a_place_is_free_again_after_a_session() -> None:
 
 
 def test_a_factory_that_raises_is_an_error_with_its_name() -> None:
+    works = True
+
     def broken() -> Counter:
+        if works:
+            return Counter()
         raise OSError("no display")
 
-    with running(app(broken)) as url, GenericEnvClient(url) as client:
+    with running(app(broken)) as url, GenericEnvClient(url) as first, GenericEnvClient(url) as client:
+        first.reset()  # with the environment that the server made when it started
+        works = False
         with pytest.raises(RemoteError, match=r"broken\(\) raised OSError: no display") as caught:
             client.reset()
         assert caught.value.code == "FACTORY_ERROR"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from gymnasium import spaces
 
 from openenv_cli.validation.server import Server
 from openenv_gym.client import GenericEnvClient
-from openenv_gym.errors import SpaceError
+from openenv_gym.errors import OpenEnvError, SpaceError
 from openenv_gym.session.recovery import retry
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.transport.http import get_schemas
@@ -22,6 +23,8 @@ STEPS = 20
 MAX_STEPS = 1000
 MAX_TIME_S = 2.0
 _MAX_SHOWN = 80
+# For fields that a sample leaves empty.
+_VALUES: tuple[Any, ...] = ({"key": "value"}, "text", [{"key": "value"}], ["text"], [1], 1, True)
 # For these keywords the value is the whole object, and the message names the field.
 _NAMED_IN_THE_MESSAGE = ("required", "additionalProperties", "unevaluatedProperties", "dependentRequired")
 
@@ -44,10 +47,12 @@ class Episode(NamedTuple):
     Attributes:
         moments: The results of the reset and of each step.
         seed_is_ignored: Whether the server reports that it ignores the seed.
+        state: The state at its end.
     """
 
     moments: list[Moment]
     seed_is_ignored: bool
+    state: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
 
 
 class Player:
@@ -68,6 +73,7 @@ class Player:
     def __init__(self, server: Server) -> None:
         action, observation = get_schemas(server.endpoint, timeout_s=server.timeout_s)
         self._action = compile_action(action).codec
+        self._filler = Filler(action)
         self._checker = ObservationChecker(observation)
         self._capacity_timeout_s = server.capacity_timeout_s
         self._client: GenericEnvClient = server.client()
@@ -89,8 +95,13 @@ class Player:
         return Moment(result.observation)
 
     def step(self, number: int) -> Moment:
-        """Take a sampled action, as this step of the episode. Raises what a client's step does."""
+        """Take a sampled action, as this step of the episode. Raises what a client's step does.
+
+        In every other step, fields that are empty get a value: a sampled object is always empty, for example.
+        """
         action = self._action.encode(self._action.space.sample())
+        if number % 2:
+            action = self._filler.fill(action)
         self.where = f"episode {self.episodes}, step {number}, after the action {shortened(action)}"
         result = self._client.step(action)
         self.steps += 1
@@ -101,12 +112,20 @@ class Player:
         problem = self._checker.problem(moment.observation)
         return f"{self.where}: {problem}" if problem else ""
 
-    def play(self) -> Episode:
-        """Play up to `STEPS` steps of an episode, always with the same seed."""
-        moments = [self.reset(SEED)]
+    def play(self, seed: int = SEED) -> Episode:
+        """Play up to `STEPS` steps of an episode."""
+        return [*self.playing(seed)][-1]
+
+    def playing(self, seed: int) -> Iterator[Episode]:
+        """`play`, one request at a time: gives the episode so far after each, and at last with its state."""
+        moments = [self.reset(seed)]
         while len(moments) <= STEPS and not moments[-1].done:
+            yield Episode(moments, self._seed_is_ignored)
             moments.append(self.step(len(moments)))
-        return Episode(moments, self._seed_is_ignored)
+        state: dict[str, Any] = {}
+        with suppress(OpenEnvError):  # which another check reports
+            state = self._client.state()
+        yield Episode(moments, self._seed_is_ignored, state)
 
     def play_long(self) -> str:
         """Play for `MAX_STEPS` or `MAX_TIME_S`, until an observation does not fit its schema or space.
@@ -130,6 +149,32 @@ class Player:
             if problem:
                 return problem
         return ""
+
+
+class Filler:
+    """Gives a value to the empty fields of actions, as far as their schema allows it.
+
+    Args:
+        schema: The JSON Schema of the action.
+    """
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        from jsonschema import Draft202012Validator
+
+        self._validator = Draft202012Validator(schema)
+        self._fields: dict[str, dict[str, Any]] = schema.get("properties", {})
+
+    def fill(self, action: dict[str, Any]) -> dict[str, Any]:
+        """Return the action with a value in each field that is null or empty, if one fits."""
+        for name, schema in self._fields.items():
+            if name == "metadata" or action.get(name) not in (None, "", [], {}):
+                continue
+            for value in (*schema.get("examples", ()), *_VALUES):
+                filled = {**action, name: value}
+                if self._validator.is_valid(filled):
+                    action = filled
+                    break
+        return action
 
 
 class ObservationChecker:

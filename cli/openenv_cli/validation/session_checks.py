@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from itertools import zip_longest
 from typing import Any
 
-from openenv_cli.validation.check import Check, CheckResult, counted, failed, passed, warning
-from openenv_cli.validation.episodes import SEED, Player, first_difference
+from openenv_cli.validation.check import Check, CheckResult, counted, failed, passed, skipped, warning
+from openenv_cli.validation.episodes import SEED, Episode, Player, first_difference
 from openenv_cli.validation.server import Server
 from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironmentError, RemoteError
 from openenv_gym.session.recovery import retry
@@ -19,6 +21,11 @@ _BOUNDS_FIX = (
     "made with model_construct is not checked by its model."
 )
 _CHECK_ENV_FIX = "Fix what it reports; the same rules apply to every gymnasium.Env."
+_SHARED_FIX = (
+    "Keep what an episode changes in the instance: not in global variables, class attributes, files, shared "
+    "connections, the global random generators or the working directory. If a library disturbs itself, set "
+    "SUPPORTS_CONCURRENT_SESSIONS = False; with --workers, each process has its own."
+)
 # A field that no environment has.
 _UNKNOWN = "openenv_validate_no_such_field"
 
@@ -107,6 +114,52 @@ def _seed(server: Server) -> CheckResult:
             return failed(f"With seed {SEED} {where}, {difference}", fix)
     notes = ["Its reset ignores the seed, and nothing in it is random"] if first.seed_is_ignored else []
     return passed(f"Three episodes with seed {SEED}, in two sessions, are equal", notes=notes)
+
+
+def _isolation(server: Server) -> CheckResult:
+    if server.sessions_at_once == 1:
+        return skipped("The server allows one session at a time")
+    alone, again, other = (_in_one_session(server, seed) for seed in (SEED, SEED, SEED + 1))
+    # Ids and times in a state differ every time.
+    steady = {name for name, value in alone.state.items() if again.state.get(name) == value}
+    for how, play in (("in turns", _in_turns), ("at the same time", _at_once)):
+        with closing(Player(server)) as one, closing(Player(server)) as two:
+            try:
+                episodes = play(one, two)
+            except RemoteEnvironmentError as error:
+                return failed(
+                    f"Beside another session ({how}), it raised {error.server_message}", _SHARED_FIX
+                )
+        for expected, found in zip((alone, other), episodes, strict=True):
+            difference = first_difference(expected, found) or _state_difference(expected, found, steady)
+            if difference:
+                return failed(
+                    f"An episode alone and one beside another session ({how}) differ at {difference}",
+                    _SHARED_FIX,
+                )
+    return passed("Two sessions give the same as each alone, in turns and at the same time")
+
+
+def _in_one_session(server: Server, seed: int) -> Episode:
+    with closing(Player(server)) as player:
+        return player.play(seed)
+
+
+def _in_turns(one: Player, other: Player) -> list[Episode]:
+    rounds = [*zip_longest(one.playing(SEED), other.playing(SEED + 1))]
+    return [[episode for episode in episodes if episode][-1] for episodes in zip(*rounds, strict=True)]
+
+
+def _at_once(one: Player, other: Player) -> list[Episode]:
+    with ThreadPoolExecutor(2) as threads:
+        return [*threads.map(Player.play, (one, other), (SEED, SEED + 1))]
+
+
+def _state_difference(expected: Episode, found: Episode, names: set[str]) -> str:
+    for name in sorted(names):
+        if expected.state[name] != found.state.get(name):
+            return f"the end: state.{name} is first {expected.state[name]!r}, then {found.state.get(name)!r}"
+    return ""
 
 
 def _invalid_action(server: Server) -> CheckResult:
@@ -240,6 +293,13 @@ SESSION_CHECKS = (
     ),
 )
 GYMNASIUM_CHECKS = (
+    Check(
+        "session.isolation",
+        "Sessions do not disturb each other",
+        _isolation,
+        fix=_SHARED_FIX,
+        needs=("session.seed", "session.capacity"),
+    ),
     Check(
         "gymnasium.check_env",
         "Gymnasium's check_env passes on RemoteEnv",

@@ -19,6 +19,7 @@ from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
 from openenv_gym.wire.v1 import end_of_episode
 from openenv_gym.wire.v2 import Attachments
+from openenv_server.blocking import watched
 from openenv_server.errors import refused_action
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info, space_field
 from openenv_server.serialization import json_value, observation_parts, validate_action
@@ -102,7 +103,9 @@ class ModelDriver:
     def reset(self, data: dict[str, Any]) -> Transition:
         arguments, seed_ignored = self._calls.reset_arguments(data)
         result = self._reset(**arguments)
-        first = self._transition(self._wait_for(result) if self._calls.reset_is_async else result)
+        first = self._transition(
+            self._wait_for(result, self._calls.reset_name) if self._calls.reset_is_async else result
+        )
         info = {**first.info, "seed_ignored": True} if seed_ignored else first.info
         if self._payloads:
             return first._replace(info=info)
@@ -110,7 +113,9 @@ class ModelDriver:
 
     def step(self, action: Any) -> Transition:
         result = self._step(action)
-        taken = self._transition(self._wait_for(result) if self._calls.step_is_async else result)
+        taken = self._transition(
+            self._wait_for(result, self._calls.step_name) if self._calls.step_is_async else result
+        )
         return taken if self._payloads else taken._replace(reward=float(taken.reward or 0.0))
 
     def render(self) -> None:
@@ -129,9 +134,10 @@ class ModelDriver:
         terminated, truncated = end_of_episode(parts.done, parts.truncated, metadata)
         return Transition(parts.fields, reward, terminated, truncated, metadata)
 
-    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the event loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any], method: str) -> Any:
+        """Run a method's coroutine on the event loop."""
+        watching = watched(coroutine, self._calls.kind, method)
+        return asyncio.run_coroutine_threadsafe(watching, self._loop).result()
 
 
 class ModelAdapter:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
@@ -16,7 +17,7 @@ from starlette.requests import HTTPConnection
 
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
-from openenv_server.calls import metadata_of
+from openenv_server.calls import metadata_of, state_model
 from openenv_server.errors import StepLimitExceededError, reply_to
 from openenv_server.operations.health import Health, LoopMonitor, health_of
 from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
@@ -77,7 +78,7 @@ def http_routes(
     action_model: type[BaseModel],
     observation_model: type[BaseModel],
     reset_observation_model: type[BaseModel],
-    state_model: type[BaseModel],
+    state_cls: type[BaseModel] | None,
     env_name: str | None,
 ) -> APIRouter:
     """All HTTP routes but the landing page."""
@@ -87,8 +88,9 @@ def http_routes(
         action=action_schema(action_model),
         observation=schema_of[observation_model],
         reset_observation=schema_of[reset_observation_model],
-        state=state_schema(state_model),
+        state={},
     )
+    state_schema_of = cache(state_schema)
     step_request: Any = create_model(
         "StepRequest",
         __config__=ConfigDict(extra="allow"),
@@ -134,6 +136,8 @@ def http_routes(
     @router.get("/schema", tags=["environment"])
     async def schema() -> Schemas:
         """The JSON Schemas of action, observation and state."""
+        # A function that makes environments may not say of which class, before it has made one.
+        schemas.state = state_schema_of(state_cls or state_model(sessions.kind))
         return schemas
 
     @router.get("/metadata", tags=["environment"], response_model=EnvironmentMetadata)

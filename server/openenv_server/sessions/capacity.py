@@ -37,11 +37,13 @@ class Sessions:
         worker: The number of this process among those that serve the same address.
         counters: The server's counters.
         kept: Returns how many sessions wait for a client to reconnect.
+        kind: The environment's class; None until that is known.
         made_at: When the server was made, on the monotonic clock.
     """
 
     def __init__(self, factory: Factory, capacity: int, step_timeout_s: float | None = None) -> None:
         self.factory = factory
+        self.kind = class_behind(factory)
         self.capacity = capacity
         self.step_timeout_s = step_timeout_s
         self.active = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
@@ -69,7 +71,7 @@ class Sessions:
         self._first = Session(self.factory, self.counters, "nobody", self.step_timeout_s)
         made = self._first.make()
         try:
-            made.result(TRIAL_S)
+            self.kind = type(made.result(TRIAL_S))
         except TimeoutError as error:
             if made.done():
                 raise factory_failure(self.factory, error) from error
@@ -109,6 +111,7 @@ class Sessions:
             self.failures_in_a_row += isinstance(error, FactoryFailedError)
             raise
         self.failures_in_a_row = 0
+        self.kind = type(session.environment)
         self.counters.opened += 1
         self._open.add(session)
         log.info("session %s opened for %s", session.id, client, extra=session.log_fields)

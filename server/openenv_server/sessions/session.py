@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
+from openenv_server.blocking import watched
 from openenv_server.calls import EnvironmentCalls
 from openenv_server.errors import FactoryFailedError, StepLimitExceededError, log_error
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, StepLock
@@ -166,8 +167,10 @@ class Session:
             return text
 
         if is_async:
-            method: Callable[[], Awaitable[Any]] = call
-            result = await self._in_time(method(), asyncio.timeout(self._step_timeout_s))
+            method: Callable[[], Coroutine[Any, Any, Any]] = call
+            called = self.calls.step_name if name == "step" else self.calls.reset_name
+            work_on_loop = watched(method(), self.calls.kind, called)
+            result = await self._in_time(work_on_loop, asyncio.timeout(self._step_timeout_s))
             return as_text(result, arrived, perf_counter())
 
         # Waiting for the turn does not count towards the step timeout.
@@ -228,7 +231,11 @@ class Session:
 
         try:
             if close is not None:
-                await (close() if self.calls.close_is_async else self.run(close_in_turn))
+                await (
+                    watched(close(), self.calls.kind, "close")
+                    if self.calls.close_is_async
+                    else self.run(close_in_turn)
+                )
         except Exception:
             log.exception("closing %s failed", type(self.environment).__name__, extra=self.log_fields)
         finally:

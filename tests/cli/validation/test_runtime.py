@@ -54,6 +54,28 @@ LATE = """\
             return Place.model_construct(x=500)
 """
 
+SEED_IT = "self._random = random.Random(seed)"
+GLOBAL_RANDOM = """\
+random.seed(seed)
+        self._random = random"""
+GLOBAL_COUNT = f"""\
+        Walker.count = Walker.count + 1 if self._state.step_count else 1
+        self._x = self._x // 2 + Walker.count % 7
+{STEP}"""
+CHANGED_FOLDER = f"""\
+        import os, tempfile
+        os.chdir(tempfile.mkdtemp())
+        open("seed", "w").write(str(seed or 0))
+        self._random.choice = lambda _: int(open("seed").read()) % 3
+{RESET}"""
+OVERLAPPING = f"""\
+        import time
+        Walker.busy = getattr(Walker, "busy", 0) + 1
+        time.sleep(0.005)
+        self._x += Walker.busy - 1
+        Walker.busy -= 1
+{STEP}"""
+
 # The check, the file, what is replaced by what, and what the check says.
 DEFECTS = [
     ("server.start", APP, IMPORTS, "import sys; sys.exit('no licence')\n", "no licence"),
@@ -77,6 +99,10 @@ DEFECTS = [
     ("session.seed", LOGIC, "random.Random(seed)", "random.Random()", "seed 42 a second time in the same"),
     ("session.seed", LOGIC, SEEDED, "    def reset(self) -> Place:\n", "reset the parameter `seed"),
     ("session.bad_action", MODELS, STEP_MODEL, LENIENT_MODEL, "which its own schema does not allow"),
+    ("session.isolation", LOGIC, SEED_IT, GLOBAL_RANDOM, "(in turns) differ at"),
+    ("session.isolation", LOGIC, STEP, GLOBAL_COUNT, "(in turns) differ at step"),
+    ("session.isolation", LOGIC, RESET, CHANGED_FOLDER, "(in turns) differ at step"),
+    ("session.isolation", LOGIC, STEP, OVERLAPPING, "(at the same time) differ at step"),
     ("session.capacity", LOGIC, INIT, LOCKING, "With 1 session open, session 2 fails"),
     ("gymnasium.check_env", LOGIC, "seed: int | None = None", "seed: int", "argument: 'seed'"),
     ("mode.python_m", APP, "    import argparse\n", "    1 / 0\n", "ZeroDivisionError"),
@@ -202,10 +228,10 @@ def test_one_that_cannot_be_made_fails_where_it_is_first_made(walker: Path) -> N
         walker / LOGIC, ("        self._random = random.Random()\n", "        raise OSError('no display')\n")
     )
     report = validate(walker, Level.RUNTIME)
-    assert {**NOT_TRIED, **objections(report)} == {**NOT_TRIED, "session.reset": Outcome.FAILED}
-    detail = check_of(report, "session.reset").detail
-    assert detail.startswith("The environment cannot be created: Walker() raised OSError: no display")
-    assert 'walker_environment.py", line 13, in __init__' in detail
+    assert objections(report)["server.start"] is Outcome.FAILED
+    detail = check_of(report, "server.start").detail
+    assert "No environment can be made: Walker() failed at " in detail
+    assert "walker_environment.py:13: OSError: no display" in detail
     assert "openenv_server/" not in detail
 
 
