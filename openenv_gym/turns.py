@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from threading import RLock
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from typing import Any, TypeVar, cast
 
 
 class Turn:
@@ -26,21 +23,19 @@ class Turn:
         return Turn, ()
 
 
-class TakesTurns(Protocol):
-    """An object with a `Turn`."""
-
-    turn: Turn
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-SelfT = TypeVar("SelfT", bound=TakesTurns)
+def in_turn(method: F) -> F:
+    """Make a method wait until no other thread is in such a method of the same object.
 
-
-def in_turn(method: Callable[Concatenate[SelfT, P], T]) -> Callable[Concatenate[SelfT, P], T]:
-    """Make a method wait until no other thread is in such a method of the same object."""
+    Args:
+        method: A method of an object whose ``turn`` is a `Turn`.
+    """
 
     @functools.wraps(method)
-    def call(self: SelfT, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         with self.turn.lock:
             return method(self, *args, **kwargs)
 
-    return call
+    return cast(F, call)
