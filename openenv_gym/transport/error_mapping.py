@@ -29,6 +29,8 @@ from openenv_gym.wire.framing import BadFrameError, CloseCode, Opcode, Payload, 
 from openenv_gym.wire.handshake import BadHandshakeError
 
 HANDSHAKE = "the handshake at /ws"
+# The header Server of whatever serves OpenEnv; gateways put their own name there.
+OUR_SERVER = "uvicorn"
 
 # The peer closed the connection because of what it got, and would again; or it goes away on purpose.
 _FINAL_CODES = (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG, CloseCode.GOING_AWAY)
@@ -170,9 +172,15 @@ def refused(
     if status in _REDIRECTS:
         return _redirected(endpoint, status, headers.get("location", ""), operation)
     if status in _AWAY:
+        if headers.get("server") == OUR_SERVER or _message_in(body):
+            message = f"{where(endpoint)} answers {status} to {operation}: {_reason(body)}"
+        else:
+            message = (
+                f"A gateway answers {status} to {operation} at {where(endpoint)}: it is there, and the "
+                f"server behind it is not{_server_header(headers)}."
+            )
         return EndpointUnreachableError(
-            f"A gateway answers {status} to {operation} at {where(endpoint)}: it is there, and the server "
-            f"behind it is not{_server_header(headers)}.",
+            message,
             advice="The server may be starting or restarting; capacity_timeout_s= waits for it.",
             **context,
         )
@@ -347,13 +355,18 @@ def bare(error: Exception) -> Exception:
 
 def _reason(body: bytes | None) -> str:
     """The reason in a refusal: the message of a JSON object, or the first part of the text."""
-    text = (body or b"").decode(errors="replace").strip()
+    text = _message_in(body) or (body or b"").decode(errors="replace").strip()
+    return text[:_MAX_SHOWN] or "no reason given"
+
+
+def _message_in(body: bytes | None) -> str:
+    """The message of a server's error; "" if it is not one, as from a gateway."""
     try:
-        answer = json.loads(text)
+        answer = json.loads(body or b"")
     except ValueError:
-        answer = None
-    message = answer.get("message") if isinstance(answer, dict) else text
-    return str(message)[:_MAX_SHOWN] or "no reason given"
+        return ""
+    message = answer.get("message") if isinstance(answer, dict) else None
+    return message if isinstance(message, str) else ""
 
 
 def _is_space(endpoint: Endpoint) -> bool:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.error_mapping import HANDSHAKE, HungUpError, ProxyRefusedError, refused
+from openenv_gym.transport.error_mapping import HANDSHAKE, OUR_SERVER, HungUpError, ProxyRefusedError, refused
 from openenv_gym.transport.routes import Route, bracketed
 from openenv_gym.wire import handshake, v2
 
 CHUNK_SIZE = 1 << 12
-
-# The header Server of whatever serves OpenEnv; gateways replace it.
-_OUR_SERVER = "uvicorn"
 
 
 class Stream(Protocol):
@@ -77,7 +74,7 @@ def has_gateway(route: Route, headers: dict[str, str]) -> bool:
         route: The way to the endpoint.
         headers: The headers of the handshake's response.
     """
-    return route.proxy is not None or headers.get("server", _OUR_SERVER) != _OUR_SERVER
+    return route.proxy is not None or headers.get("server", OUR_SERVER) != OUR_SERVER
 
 
 async def _response(stream: Stream, *, is_tunnel: bool = False) -> tuple[handshake.Response, bytes]:

@@ -397,6 +397,11 @@ def answering(data: bytes | None) -> Iterator[Endpoint]:
         (b"SSH-2.0\r\n", NotAnOpenEnvServerError, "not HTTP"),
         (b"\x15\x03\x01\x00\x02\x02\x46", NotAnOpenEnvServerError, "expects TLS.*Make https://127"),
         (b"HTTP/1.1 503 No\r\n\r\n", EndpointUnreachableError, "A gateway answers 503 to the handshake"),
+        (
+            b'HTTP/1.1 503 No\r\nContent-Length: 24\r\n\r\n{"message": "try later"}',
+            EndpointUnreachableError,
+            "answers 503 to the handshake at /ws: try later",
+        ),
         (b"HTTP/1.1 421 No\r\n\r\n", AccessRefusedError, "421.*load balancer"),
         (b"HTTP/1.1 426 No\r\nServer: x\r\n\r\n", NotAnOpenEnvServerError, r"\(Server: x\).*Upgrade"),
         (b"HTTP/1.1 200 OK\r\n\r\n", NotAnOpenEnvServerError, "answers 200 to the handshake"),

@@ -350,6 +350,7 @@ def listening(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int
         (403, b'{"message": "Not in this region", "code": "X"}', "403 to GET /schema: Not in this region"),
         (429, b"Slow down", "429 to GET /schema: Slow down"),
         (403, b"", "403 to GET /schema: no reason given"),
+        (403, b'{"detail": "No"}', r'403 to GET /schema: {"detail": "No"}'),
     ],
 )
 def test_what_another_server_says_when_it_refuses_is_handed_on(status: int, body: bytes, said: str) -> None:
