@@ -7,11 +7,14 @@ and a learner may think for minutes between two steps.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
 import weakref
 from typing import Protocol
+
+log = logging.getLogger("openenv_gym")
 
 # Fast enough for servers that ping every second.
 _INTERVAL_S = 0.25
@@ -81,7 +84,12 @@ class Keeper:
         seen = self._all()
         for connection, uses in seen.items():
             if connection.uses == uses:
-                connection.answer_pings()
+                try:
+                    connection.answer_pings()
+                except Exception:
+                    # The others still need the thread, or their servers give up on them.
+                    log.exception("answering the pings of an idle connection failed; it is dropped")
+                    connection.drop()
         with self._lock:
             for connection in seen:
                 if connection.is_open:

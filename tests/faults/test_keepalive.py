@@ -23,6 +23,7 @@ from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.transport import keepalive
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running, without_v2
+from tests.support.waiting import wait_for
 
 SILENCE_S = float(os.environ.get("OPENENV_TEST_SILENCE", "4"))
 
@@ -94,6 +95,37 @@ def _in_a_child(env: RemoteEnv, answers: Any) -> None:
     observation = env.reset(seed=4)[0]
     answers.put((threads, int(observation), len(_threads())))
     env.close()
+
+
+class FakeConnection:
+    uses = 0
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+        self.is_open = True
+        self.answered = 0
+
+    def answer_pings(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.answered += 1
+
+    def hang_up(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        self.is_open = False
+
+
+def test_a_connection_that_fails_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    keeper = keepalive.Keeper()
+    failing, working = FakeConnection(AttributeError("no such flag")), FakeConnection()
+    for connection in (failing, working):
+        keeper.add(connection)
+    wait_for(lambda: working.answered >= 2)
+    assert not failing.is_open
+    assert "no such flag" in caplog.text
+    working.drop()
 
 
 def test_a_fork_a_pickle_and_a_copy_open_new_connections() -> None:

@@ -173,6 +173,24 @@ def test_a_server_that_restarts_behind_a_gateway_ends_no_run(
         env.close()
 
 
+def test_a_vector_env_goes_on_after_its_server_was_restarted(server: CountingServer, tmp_path: Path) -> None:
+    with nginx(tmp_path, in_front(server.base_url)) as gateway:
+        envs = RemoteVectorEnv(gateway.origin, 3, on_session_lost="truncate", capacity_timeout_s=30)
+        envs.reset()
+        restarting = threading.Thread(target=server.restart)
+        restarting.start()
+        truncated = np.zeros(3, np.bool_)
+        number = 0
+        while restarting.is_alive() or not truncated.all():
+            batch = {"number": np.arange(number, number + 3), "sleep_s": np.full(3, 0.02)}
+            truncated |= envs.step(batch)[3]
+            number += 3
+        batch["number"] = np.arange(number, number + 3)
+        assert envs.step(batch)[0]["number"].tolist() == batch["number"].tolist()
+        envs.close()
+    assert max(Counter(server.steps_done()).values()) == 1
+
+
 @pytest.mark.parametrize("status", [502, 503, 504, 521])
 def test_all_statuses_of_a_gateway_for_a_server_that_is_away(tmp_path: Path, status: int) -> None:
     with nginx(tmp_path, f"location / {{ return {status}; }}") as gateway:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import http.server
 import logging
@@ -369,6 +370,61 @@ def test_what_another_server_says_when_it_refuses_is_handed_on(status: int, body
             RemoteEnv(f"http://127.0.0.1:{port}")
         with pytest.raises(AccessRefusedError, match=said.replace("GET /schema", "the handshake at /ws")):
             BlockingConnection(Endpoint.parse(f"http://127.0.0.1:{port}"), connect_timeout_s=5)
+
+
+# --- cookies ----------------------------------------------------------------------------------------------
+
+
+def sticky(app: Any, *, sets_cookie: str) -> Any:
+    """A load balancer that refuses handshakes without its cookie, which it sets over HTTP, or then."""
+    cookie = (b"set-cookie", b"lb=one; HttpOnly; Expires=Wed, 21 Oct 2099 07:28:00 GMT")
+
+    async def balance(scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_cookie(message: Any) -> None:
+            if message["type"] == "http.response.start" and sets_cookie == "http":
+                message["headers"] = [*message["headers"], cookie]
+            await send(message)
+
+        if scope["type"] == "websocket" and b"lb=one" not in dict(scope["headers"]).get(b"cookie", b""):
+            headers = [cookie] if sets_cookie == "refusal" else []
+            await send({"type": "websocket.http.response.start", "status": 421, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": b""})
+        else:
+            await app(scope, receive, send_with_cookie)
+
+    return balance
+
+
+@pytest.mark.parametrize("speaks", [lambda app: app, without_v2], ids=["v2", "v1"])
+def test_the_cookies_of_a_load_balancer_are_sent_back(speaks: Callable[[FastAPI], Any]) -> None:
+    with running(sticky(speaks(app()), sets_cookie="http")) as base_url:
+        drive_one(base_url)
+        drive_many(base_url)
+        with pytest.raises(AccessRefusedError, match=r"421 to the handshake at /ws: a load balancer.*Cookie"):
+            drive_client(base_url)  # it asks nothing over HTTP
+        drive_client(base_url, headers={"cookie": "a=b; lb=one"})
+    with running(sticky(speaks(app()), sets_cookie="refusal")) as base_url:
+        for drive in (drive_one, drive_many, drive_client):
+            drive(base_url)
+
+        async def drive_async() -> None:
+            async with GenericEnvClient(base_url) as client:
+                assert (await client.reset(start=5)).observation == {"total": 5}
+
+        asyncio.run(drive_async())
+
+
+def test_cookies_are_kept_dropped_and_joined_with_the_users() -> None:
+    endpoint = Endpoint.parse("http://127.0.0.1:8000/env", headers={"X-A": "1", "Cookie": "mine=1"})
+    endpoint.cookies.update(
+        "/schema", ["lb=one; Path=/", "other=2; Path=/elsewhere", "tls=3; Secure", "=", ""]
+    )
+    assert endpoint.headers_for("/ws") == [("X-A", "1"), ("Cookie", "mine=1; lb=one")]
+    assert copy.deepcopy(endpoint).headers_for("/ws") == endpoint.headers_for("/ws")
+    assert "one" not in repr(endpoint)
+    assert b"one" not in pickle.dumps(endpoint)  # it may be a secret
+    endpoint.cookies.update("/ws", ["lb=; Path=/; Max-Age=0"])
+    assert dict(endpoint.headers_for("/ws"))["Cookie"] == "mine=1"
 
 
 # --- certificates -----------------------------------------------------------------------------------------
