@@ -62,18 +62,16 @@ def environment_folder_of(module: str) -> tuple[Path, str] | None:
     Args:
         module: A module's full name, ``my_env.server.app`` or, in the folder, ``server.app``.
     """
-    here = Path.cwd()
     parts = module.split(".")
-    is_here = (here / parts[0]).is_dir() or (here / f"{parts[0]}.py").is_file()
-    if is_here and is_environment_folder(here):
-        return here, module
     spec = _find(parts[0])
     for place in (spec and spec.submodule_search_locations) or ():
         for depth in range(1, len(parts)):
             folder = Path(place, *parts[1:depth])
             if is_environment_folder(folder):
                 return folder.resolve(), ".".join(parts[depth:])
-    return None
+    here = Path.cwd()
+    is_here = (here / parts[0]).is_dir() or (here / f"{parts[0]}.py").is_file()
+    return (here, module) if is_here and is_environment_folder(here) else None
 
 
 def is_environment_folder(folder: Path) -> bool:

@@ -123,7 +123,7 @@ def _third_parameter(kind: type) -> Any:
             found = given.get(found, found.__bound__)
         if isinstance(found, ForwardRef):
             found = getattr(sys.modules.get(kind.__module__), found.__forward_arg__, None)
-        if found is not None:
+        if found not in (None, State):
             return found
     return None
 

@@ -26,7 +26,8 @@ class Environment(ABC, Generic[ActT, ObsT, StateT]):
     A subclass implements `reset`, `step` and `state`. It may leave out every argument but ``action``, take
     further keywords in ``reset``, write ``reset`` and ``step`` as ``async def``, or override `reset_async`
     and `step_async`. All calls of one session come from the same thread, one at a time, except for
-    ``async`` methods, which run on the server's event loop.
+    ``async`` methods, which run on the server's event loop and must not block it. The state's model is the
+    third parameter: ``Environment[MyAction, MyObservation, MyState]``.
 
     Attributes:
         SUPPORTS_CONCURRENT_SESSIONS: Set it to False if two instances in one process disturb each other. The

@@ -101,7 +101,7 @@ def _advice(error: BaseException, folder: Path) -> str:
         return ""
     name = error.name.rpartition(".")[2]
     if (folder / f"{name}.py").exists():
-        return f"{name}.py is beside models.py: from ..{name} import …, or from {name} import …"
+        return f"{name}.py is in the folder itself: from ..{name} import …, or from {name} import …"
     if (folder / "server" / f"{name}.py").exists():
         return f"{name}.py is in server/: from .{name} import …"
     return f"Check the spelling of {error.name}, or add its package: uv add --project {folder} {error.name}"

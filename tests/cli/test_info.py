@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from openenv_server import create_app
@@ -12,23 +13,43 @@ from openenv_gym import GenericEnvClient
 from openenv_gym.errors import RemoteError
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
+from tests.support.walker import write_walker
 
 
 class Unmade(Counter):
     def __init__(self) -> None:
-        raise RuntimeError("no licence")
+        if self.instances:
+            raise RuntimeError("no licence")
+        super().__init__()
 
 
-def openenv(*arguments: str) -> str:
+def openenv(*arguments: str, folder: Path | None = None) -> str:
     command = [sys.executable, "-m", "openenv_cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, cwd=folder, input=""
+    )
+    return done.stdout
 
 
 def test_a_server_whose_environments_cannot_be_made_is_called_unhealthy_with_the_reason() -> None:
-    with running(create_app(Unmade, CountAction, CountObservation)) as base_url:
+    Unmade.instances.clear()
+    app = create_app(Unmade, CountAction, CountObservation)
+    with running(app) as base_url, GenericEnvClient(base_url) as first:
+        first.reset()  # with the environment that the server made when it started
         for _ in range(3):
             with GenericEnvClient(base_url) as client, pytest.raises(RemoteError):
                 client.reset()
         said = openenv("info", base_url)
     assert "health\tunhealthy\n" in said
     assert "health reasons\tthe last 3 environments could not be made\n" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("info", "name\twalker\n"), ("spaces", "direction"), ("play", "New episode\nx: ")]
+)
+def test_without_a_name_it_is_the_environment_of_the_current_folder(
+    command: str, said: str, tmp_path: Path
+) -> None:
+    folder = write_walker(tmp_path)
+    (folder / "uv.lock").unlink()  # served by this interpreter
+    assert said in openenv(command, folder=folder)

@@ -65,7 +65,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, said: str) 
         ),
         (
             "from .maps import x",
-            "named 'walker.server.maps'. maps.py is beside models.py: from ..maps import …",
+            "named 'walker.server.maps'. maps.py is in the folder itself: from ..maps import …",
         ),
         ("1 / 0", "server/walker_environment.py:1: ZeroDivisionError: division by zero"),
         ("import sys; sys.exit(3)", "server/walker_environment.py:1: SystemExit: 3"),
