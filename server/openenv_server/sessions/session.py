@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
@@ -226,7 +226,8 @@ class Session:
         close: Any = getattr(self.environment, "close", None)
 
         def close_in_turn() -> None:
-            with self.turn("close"):
+            # Not as a first call: one that hangs in another session must not delay the server's end.
+            with nullcontext() if self.step_lock is None else self.step_lock.held_by(self):
                 close()
 
         try:
