@@ -26,6 +26,7 @@
     │   ├── SessionLostError          the connection broke and the session is gone (also a ConnectionError)
     │   │   └── ServerEndedError      the server started for this environment has exited
     │   ├── DeadlineExceededError     no response in time (also a TimeoutError)
+    │   │   └── WaitTimeoutError      step_wait ran out of time (also multiprocessing.TimeoutError)
     │   └── ProtocolError             a message that violates the protocol
     ├── HubError                      the Hugging Face Hub refuses, fails, or is unreachable
     ├── DockerError                   a Docker operation failed
@@ -41,6 +42,7 @@ to read the text: see `OpenEnvError`.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from typing import Any
 
@@ -246,6 +248,10 @@ class ServerEndedError(SessionLostError):
 
 class DeadlineExceededError(EndpointError, TimeoutError):
     """No response in time. The connection was dropped, so a late response is never taken for a new one."""
+
+
+class WaitTimeoutError(DeadlineExceededError, multiprocessing.TimeoutError):
+    """``step_wait`` or ``reset_wait`` ran out of time. Nothing was lost: wait again."""
 
 
 class ProtocolError(EndpointError):

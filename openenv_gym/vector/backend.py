@@ -32,6 +32,7 @@ from openenv_gym.errors import (
     RemoteError,
     SessionLostError,
     SpaceError,
+    WaitTimeoutError,
 )
 from openenv_gym.session.channel import Channel, Timeouts
 from openenv_gym.session.reconnect import ReconnectBudget
@@ -270,7 +271,7 @@ class Backend:
             timeout_s: How long to wait, in seconds; None waits as long as each response may take.
 
         Raises:
-            DeadlineExceededError: Not all in time. Nothing is lost.
+            WaitTimeoutError: Not all in time. Nothing is lost.
             EndpointError: A slot's connection failed; the others have been read.
             RemoteError: A slot's server refused; the others have been read.
         """
@@ -292,7 +293,7 @@ class Backend:
         while reads := self._pending_reads(self._results.pending & slots):
             available = [read for read in reads if is_available(read)] or wait(reads, deadline)
             if not available:
-                raise DeadlineExceededError(
+                raise WaitTimeoutError(
                     f"Not all slots are ready after {timeout_s:g} s.", advice="Wait for them again."
                 )
             for read in available:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium import logger
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -20,7 +21,6 @@ from openenv_gym.errors import (
     CapacityError,
     ClosedError,
     ConfigurationError,
-    DeadlineExceededError,
     LocalAttributeError,
     NoPendingCallError,
     NotABatchError,
@@ -29,6 +29,7 @@ from openenv_gym.errors import (
     ResetMaskError,
     ResetNeededError,
     UsageError,
+    WaitTimeoutError,
     excerpt,
 )
 from openenv_gym.metrics import METRICS_BUFFER, Metrics
@@ -276,6 +277,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             PendingCallError: One of these slots has a reset or a step pending; and what `reset` raises.
         """
         self._check_not_closed()
+        self._check_no_call("reset_async")
         seeds = _seeds_of(seed, self.num_envs)
         data = reset_options(options)
         mask = np.ones(self.num_envs, np.bool_)
@@ -306,7 +308,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             NoPendingCallError: `reset_async` was not called.
-            DeadlineExceededError: Not all slots are ready in time. `reset_wait` may be called again; and what
+            WaitTimeoutError: Not all slots are ready in time. `reset_wait` may be called again; and what
                 `reset` raises.
         """
         mask = self._wait_for("reset", timeout)
@@ -347,6 +349,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             PendingCallError: A slot has a reset or a step pending; and what `step` raises.
         """
+        self._check_no_call("step_async")
         had_ended = self._results.terminated | self._results.truncated
         self._send(actions, self._all, gather=True)
         self._call, self._call_slots = "step", had_ended
@@ -360,7 +363,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             NoPendingCallError: `step_async` was not called.
-            DeadlineExceededError: Not all slots are ready in time. `step_wait` may be called again; and what
+            WaitTimeoutError: Not all slots are ready in time. `step_wait` may be called again; and what
                 `step` raises.
         """
         had_ended = self._wait_for("step", timeout)
@@ -380,15 +383,24 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Wait for `reset_async` or `step_async`; return the slots that it has kept."""
         self._check_not_closed()
         if self._call != call or self._backend is None:
-            raise NoPendingCallError(f"Call {call}_async before {call}_wait", call)
+            raise NoPendingCallError(f"Calling `{call}_wait` without any prior call to `{call}_async`.", call)
         slots, self._call = self._call_slots, ""
         try:
             self._backend.collect(slots if call == "reset" else None, timeout_s)
-        except DeadlineExceededError:
-            if self._results.pending.any():
-                self._call = call
+        except WaitTimeoutError:
+            self._call = call
             raise
         return slots
+
+    def _check_no_call(self, name: str) -> None:
+        if self._call == "step" and not self._results.pending.any():
+            self._call = ""  # an interrupt has ended it
+        if self._call:
+            raise PendingCallError(
+                f"Calling `{name}` while waiting for a pending call to `{self._call}` to complete. "
+                f"Call `{self._call}_wait` first.",
+                self._call,
+            )
 
     @in_turn
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
@@ -571,6 +583,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     @in_turn
     def close_extras(self, **kwargs: Any) -> None:
         """End all sessions, and stop servers that were started for them; `close` calls it."""
+        if self._call:
+            logger.warn(f"Calling `close` while waiting for a pending call to `{self._call}` to complete.")
         try:
             if self._backend is not None:
                 self._backend.close()
@@ -731,10 +745,17 @@ def _checked_mask(mask: Any, count: int) -> np.ndarray[Any, Any]:
     Raises:
         ResetMaskError: It is no such array, or has no True.
     """
-    if not (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (count,)):
-        raise ResetMaskError(f"reset_mask must be a bool array of shape ({count},), not {excerpt(mask)}")
+    must = "`options['reset_mask']` must"  # Gymnasium's own words
+    if not isinstance(mask, np.ndarray):
+        raise ResetMaskError(f"{must} be a numpy array, got {type(mask)}")
+    if mask.shape != (count,):
+        raise ResetMaskError(f"{must} have shape `({count},)`, got {mask.shape}")
+    if mask.dtype != np.bool_:
+        raise ResetMaskError(f"{must} have `dtype=np.bool_`, got {mask.dtype}")
     if not mask.any():
-        raise ResetMaskError("reset_mask has no True, so it resets nothing")
+        raise ResetMaskError(
+            f"{must} contain a boolean array with at least one True value, got reset_mask={mask}"
+        )
     return mask.copy()
 
 

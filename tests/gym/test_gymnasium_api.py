@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -207,8 +208,9 @@ def test_a_wait_that_times_out_can_be_repeated(version: Any) -> None:
         envs.step_async(np.array([0, 60]))
         with pytest.raises(DeadlineExceededError, match="Not all slots"):
             envs.step_wait(timeout=0.05)
-        with pytest.raises(TimeoutError):
-            envs.step_wait(timeout=0)
+        for kind in (TimeoutError, multiprocessing.TimeoutError):
+            with pytest.raises(kind):
+                envs.step_wait(timeout=0)
         assert envs.step_wait(timeout=20)[0].tolist() == [1, 1]
         envs.reset_async(options={"wait_s": 0.4})
         with pytest.raises(DeadlineExceededError):
