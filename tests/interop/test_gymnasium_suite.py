@@ -22,8 +22,12 @@ ROOT = Path(__file__).parents[2]
 SUITE = Path(__file__).parent / "gymnasium_suite"
 # The tests of what takes environments.
 WHICH = ("tests/test_core.py", "tests/vector", "tests/wrappers")
-# What Gymnasium's environments and wrappers need.
-WITH = f"gymnasium[box2d,classic-control,other,toy-text]=={gymnasium.__version__}"
+# What Gymnasium's environments and wrappers need, and environments with custom spaces.
+WITH = (
+    f"gymnasium[box2d,classic-control,other,toy-text]=={gymnasium.__version__}",
+    "array-api-compat",
+    "minigrid",
+)
 
 
 def copied_tests(folder: Path) -> Path:
@@ -56,24 +60,18 @@ def unpacked_distribution(folder: Path) -> Path:
     return folder / archive.name.removesuffix(".tar.gz")
 
 
-@pytest.mark.timeout(1800)
-def test_gymnasiums_tests_pass(tmp_path: Path) -> None:
+def run(arguments: list[str], folder: Path, **variables: str) -> None:
+    """Run pytest in our environment with what the tests need, and show its output."""
     uv = shutil.which("uv")
     assert uv is not None, "uv adds what Gymnasium's environments need: pip install uv"
-    suite = copied_tests(tmp_path)
     done = subprocess.run(
         [
-            *(uv, "run", "-q", "--project", str(ROOT), "--no-sync", "--with", WITH),
-            *("python", "-m", "pytest", "-q", "-p", "served_gymnasium", "-p", "no:cacheprovider"),
-            *("-c", os.devnull, "--rootdir", ".", "--tb", "short", "--ignore", "tests/vector/utils"),
-            *(part for part in WHICH if (suite / part).exists()),
+            *(uv, "run", "-q", "--project", str(ROOT), "--no-sync"),
+            *(part for package in WITH for part in ("--with", package)),
+            *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb", "short", *arguments),
         ],
-        cwd=suite,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join((str(SUITE), str(suite))),
-            "SDL_VIDEODRIVER": "dummy",
-        },
+        cwd=folder,
+        env={**os.environ, "SDL_VIDEODRIVER": "dummy", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -81,3 +79,21 @@ def test_gymnasiums_tests_pass(tmp_path: Path) -> None:
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-5000:]
+
+
+@pytest.mark.timeout(600)
+def test_wrappers_and_environments_with_other_packages() -> None:
+    run(["tests/gym/test_every_wrapper.py", "tests/gym/test_minigrid.py"], ROOT)
+
+
+@pytest.mark.timeout(1800)
+def test_gymnasiums_tests_pass(tmp_path: Path) -> None:
+    suite = copied_tests(tmp_path)
+    run(
+        [
+            *("-p", "served_gymnasium", "-c", os.devnull, "--rootdir", "."),
+            *("--ignore", "tests/vector/utils", *(part for part in WHICH if (suite / part).exists())),
+        ],
+        suite,
+        PYTHONPATH=os.pathsep.join((str(SUITE), str(suite))),
+    )
