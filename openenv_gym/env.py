@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cached_property
@@ -19,6 +20,7 @@ from openenv_gym.errors import (
     ActionOutsideSpaceError,
     ClosedError,
     ConfigurationError,
+    OpenEnvError,
     ResetNeededError,
     excerpt,
 )
@@ -36,6 +38,8 @@ from openenv_gym.turns import Turn, in_turn
 
 if TYPE_CHECKING:
     from openenv_gym.providers.managed import ManagedServers, ProviderChoice
+
+log = logging.getLogger("openenv_gym")
 
 
 class RemoteEnv(gym.Env[Any, Any]):
@@ -98,7 +102,8 @@ class RemoteEnv(gym.Env[Any, Any]):
             schema; then the server may still reject an element.
 
         tools: The tools that actions call, if the server's actions are calls of tools: their names,
-            descriptions, input schemas and spaces, in the order of the alternatives of `action_space`.
+            descriptions, input schemas and spaces, in the order of the alternatives of `action_space`. If
+            they change later, the next info has ``tools_changed``: the names ``added`` and ``removed``.
 
     Raises:
         ConfigurationError: Not exactly one source, an unknown keyword, or the server cannot be started.
@@ -236,8 +241,9 @@ class RemoteEnv(gym.Env[Any, Any]):
             # Gymnasium takes Python's integers only, and users pass NumPy's.
             seed = data["seed"] = int(seed)
         super().reset(seed=seed)
+        changed = self._changed_tools() if self.tools and self._steps and self._session.is_open else {}
         outcome = run(self._session.reset(data))
-        info = outcome.info
+        info = {**outcome.info, **changed}
         if self._coerces:
             self._add_misfits(info)
         self._steps, self._shown = 0, outcome.observation
@@ -291,6 +297,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         reward = 0.0 if reward is None else float(reward)
         if self._coerces:
             self._add_misfits(info)
+        if self.tools and observation["error"].startswith("tool_not_found"):
+            info.update(self._changed_tools())
         self._steps, self._shown = self._steps + 1, observation
         took_s = perf_counter() - begin
         self._step_times.append((took_s, times))
@@ -374,6 +382,27 @@ class RemoteEnv(gym.Env[Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the servers, which this object alone stops."""
         return {**self.__dict__, "_servers": None}
+
+    def _changed_tools(self) -> dict[str, Any]:
+        """Compare the environment's tools now with those of the space; return what to add to an info."""
+        try:
+            listed = {tool.get("name"): tool for tool in run(self._session.list_tools())}
+        except OpenEnvError as error:
+            log.debug("%s: the tools cannot be listed: %s", self.endpoint, error)
+            return {}
+        known = [tool.name for tool in self.tools]
+        added = [str(name) for name in listed if name not in known]
+        removed = [name for name in known if name not in listed]
+        if not added and not removed:
+            return {}
+        log.warning(
+            "%s: the tools have changed since the environment was made (added: %s; removed: %s). Its action "
+            "space has the first ones; make a new environment for the others.",
+            self.endpoint,
+            ", ".join(added) or "none",
+            ", ".join(removed) or "none",
+        )
+        return {"tools_changed": {"added": added, "removed": removed}}
 
     def _add_misfits(self, info: dict[str, Any]) -> None:
         for misfits in filter(None, self._env_spaces.take_misfits()):

@@ -129,6 +129,9 @@ class Channel(Protocol):
     async def render(self, slots: Sequence[int]) -> list[Any]:
         """Return the server's own pictures of some slots."""
 
+    async def mcp(self, slots: Sequence[int], request: dict[str, Any]) -> list[Any]:
+        """Return the responses of some slots to a request of the Model Context Protocol."""
+
     def abort(self) -> None:
         """End all sessions without waiting for the server, and never resume them."""
 

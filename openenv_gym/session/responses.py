@@ -74,6 +74,26 @@ def wrong_response(endpoint: Endpoint, operation: str, response: object) -> Prot
     )
 
 
+def tools_in(response: Any, endpoint: Endpoint) -> list[dict[str, Any]]:
+    """Return the tools in a response to ``tools/list``.
+
+    Raises:
+        RemoteError: The response is an error, or has no tools.
+    """
+    result = response.get("result") if isinstance(response, dict) else None
+    tools = result.get("tools") if isinstance(result, dict) else None
+    if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
+        return tools
+    error = response.get("error") if isinstance(response, dict) else None
+    message = error.get("message") if isinstance(error, dict) else "its response has no tools"
+    raise RemoteError(
+        f"{endpoint}, tools/list: {sentence(str(message))}",
+        code=str(error.get("code")) if isinstance(error, dict) else "",
+        endpoint=endpoint.base_url,
+        operation="tools/list",
+    )
+
+
 def observation_misfit(endpoint: Endpoint, operation: str, cause: Exception) -> ProtocolError:
     """Return the error for an observation that does not fit the server's own schema."""
     return ProtocolError(

@@ -17,7 +17,7 @@ from openenv_gym.errors import (
 )
 from openenv_gym.session.channel import Channel, Timeouts
 from openenv_gym.session.recovery import ResetRetry
-from openenv_gym.session.responses import observation_misfit
+from openenv_gym.session.responses import observation_misfit, tools_in
 from openenv_gym.session.v1 import V1Channel
 from openenv_gym.session.v2 import V2Channel
 from openenv_gym.transport.connection import Transport
@@ -214,6 +214,17 @@ class Session:
         except OpenEnvError as error:
             await self._add_explanation(error)
             raise
+
+    async def list_tools(self) -> list[dict[str, Any]]:
+        """Return the environment's tools now, as ``tools/list`` of the Model Context Protocol has them."""
+        request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        try:
+            channel = await self._ready_channel()
+            response = (await channel.mcp(_SLOT, request))[0]
+        except OpenEnvError as error:
+            await self._add_explanation(error)
+            raise
+        return tools_in(response, self.endpoint)
 
     async def close(self) -> None:
         """End the session. Safe to call again."""

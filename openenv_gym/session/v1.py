@@ -97,6 +97,13 @@ class V1Channel:
             raise await self._wrong_response(response, "state")
         return [response.data]
 
+    async def mcp(self, slots: Sequence[int], request: dict[str, Any]) -> list[Any]:
+        await self._send(v1.encode_mcp(request), "mcp")
+        response = await self._receive("mcp", self._timeouts.step_s)
+        if not isinstance(response, v1.McpAnswer):
+            raise await self._wrong_response(response, "mcp")
+        return [response.data]
+
     async def render(self, slots: Sequence[int]) -> list[Any]:
         raise ConfigurationError(
             f"{self.endpoint} renders, but only version 1 of the protocol gets through to it, which cannot "

@@ -167,6 +167,9 @@ class V2Channel:
     async def render(self, slots: Sequence[int]) -> list[Any]:
         return await self._values(v2.Render(id=self._next_id(), slots=list(slots)), "render")
 
+    async def mcp(self, slots: Sequence[int], request: dict[str, Any]) -> list[Any]:
+        return await self._values(v2.Mcp(id=self._next_id(), slots=list(slots), request=request), "mcp")
+
     def slot_error(self, error: v2.SlotError, operation: str) -> OpenEnvError:
         """Return the error of one slot, and forget the slot if its session is gone."""
         if error.code in (ErrorCode.TIMEOUT, ErrorCode.UNKNOWN_SESSION):
@@ -198,7 +201,7 @@ class V2Channel:
     def _timeout_s(self, is_reset: bool) -> float:
         return self._timeouts.reset_s if is_reset else self._timeouts.step_s
 
-    async def _values(self, request: v2.GetState | v2.Render, operation: str) -> list[Any]:
+    async def _values(self, request: v2.GetState | v2.Render | v2.Mcp, operation: str) -> list[Any]:
         response = await self._ask(request, operation)
         if not isinstance(response, v2.Values):
             raise self._wrong_response(response, operation)

@@ -53,7 +53,14 @@ class ErrorAnswer:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Answer = StepAnswer | StateAnswer | ErrorAnswer
+@dataclass(slots=True)
+class McpAnswer:
+    """The answer to ``mcp``: a response of JSON-RPC 2.0."""
+
+    data: dict[str, Any]
+
+
+Answer = StepAnswer | StateAnswer | McpAnswer | ErrorAnswer
 
 
 class BadRequestError(ProtocolError):
@@ -75,6 +82,11 @@ def encode_reset(data: dict[str, Any]) -> str:
 def encode_step(payload: dict[str, Any]) -> str:
     """Encode the request for a step; ``payload`` holds the action's fields."""
     return _dump({"type": "step", "data": payload})
+
+
+def encode_mcp(message: Mapping[str, Any]) -> str:
+    """Encode a request of the Model Context Protocol, or the answer to one."""
+    return _dump({"type": "mcp", "data": message})
 
 
 def decode_request(text: str) -> Request:
@@ -141,6 +153,8 @@ def decode_answer(text: str | bytes | memoryview) -> Answer:
         return decode_step_data(data)
     if kind == "state":
         return StateAnswer(data)
+    if kind == "mcp":
+        return McpAnswer(data)
     if kind == "error":
         code = str(data.pop("code", ErrorCode.EXECUTION_ERROR.value))
         return ErrorAnswer(str(data.pop("message", "no message")), code, data)

@@ -88,6 +88,16 @@ class Render(_Message, tag="render"):
     """Request an image of each slot."""
 
 
+class Mcp(_Message, tag="mcp"):
+    """Ask the environment's tools: a request of the Model Context Protocol to each slot.
+
+    Attributes:
+        request: A request of JSON-RPC 2.0.
+    """
+
+    request: dict[str, Any]
+
+
 class Close(_Message, tag="close"):
     """Close sessions."""
 
@@ -174,7 +184,7 @@ class Result(_Message, tag="result"):
 
 
 class Values(_Message, tag="values"):
-    """The requested states or images, one for each slot."""
+    """The requested states, images or responses, one for each slot."""
 
     values: list[Any]
     errors: list[SlotError] = []
@@ -197,5 +207,5 @@ class Failed(msgspec.Struct, tag="error", tag_field="type", omit_defaults=True):
     id: int | None = None
 
 
-Request = Open | Resume | Reset | Step | GetState | Render | Close
+Request = Open | Resume | Reset | Step | GetState | Render | Mcp | Close
 Answer = Opened | Resumed | Result | Values | Closed | Failed

@@ -11,6 +11,7 @@ from openenv_server.gymnasium_environment import (
     SpaceField,
     gymnasium_factory,
 )
+from openenv_server.tools.environment import MCPEnvironment
 
 __all__ = [
     "Action",
@@ -18,6 +19,7 @@ __all__ = [
     "EnvironmentMetadata",
     "GymnasiumEnvironment",
     "GymnasiumModels",
+    "MCPEnvironment",
     "Observation",
     "SpaceField",
     "State",

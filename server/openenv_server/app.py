@@ -23,6 +23,7 @@ from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
 from openenv_server.sessions.capacity import Sessions, decide_capacity
 from openenv_server.settings import read_settings
+from openenv_server.tools.routes import mcp_routes
 
 
 def create_app(
@@ -140,6 +141,7 @@ class EnvironmentServer:
                 session_timeout_s,
                 settings.max_message_bytes,
             ),
+            mcp_routes(self.sessions, self.shutdown, session_timeout_s),
         )
 
     def register_routes(self, app: FastAPI) -> None:

@@ -16,14 +16,15 @@ from openenv_gym.types import EnvironmentMetadata, State
 from openenv_server.environment import describe
 from openenv_server.errors import UnknownKeywordsError
 
-# Packages whose `Environment` is a base class. Attributes defined there are defaults, not an author's choice.
+# Base classes, and the packages they are from. Attributes defined there are defaults, not an author's choice.
+_BASES = frozenset({"Environment", "MCPEnvironment"})
 _BASE_PACKAGES = frozenset({"openenv_server", "openenv", "openenv_core"})
 
 
 def own_attribute(kind: type, name: str) -> Any:
     """The value of a class attribute if the author's class, or a non-framework base of it, defines it."""
     for ancestor in kind.__mro__:
-        is_base = ancestor.__name__ == "Environment" and ancestor.__module__.split(".")[0] in _BASE_PACKAGES
+        is_base = ancestor.__name__ in _BASES and ancestor.__module__.split(".")[0] in _BASE_PACKAGES
         if name in vars(ancestor) and not is_base:
             return vars(ancestor)[name]
     return None

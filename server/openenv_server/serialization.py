@@ -17,7 +17,10 @@ from pydantic_core import CoreSchema, core_schema, to_json, to_jsonable_python
 
 from openenv_gym.arrays import Array
 from openenv_gym.schema_keywords import BESIDE_MARK
+from openenv_gym.tool_types import CallToolAction, ListToolsAction
 from openenv_server.errors import WrongResultError
+
+_TOOL_ACTIONS: dict[str, type[BaseModel]] = {"list_tools": ListToolsAction, "call_tool": CallToolAction}
 
 # What Pydantic raises for a value that JSON lacks.
 _CANNOT = (TypeError, ValueError)
@@ -103,13 +106,15 @@ def deserialize_action(action_data: dict[str, Any], action_cls: type[ModelT]) ->
     Raises:
         pydantic.ValidationError: The payload does not fit the action model.
     """
-    return validate_action(action_data, action_cls)
+    action: ModelT = validate_action(action_data, action_cls)
+    return action
 
 
-def validate_action(payload: Any, model: type[ModelT]) -> ModelT:
+def validate_action(payload: Any, model: type[BaseModel]) -> Any:
     """Validate a payload as an action, as JSON: a strict model takes an enum's value or a list for a tuple.
 
-    Fields may have their aliases, as in the schema, or their own names.
+    Fields may have their aliases, as in the schema, or their own names. What lists or calls tools is
+    validated as that, whatever the action model is, unless that has a field ``type`` for something else.
 
     Args:
         payload: JSON values; version 2 of the protocol may have arrays in it.
@@ -118,6 +123,7 @@ def validate_action(payload: Any, model: type[ModelT]) -> ModelT:
     Raises:
         pydantic.ValidationError: The payload does not fit the model.
     """
+    model = _model_for(payload, model)
     if isinstance(payload, dict) and any(type(part) is np.ndarray for part in payload.values()):
         try:
             return model.model_validate(payload, by_alias=True, by_name=True)
@@ -128,6 +134,15 @@ def validate_action(payload: Any, model: type[ModelT]) -> ModelT:
     except _CANNOT:
         return model.model_validate(payload, by_alias=True, by_name=True)
     return model.model_validate_json(text, by_alias=True, by_name=True)
+
+
+def _model_for(payload: Any, model: type[BaseModel]) -> type[BaseModel]:
+    kind = payload.get("type") if isinstance(payload, dict) else None
+    tools = _TOOL_ACTIONS.get(kind) if isinstance(kind, str) else None
+    if tools is None or issubclass(model, tools):
+        return model
+    has_other_types = "type" in model.model_fields and not issubclass(model, tuple(_TOOL_ACTIONS.values()))
+    return model if has_other_types else tools
 
 
 class AsJson:

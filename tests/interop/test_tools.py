@@ -1,4 +1,4 @@
-"""Environments whose actions call tools, on the published server."""
+"""Environments whose actions call tools: the same file on the published server, and on ours."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from gymnasium.utils.env_checker import check_env
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import ActionOutsideSpaceError
 from openenv_gym.wrappers import flatten_for_rl
+from tests.interop.tool_environment import app
 from tests.support.peer import peer_server
+from tests.support.servers import running, without_v2
 
 pytestmark = [pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def kitchen(peer_python: Path) -> Iterator[str]:
-    uvicorn = ("uvicorn", "tool_environment:app", "--port", "PORT", "--log-level", "warning")
-    with peer_server(peer_python, "-m", *uvicorn, cwd=Path(__file__).parent) as base_url:
+@pytest.fixture(scope="module", params=["theirs", "ours", "ours, version 1"])
+def kitchen(request: pytest.FixtureRequest, peer_python: Path) -> Iterator[str]:
+    if request.param == "theirs":
+        uvicorn = ("uvicorn", "tool_environment:app", "--port", "PORT", "--log-level", "warning")
+        with peer_server(peer_python, "-m", *uvicorn, cwd=Path(__file__).parent) as base_url:
+            yield base_url
+        return
+    with running(app if request.param == "ours" else without_v2(app)) as base_url:
         yield base_url
 
 
@@ -75,6 +81,17 @@ def test_a_tool_s_answer_has_its_text_its_data_and_its_error(kitchen: str) -> No
         with pytest.raises(ActionOutsideSpaceError) as caught:
             env.action_from_json(written)
         assert problem in str(caught.value)
+    env.close()
+
+
+def test_tools_that_change_are_reported(kitchen: str, caplog: pytest.LogCaptureFixture) -> None:
+    env = RemoteEnv(kitchen)
+    env.reset()
+    env.step(env.action_from_json({"tool_name": "look"}))
+    assert "tools_changed" not in env.reset()[1]
+    env.step(env.action_from_json({"tool_name": "put", "arguments": {"item": "key"}}))
+    assert env.reset()[1]["tools_changed"] == {"added": ["unlock"], "removed": []}
+    assert "unlock" in caplog.text
     env.close()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastmcp import FastMCP
-from openenv.core.env_server.mcp_environment import MCPEnvironment
-from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 
 from openenv.core.env_server.http_server import create_app
+from openenv.core.env_server.mcp_environment import MCPEnvironment
+from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
 from openenv.core.env_server.types import Observation, State
 
 
@@ -20,10 +20,16 @@ class Kitchen(MCPEnvironment):
         self._state = State(episode_id="first", step_count=0)
         self._stock: dict[str, int] = {}
 
+        def unlock() -> str:
+            """Unlock the cellar"""
+            return "open"
+
         @mcp.tool
         def put(item: str, count: int = 1) -> dict[str, int]:
             """Put something on the shelf, and see what is there"""
             self._stock[item] = self._stock.get(item, 0) + count
+            if item == "key":
+                mcp.tool(unlock)
             return dict(self._stock)
 
         @mcp.tool

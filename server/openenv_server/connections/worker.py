@@ -113,6 +113,7 @@ class ConnectionWorker:
             v2.Resume: self._hand_over,
             v2.GetState: self._state,
             v2.Render: self._render,
+            v2.Mcp: self._mcp,
             v2.Close: self._close,
         }
 
@@ -312,8 +313,14 @@ class ConnectionWorker:
 
         self._send_values(request, picture)
 
+    def _mcp(self, request: v2.Mcp) -> None:
+        async def response(slot: Slot) -> Any:
+            return await slot.session.mcp(request.request)
+
+        self._send_values(request, response)
+
     def _send_values(
-        self, request: v2.GetState | v2.Render, read: Callable[[Slot], Coroutine[Any, Any, Any]]
+        self, request: v2.GetState | v2.Render | v2.Mcp, read: Callable[[Slot], Coroutine[Any, Any, Any]]
     ) -> None:
         known = [self._slots[number] for number in request.slots if number in self._slots]
         errors = [not_open(number) for number in request.slots if number not in self._slots]

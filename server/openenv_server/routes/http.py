@@ -181,16 +181,6 @@ def http_routes(
         except Exception as error:
             return failure(error)
 
-    @router.post("/mcp", tags=["tools"])
-    async def mcp(message: Annotated[Any, Body()] = None) -> Response:
-        """JSON-RPC 2.0: the response says that this environment has no tools."""
-        is_call = isinstance(message, dict) and isinstance(message.get("method"), str)
-        code, text = (
-            (-32601, "This environment has no tools") if is_call else (-32600, "Not a JSON-RPC request")
-        )
-        request_id = message.get("id") if isinstance(message, dict) else None
-        return _json({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}})
-
     return router
 
 

@@ -215,8 +215,10 @@ class V1Client:
                     return v1.encode_observation(await session.reset(request.data))
                 case "state":
                     return v1.encode_state(await session.state())
+                case "mcp":
+                    return v1.encode_mcp(await session.mcp(request.data) or {})
                 case other:
-                    message = f"Unknown message type {other!r}: use reset, step, state or close"
+                    message = f"Unknown message type {other!r}: use reset, step, state, mcp or close"
                     return self._error(ErrorReply(ErrorCode.UNKNOWN_TYPE, message, {}))
         except StepLimitExceededError:
             raise

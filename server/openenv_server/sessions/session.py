@@ -20,6 +20,7 @@ from openenv_server.serialization import observation_json, state_json
 from openenv_server.sessions.counters import Counters, Durations
 from openenv_server.sessions.first_calls import FIRST_CALLS
 from openenv_server.sessions.threads import WorkerThread
+from openenv_server.tools.jsonrpc import respond
 
 Factory = Callable[[], Any]
 T = TypeVar("T")
@@ -213,6 +214,15 @@ class Session:
                 return state_json(state() if callable(state) else state)
 
         return await self.run(read)
+
+    async def mcp(self, message: Any) -> dict[str, Any] | None:
+        """Answer a request of the Model Context Protocol; None if it wants no answer."""
+
+        def answer() -> dict[str, Any] | None:
+            with self.turn("mcp"):
+                return respond(self.environment, message)
+
+        return await self.run(answer)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run something on the session's thread."""

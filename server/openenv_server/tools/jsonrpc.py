@@ -1,0 +1,107 @@
+"""The Model Context Protocol's requests, JSON-RPC 2.0, as an environment answers them.
+
+https://modelcontextprotocol.io/specification/2025-06-18 is the standard. Beside its own names
+(``structuredContent``, ``isError``), results have those that published OpenEnv clients read
+(``structured_content``, ``data``, ``is_error``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openenv_gym.tool_types import JsonRpcErrorCode, ToolErrorType
+from openenv_server.serialization import json_value
+
+# The newest version first; a client that asks for another one gets the newest.
+PROTOCOL_VERSIONS = ("2025-06-18", "2025-03-26", "2024-11-05")
+
+Response = dict[str, Any]
+
+
+def is_request(message: Any) -> bool:
+    """Return whether a message is a request or a notification of JSON-RPC 2.0."""
+    return isinstance(message, dict) and isinstance(message.get("method"), str)
+
+
+def respond(environment: Any, message: Any) -> Response | None:
+    """Answer a request. Call it on the thread of the environment's session.
+
+    Args:
+        environment: Its tools are listed and called. One without tools answers that it has none.
+        message: The request, as JSON values.
+
+    Returns:
+        The response; None for a notification, which has none.
+    """
+    if not is_request(message):
+        return failure(None, JsonRpcErrorCode.INVALID_REQUEST, "Not a request of JSON-RPC 2.0")
+    request_id, method = message.get("id"), message["method"]
+    params = message.get("params") or {}
+    if method.startswith("notifications/"):
+        return None
+    if not isinstance(params, dict):
+        return failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, "The params are not an object")
+    if not hasattr(environment, "call_tool"):
+        message = "This environment has no tools"
+        return failure(request_id, JsonRpcErrorCode.METHOD_NOT_FOUND, message)
+    match method:
+        case "initialize":
+            asked = params.get("protocolVersion")
+            version = asked if asked in PROTOCOL_VERSIONS else PROTOCOL_VERSIONS[0]
+            return success(
+                request_id,
+                {
+                    "protocolVersion": version,
+                    "capabilities": {"tools": {"listChanged": False}},
+                    "serverInfo": {"name": type(environment).__name__, "version": "1.0.0"},
+                },
+            )
+        case "ping":
+            return success(request_id, {})
+        case "tools/list":
+            tools = [
+                {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
+                for tool in environment.list_tools()
+            ]
+            return success(request_id, {"tools": tools})
+        case "tools/call":
+            return _call(environment, request_id, params)
+    return failure(request_id, JsonRpcErrorCode.METHOD_NOT_FOUND, f"Unknown method {method!r}")
+
+
+def _call(environment: Any, request_id: Any, params: dict[str, Any]) -> Response:
+    name, arguments = params.get("name"), params.get("arguments") or {}
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        message = "A call has the name of a tool, and its arguments as an object"
+        return failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, message)
+    observation = environment.call_tool(name, arguments)
+    if observation.error is None:
+        result = json_value(observation.result, "result")
+        return success(
+            request_id,
+            {**result, "structuredContent": _object(result["structured_content"]), "isError": False},
+        )
+    kind, message = observation.error.error_type, observation.error.message
+    if kind is ToolErrorType.TOOL_NOT_FOUND:
+        return failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, message)
+    # An error of the tool itself is a result, so that a language model sees it and can do better.
+    content = [{"type": "text", "text": message}]
+    return success(request_id, {"content": content, "isError": True, "is_error": True, "data": None})
+
+
+def _object(structured: Any) -> dict[str, Any] | None:
+    return structured if isinstance(structured, dict) else None
+
+
+def success(request_id: Any, result: Any) -> Response:
+    """Return the response with a result."""
+    return {"jsonrpc": "2.0", "id": request_id, "result": result}
+
+
+def failure(request_id: Any, code: JsonRpcErrorCode, message: str) -> Response:
+    """Return the response with an error."""
+    return {
+        "jsonrpc": "2.0",
+        "id": request_id,
+        "error": {"code": code.value, "message": message, "data": None},
+    }

@@ -1,0 +1,186 @@
+"""The Model Context Protocol over HTTP (its "streamable HTTP") and over a WebSocket, both at ``/mcp``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
+
+from openenv_gym.tool_types import JsonRpcErrorCode
+from openenv_gym.wire.framing import CloseCode
+from openenv_server.errors import STOPPING, CapacityReachedError, FactoryFailedError
+from openenv_server.operations.graceful_shutdown import GracefulShutdown
+from openenv_server.routes.http import address_of
+from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.session import Session
+from openenv_server.tools.jsonrpc import failure, is_request, success
+
+# With which header a client of the standard names its session.
+SESSION_HEADER = "mcp-session-id"
+# Published clients name theirs in the params, and open and close it with these.
+_CREATE, _CLOSE = "openenv/session/create", "openenv/session/close"
+_NOTIFICATION = "notifications/"
+
+
+class ToolSessions:
+    """The sessions of clients that name them, each closed after a time without a request.
+
+    Args:
+        sessions: The server's sessions.
+        timeout_s: That time, in seconds.
+    """
+
+    def __init__(self, sessions: Sessions, timeout_s: float) -> None:
+        self._sessions = sessions
+        self._timeout_s = timeout_s
+        self._known: dict[str, tuple[Session, asyncio.TimerHandle]] = {}
+        self._closing: set[asyncio.Task[bool]] = set()
+
+    async def open(self, client: str) -> str:
+        """Open a session; returns its name. Raises what `Sessions.open` does."""
+        name = secrets.token_urlsafe(24)
+        session = await self._sessions.open(client)
+        self._known[name] = session, self._timer(name)
+        return name
+
+    def get(self, name: str) -> Session | None:
+        """Return a session, and count its silence from now on."""
+        if name not in self._known:
+            return None
+        session, timer = self._known[name]
+        timer.cancel()
+        self._known[name] = session, self._timer(name)
+        return session
+
+    async def close(self, name: str) -> bool:
+        """Close a session; returns whether it was open."""
+        session, timer = self._known.pop(name, (None, None))
+        if session is None or timer is None:
+            return False
+        timer.cancel()
+        await self._sessions.close(session)
+        return True
+
+    def close_all(self) -> None:
+        """Begin to close all sessions. Call it on the event loop."""
+        for name in list(self._known):
+            self._close_soon(name)
+
+    def _timer(self, name: str) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._timeout_s, self._close_soon, name)
+
+    def _close_soon(self, name: str) -> None:
+        closing = asyncio.get_running_loop().create_task(self.close(name))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+def mcp_routes(sessions: Sessions, shutdown: GracefulShutdown, session_timeout_s: float) -> APIRouter:
+    """The routes ``/mcp``."""
+    router = APIRouter()
+    tool_sessions = ToolSessions(sessions, session_timeout_s)
+    shutdown.on_begin(tool_sessions.close_all)
+
+    async def answer(message: Any, session: Session | None, client: str) -> dict[str, Any] | None:
+        """Answer a request in a session, or in one for this request alone."""
+        try:
+            if session is not None:
+                return await session.mcp(message)
+            session = await sessions.open(client)
+            try:
+                return await session.mcp(message)
+            finally:
+                await sessions.close(session)
+        except (CapacityReachedError, FactoryFailedError) as error:
+            return failure(message.get("id"), JsonRpcErrorCode.SERVER_ERROR, str(error))
+
+    @router.post("/mcp", tags=["tools"])
+    async def post(http: Request) -> Response:
+        """A request of JSON-RPC 2.0: `initialize`, `tools/list`, `tools/call`."""
+        try:
+            message = json.loads(await http.body())
+        except ValueError as error:
+            text = f"Not JSON: {error}"
+            return _json(failure(None, JsonRpcErrorCode.PARSE_ERROR, text))
+        if not is_request(message):
+            return _json(failure(None, JsonRpcErrorCode.INVALID_REQUEST, "Not a request of JSON-RPC 2.0"))
+        request_id, method, client = message.get("id"), message["method"], address_of(http)
+        params = message["params"] if isinstance(message.get("params"), dict) else {}
+        if method in ("initialize", _CREATE):
+            try:
+                name = await tool_sessions.open(client)
+            except (CapacityReachedError, FactoryFailedError) as error:
+                return _json(failure(request_id, JsonRpcErrorCode.SERVER_ERROR, str(error)), 503)
+            if method == _CREATE:
+                return _json(success(request_id, {"session_id": name}))
+            session = tool_sessions.get(name)
+            return _json(await answer(message, session, client), headers={SESSION_HEADER: name})
+        named = http.headers.get(SESSION_HEADER) or params.get("session_id")
+        session = tool_sessions.get(named) if isinstance(named, str) else None
+        if named is not None and session is None:
+            text = f"Unknown session {named!r}: it was closed, or the server was restarted"
+            status = 404 if SESSION_HEADER in http.headers else 200
+            return _json(failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, text), status)
+        if method == _CLOSE:
+            closed = isinstance(named, str) and await tool_sessions.close(named)
+            return _json(success(request_id, {"session_id": named, "closed": closed}))
+        if method.startswith(_NOTIFICATION):
+            return Response(status_code=202)
+        return _json(await answer(message, session, client))
+
+    @router.delete("/mcp", tags=["tools"])
+    async def delete(http: Request) -> Response:
+        """Close a session."""
+        closed = await tool_sessions.close(http.headers.get(SESSION_HEADER, ""))
+        return Response(status_code=204 if closed else 404)
+
+    @router.websocket("/mcp")
+    async def socket(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            session = await sessions.open(address_of(socket))
+        except (CapacityReachedError, FactoryFailedError) as error:
+            await socket.send_text(json.dumps(failure(None, JsonRpcErrorCode.SERVER_ERROR, str(error))))
+            await socket.close()
+            return
+        serving = asyncio.create_task(_serve(socket, session))
+
+        def leave() -> None:
+            serving.cancel()
+
+        try:
+            with shutdown.closes(leave):
+                await serving
+        except WebSocketDisconnect:
+            pass
+        except asyncio.CancelledError:
+            if not sessions.is_stopping:
+                raise
+            await socket.close(CloseCode.GOING_AWAY, STOPPING)
+        finally:
+            await sessions.close(session)
+
+    return router
+
+
+async def _serve(socket: WebSocket, session: Session) -> None:
+    """Answer the requests of a WebSocket until the client leaves."""
+    while True:
+        response: dict[str, Any] | None
+        try:
+            message = json.loads(await socket.receive_text())
+        except ValueError as error:
+            response = failure(None, JsonRpcErrorCode.PARSE_ERROR, f"Not JSON: {error}")
+        else:
+            response = await session.mcp(message)
+        if response is not None:
+            await socket.send_text(json.dumps(response))
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    # What a client sent may contain NaN and infinity, which become their names.
+    text = json.dumps(json.loads(json.dumps(value), parse_constant=str))
+    return Response(text, status, headers, media_type="application/json")
