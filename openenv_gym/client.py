@@ -135,7 +135,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         return self._call(self._reset(kwargs))
 
     def step(self, action: ActT) -> StepResult[ObsT]:
-        """Take one action.
+        """Take one action. If it comes before the first reset, the environment decides what it means.
 
         Raises:
             OpenEnvError: As `openenv_gym.RemoteEnv.step`.
@@ -270,7 +270,9 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     def _new_session(self, transport: Transport) -> Session:
         explain = None if self._servers is None else self._servers.explain
-        return Session(self.endpoint, transport, PayloadCoding(), self._timeouts, explain=explain)
+        return Session(
+            self.endpoint, transport, PayloadCoding(), self._timeouts, steps_first=True, explain=explain
+        )
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it now; inside ``async with``, return an awaitable of it (see `AsyncFace`)."""

@@ -266,7 +266,7 @@ class DockerError(OpenEnvError):
     """A Docker operation failed: a build, a push, or a missing image."""
 
 
-class RemoteError(OpenEnvError):
+class RemoteError(OpenEnvError, RuntimeError):
     """The server responded with an error.
 
     Args:

@@ -105,6 +105,7 @@ class Session:
         coding: How actions and observations travel.
         timeouts: How long to wait.
         capacity_timeout_s: How long a reset waits for a full or unreachable server, in seconds.
+        steps_first: Whether a first step may come before the first reset, as published clients send it.
         explain: Called with an error before it is raised; may add what it knows of the server, or raise a
             better error.
     """
@@ -117,6 +118,7 @@ class Session:
         timeouts: Timeouts,
         *,
         capacity_timeout_s: float = 0.0,
+        steps_first: bool = False,
         explain: Callable[[OpenEnvError], None] | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -127,6 +129,7 @@ class Session:
         self._explain = explain
         self._channel: Channel | None = None
         self._has_episode = False
+        self._may_step_first = steps_first
         self._offers_v2 = True
 
     @property
@@ -151,7 +154,7 @@ class Session:
         Raises:
             OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
         """
-        self._has_episode = False
+        self._has_episode = self._may_step_first = False
         seed, options = data.get("seed"), data
         if seed is not None and type(seed) is int:
             options = {key: value for key, value in data.items() if key != "seed"}
@@ -182,6 +185,9 @@ class Session:
             ResetNeededError: No episode is running.
             OpenEnvError: As `openenv_gym.RemoteEnv.step`.
         """
+        if self._may_step_first:
+            await self.open()
+            self._has_episode, self._may_step_first = True, False
         channel = self._channel
         if channel is not None and channel.connection.has_pending:
             channel.abort()  # interrupted before: the old response would be taken for this one

@@ -23,7 +23,7 @@ from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
 from openenv_server.sessions.capacity import Sessions, decide_capacity
 from openenv_server.settings import read_settings
-from openenv_server.tools.routes import mcp_routes
+from openenv_server.tools.routes import ToolSessions, mcp_routes
 
 
 def create_app(
@@ -131,6 +131,8 @@ class EnvironmentServer:
         adapter = adapter_for(kind, action_cls, observation_cls)
         connections = Connections(self.sessions, adapter, settings.max_slots_per_socket, resume_grace_s)
         self.shutdown.on_begin(connections.leave)  # also those that wait for a client to resume
+        tool_sessions = ToolSessions(self.sessions, session_timeout_s)
+        self.shutdown.on_begin(tool_sessions.close_all)
         self._routers = (
             http_routes(self.sessions, action_cls, observation_cls, first_cls, state_cls, env_name),
             websocket_routes(
@@ -138,10 +140,11 @@ class EnvironmentServer:
                 self.shutdown,
                 action_cls,
                 connections,
+                tool_sessions,
                 session_timeout_s,
                 settings.max_message_bytes,
             ),
-            mcp_routes(self.sessions, self.shutdown, session_timeout_s),
+            mcp_routes(self.sessions, tool_sessions, self.shutdown),
         )
 
     def register_routes(self, app: FastAPI) -> None:

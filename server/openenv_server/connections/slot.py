@@ -73,6 +73,8 @@ class Slot:
         driver: Driver,
         autoreset: Autoreset,
         max_episode_steps: int | None,
+        *,
+        steps_first: bool = False,
     ) -> None:
         self.number = number
         self.session = session
@@ -83,7 +85,8 @@ class Slot:
         self._resets_in_the_same_step = autoreset == "same_step"
         self._resets_in_the_next_step = autoreset == "next_step"
         self._max_steps = max_episode_steps
-        self._steps = -1  # no episode yet
+        # -1 is no episode yet. A typed client may step first, and the environment decides what that means.
+        self._steps = 0 if steps_first else -1
         self._steps_before = self._resets = 0
         session.counts = self._count
         self._has_ended = False

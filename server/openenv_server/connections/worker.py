@@ -269,7 +269,12 @@ class ConnectionWorker:
             if isinstance(session, Session):
                 driver = self._adapter.driver(session, self._loop, payloads=request.payloads)
                 self._slots[number] = Slot(
-                    number, session, driver, request.autoreset, request.max_episode_steps
+                    number,
+                    session,
+                    driver,
+                    request.autoreset,
+                    request.max_episode_steps,
+                    steps_first=request.payloads,
                 )
             elif isinstance(session, CapacityReachedError | FactoryFailedError):
                 errors.append(SlotError(number, *reply_to(session, "opening a session failed")))

@@ -30,6 +30,7 @@ from openenv_server.serialization import validate_action
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.session import Session
 from openenv_server.socket_takeover import take_socket
+from openenv_server.tools.routes import ToolSessions
 
 log = logging.getLogger("openenv_server")
 
@@ -43,6 +44,7 @@ def websocket_routes(
     shutdown: GracefulShutdown,
     action_model: type[BaseModel],
     connections: Connections,
+    tool_sessions: ToolSessions,
     session_timeout_s: float,
     most_bytes: int,
 ) -> APIRouter:
@@ -56,8 +58,10 @@ def websocket_routes(
             return
         await socket.accept()
         client = V1Client(socket, sessions, shutdown, session_timeout_s, most_bytes)
+        # The published tool client calls tools over HTTP, and resets the same session here.
+        shared = tool_sessions.get(socket.query_params.get("session_id", ""))
         try:
-            session = await sessions.open(address_of(socket))
+            session = shared or await sessions.open(address_of(socket))
         except CapacityReachedError as error:
             await client.refuse(reply_to(error, "opening a session failed"), _TRY_AGAIN_LATER)
             return
@@ -70,7 +74,8 @@ def websocket_routes(
             is_closing = False
             log.debug("a client left", extra=session.log_fields)
         finally:
-            await sessions.close(session)
+            if shared is None:
+                await sessions.close(session)
         if is_closing:
             # Only now, so that a client that has closed one session finds its place free.
             await client.hang_up()

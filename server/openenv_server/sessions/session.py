@@ -215,12 +215,12 @@ class Session:
 
         return await self.run(read)
 
-    async def mcp(self, message: Any) -> dict[str, Any] | None:
-        """Answer a request of the Model Context Protocol; None if it wants no answer."""
+    async def mcp(self, message: Any, *, is_standard: bool = False) -> dict[str, Any] | None:
+        """Answer a request of the Model Context Protocol, as `respond` does."""
 
         def answer() -> dict[str, Any] | None:
             with self.turn("mcp"):
-                return respond(self.environment, message)
+                return respond(self.environment, message, is_standard=is_standard)
 
         return await self.run(answer)
 

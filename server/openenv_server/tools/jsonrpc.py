@@ -23,12 +23,14 @@ def is_request(message: Any) -> bool:
     return isinstance(message, dict) and isinstance(message.get("method"), str)
 
 
-def respond(environment: Any, message: Any) -> Response | None:
+def respond(environment: Any, message: Any, *, is_standard: bool = False) -> Response | None:
     """Answer a request. Call it on the thread of the environment's session.
 
     Args:
         environment: Its tools are listed and called. One without tools answers that it has none.
         message: The request, as JSON values.
+        is_standard: Whether the client keeps to the standard: a call that failed is a result then, which a
+            language model sees. Published OpenEnv clients expect an error.
 
     Returns:
         The response; None for a notification, which has none.
@@ -65,11 +67,11 @@ def respond(environment: Any, message: Any) -> Response | None:
             ]
             return success(request_id, {"tools": tools})
         case "tools/call":
-            return _call(environment, request_id, params)
+            return _call(environment, request_id, params, is_standard)
     return failure(request_id, JsonRpcErrorCode.METHOD_NOT_FOUND, f"Unknown method {method!r}")
 
 
-def _call(environment: Any, request_id: Any, params: dict[str, Any]) -> Response:
+def _call(environment: Any, request_id: Any, params: dict[str, Any], is_standard: bool) -> Response:
     name, arguments = params.get("name"), params.get("arguments") or {}
     if not isinstance(name, str) or not isinstance(arguments, dict):
         message = "A call has the name of a tool, and its arguments as an object"
@@ -84,9 +86,9 @@ def _call(environment: Any, request_id: Any, params: dict[str, Any]) -> Response
     kind, message = observation.error.error_type, observation.error.message
     if kind is ToolErrorType.TOOL_NOT_FOUND:
         return failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, message)
-    # An error of the tool itself is a result, so that a language model sees it and can do better.
-    content = [{"type": "text", "text": message}]
-    return success(request_id, {"content": content, "isError": True, "is_error": True, "data": None})
+    if not is_standard:
+        return failure(request_id, JsonRpcErrorCode.INTERNAL_ERROR, message)
+    return success(request_id, {"content": [{"type": "text", "text": message}], "isError": True})
 
 
 def _object(structured: Any) -> dict[str, Any] | None:

@@ -78,17 +78,17 @@ class ToolSessions:
         closing.add_done_callback(self._closing.discard)
 
 
-def mcp_routes(sessions: Sessions, shutdown: GracefulShutdown, session_timeout_s: float) -> APIRouter:
+def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: GracefulShutdown) -> APIRouter:
     """The routes ``/mcp``."""
     router = APIRouter()
-    tool_sessions = ToolSessions(sessions, session_timeout_s)
-    shutdown.on_begin(tool_sessions.close_all)
 
-    async def answer(message: Any, session: Session | None, client: str) -> dict[str, Any] | None:
+    async def answer(
+        message: Any, session: Session | None, client: str, is_standard: bool
+    ) -> dict[str, Any] | None:
         """Answer a request in a session, or in one for this request alone."""
         try:
             if session is not None:
-                return await session.mcp(message)
+                return await session.mcp(message, is_standard=is_standard)
             session = await sessions.open(client)
             try:
                 return await session.mcp(message)
@@ -117,7 +117,7 @@ def mcp_routes(sessions: Sessions, shutdown: GracefulShutdown, session_timeout_s
             if method == _CREATE:
                 return _json(success(request_id, {"session_id": name}))
             session = tool_sessions.get(name)
-            return _json(await answer(message, session, client), headers={SESSION_HEADER: name})
+            return _json(await answer(message, session, client, True), headers={SESSION_HEADER: name})
         named = http.headers.get(SESSION_HEADER) or params.get("session_id")
         session = tool_sessions.get(named) if isinstance(named, str) else None
         if named is not None and session is None:
@@ -129,7 +129,7 @@ def mcp_routes(sessions: Sessions, shutdown: GracefulShutdown, session_timeout_s
             return _json(success(request_id, {"session_id": named, "closed": closed}))
         if method.startswith(_NOTIFICATION):
             return Response(status_code=202)
-        return _json(await answer(message, session, client))
+        return _json(await answer(message, session, client, SESSION_HEADER in http.headers))
 
     @router.delete("/mcp", tags=["tools"])
     async def delete(http: Request) -> Response:
