@@ -22,7 +22,7 @@ FOLDERS = ["openenv_gym", "server/openenv_server", "cli/openenv_cli", "scaffolds
 OURS = {Path(folder).name for folder in FOLDERS}
 DISTRIBUTIONS = packages_distributions()
 # These come with a declared package, as a part of its interface.
-COME_WITH = {"pydantic_core": "pydantic", "requests": "docker", "starlette": "fastapi"}
+COME_WITH = {"fastmcp": "fastmcp", "pydantic_core": "pydantic", "requests": "docker", "starlette": "fastapi"}
 UNDECLARED = {"pytest"}  # for those who test a provider with `openenv_gym.providers.testing`
 
 
