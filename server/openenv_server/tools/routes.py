@@ -106,7 +106,9 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
             text = f"Not JSON: {error}"
             return _json(failure(None, JsonRpcErrorCode.PARSE_ERROR, text))
         if not is_request(message):
-            return _json(failure(None, JsonRpcErrorCode.INVALID_REQUEST, "Not a request of JSON-RPC 2.0"))
+            request_id = message.get("id") if isinstance(message, dict) else None
+            text = "Not a request of JSON-RPC 2.0"
+            return _json(failure(request_id, JsonRpcErrorCode.INVALID_REQUEST, text))
         request_id, method, client = message.get("id"), message["method"], address_of(http)
         params = message["params"] if isinstance(message.get("params"), dict) else {}
         if method in ("initialize", _CREATE):
