@@ -30,6 +30,7 @@
     │   └── ProtocolError             a message that violates the protocol
     ├── HubError                      the Hugging Face Hub refuses, fails, or is unreachable
     ├── DockerError                   a Docker operation failed
+    ├── LanguageModelError            a language model's endpoint refuses, fails, or is unreachable
     └── RemoteError                   the server responded with an error; it has a code
         ├── CapacityError             the server has no free session
         ├── StepTimeoutError          the server gave up on a reset or a step (also a TimeoutError)
@@ -264,6 +265,10 @@ class HubError(OpenEnvError):
 
 class DockerError(OpenEnvError):
     """A Docker operation failed: a build, a push, or a missing image."""
+
+
+class LanguageModelError(OpenEnvError):
+    """A language model's endpoint refuses, fails, or is unreachable."""
 
 
 class RemoteError(OpenEnvError, RuntimeError):

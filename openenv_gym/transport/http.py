@@ -154,7 +154,7 @@ def _request(
     operation = f"{method} {path}"
 
     def request() -> _Response:
-        status, headers, text = _exchange(endpoint, method, path, body, timeout_s)
+        status, headers, text = exchange(endpoint, method, path, body, timeout_s)
         if accepts_503 and status == 503 and (fields := _health_in(text)) is not None:
             return _Response(fields, headers)
         if not 200 <= status < 300:
@@ -172,7 +172,7 @@ def _request(
     return with_cookies(endpoint, path, request)
 
 
-def _exchange(
+def exchange(
     endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout_s: float
 ) -> tuple[int, Message, bytes]:
     """Send a request; return the status, the headers and the body of the response."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from inspect import isawaitable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
+from openenv_server.rubrics.evaluation import in_event_loop, is_pending
+from openenv_server.rubrics.rubric import Rubric, score_step
 
 ActT = TypeVar("ActT", bound=Action)
 ObsT = TypeVar("ObsT", bound=Observation)
@@ -18,6 +23,29 @@ class Transform(ABC, Generic[ObsT]):
     @abstractmethod
     def __call__(self, observation: ObsT) -> ObsT:
         """Return the observation to send instead."""
+
+
+class CompositeTransform(Transform[ObsT]):
+    """Applies transforms in order.
+
+    Args:
+        transforms: The transforms.
+    """
+
+    def __init__(self, transforms: Sequence[Transform[ObsT]]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, observation: ObsT) -> ObsT:
+        for transform in self.transforms:
+            observation = transform(observation)
+        return observation
+
+
+class NullTransform(Transform[ObsT]):
+    """Changes nothing."""
+
+    def __call__(self, observation: ObsT) -> ObsT:
+        return observation
 
 
 class Environment(ABC, Generic[ActT, ObsT, StateT]):
@@ -35,15 +63,18 @@ class Environment(ABC, Generic[ActT, ObsT, StateT]):
         REQUIRES_SINGLE_THREAD_EXECUTOR: Set it to True if the environment must be made, driven and closed by
             one thread (a browser, say). This server does so for every environment.
         transform: Applied to an observation by `_apply_transform`.
+        rubric: Scores a step in `_apply_rubric`. Reset it at the start of an episode, with `_reset_rubric`.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS: ClassVar[bool] = False
     REQUIRES_SINGLE_THREAD_EXECUTOR: ClassVar[bool] = False
 
     transform: Transform[ObsT] | None = None
+    rubric: Rubric | None = None
 
-    def __init__(self, transform: Transform[ObsT] | None = None) -> None:
+    def __init__(self, transform: Transform[ObsT] | None = None, rubric: Rubric | None = None) -> None:
         self.transform = transform
+        self.rubric = rubric
 
     @abstractmethod
     def reset(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> ObsT:
@@ -89,6 +120,37 @@ class Environment(ABC, Generic[ActT, ObsT, StateT]):
 
     def _apply_transform(self, observation: ObsT) -> ObsT:
         return observation if self.transform is None else self.transform(observation)
+
+    def _apply_rubric(self, action: ActT, observation: ObsT) -> float:
+        """Return the rubric's score of a step; 0 without a rubric.
+
+        The scores of its parts go into the observation's metadata, as ``rubric_scores``. If something in the
+        rubric is async, it is run here; on an event loop, an awaitable is returned.
+        """
+        if self.rubric is None:
+            return 0.0
+        score = score_step(self.rubric, action, observation)
+        reward: float = asyncio.run(score) if is_pending(score) and not in_event_loop() else score
+        return reward
+
+    async def _apply_rubric_async(self, action: ActT, observation: ObsT) -> float:
+        """Return the rubric's score of a step, as `_apply_rubric` does, in an ``async`` step."""
+        score: Any = self._apply_rubric(action, observation)
+        reward: float = await score if isawaitable(score) else score
+        return reward
+
+    def _reset_rubric(self) -> None:
+        """Start an episode in the rubric, if there is one."""
+        if self.rubric is not None:
+            self.rubric.reset()
+
+    async def _reset_rubric_async(self) -> None:
+        """Start an episode in the rubric, with its ``reset_async`` if it has that method."""
+        reset = getattr(self.rubric, "reset_async", None)
+        if reset is None:
+            self._reset_rubric()
+        elif isawaitable(pending := reset()):
+            await pending
 
 
 def describe(kind: type) -> EnvironmentMetadata:
