@@ -9,7 +9,7 @@ from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
@@ -378,3 +378,39 @@ class GenericEnvClient(EnvClient[dict[str, Any], dict[str, Any], dict[str, Any]]
 
     def _parse_state(self, payload: dict[str, Any]) -> dict[str, Any]:
         return payload
+
+
+class GenericAction(dict[str, Any]):
+    """An action of plain values, for `GenericEnvClient`: ``GenericAction(amount=5)``."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(fields)
+
+    def __repr__(self) -> str:
+        return f"GenericAction({', '.join(f'{name}={value!r}' for name, value in self.items())})"
+
+
+class SyncEnvClient(Generic[ActT, ObsT, StateT]):
+    """A client whose methods are not awaited. It has all methods of the client.
+
+    Args:
+        async_client: The client.
+    """
+
+    def __init__(self, async_client: EnvClient[ActT, ObsT, StateT]) -> None:
+        self._client = async_client.sync()
+        self.async_client = async_client
+
+    def __enter__(self) -> Self:
+        self._client.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_client":  # it is being copied
+            raise AttributeError(name)
+        return getattr(self._client, name)

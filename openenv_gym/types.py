@@ -6,9 +6,10 @@ The author of an environment subclasses `Action` and `Observation`, and `State` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # Pydantic takes that of typing from Python 3.12 on
 
 from openenv_gym.arrays import Array
 from openenv_gym.schema_keywords import BESIDE_MARK
@@ -16,9 +17,11 @@ from openenv_gym.schema_keywords import BESIDE_MARK
 __all__ = [
     "Action",
     "Array",
+    "BaseMessage",
     "CodeExecResult",
     "EnvironmentMetadata",
     "Message",
+    "ModelTokenizer",
     "Observation",
     "Scalar",
     "State",
@@ -78,7 +81,13 @@ class State(BaseModel):
     step_count: int = Field(default=0, ge=0, description="Steps taken since the last reset")
 
 
-class EnvironmentMetadata(BaseModel):
+class BaseMessage(BaseModel):
+    """The base of the contract's messages and descriptions. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class EnvironmentMetadata(BaseMessage):
     """The description of an environment at ``GET /metadata``."""
 
     name: str = Field(description="The environment's name")
@@ -89,7 +98,7 @@ class EnvironmentMetadata(BaseModel):
     documentation_url: str | None = Field(default=None, description="Where to read more")
 
 
-class CodeExecResult(BaseModel):
+class CodeExecResult(BaseMessage):
     """The result of code that an environment ran."""
 
     stdout: str = Field(description="What it wrote to standard output")
@@ -102,6 +111,35 @@ class Message(TypedDict):
 
     role: str
     content: str
+
+
+class ModelTokenizer(Protocol):
+    """A tokenizer with a chat template, such as those of Hugging Face Transformers."""
+
+    def apply_chat_template(
+        self,
+        conversation: list[Message],
+        tokenize: bool = True,
+        return_tensors: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return a conversation as the model's text, or as its tokens.
+
+        Args:
+            conversation: The messages.
+            tokenize: Whether to return tokens.
+            return_tensors: The kind of tensor for the tokens, ``"pt"`` for PyTorch.
+            **kwargs: The tokenizer's own keywords.
+        """
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> str:
+        """Return the text of tokens.
+
+        Args:
+            token_ids: The tokens.
+            skip_special_tokens: Whether to leave out special tokens.
+            **kwargs: The tokenizer's own keywords.
+        """
 
 
 ObsT = TypeVar("ObsT")

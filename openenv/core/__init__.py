@@ -2,7 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from openenv_gym.client import EnvClient, GenericEnvClient
+from openenv.core import env_server
+from openenv_gym.client import EnvClient, GenericAction, GenericEnvClient, SyncEnvClient
+from openenv_gym.llm_client import (
+    AnthropicClient,
+    LLMClient,
+    LLMResponse,
+    OpenAIClient,
+    ToolCall,
+    create_llm_client,
+)
 from openenv_gym.types import Action, Observation, State, StepResult
 
 if TYPE_CHECKING:
@@ -10,21 +19,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "AnthropicClient",
     "EnvClient",
     "Environment",
+    "GenericAction",
     "GenericEnvClient",
+    "LLMClient",
+    "LLMResponse",
     "Observation",
+    "OpenAIClient",
     "State",
     "StepResult",
+    "SyncEnvClient",
+    "ToolCall",
     "Transform",
     "create_app",
+    "create_llm_client",
 ]
+__all__ += [name for name in env_server.__all__ if name not in __all__]
 
 
 def __getattr__(name: str) -> Any:
-    """The server's names, which a trainer without the server extra never asks for."""
-    if name not in {"Environment", "Transform", "create_app"}:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import openenv_server
-
-    return getattr(openenv_server, name)
+    """A name of `openenv.core.env_server`, some of which need the server extra."""
+    return getattr(env_server, name)

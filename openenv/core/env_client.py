@@ -1,5 +1,6 @@
 """The typed client."""
 
-from openenv_gym.client import EnvClient
+from openenv_gym.client import ActT, EnvClient, ObsT, StateT
+from openenv_gym.types import StepResult
 
-__all__ = ["EnvClient"]
+__all__ = ["ActT", "EnvClient", "ObsT", "StateT", "StepResult"]

@@ -164,7 +164,7 @@ def check_keywords(given: Iterable[str], known: Iterable[str], *, vector_only: I
                 'gym.make_vec("openenv/remote", num_envs=64, path="./my_env", replicas=2)'
             )
         raise ConfigurationError(
-            f"Unknown keyword {name!r}.{_did_you_mean(name, known, '{}=')} "
+            f"Unknown keyword {name!r}.{did_you_mean(name, known, '{}=')} "
             f"The server is named by one of {', '.join(f'{keyword}=' for keyword in SOURCES)}."
         )
 
@@ -330,12 +330,13 @@ def _check_options(options: Mapping[str, Any], make: Callable[..., Provider], wh
             raise ConfigurationError(f"provider_options= cannot have {name!r}: pass {name}= beside it")
         if name not in known:
             raise ConfigurationError(
-                f"Unknown option {name!r} in provider_options=.{_did_you_mean(name, known, '{!r}')} "
+                f"Unknown option {name!r} in provider_options=.{did_you_mean(name, known, '{!r}')} "
                 f"The options of {what} are {', '.join(known)}."
             )
 
 
-def _did_you_mean(name: str, known: Iterable[str], spelling: str) -> str:
+def did_you_mean(name: str, known: Iterable[str], spelling: str) -> str:
+    """Return a question with the known name that is nearest, or nothing."""
     near = get_close_matches(name, list(known), n=1)
     return f" Did you mean {spelling.format(near[0])}?" if near else ""
 

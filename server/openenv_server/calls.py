@@ -87,7 +87,7 @@ def metadata_of(environment: Any, env_name: str | None) -> EnvironmentMetadata:
     fields = metadata.model_dump() if hasattr(metadata, "model_dump") else dict(metadata)
     if own is None and env_name:
         fields["name"] = env_name
-    return EnvironmentMetadata(**fields)
+    return EnvironmentMetadata(**{k: v for k, v in fields.items() if k in EnvironmentMetadata.model_fields})
 
 
 def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:

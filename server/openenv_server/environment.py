@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from inspect import isawaitable
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_server.rubrics.evaluation import in_event_loop, is_pending
@@ -46,6 +46,33 @@ class NullTransform(Transform[ObsT]):
 
     def __call__(self, observation: ObsT) -> ObsT:
         return observation
+
+
+class TaskProvider(Protocol):
+    """The methods of an environment whose episodes are tasks of a data set. Each may be ``async``.
+
+    They change nothing, and work before any reset. `reset` gets the task as its keywords ``split`` and
+    ``index``.
+    """
+
+    def list_splits(self) -> list[Any]:
+        """Return the splits: their names, or dicts or models with ``name`` and ``type``."""
+
+    def list_tasks(self, split: str) -> list[Any]:
+        """Return the tasks of a split, or the first ones of many."""
+
+    def num_tasks(self, split: str) -> int:
+        """Return the number of tasks of a split."""
+
+    def get_task(self, split: str, index: int) -> Any:
+        """Return a task.
+
+        Raises:
+            IndexError: The split has no such task.
+        """
+
+    def get_task_range(self, split: str, start: int | None = None, stop: int | None = None) -> list[Any]:
+        """Return the tasks from ``start`` to before ``stop``, as in a slice."""
 
 
 class Environment(ABC, Generic[ActT, ObsT, StateT]):

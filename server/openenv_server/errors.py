@@ -32,24 +32,49 @@ class ServerError(OpenEnvError):
     """The base of the server's own exceptions."""
 
 
+class ConcurrencyConfigurationError(ServerError, ConfigurationError):
+    """More sessions are requested than the environment's class allows."""
+
+    def __init__(self, environment_name: str, max_concurrent_envs: int, message: str | None = None) -> None:
+        self.environment_name, self.max_concurrent_envs = environment_name, max_concurrent_envs
+        super().__init__(
+            message
+            or f"{max_concurrent_envs} concurrent sessions were requested, but {environment_name} sets "
+            "SUPPORTS_CONCURRENT_SESSIONS = False.",
+            advice="Request 1, or set it to True if two instances in one process do not disturb each other.",
+        )
+
+
 class CapacityReachedError(ServerError):
     """All sessions are taken, or the server is stopping and opens no more.
 
     Args:
-        active: Sessions in use.
-        capacity: The most sessions at a time.
+        active_sessions: Sessions in use.
+        max_sessions: The most sessions at a time.
+        message: Another message.
         kept: How many of them are kept for a client whose connection broke.
         is_stopping: Whether the server is stopping.
     """
 
-    def __init__(self, active: int, capacity: int, *, kept: int = 0, is_stopping: bool = False) -> None:
-        self.active, self.capacity = active, capacity
+    def __init__(
+        self,
+        active_sessions: int,
+        max_sessions: int,
+        message: str | None = None,
+        *,
+        kept: int = 0,
+        is_stopping: bool = False,
+    ) -> None:
+        self.active_sessions, self.max_sessions = active_sessions, max_sessions
+        if message is not None:
+            super().__init__(message)
+            return
         if is_stopping:
             super().__init__(
                 f"{STOPPING} and opens no more sessions.", advice="Retry here later, or use another server."
             )
             return
-        message = f"The server is at its capacity of {capacity} session{'s' if capacity != 1 else ''}"
+        message = f"The server is at its capacity of {max_sessions} session{'s' if max_sessions != 1 else ''}"
         if kept:
             message += f"; {kept} of them wait for a client to reconnect (RESUME_GRACE)"
         super().__init__(
@@ -58,18 +83,34 @@ class CapacityReachedError(ServerError):
         )
 
 
+class SessionNotFoundError(ServerError):
+    """A session does not exist."""
+
+    def __init__(self, session_id: str, message: str | None = None) -> None:
+        self.session_id = session_id
+        super().__init__(message or f"The session {session_id!r} does not exist")
+
+
+class SessionCreationError(ServerError):
+    """A session cannot be opened."""
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(message or f"The session cannot be opened: {reason}")
+
+
 class FactoryFailedError(ServerError):
     """The environment could not be made.
 
     Args:
         factory_name: The environment's class, or the function that makes it.
-        cause: What it raised.
+        message: What happened.
         error_id: The id of the traceback in the log.
     """
 
-    def __init__(self, factory_name: str, cause: Exception, error_id: str) -> None:
+    def __init__(self, factory_name: str, message: str | None = None, error_id: str = "") -> None:
         self.factory_name, self.error_id = factory_name, error_id
-        super().__init__(f"{factory_name}() raised {type(cause).__name__}: {cause}")
+        super().__init__(message or f"{factory_name}() made no environment")
 
 
 def factory_failure(factory: Callable[[], Any], error: BaseException) -> ConfigurationError:
@@ -137,7 +178,7 @@ def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply
     """
     match error:
         case CapacityReachedError():
-            counts = {"active_sessions": error.active, "max_sessions": error.capacity}
+            counts = {"active_sessions": error.active_sessions, "max_sessions": error.max_sessions}
             return ErrorReply(ErrorCode.CAPACITY_REACHED, str(error), counts)
         case FactoryFailedError():
             details = {"factory_name": error.factory_name, "error_id": error.error_id}

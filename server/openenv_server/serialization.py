@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -108,6 +109,33 @@ def deserialize_action(action_data: dict[str, Any], action_cls: type[ModelT]) ->
     """
     action: ModelT = validate_action(action_data, action_cls)
     return action
+
+
+def deserialize_action_with_preprocessing(action_data: dict[str, Any], action_cls: type[ModelT]) -> ModelT:
+    """Validate what a person typed into a form as an action.
+
+    JSON text in the fields ``arguments`` and ``tokens`` is parsed, ``tokens`` become a tensor if PyTorch is
+    installed, and a text in ``action_id`` becomes an integer.
+
+    Raises:
+        pydantic.ValidationError: The payload does not fit the action model.
+    """
+    fields = dict(action_data)
+    for name in ("arguments", "tokens"):
+        if isinstance(fields.get(name), str):
+            with suppress(ValueError):
+                fields[name] = json.loads(fields[name])
+    if isinstance(fields.get("action_id"), str):
+        with suppress(ValueError):
+            fields["action_id"] = int(fields["action_id"])
+    if isinstance(fields.get("tokens"), list):
+        with suppress(ImportError):
+            import torch
+
+            fields["tokens"] = torch.tensor(fields["tokens"], dtype=torch.long)
+    if any(hasattr(value, "detach") for value in fields.values()):
+        return action_cls.model_validate(fields)
+    return deserialize_action(fields, action_cls)
 
 
 def validate_action(payload: Any, model: type[BaseModel]) -> Any:

@@ -1,7 +1,20 @@
 """What an author subclasses."""
 
-from openenv_server import Environment, Transform
+from openenv_server.environment import ActT, Environment, ObsT, StateT, TaskProvider, Transform
 
-from openenv_gym.types import Action, EnvironmentMetadata, Message, Observation, State
+from openenv_gym.types import Action, EnvironmentMetadata, Message, ModelTokenizer, Observation, State
 
-__all__ = ["Action", "Environment", "EnvironmentMetadata", "Message", "Observation", "State", "Transform"]
+__all__ = [
+    "ActT",
+    "Action",
+    "Environment",
+    "EnvironmentMetadata",
+    "Message",
+    "ModelTokenizer",
+    "ObsT",
+    "Observation",
+    "State",
+    "StateT",
+    "TaskProvider",
+    "Transform",
+]

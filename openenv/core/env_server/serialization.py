@@ -1,5 +1,9 @@
 """Actions and observations as JSON values."""
 
-from openenv_server.serialization import deserialize_action, serialize_observation
+from openenv_server.serialization import (
+    deserialize_action,
+    deserialize_action_with_preprocessing,
+    serialize_observation,
+)
 
-__all__ = ["deserialize_action", "serialize_observation"]
+__all__ = ["deserialize_action", "deserialize_action_with_preprocessing", "serialize_observation"]

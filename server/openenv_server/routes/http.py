@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from openenv_gym.contract import ResetRequest
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import metadata_of, state_model
@@ -32,15 +33,6 @@ _STATUSES = {
     ErrorCode.TIMEOUT: 504,
     ErrorCode.VALIDATION_ERROR: 422,
 }
-
-
-class ResetRequest(BaseModel):
-    """The body of ``POST /reset``: the keywords of the environment's ``reset``."""
-
-    model_config = ConfigDict(extra="allow")
-
-    seed: int | None = Field(default=None, description="Makes the episode repeatable")
-    episode_id: str | None = Field(default=None, description="A name for the episode")
 
 
 class Schemas(BaseModel):

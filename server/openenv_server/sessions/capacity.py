@@ -10,7 +10,12 @@ from contextlib import suppress
 
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import class_behind, own_attribute
-from openenv_server.errors import CapacityReachedError, FactoryFailedError, factory_failure
+from openenv_server.errors import (
+    CapacityReachedError,
+    ConcurrencyConfigurationError,
+    FactoryFailedError,
+    factory_failure,
+)
 from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.session import Factory, Session, StepCounts
 
@@ -195,7 +200,8 @@ def decide_capacity(factory: Factory, requested: int | None) -> int:
         requested: The configured number, if any.
 
     Raises:
-        ConfigurationError: More are requested than the environment's class allows.
+        ConfigurationError: The number is not positive.
+        ConcurrencyConfigurationError: More are requested than the environment's class allows.
     """
     kind = class_behind(factory)
     is_single = supports_concurrency(kind) is False
@@ -204,10 +210,5 @@ def decide_capacity(factory: Factory, requested: int | None) -> int:
     if requested < 1:
         raise ConfigurationError(f"max_concurrent_envs must be at least 1, got {requested}")
     if is_single and requested > 1:
-        name = getattr(kind, "__name__", "The environment")
-        raise ConfigurationError(
-            f"{requested} concurrent sessions were requested, but {name} sets "
-            "SUPPORTS_CONCURRENT_SESSIONS = False.",
-            advice="Request 1, or set it to True if two instances in one process do not disturb each other.",
-        )
+        raise ConcurrencyConfigurationError(getattr(kind, "__name__", "The environment"), requested)
     return requested

@@ -101,7 +101,8 @@ class Session:
             self._thread.stop()
             name = getattr(self._factory, "__name__", repr(self._factory))
             error_id = log_error(error, f"the environment factory {name} failed", **self.log_fields)
-            raise FactoryFailedError(name, error, error_id) from error
+            message = f"{name}() raised {type(error).__name__}: {error}"
+            raise FactoryFailedError(name, message, error_id) from error
         self.calls = EnvironmentCalls(type(self.environment))
         if isinstance(self.environment, GymnasiumEnvironment):
             self.step_lock = self.environment.step_lock

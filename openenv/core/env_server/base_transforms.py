@@ -1,0 +1,5 @@
+"""Transforms made of transforms."""
+
+from openenv_server.environment import CompositeTransform, NullTransform
+
+__all__ = ["CompositeTransform", "NullTransform"]
