@@ -35,6 +35,17 @@ def test_the_import_brings_in_nothing_that_is_only_used_later(tmp_path: Path) ->
     assert fresh_interpreter(code, tmp_path) == "[]"
 
 
+def test_the_models_and_clients_need_no_server(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('fastapi', 'uvicorn', 'yaml')));"
+        "from openenv import AutoEnv, GenericAction, SyncEnvClient;"
+        "from openenv.core import Action, EnvClient, OpenAIClient, StepResult;"
+        "from openenv.core.env_server import Observation, State;"
+        "from openenv.core.env_server.types import CodeExecResult; print('imported')"
+    )
+    assert fresh_interpreter(code, tmp_path) == "imported"
+
+
 def import_seconds(module: str, folder: Path) -> float:
     code = f"import time; begin = time.perf_counter(); import {module}; print(time.perf_counter() - begin)"
     return float(fresh_interpreter(code, folder))
