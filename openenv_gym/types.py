@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # Pydantic takes that of typing from Python 3.12 on
 
 from openenv_gym.arrays import Array
+from openenv_gym.json_schema import ModelJsonSchema
 from openenv_gym.schema_keywords import BESIDE_MARK
 
 __all__ = [
@@ -31,7 +32,18 @@ __all__ = [
 Scalar = bool | int | float
 
 
-class Action(BaseModel):
+class _Model(BaseModel):
+    """A model whose JSON Schema says more than Pydantic's."""
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Return the JSON Schema; ``schema_generator`` is `ModelJsonSchema` by default."""
+        if len(arguments) < 3:
+            options.setdefault("schema_generator", ModelJsonSchema)
+        return super().model_json_schema(*arguments, **options)
+
+
+class Action(_Model):
     """An action. Unknown fields are refused, to catch typos.
 
     Attributes:
@@ -43,7 +55,7 @@ class Action(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict, description="Goes along with the action")
 
 
-class Observation(BaseModel):
+class Observation(_Model):
     """The observation after a ``reset`` or a ``step``.
 
     Attributes:
@@ -67,7 +79,7 @@ class Observation(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict, description="What a trainer finds in info")
 
 
-class State(BaseModel):
+class State(_Model):
     """The state of a session. Subclasses and instances may have more fields.
 
     Attributes:

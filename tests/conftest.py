@@ -46,6 +46,7 @@ TIER_OF = {
     "gym/test_framing.py": "unit",
     "gym/test_hub_names.py": "unit",
     "gym/test_partition.py": "unit",
+    "gym/test_pydantic_types.py": "slow",
     "gym/test_reconnect.py": "unit",
     "gym/test_recovery.py": "unit",
     "gym/test_registration.py": "slow",
@@ -54,9 +55,12 @@ TIER_OF = {
     "gym/test_server_pool.py": "unit",
     "gym/test_session.py": "unit",
     "gym/test_spaces.py": "unit",
+    "gym/test_spaces_casting.py": "unit",
     "gym/test_spaces_golden.py": "unit",
     "gym/test_spaces_properties.py": "unit",
+    "gym/test_spaces_samples.py": "unit",
     "gym/test_spaces_speed.py": "faults",
+    "gym/test_spaces_unions.py": "unit",
     "gym/test_wild_payloads.py": "unit",
     "gym/test_wire_v1.py": "unit",
     "gym/test_wire_v2.py": "unit",
@@ -80,7 +84,7 @@ TIER_OF = {
     "test_workflows.py": "unit",
 }
 
-for _name, _examples in {"quick": 50, "ci": 400}.items():
+for _name, _examples in {"quick": 50, "ci": 400, "long": 4000}.items():
     settings.register_profile(
         _name, max_examples=_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )

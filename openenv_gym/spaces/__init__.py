@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.compiler import SchemaFinding
-from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, UnicodeText
+from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, PatternText, UnicodeText
 from openenv_gym.spaces.declared import build_space, codec_from_space, describe_space, schema_from_space
 from openenv_gym.spaces.models import (
     CompiledSchema,
@@ -26,6 +26,7 @@ __all__ = [
     "CompiledSchema",
     "ExampleText",
     "JsonText",
+    "PatternText",
     "SchemaFinding",
     "UnicodeText",
     "action_codec",

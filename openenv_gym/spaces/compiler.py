@@ -94,6 +94,7 @@ class Compiler:
     report: list[SchemaFinding] = field(default_factory=list)
     _nodes: int = 0
     _depth: int = 0
+    _samples: int = 0
 
     def compile(self, node: Node) -> Codec:
         """Return the codec of a node, by the first rule that applies.
@@ -124,8 +125,10 @@ class Compiler:
         return SchemaFinding(node.path, rule.name, codec.space, _inexact(node.schema), renders, codec.labels)
 
     def sample_payload(self, node: Node) -> Any:
-        """Return a sampled payload of a node that has no parts."""
+        """Return a sampled payload of a node that has no parts: the same in each process."""
         codec = Compiler(self.rules).compile(node)
+        codec.space.seed(self._samples)
+        self._samples += 1
         return codec.encode(codec.space.sample())
 
     def fields(self, node: Node, left_out: Callable[[str, Node], bool] | None = None) -> codecs.DictCodec:

@@ -1,10 +1,9 @@
-"""Spaces that Gymnasium lacks: any text, examples of text, JSON, and sequences with bounds."""
+"""Spaces that Gymnasium lacks: any text, texts of a form, JSON, and sequences with bounds."""
 
 from __future__ import annotations
 
 import json
 import math
-import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +13,12 @@ from gymnasium.spaces import Sequence as SequenceSpace
 from gymnasium.spaces import Space, Text
 from gymnasium.vector.utils.shared_memory import create_shared_memory
 
+from openenv_gym.spaces.patterns import PRINTABLE, sampler_of
+
 UNBOUNDED = 2**31 - 1
 _SAMPLED_EXTRA_CHARACTERS = 32
 _SAMPLED_EXTRA_ITEMS = 4
-_PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
+_TRIES = 20
 
 
 class UnicodeText(Text):
@@ -40,7 +41,7 @@ class UnicodeText(Text):
         seed: int | np.random.Generator | None = None,
     ) -> None:
         longest = UNBOUNDED if max_length is None else max_length
-        super().__init__(max_length=longest, min_length=min_length, charset=_PRINTABLE, seed=seed)
+        super().__init__(max_length=longest, min_length=min_length, charset=PRINTABLE, seed=seed)
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
         """Return a printable string, at most 32 characters longer than the minimum."""
@@ -96,6 +97,40 @@ class ExampleText(UnicodeText):
         return self.examples[int(self.np_random.integers(len(self.examples)))]
 
 
+class PatternText(UnicodeText):
+    """Strings of a form that a regular expression describes; samples match it.
+
+    The space contains other strings too: the dialect of the pattern is the server's, which alone decides.
+
+    Args:
+        pattern: The regular expression, which is searched for, as in JSON Schema.
+        min_length: The minimum number of code points.
+        max_length: The maximum number of code points; None for no bound.
+        seed: Seeds the sampling.
+
+    Raises:
+        ValueError: The pattern's syntax is not supported, or nothing of such a length matches it.
+    """
+
+    def __init__(
+        self,
+        pattern: str,
+        min_length: int = 0,
+        max_length: int | None = None,
+        *,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(min_length, max_length, seed=seed)
+        self.pattern = pattern
+        self._sampler = sampler_of(pattern, min_length, max_length)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Return a string that matches, at most 32 characters longer than the shortest."""
+        if mask is not None or probability is not None:
+            return super().sample(mask, probability)
+        return self._sampler.sample(self.np_random)
+
+
 class JsonText(ExampleText):
     """JSON documents as text, for values without a fixed structure. Samples are drawn from examples.
 
@@ -131,6 +166,7 @@ class BoundedSequence(SequenceSpace):
         min_length: The minimum number of items.
         max_length: The maximum number of items; None for no bound.
         seed: Seeds the sampling.
+        unique: Whether samples repeat no item if they can; a set has no repetitions.
     """
 
     def __init__(
@@ -139,8 +175,11 @@ class BoundedSequence(SequenceSpace):
         min_length: int = 0,
         max_length: int | None = None,
         seed: int | np.random.Generator | None = None,
+        *,
+        unique: bool = False,
     ) -> None:
         super().__init__(space, seed=seed)
+        self.unique = unique
         self.min_length = min_length
         self.max_length = max_length
 
@@ -153,7 +192,16 @@ class BoundedSequence(SequenceSpace):
         if self.max_length is not None:
             longest = min(longest, self.max_length)
         length = int(self.np_random.integers(self.min_length, longest + 1))
-        return tuple(self.feature_space.sample() for _ in range(length))
+        items = [self.feature_space.sample() for _ in range(length)]
+        if self.unique:
+            different = {repr(item): item for item in items}
+            for _ in range(_TRIES * length):
+                if len(different) == length:
+                    break
+                item = self.feature_space.sample()
+                different[repr(item)] = item
+            items = list(different.values())
+        return tuple(items)
 
     def contains(self, x: Any) -> bool:
         """Return whether ``x`` is a tuple of elements, with a length within the bounds."""

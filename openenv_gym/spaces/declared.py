@@ -16,7 +16,7 @@ from gymnasium import spaces
 from openenv_gym.errors import SchemaError
 from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces import codecs
-from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, UnicodeText
+from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, PatternText, UnicodeText
 
 Json = dict[str, Any]
 
@@ -209,6 +209,16 @@ _KINDS: dict[str, _Kind] = {
             "max_length": space.max_length,
         },
         lambda d: ExampleText(d["examples"], d["min_length"], d["max_length"]),
+        codecs.TextCodec,
+    ),
+    "PatternText": _Kind(
+        PatternText,
+        lambda space: {
+            "pattern": space.pattern,
+            "min_length": space.min_length,
+            "max_length": space.max_length,
+        },
+        lambda d: PatternText(d["pattern"], d["min_length"], d["max_length"]),
         codecs.TextCodec,
     ),
     "JsonText": _Kind(

@@ -125,7 +125,8 @@ class _Fitting:
         return element
 
     def _sequence(self, codec: codecs.SequenceCodec, payload: list[Any], path: str) -> Any:
-        least, most = getattr(codec.space, "min_length", 0), getattr(codec.space, "max_length", len(payload))
+        least, most = getattr(codec.space, "min_length", 0), getattr(codec.space, "max_length", None)
+        most = len(payload) if most is None else most
         if not least <= len(payload) <= most:
             self._note(path, f"has {len(payload)} items, not {least} to {most}")
         parts = [self.element(codec.item, part, f"{path}[{i}]") for i, part in enumerate(payload[:most])]

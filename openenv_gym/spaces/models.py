@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Space
 
 from openenv_gym.errors import SchemaError
+from openenv_gym.json_schema import ModelJsonSchema
 from openenv_gym.schema_keywords import (
     ACTION_ONLY_ON_THE_WIRE,
     BESIDE_MARK,
@@ -98,7 +99,7 @@ def space_from_model(model: Any) -> Space[Any]:
     Raises:
         SchemaError: It cannot become a space.
     """
-    return space_from_schema(model.model_json_schema())
+    return space_from_schema(model.model_json_schema(schema_generator=ModelJsonSchema))
 
 
 def _compile_model(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,21 @@ from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.compiler import Compiler, Rule
-from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, UnicodeText
+from openenv_gym.spaces.custom import (
+    BoundedSequence,
+    ExampleText,
+    JsonText,
+    PatternText,
+    UnicodeText,
+    canonical_json,
+)
 from openenv_gym.spaces.declared import build_space, codec_from_space
-from openenv_gym.spaces.examples import example, text_examples
-from openenv_gym.spaces.schema import Node
+from openenv_gym.spaces.examples import format_pattern, json_examples
+from openenv_gym.spaces.schema import Node, Schema, kinds
 
+# Formats of strings that may be any.
+_FREE_FORMATS = frozenset({"binary", "password"})
+_DECIMALS = 32
 _MOST_LABELS = 2**16
 _MOST_ARRAY_BYTES = 2**30
 _MOST_DISCRETE_VALUES = 2**31
@@ -40,6 +51,10 @@ def _labels(compiler: Compiler, node: Node) -> Codec | None:
     labels = [node.schema["const"]] if "const" in node.schema else node.schema.get("enum")
     if not labels:
         return None
+    different: dict[Any, Any] = {}
+    for label in labels:
+        different.setdefault(codecs.label_key(label), label)
+    labels = list(different.values())
     if len(labels) > _MOST_LABELS:
         raise SchemaError(f"{node.where}: more than {_MOST_LABELS:,} labels")
     return codecs.NullCodec() if labels == [None] else codecs.LabelCodec(labels)
@@ -72,10 +87,41 @@ def _text(compiler: Compiler, node: Node) -> Codec | None:
     if schema.get("type") != "string":
         return None
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength")
-    examples = text_examples(schema)
-    if examples:
-        return codecs.TextCodec(ExampleText(examples, shortest, longest))
-    return codecs.TextCodec(UnicodeText(shortest, longest))
+    return codecs.TextCodec(
+        _text_of_examples(schema.get("examples"), shortest, longest)
+        or _text_of_pattern(schema.get("pattern"), shortest, longest)
+        or _text_of_pattern(format_pattern(schema.get("format")), shortest, longest)
+        or _text_of_examples(_documents(compiler, node), shortest, longest)
+        or (_text_of_examples([schema.get("default")], shortest, longest) if _is_special(schema) else None)
+        or UnicodeText(shortest, longest)
+    )
+
+
+def _is_special(schema: Schema) -> bool:
+    """Return whether a string has a form that is not any."""
+    return "pattern" in schema or schema.get("format") not in {None, *_FREE_FORMATS}
+
+
+def _text_of_examples(examples: Any, shortest: int, longest: int | None) -> UnicodeText | None:
+    space = UnicodeText(shortest, longest)
+    fitting = [text for text in examples or () if space.contains(text)] if isinstance(examples, list) else []
+    return ExampleText(fitting, shortest, longest) if fitting else None
+
+
+def _text_of_pattern(pattern: Any, shortest: int, longest: int | None) -> UnicodeText | None:
+    try:
+        return PatternText(pattern, shortest, longest) if isinstance(pattern, str) else None
+    except ValueError:
+        return None  # samples are of any form, and the report says so
+
+
+def _documents(compiler: Compiler, node: Node) -> list[str]:
+    """Return texts of a string that holds a JSON document; none if it holds something else."""
+    schema = node.schema
+    if schema.get("contentMediaType") != "application/json" and schema.get("format") != "json-string":
+        return []
+    content = node.child(schema.get("contentSchema", {"type": "object"}), "{}")
+    return [canonical_json(value) for value in json_examples(content, compiler.sample_payload)]
 
 
 def _numeric_array(compiler: Compiler, node: Node) -> Codec | None:
@@ -120,7 +166,8 @@ def _sequence(compiler: Compiler, node: Node) -> Codec | None:
     shortest, longest = schema.get("minItems", 0), schema.get("maxItems")
     if shortest == 0 and longest is None:
         return codecs.SequenceCodec(item)
-    return codecs.SequenceCodec(item, BoundedSequence(item.space, shortest, longest))
+    unique = schema.get("uniqueItems", False)
+    return codecs.SequenceCodec(item, BoundedSequence(item.space, shortest, longest, unique=unique))
 
 
 def _object(compiler: Compiler, node: Node) -> Codec | None:
@@ -134,8 +181,23 @@ def _union(compiler: Compiler, node: Node) -> Codec | None:
     nodes = [node.child(branch, f"|{i}") for i, branch in enumerate(branches)]
     # Null comes last: X or nothing.
     nodes.sort(key=lambda branch: branch.schema.get("type") == "null")
+    _give_numbers_as_text(compiler, nodes)
     parts = [compiler.compile(branch) for branch in nodes]
-    return parts[0] if len(parts) == 1 else codecs.UnionCodec(parts)
+    if len(parts) == 1:
+        return parts[0]
+    return codecs.UnionCodec(parts, [kinds(branch) for branch in nodes])
+
+
+def _give_numbers_as_text(compiler: Compiler, branches: list[Node]) -> None:
+    """Sample the text of "a number or any text" as numbers: that is the schema of a decimal."""
+    types = [branch.schema.get("type") for branch in branches if branch.schema.get("type") != "null"]
+    for place, (number, text) in enumerate(pairwise(branches)):
+        if number.schema.get("type") != "number" or text.schema.get("type") != "string":
+            continue
+        is_plain = text.schema.keys() <= {"type", "pattern", "title", "description"}
+        if text.schema.get("format") == "decimal" or (is_plain and types == ["number", "string"]):
+            examples = [str(compiler.sample_payload(number)) for _ in range(_DECIMALS)]
+            branches[place + 1] = text.replace({**text.schema, "examples": examples})
 
 
 def _types(compiler: Compiler, node: Node) -> Codec | None:
@@ -147,7 +209,7 @@ def _types(compiler: Compiler, node: Node) -> Codec | None:
 
 
 def _json_text(compiler: Compiler, node: Node) -> Codec | None:
-    return codecs.JsonTextCodec(JsonText([example(node, compiler.sample_payload)]))
+    return codecs.JsonTextCodec(JsonText(json_examples(node, compiler.sample_payload)))
 
 
 RULES: tuple[Rule, ...] = (
@@ -190,7 +252,7 @@ def _nested(node: Node) -> Iterator[Node]:
 
 def _fixed_length(node: Node) -> int | None:
     schema = node.schema
-    if schema.get("type") != "array" or "prefixItems" in schema:
+    if schema.get("type") != "array" or "prefixItems" in schema or schema.get("uniqueItems"):
         return None
     length = schema.get("minItems")
     return length if isinstance(length, int) and length == schema.get("maxItems") and length > 0 else None

@@ -13,6 +13,14 @@ from typing import Any
 from openenv_gym.errors import SchemaError
 
 Schema = Mapping[str, Any]
+_KINDS = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    dict: "object",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,28 @@ def _with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
             for key, part in schema.items()
         }
     return [_with_references(part, renamed) for part in schema] if isinstance(schema, list) else schema
+
+
+def kind_of(payload: Any) -> str:
+    """Return the JSON type of a payload; an array that is not a list yet is one too."""
+    return _KINDS.get(type(payload), "array")
+
+
+def kinds(node: Node) -> frozenset[str]:
+    """Return the JSON types that a schema allows; none if it does not limit them."""
+    if node.is_recursive:
+        node = resolve(node.schema, node.document, node.path)
+    schema = node.schema
+    if "const" in schema:
+        return frozenset({kind_of(schema["const"])})
+    if "enum" in schema:
+        return frozenset(map(kind_of, schema["enum"]))
+    kind = schema.get("type")
+    if kind is not None:
+        return frozenset(kind if isinstance(kind, list) else [kind])
+    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    allowed = [kinds(node.child(branch, "|")) for branch in branches]
+    return frozenset().union(*allowed) if all(allowed) else frozenset()
 
 
 def steps(path: str) -> list[str]:

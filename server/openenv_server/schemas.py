@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
+from openenv_gym.json_schema import ModelJsonSchema
 from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, OBSERVATION_ONLY_ON_THE_WIRE
 
 # Marks what has no JSON Schema, for as long as the schema is made; the value is the type's name.
@@ -35,7 +36,7 @@ def state_schema(model: type[BaseModel]) -> dict[str, Any]:
     return _schema(model, "serialization", "it is sent as any JSON value")
 
 
-class _Generator(GenerateJsonSchema):
+class _Generator(ModelJsonSchema):
     """Marks the types that have no JSON Schema, where Pydantic raises without a word on the field."""
 
     def handle_invalid_for_json_schema(

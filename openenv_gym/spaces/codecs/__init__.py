@@ -26,6 +26,7 @@ from openenv_gym.spaces.codecs.scalars import (
     NumberCodec,
     PayloadCodec,
     TextCodec,
+    label_key,
 )
 
 __all__ = [
@@ -48,5 +49,6 @@ __all__ = [
     "TextCodec",
     "TupleCodec",
     "UnionCodec",
+    "label_key",
     "named_infinities",
 ]

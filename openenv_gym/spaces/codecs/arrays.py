@@ -14,6 +14,9 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
 
+# Gymnasium's Box of int64 ends one below it.
+NOT_IN_ANY_BOX = 2**63 - 1
+
 
 class ArrayCodec(Codec):
     """`Box`, `MultiDiscrete` and `MultiBinary`: nested lists of numbers, a bare number for shape ().
@@ -44,9 +47,12 @@ class ArrayCodec(Codec):
         if isinstance(payload, np.ndarray) and payload.dtype == self._dtype:
             return self._of_the_shape(payload.copy())
         try:
-            return self._decode_numbers(payload)
+            element = self._decode_numbers(payload)
         except (TypeError, ValueError, OverflowError, _OtherShapeError):
-            return self._decode_with_care(payload)
+            element = self._decode_with_care(payload)
+        if self._dtype == np.int64 and (element == NOT_IN_ANY_BOX).any():
+            raise misfit(NOT_IN_ANY_BOX, self.space)
+        return element
 
     def _decode_numbers(self, payload: Any) -> np.ndarray[Any, Any]:
         """Nested lists of numbers and of nothing else, faster than NumPy reads them."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit
+from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
+from openenv_gym.spaces.schema import kind_of
 
 MISSING: Any = object()
+_JSON_TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 
 class DictCodec(Codec):
@@ -137,7 +140,7 @@ class TupleCodec(Codec):
     def decode(self, payload: Any) -> tuple[Any, ...]:
         if not isinstance(payload, list) or len(payload) != len(self._codecs):
             raise misfit(payload, self.space)
-        return tuple(codec.decode(part) for codec, part in zip(self._codecs, payload, strict=True))
+        return _decoded(zip(self._codecs, payload, strict=True))
 
 
 class SequenceCodec(Codec):
@@ -156,7 +159,7 @@ class SequenceCodec(Codec):
     def decode(self, payload: Any) -> Any:
         if not isinstance(payload, list):
             raise misfit(payload, self.space)
-        return self.joined([self.item.decode(part) for part in payload])
+        return self.joined(_decoded((self.item, part) for part in payload))
 
     def joined(self, parts: Sequence[Any]) -> Any:
         """Return the element of its items."""
@@ -166,32 +169,58 @@ class SequenceCodec(Codec):
 class UnionCodec(Codec):
     """`OneOf` for a value that is one of several kinds: ``(index of the kind, element)``.
 
-    A payload does not say which kind it is: the first one that reproduces it is taken.
+    A payload does not say which kind it is. The first that reproduces it is taken; else the first whose space
+    has it, as 1 may stand for 1.0, and a default for what is missing. Kinds of the payload's JSON type go
+    first, and those that take any type go last.
+
+    Args:
+        codecs: The codec of each kind.
+        types: The JSON types that each kind allows; none if it allows all.
     """
 
-    def __init__(self, codecs: Sequence[Codec]) -> None:
+    def __init__(self, codecs: Sequence[Codec], types: Sequence[frozenset[str]]) -> None:
         self.codecs = tuple(codecs)
         self.space = spaces.OneOf([codec.space for codec in self.codecs])
+        self._orders = {kind: self._order(kind, types) for kind in _JSON_TYPES}
 
     def encode(self, element: Any) -> Any:
         index, value = element
         return self.codecs[int(index)].encode(value)
 
     def decode(self, payload: Any) -> tuple[np.int64, Any]:
-        nearest: tuple[np.int64, Any] | None = None
-        for index, codec in enumerate(self.codecs):
+        inside: tuple[np.int64, Any] | None = None
+        outside: tuple[np.int64, Any] | None = None
+        for index in self._orders[kind_of(payload)]:
+            codec = self.codecs[index]
             try:
                 element = codec.decode(payload)
             except SpaceError:
-                continue  # of another kind
-            if not codec.space.contains(element):
                 continue
-            if codec.encode(element) == payload:
+            is_same = _is_same(payload, codec.encode(element))
+            # Gymnasium's spaces contain no NaN.
+            contains = codec.space.contains(element) or (is_same and _has_nan(payload))
+            if is_same and contains:
                 return np.int64(index), element
-            nearest = nearest or (np.int64(index), element)
-        if nearest is None:
+            if contains:
+                inside = inside or (np.int64(index), element)
+            else:
+                outside = outside or (np.int64(index), element)
+        found = inside or outside
+        if found is None:
             raise misfit(payload, self.space)
-        return nearest
+        return found
+
+    @staticmethod
+    def _order(kind: str, types: Sequence[frozenset[str]]) -> list[int]:
+        def rank(index: int) -> int:
+            allowed = types[index]
+            if kind in allowed:
+                return 0
+            if kind == "integer" and "number" in allowed:
+                return 1
+            return 3 if allowed else 2
+
+        return sorted(range(len(types)), key=rank)
 
 
 class OneOfCodec(Codec):
@@ -212,6 +241,45 @@ class OneOfCodec(Codec):
         if type(index) is not int or index not in range(len(self.codecs)):
             raise misfit(payload, self.space)
         return np.int64(index), self.codecs[index].decode(part)
+
+
+def _decoded(items: Iterable[tuple[Codec, Any]]) -> tuple[Any, ...]:
+    """Return the elements of a list's items; an error names the place of the item that does not fit."""
+    elements: list[Any] = []
+    try:
+        elements.extend(codec.decode(part) for codec, part in items)
+    except SpaceError as error:
+        raise SpaceError(f"[{len(elements)}]: {error}") from error
+    return tuple(elements)
+
+
+def _is_same(sent: Any, back: Any) -> bool:
+    """Return whether a payload came back as it was sent: 1 is neither true nor 1.0, and NaN is NaN."""
+    match sent:
+        case dict():
+            return (
+                isinstance(back, dict)
+                and sent.keys() == back.keys()
+                and all(_is_same(part, back[name]) for name, part in sent.items())
+            )
+        case list():
+            return isinstance(back, list) and len(sent) == len(back) and all(map(_is_same, sent, back))
+        case np.ndarray():
+            return _is_same(sent.tolist(), back)
+        case float():
+            return bool(named_infinities(sent) == back) and isinstance(back, float | str)
+    return type(sent) is type(back) and bool(sent == back)
+
+
+def _has_nan(payload: Any) -> bool:
+    match payload:
+        case dict():
+            return any(map(_has_nan, payload.values()))
+        case list():
+            return any(map(_has_nan, payload))
+        case np.ndarray():
+            return payload.dtype.kind == "f" and bool(np.isnan(payload).any())
+    return isinstance(payload, float) and math.isnan(payload)
 
 
 def _iterate_stacked(space: spaces.Space[Any], element: Any) -> Sequence[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
-from openenv_gym.spaces.codecs.arrays import ArrayCodec
+from openenv_gym.spaces.codecs.arrays import NOT_IN_ANY_BOX, ArrayCodec
 from openenv_gym.spaces.codecs.base import Codec, misfit
 from openenv_gym.spaces.custom import JsonText, UnicodeText, canonical_json
 
@@ -68,22 +68,25 @@ class LabelCodec(Codec):
     def __init__(self, labels: Sequence[Any]) -> None:
         self.space = spaces.Discrete(len(labels))
         self.labels = tuple(labels)
-        self._texts = {label: np.int64(i) for i, label in enumerate(labels) if isinstance(label, str)}
-        # By their JSON text: labels may be lists, and true is not 1 in JSON.
-        self._others = {
-            canonical_json(label): np.int64(i) for i, label in enumerate(labels) if not isinstance(label, str)
-        }
+        self._indices = {label_key(label): np.int64(i) for i, label in enumerate(labels)}
 
     def encode(self, element: Any) -> Any:
         return self.labels[int(element)]
 
     def decode(self, payload: Any) -> np.int64:
         try:
-            if type(payload) is str:
-                return self._texts[payload]
-            return self._others[canonical_json(payload)]
+            return self._indices[label_key(payload)]
         except (KeyError, TypeError, ValueError):
             raise SpaceError(f"{payload!r} is none of the labels {list(self.labels)}") from None
+
+
+def label_key(label: Any) -> Any:
+    """Return what labels that are equal in JSON have in common: labels may be lists, and true is not 1."""
+    if type(label) is str:
+        return label
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return (canonical_json(label),)
 
 
 class NullCodec(Codec):
@@ -119,6 +122,8 @@ class NumberCodec(Codec):
 
     def decode(self, payload: Any) -> np.ndarray[Any, Any]:
         if type(payload) is self._plain or (type(payload) is int and self._takes_int):
+            if payload == NOT_IN_ANY_BOX and self._plain is int:
+                raise misfit(payload, self.space)
             try:
                 return np.array(payload, self._dtype)
             except OverflowError as error:
@@ -142,7 +147,7 @@ class TextCodec(Codec):
 
 
 class JsonTextCodec(Codec):
-    """Any JSON value, as canonical JSON text."""
+    """Any JSON value, as canonical JSON text. NaN and infinity, which JSON does not have, become null."""
 
     def __init__(self, space: JsonText | None = None) -> None:
         self.space = JsonText() if space is None else space
@@ -152,8 +157,9 @@ class JsonTextCodec(Codec):
 
     def decode(self, payload: Any) -> str:
         try:
-            return canonical_json(payload)
-        except (TypeError, ValueError) as error:  # an array, say, which a message may hold
+            text = canonical_json(payload)
+            return canonical_json(_finite(payload)) if "NaN" in text or "Infinity" in text else text
+        except (TypeError, ValueError, RecursionError) as error:  # an array, say, which a message may hold
             raise misfit(payload, self.space) from error
 
 
@@ -168,6 +174,17 @@ class PayloadCodec(Codec):
 
     def decode(self, payload: Any) -> Any:
         return payload
+
+
+def _finite(payload: Any) -> Any:
+    match payload:
+        case dict():
+            return {name: _finite(part) for name, part in payload.items()}
+        case list():
+            return [_finite(part) for part in payload]
+        case float() if not math.isfinite(payload):
+            return None
+    return payload
 
 
 def _is_whole(payload: Any) -> bool:
