@@ -22,13 +22,14 @@ from openenv_gym.errors import (
     ConfigurationError,
     OpenEnvError,
     ResetNeededError,
-    excerpt,
+    SpaceError,
 )
 from openenv_gym.metrics import METRICS_BUFFER, PARTS, SlotMetrics, parts_us
 from openenv_gym.rendering import RENDER_FPS, RENDER_MODES
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Session, Times, reset_options
+from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import Column, column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.blocking import BlockingTransport, run
@@ -259,7 +260,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         """Take one action.
 
         Args:
-            action: An element of `action_space`.
+            action: An element of `action_space`, or what can be cast to one without loss: an array of another
+                dtype, or of one number.
 
         Returns:
             observation: An element of `observation_space`, in fresh memory.
@@ -281,11 +283,13 @@ class RemoteEnv(gym.Env[Any, Any]):
         """
         begin = perf_counter()
         self._check_not_closed()
-        if not self.action_space.contains(action):
+        try:
+            action = cast(self.action_space, action)
+        except SpaceError as error:
             raise ActionOutsideSpaceError(
-                f"The action {excerpt(action)} ({type(action).__name__}) is not in {self.action_space}. "
-                "env.action_space.sample() gives one that is."
-            )
+                f"The action is outside the space: {error}",
+                advice="env.action_space.sample() gives one that is inside.",
+            ) from error
         try:
             observation, reward, terminated, truncated, info, times = run(
                 self._session.step(action, f"step {self._steps + 1}")

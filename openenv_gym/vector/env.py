@@ -28,6 +28,7 @@ from openenv_gym.errors import (
     PendingCallError,
     ResetMaskError,
     ResetNeededError,
+    SpaceError,
     UsageError,
     WaitTimeoutError,
     excerpt,
@@ -37,6 +38,7 @@ from openenv_gym.rendering import FrameLists
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Times, reset_options
+from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.turns import Turn, in_turn
@@ -650,7 +652,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             chosen[slots] = True
             backend.raise_failures(chosen)
         self._check_episodes(slots)
-        self._check_actions(actions, slots)
+        actions = self._cast_actions(actions, slots)
         assert backend is not None
         self._began_at[self._results.rows(slots)] = begin
         backend.send_step(slots, actions, gather=gather)
@@ -669,12 +671,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                     f"The episode of slot {ended[0]} has ended; reset it with options={{'reset_mask': …}}"
                 )
 
-    def _check_actions(self, actions: Any, slots: Sequence[int]) -> None:
+    def _cast_actions(self, actions: Any, slots: Sequence[int]) -> Any:
+        """Return actions as an element of the batch space, but for slots whose actions are ignored."""
         if self._actions.contains_fast(actions, len(slots)):
-            return
+            return actions
         space = self._results.action_space(len(slots))
-        if space.contains(actions):
-            return
+        try:
+            return cast(space, actions)
+        except SpaceError:
+            pass  # find out in which slot
         try:
             each = list(iterate(space, actions))
         except (TypeError, ValueError, KeyError) as error:
@@ -687,10 +692,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             is_ignored = self.autoreset_mode is AutoresetMode.NEXT_STEP and (
                 results.terminated[slot] or results.truncated[slot]
             )
-            if not is_ignored and not self.single_action_space.contains(action):
+            if is_ignored:
+                continue
+            try:
+                cast(self.single_action_space, action)
+            except SpaceError as error:
                 raise ActionOutsideSpaceError(
-                    f"The action of slot {slot}, {excerpt(action)}, is not in {self.single_action_space}"
-                )
+                    f"The action of slot {slot} is outside the space: {error}"
+                ) from error
+        return actions
 
     def _note_times(
         self, backend: Backend, infos: dict[str, Any], slots: np.ndarray[Any, Any] | None = None

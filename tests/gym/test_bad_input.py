@@ -113,7 +113,7 @@ def test_a_server_that_does_not_answer() -> None:
 def test_an_action_outside_the_space(serve_gym: Callable[[str], str]) -> None:
     env = RemoteEnv(serve_gym("CartPole-v1"))
     env.reset(seed=1)
-    for action in (2, -1, 0.5, "left", None, np.array([0])):
+    for action in (2, -1, 0.5, "left", None, np.array([0, 1])):
         with pytest.raises(errors.ActionOutsideSpaceError, match=r"not in Discrete\(2\).*sample"):
             env.step(action)
     assert env.step(1)[0] in env.observation_space

@@ -106,7 +106,7 @@ def test_a_new_kind_of_schema_is_one_rule_for_a_vector_environment_too(base_url:
     assert np.array_equal(observations["color"], actions["color"])
     envs.send({"color": np.zeros((1, 3), np.uint8), "at": tuple(part[:1] for part in actions["at"])}, [1])
     assert envs.recv().observations["color"].tolist() == [[0, 0, 0]]
-    actions["color"] = actions["color"].astype(np.float32)
+    actions["color"] = actions["color"] + np.float32(0.5)
     with pytest.raises(SpaceError, match="slot 0"):
         envs.step(actions)
     envs.close()
