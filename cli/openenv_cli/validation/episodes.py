@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from openenv_cli.validation.server import Server
 from openenv_gym.client import GenericEnvClient
-from openenv_gym.errors import OpenEnvError, SpaceError
+from openenv_gym.errors import ActionRefusedError, OpenEnvError, SpaceError
 from openenv_gym.session.recovery import retry
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.transport.http import get_schemas
@@ -22,6 +22,8 @@ STEPS = 20
 # Observations may leave their bounds late in an episode. These limits apply to all episodes together.
 MAX_STEPS = 1000
 MAX_TIME_S = 2.0
+# How many actions are sampled for a step, if the model refuses them.
+_TRIES = 10
 _MAX_SHOWN = 80
 # For fields that a sample leaves empty.
 _VALUES: tuple[Any, ...] = ({"key": "value"}, "text", [{"key": "value"}], ["text"], [1], 1, True)
@@ -64,6 +66,8 @@ class Player:
     Attributes:
         steps: The number of steps taken.
         episodes: The number of episodes started.
+        refused: The number of sampled actions that the action model refused.
+        refusal: The last refusal.
         where: The last request, in words.
 
     Raises:
@@ -77,8 +81,8 @@ class Player:
         self._checker = ObservationChecker(observation)
         self._capacity_timeout_s = server.capacity_timeout_s
         self._client: GenericEnvClient = server.client()
-        self.steps = self.episodes = 0
-        self.where = ""
+        self.steps = self.episodes = self.refused = 0
+        self.where = self.refusal = ""
         self._seed_is_ignored = False
 
     def close(self) -> None:
@@ -95,15 +99,24 @@ class Player:
         return Moment(result.observation)
 
     def step(self, number: int) -> Moment:
-        """Take a sampled action, as this step of the episode. Raises what a client's step does.
+        """Take a sampled action that is accepted, as this step of the episode. Raises what a step does.
 
-        In every other step, fields that are empty get a value: a sampled object is always empty, for example.
+        In every other step, fields that are empty get a value.
         """
-        action = self._action.encode(self._action.space.sample())
-        if number % 2:
-            action = self._filler.fill(action)
-        self.where = f"episode {self.episodes}, step {number}, after the action {shortened(action)}"
-        result = self._client.step(action)
+        for tries_left in reversed(range(_TRIES)):
+            action = sampled = self._action.encode(self._action.space.sample())
+            if number % 2 and tries_left == _TRIES - 1:
+                action = self._filler.fill(sampled)
+            self.where = f"episode {self.episodes}, step {number}, after the action {shortened(action)}"
+            try:
+                result = self._client.step(action)
+                break
+            except ActionRefusedError as error:
+                if action == sampled:
+                    self.refusal = str(error)
+                    self.refused += 1
+                if not tries_left:
+                    raise
         self.steps += 1
         return Moment(result.observation, result.reward, result.done, result.truncated)
 
@@ -113,7 +126,7 @@ class Player:
         return f"{self.where}: {problem}" if problem else ""
 
     def play(self, seed: int = SEED) -> Episode:
-        """Play up to `STEPS` steps of an episode."""
+        """Play up to `STEPS` steps of an episode. It ends where no sampled action is accepted."""
         return [*self.playing(seed)][-1]
 
     def playing(self, seed: int) -> Iterator[Episode]:
@@ -121,7 +134,10 @@ class Player:
         moments = [self.reset(seed)]
         while len(moments) <= STEPS and not moments[-1].done:
             yield Episode(moments, self._seed_is_ignored)
-            moments.append(self.step(len(moments)))
+            try:
+                moments.append(self.step(len(moments)))
+            except ActionRefusedError:
+                break
         state: dict[str, Any] = {}
         with suppress(OpenEnvError):  # which another check reports
             state = self._client.state()

@@ -20,6 +20,10 @@ _BOUNDS_FIX = (
     "Declare the field's real bounds in the observation model, or keep the value within them. An observation "
     "made with model_construct is not checked by its model."
 )
+_SAMPLES_FIX = (
+    "Declare in the model what is allowed: Literal[…], ge= and le=, pattern=, or Field(examples=[…]), from "
+    "which texts are sampled."
+)
 _CHECK_ENV_FIX = "Fix what it reports; the same rules apply to every gymnasium.Env."
 _SHARED_FIX = (
     "Keep what an episode changes in the instance: not in global variables, class attributes, files, shared "
@@ -62,16 +66,18 @@ def _step(server: Server) -> CheckResult:
     with closing(Player(server)) as player:
         try:
             problem = player.play_long()
-        except ActionRefusedError as error:
-            return failed(
-                f"A sampled action that its schema allows is refused: {error}",
-                "Declare in the model what is allowed: Literal[…], ge= and le=, or Field(examples=[…]), from "
-                "which texts are sampled.",
-            )
+        except ActionRefusedError:
+            return warning(f"No sampled action is accepted: {player.refusal}", _SAMPLES_FIX)
         except RemoteEnvironmentError as error:
             return _raised("step", player.where, error)
     if problem:
         return failed(problem, _BOUNDS_FIX)
+    if player.refused:
+        return warning(
+            f"{player.refused} of {counted(player.refused + player.steps, 'sampled action')} were refused. "
+            f"The last: {player.refusal}",
+            _SAMPLES_FIX,
+        )
     # As trainers do it: over the best protocol version that both speak.
     with closing(server.env()) as env:
         env.action_space.seed(SEED)
@@ -240,6 +246,8 @@ def _check_env(server: Server) -> CheckResult:
         env: gym.Env[Any, Any] = made.unwrapped
         try:
             check_env(env, skip_render_check=is_single)
+        except ActionRefusedError as error:
+            return warning(f"check_env sampled an action that is refused: {error}", _SAMPLES_FIX, notes=notes)
         except OpenEnvError:
             raise
         except Exception as error:  # AssertionError, TypeError, gymnasium.error.Error and others
