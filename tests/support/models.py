@@ -351,7 +351,9 @@ def _recursive() -> st.SearchStrategy[Part]:
         leaf = kind.values.map(lambda value: {"leaf": value, "branches": []})
 
         def grow(trees: Values) -> Values:
-            return st.fixed_dictionaries({"leaf": kind.values, "branches": st.lists(trees, min_size=1, max_size=3)})
+            return st.fixed_dictionaries(
+                {"leaf": kind.values, "branches": st.lists(trees, min_size=1, max_size=3)}
+            )
 
         return _part("recursive", tree, st.recursive(leaf, grow, max_leaves=4), kind)
 
