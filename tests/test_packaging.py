@@ -23,7 +23,8 @@ OURS = {Path(folder).name for folder in FOLDERS}
 DISTRIBUTIONS = packages_distributions()
 # These come with a declared package, as a part of its interface.
 COME_WITH = {"fastmcp": "fastmcp", "pydantic_core": "pydantic", "requests": "docker", "starlette": "fastapi"}
-UNDECLARED = {"pytest"}  # for those who test a provider with `openenv_gym.providers.testing`
+# For those who test a provider with `openenv_gym.providers.testing`, and those who have tensors.
+UNDECLARED = {"pytest", "torch"}
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -6,6 +6,7 @@ The class is inspected once, so a step inspects no signature.
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ForwardRef, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
@@ -14,11 +15,15 @@ from pydantic import BaseModel
 
 from openenv_gym.types import EnvironmentMetadata, State
 from openenv_server.environment import describe
-from openenv_server.errors import UnknownKeywordsError
 
 # Base classes, and the packages they are from. Attributes defined there are defaults, not an author's choice.
 _BASES = frozenset({"Environment", "MCPEnvironment"})
 _BASE_PACKAGES = frozenset({"openenv_server", "openenv", "openenv_core"})
+
+log = logging.getLogger("openenv_server")
+
+# The options that were ignored and logged already, by environment class.
+_warned_of: dict[type, set[str]] = {}
 
 
 def own_attribute(kind: type, name: str) -> Any:
@@ -49,6 +54,7 @@ class EnvironmentCalls:
         self.reset_name, self.reset_is_async, self._reset_takes = self._pick("reset")
         self.step_name, self.step_is_async, self._step_takes = self._pick("step")
         self.close_is_async = inspect.iscoroutinefunction(getattr(kind, "close", None))
+        self._warned_of: set[str] = _warned_of.setdefault(kind, set())
 
     def _pick(self, name: str) -> tuple[str, bool, Mapping[str, inspect.Parameter]]:
         method = own_attribute(self.kind, f"{name}_async")
@@ -57,27 +63,39 @@ class EnvironmentCalls:
         method = getattr(self.kind, name)
         return name, inspect.iscoroutinefunction(method), inspect.signature(method).parameters
 
-    def reset_arguments(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        """The keywords for a reset, and whether a seed was dropped because the environment takes none.
+    def reset_arguments(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The keywords for a reset, and what to report of those that the environment does not take.
 
-        Raises:
-            UnknownKeywordsError: The environment does not take some of the keywords.
+        Returns:
+            arguments: The keywords that it takes.
+            report: For the observation's metadata: ``seed_ignored``, and the names in ``ignored_options``.
         """
         takes = self._reset_takes
-        arguments = dict(data) if _takes_any(takes) else {k: v for k, v in data.items() if k in takes}
-        dropped = set(data) - set(arguments)
-        unknown = sorted(dropped - {"seed", "episode_id"})
-        if unknown:
-            known = [name for name in takes if name != "self"]
-            raise UnknownKeywordsError(
-                f"{self.kind.__name__}.reset does not take {', '.join(unknown)}; "
-                f"it takes {', '.join(known) if known else 'nothing'}"
-            )
-        return arguments, data.get("seed") is not None and "seed" in dropped
+        if _takes_any(takes):
+            return dict(data), {}
+        arguments = {name: value for name, value in data.items() if name in takes}
+        report: dict[str, Any] = {}
+        if data.get("seed") is not None and "seed" not in arguments:
+            report["seed_ignored"] = True
+        ignored = sorted(data.keys() - arguments.keys() - {"seed", "episode_id"})
+        if ignored:
+            report["ignored_options"] = ignored
+            if not self._warned_of >= set(ignored):
+                self._warned_of.update(ignored)
+                known = ", ".join(name for name in takes if name != "self")
+                log.warning(
+                    "%s.reset does not take %s, so they are ignored; it takes %s",
+                    self.kind.__name__,
+                    ", ".join(ignored),
+                    known or "nothing",
+                )
+        return arguments, report
 
     def step_arguments(self, extras: Mapping[str, Any]) -> dict[str, Any]:
         """The keywords for a step, among those that a client may send beside the action."""
-        return {k: v for k, v in extras.items() if v is not None and k in self._step_takes}
+        takes = self._step_takes
+        given = {name: value for name, value in extras.items() if value is not None}
+        return given if _takes_any(takes) else {name: given[name] for name in given if name in takes}
 
 
 def metadata_of(environment: Any, env_name: str | None) -> EnvironmentMetadata:

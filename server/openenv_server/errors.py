@@ -136,10 +136,6 @@ class StepLimitExceededError(ServerError):
         super().__init__(f"The reset or the step took more than {limit_s:g} s, and its session is closed")
 
 
-class UnknownKeywordsError(ServerError, TypeError):
-    """A reset got keywords that the environment does not take."""
-
-
 class WrongResultError(ServerError, TypeError):
     """An environment returned something other than an observation, or a state."""
 
@@ -185,8 +181,6 @@ def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply
             return ErrorReply(ErrorCode.FACTORY_ERROR, str(error), details)
         case StepLimitExceededError():
             return ErrorReply(ErrorCode.TIMEOUT, str(error), {"timeout_s": error.limit_s})
-        case UnknownKeywordsError():
-            return ErrorReply(ErrorCode.VALIDATION_ERROR, str(error), {})
         case _:
             error_id = log_error(error, failed, **log_fields)
             message = f"{type(error).__name__}: {error}"

@@ -50,7 +50,7 @@ class ArrayCodec(Codec):
             element = self._decode_numbers(payload)
         except (TypeError, ValueError, OverflowError, _OtherShapeError):
             element = self._decode_with_care(payload)
-        if self._dtype == np.int64 and (element == NOT_IN_ANY_BOX).any():
+        if self._dtype == np.int64 and (element == NOT_IN_ANY_BOX).any() and not self.space.contains(element):
             raise misfit(NOT_IN_ANY_BOX, self.space)
         return element
 

@@ -101,12 +101,12 @@ class ModelDriver:
         self._step = getattr(session.environment, self._calls.step_name)
 
     def reset(self, data: dict[str, Any]) -> Transition:
-        arguments, seed_ignored = self._calls.reset_arguments(data)
+        arguments, report = self._calls.reset_arguments(data)
         result = self._reset(**arguments)
         first = self._transition(
             self._wait_for(result, self._calls.reset_name) if self._calls.reset_is_async else result
         )
-        info = {**first.info, "seed_ignored": True} if seed_ignored else first.info
+        info = {**first.info, **report}
         if self._payloads:
             return first._replace(info=info)
         return Transition(first.observation, 0.0, False, False, info)

@@ -6,9 +6,6 @@ import threading
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-# How long a first call waits for another one, which may hang.
-_WAIT_S = 5.0
-
 
 class FirstCalls:
     """Runs the first call of each kind while no other first call runs. Later ones run in parallel.
@@ -22,12 +19,17 @@ class FirstCalls:
         self._lock = threading.Lock()
 
     @contextmanager
-    def alone(self, kind: Hashable) -> Iterator[None]:
-        """Run the block alone if no call of this kind has returned yet."""
+    def alone(self, kind: Hashable, wait_s: float) -> Iterator[None]:
+        """Run the block alone if no call of this kind has returned yet.
+
+        Args:
+            kind: What is called.
+            wait_s: How long to wait for another first call, in seconds; then this one runs beside it.
+        """
         if kind in self._done:
             yield
             return
-        is_alone = self._lock.acquire(timeout=_WAIT_S)
+        is_alone = self._lock.acquire(timeout=wait_s)
         if is_alone and kind in self._done:  # while this one waited
             self._lock.release()
             is_alone = False

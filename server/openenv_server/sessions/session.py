@@ -26,6 +26,10 @@ Factory = Callable[[], Any]
 T = TypeVar("T")
 log = logging.getLogger("openenv_server")
 
+# How long a first call waits for another one, which may hang, in seconds. A step may just be slow.
+_WAIT_S = 5.0
+_STEP_WAIT_S = 0.2
+
 
 class StepCounts(NamedTuple):
     """How often a session has done what."""
@@ -108,7 +112,7 @@ class Session:
             self.step_lock = self.environment.step_lock
 
     def _make(self) -> Any:
-        with FIRST_CALLS.alone((id(self._factory), "make")):
+        with FIRST_CALLS.alone((id(self._factory), "make"), _WAIT_S):
             return self._factory()
 
     @property
@@ -123,19 +127,17 @@ class Session:
         """
         if self.step_lock is not None:
             return self.step_lock.held_by(self)
-        return FIRST_CALLS.alone((id(self._factory), call))
+        return FIRST_CALLS.alone((id(self._factory), call), _STEP_WAIT_S if call == "step" else _WAIT_S)
 
     async def reset(self, data: dict[str, Any]) -> str:
         """Start an episode; returns the result as JSON text.
 
         Raises:
             StepLimitExceededError: It took too long. The session is unusable afterwards.
-            UnknownKeywordsError: The environment does not take some of the keywords.
         """
-        arguments, seed_ignored = self.calls.reset_arguments(data)
+        arguments, report = self.calls.reset_arguments(data)
         call = partial(getattr(self.environment, self.calls.reset_name), **arguments)
-        metadata = {"seed_ignored": True} if seed_ignored else None
-        text = await self._timed("reset", call, self.calls.reset_is_async, self._counters.reset_s, metadata)
+        text = await self._timed("reset", call, self.calls.reset_is_async, self._counters.reset_s, report)
         self._resets += 1
         return text
 
