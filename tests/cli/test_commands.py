@@ -324,7 +324,7 @@ def test_bench_measures_and_stops_where_the_server_is_full(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "Pass either a server"),
+        ([], "has neither openenv.yaml nor server/app.py"),
         (["http://127.0.0.1:9", "--gym", "CartPole-v1"], "Pass either a server"),
         (["http://127.0.0.1:9", "--sessions", "few"], "is not a list of positive numbers"),
     ],

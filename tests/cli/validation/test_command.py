@@ -66,7 +66,7 @@ def test_a_failure_is_seen_at_the_end_and_what_was_skipped_for_it_is_one_line(wa
     edit(walker / "server/app.py", ("import sys\n", "import sys; 1 / 0\n"))
     (walker / "uv.lock").unlink()
     lines = run(walker, "--level", "runtime").stdout.splitlines()
-    assert "- 17 checks were skipped because server.start did not pass" in lines
+    assert "- 18 checks were skipped because server.start did not pass" in lines
     assert not any("[session." in line for line in lines)
     assert lines[-3] == "Failures"
     assert lines[-2].startswith("✗ `openenv serve` starts it  [server.start]: The server ended with exit")
