@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from openenv_cli.validation.server import own_frames, start_failure
 
 from openenv_gym.errors import ConfigurationError
@@ -47,7 +49,7 @@ def test_a_message_of_several_lines_is_kept() -> None:
 
 def test_a_file_that_an_image_lacks_may_be_left_out_of_it() -> None:
     error = ConfigurationError("The container exited with code 1.", log=LOG)
-    result = start_failure(error, "docker run", packages=["walker"], in_image=True)
+    result = start_failure(error, "docker run", packages=["walker"], in_image=True, folder=Path("my_env"))
     first, *others = result.detail.splitlines()
     assert first.startswith("The container exited with code 1: FileNotFoundError: ")
     assert others == SHORT.splitlines()[:-1]
