@@ -20,8 +20,8 @@ from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, Pa
 
 Json = dict[str, Any]
 
-# Samples of a space that is not one of Gymnasium's own.
-_SAMPLES = 32
+# Samples of a custom space: few show what they are, and more are examples of its texts.
+_FEW, _MANY = 3, 32
 
 
 class _Kind(NamedTuple):
@@ -57,14 +57,19 @@ def standard_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
     kind = _kind_of(space)
     if kind is not None and type(space) is kind.type:
         return space
-    samples = _samples(space)
+    few = _samples(space, _FEW)
     if kind is not None:
         standard = kind.build(kind.describe(space))
-        if all(map(standard.contains, samples)):
+        if all(map(standard.contains, few)):
             return standard
-    if samples and all(isinstance(sample, str) for sample in samples):
+    if few and all(isinstance(sample, str) for sample in few):
         # Only examples are sure to be in the space; if they differ each time, they would differ by server.
-        return ExampleText(samples) if samples == _samples(space) else UnicodeText()
+        examples = _samples(space, _MANY)
+        return (
+            ExampleText(list(dict.fromkeys(examples)))
+            if examples == _samples(space, _MANY)
+            else UnicodeText()
+        )
     raise SchemaError(
         f"{type(space).__name__} is not one of the spaces that can be sent: {', '.join(_KINDS)}. "
         "Wrap the environment so that it has one of these."
@@ -77,12 +82,12 @@ def _kind_of(space: spaces.Space[Any]) -> _Kind | None:
     return next((kinds[base] for base in type(space).__mro__ if base in kinds), None)
 
 
-def _samples(space: spaces.Space[Any]) -> list[Any]:
-    """Return the same few samples each time, if the space's own generator makes them; none if it cannot."""
+def _samples(space: spaces.Space[Any], count: int) -> list[Any]:
+    """Return the same samples each time, if the space's own generator makes them; none if it cannot."""
     copy = deepcopy(space)
     try:
         copy.seed(0)
-        return list({repr(sample): sample for sample in (copy.sample() for _ in range(_SAMPLES))}.values())
+        return [copy.sample() for _ in range(count)]
     except NotImplementedError:
         return []
 

@@ -116,8 +116,8 @@ def env(served: Served) -> Iterator[RemoteEnv]:
         ("raise", r"step 1: the environment raised ValueError: no such door\..*error_id [0-9a-f]{8}"),
         ("exit", r"step 1: the environment raised .*SystemExit: 3"),
         ("no model", r"returned dict, not an observation"),
-        ("a lock", r"lock cannot be sent as JSON"),
-        ("no text", r"Unspeakable cannot be sent as JSON|no words"),
+        ("a lock", r"of the type lock, which JSON lacks"),
+        ("no text", r"of the type Unspeakable, which JSON lacks|no words"),
     ],
 )
 def test_what_it_does_wrong_is_said_and_its_session_goes_on(env: RemoteEnv, what: str, message: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from openenv_server import Action, Environment, Observation, State, create_app, gymnasium_factory
-from openenv_server.sessions import session
+from openenv_server.sessions import first_calls
 from openenv_server.sessions.first_calls import FirstCalls
 
 from openenv_gym import RemoteEnv
@@ -42,8 +42,7 @@ LIBRARIES: dict[str, Library] = {}
 
 
 @pytest.fixture(autouse=True)
-def _unused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "FIRST_CALLS", FirstCalls())
+def _unused() -> None:
     LIBRARIES.update((call, Library()) for call in ("make", "reset", "step", "render", "state"))
 
 
@@ -126,17 +125,17 @@ def test_sessions_that_begin_together_start_a_library_once(kind: type, version: 
     ):
         for done in [pool.submit(play, base_url) for _ in range(count)]:
             done.result()
-    called = ("make", "reset", "step", *(["render"] if renders else []))
+    called = ("make", "reset", *(["render"] if renders else []))
     assert [LIBRARIES[call].most for call in called] == [1] * len(called)
 
 
 def test_later_calls_run_in_parallel() -> None:
     calls, together = FirstCalls(), threading.Barrier(2)
-    with calls.alone("step", 5):
+    with calls.alone("step"):
         pass
 
     def call() -> None:
-        with calls.alone("step", 5):
+        with calls.alone("step"):
             together.wait(5)
 
     with ThreadPoolExecutor(2) as pool:
@@ -144,17 +143,18 @@ def test_later_calls_run_in_parallel() -> None:
             done.result()
 
 
-def test_a_first_call_that_hangs_is_not_waited_for() -> None:
+def test_a_first_call_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_calls, "_WAIT_S", 0.05)
     calls, hangs = FirstCalls(), threading.Event()
 
     def hang() -> None:
-        with calls.alone("step", 5):
+        with calls.alone("step"):
             hangs.wait(20)
 
     stuck = threading.Thread(target=hang)
     stuck.start()
     time.sleep(0.02)
-    with calls.alone("reset", 0.05):
+    with calls.alone("reset"):
         pass
     hangs.set()
     stuck.join()
@@ -162,7 +162,7 @@ def test_a_first_call_that_hangs_is_not_waited_for() -> None:
 
 def test_a_first_call_that_raises_does_not_count() -> None:
     calls = FirstCalls()
-    with pytest.raises(ImportError), calls.alone("step", 5):
+    with pytest.raises(ImportError), calls.alone("step"):
         raise ImportError
-    with calls.alone("step", 5):
+    with calls.alone("step"):
         assert calls._lock.locked(), "alone again"

@@ -17,6 +17,7 @@ from openenv_server.errors import (
     factory_failure,
 )
 from openenv_server.sessions.counters import Counters
+from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.session import Factory, Session, StepCounts
 
 DEFAULT_CAPACITY = 64
@@ -54,6 +55,7 @@ class Sessions:
         self.active = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
         self.is_stopping = False
         self.counters = Counters()
+        self._first_calls = FirstCalls()
         self.kept: Callable[[], int] = lambda: 0
         self.made_at = time.monotonic()
         self._open: set[Session] = set()
@@ -73,7 +75,7 @@ class Sessions:
         if self._has_tried:
             return
         self._has_tried = True
-        self._first = Session(self.factory, self.counters, "nobody", self.step_timeout_s)
+        self._first = self._new_session("nobody")
         made = self._first.make()
         try:
             self.kind = type(made.result(TRIAL_S))
@@ -83,6 +85,9 @@ class Sessions:
             log.info("the environment takes more than %g s to be made; the first session waits", TRIAL_S)
         except (Exception, SystemExit) as error:
             raise factory_failure(self.factory, error) from error
+
+    def _new_session(self, client: str) -> Session:
+        return Session(self.factory, self.counters, client, self.step_timeout_s, self._first_calls)
 
     async def close_first(self) -> None:
         """Close the environment that `try_factory` made, if no session has taken it."""
@@ -108,7 +113,7 @@ class Sessions:
         try:
             session, self._first = self._first, None
             if session is None:
-                session = Session(self.factory, self.counters, client, self.step_timeout_s)
+                session = self._new_session(client)
             session.client = client
             await session.open()
         except BaseException as error:

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
+# How long a first call waits for another one, which may take long for other reasons than imports.
+_WAIT_S = 1.0
+
 
 class FirstCalls:
-    """Runs the first call of each kind while no other first call runs. Later ones run in parallel.
+    """Runs a server's first call of each kind while no other first call runs. Later ones run in parallel.
 
     The first ``render`` of three environments, say, may import and initialize the same library from three
     threads, and few libraries are safe from that.
@@ -19,17 +22,12 @@ class FirstCalls:
         self._lock = threading.Lock()
 
     @contextmanager
-    def alone(self, kind: Hashable, wait_s: float) -> Iterator[None]:
-        """Run the block alone if no call of this kind has returned yet.
-
-        Args:
-            kind: What is called.
-            wait_s: How long to wait for another first call, in seconds; then this one runs beside it.
-        """
+    def alone(self, kind: Hashable) -> Iterator[None]:
+        """Run the block alone if no call of this kind has returned yet."""
         if kind in self._done:
             yield
             return
-        is_alone = self._lock.acquire(timeout=wait_s)
+        is_alone = self._lock.acquire(timeout=_WAIT_S)
         if is_alone and kind in self._done:  # while this one waited
             self._lock.release()
             is_alone = False
@@ -39,6 +37,3 @@ class FirstCalls:
         finally:
             if is_alone:
                 self._lock.release()
-
-
-FIRST_CALLS = FirstCalls()

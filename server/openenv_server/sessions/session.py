@@ -18,17 +18,13 @@ from openenv_server.errors import FactoryFailedError, StepLimitExceededError, lo
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, StepLock
 from openenv_server.serialization import observation_json, state_json
 from openenv_server.sessions.counters import Counters, Durations
-from openenv_server.sessions.first_calls import FIRST_CALLS
+from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.threads import WorkerThread
 from openenv_server.tools.jsonrpc import respond
 
 Factory = Callable[[], Any]
 T = TypeVar("T")
 log = logging.getLogger("openenv_server")
-
-# How long a first call waits for another one, which may hang, in seconds. A step may just be slow.
-_WAIT_S = 5.0
-_STEP_WAIT_S = 0.2
 
 
 class StepCounts(NamedTuple):
@@ -46,6 +42,7 @@ class Session:
         counters: The server's counters.
         client: The client's address.
         step_timeout_s: The most seconds that `reset` and `step` may take; None is unlimited.
+        first_calls: The server's.
 
     Attributes:
         id: Its name in the log.
@@ -63,7 +60,12 @@ class Session:
     calls: EnvironmentCalls
 
     def __init__(
-        self, factory: Factory, counters: Counters, client: str, step_timeout_s: float | None = None
+        self,
+        factory: Factory,
+        counters: Counters,
+        client: str,
+        step_timeout_s: float | None = None,
+        first_calls: FirstCalls | None = None,
     ) -> None:
         self.id = secrets.token_hex(4)
         self.client = client
@@ -71,6 +73,7 @@ class Session:
         self._steps = self._resets = 0
         self._counters = counters
         self._factory = factory
+        self._first_calls = first_calls or FirstCalls()
         self._step_timeout_s = step_timeout_s
         self.is_abandoned = self.is_settled = self._is_closed = False
         self.closing: asyncio.Task[None] | None = None
@@ -112,7 +115,7 @@ class Session:
             self.step_lock = self.environment.step_lock
 
     def _make(self) -> Any:
-        with FIRST_CALLS.alone((id(self._factory), "make"), _WAIT_S):
+        with self._first_calls.alone("make"):
             return self._factory()
 
     @property
@@ -123,11 +126,12 @@ class Session:
     def turn(self, call: str) -> AbstractContextManager[None]:
         """Wait for this session's turn to call a method of its environment, and hold it.
 
-        Calls run in parallel unless the environment must not run beside others, but for the first ones.
+        Calls run in parallel unless the environment must not run beside others, but for the first reset and
+        the first render of a server.
         """
         if self.step_lock is not None:
             return self.step_lock.held_by(self)
-        return FIRST_CALLS.alone((id(self._factory), call), _STEP_WAIT_S if call == "step" else _WAIT_S)
+        return self._first_calls.alone(call) if call in ("reset", "render") else nullcontext()
 
     async def reset(self, data: dict[str, Any]) -> str:
         """Start an episode; returns the result as JSON text.
