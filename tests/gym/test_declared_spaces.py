@@ -57,6 +57,7 @@ BOXES = {
     "int32, shape ()": spaces.Box(-5, 5, (), np.int32),
     "uint32": spaces.Box(0, 2**32 - 1, (1,), np.uint32),
     "int64": spaces.Box(-(2**63), 2**63 - 1, (2,), np.int64),
+    "int64, shape ()": spaces.Box(-5, 2**63 - 1, (), np.int64),
     "uint64": spaces.Box(0, 2**64 - 1, (2,), np.uint64),
     "uint64 from 2**63": spaces.Box(2**63, 2**64 - 1, (), np.uint64),
     "float16": spaces.Box(-1, 1, (2,), np.float16),

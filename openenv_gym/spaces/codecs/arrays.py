@@ -14,7 +14,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
 
-# Gymnasium's Box of int64 ends one below it.
+# Most of Gymnasium's unbounded boxes of int64 end one below it.
 NOT_IN_ANY_BOX = 2**63 - 1
 
 

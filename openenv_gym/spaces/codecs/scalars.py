@@ -122,13 +122,12 @@ class NumberCodec(Codec):
 
     def decode(self, payload: Any) -> np.ndarray[Any, Any]:
         if type(payload) is self._plain or (type(payload) is int and self._takes_int):
+            if payload == NOT_IN_ANY_BOX and self._plain is int and payload > int(self.space.high):
+                raise misfit(payload, self.space)
             try:
-                element = np.array(payload, self._dtype)
+                return np.array(payload, self._dtype)
             except OverflowError as error:
                 raise misfit(payload, self.space) from error
-            if payload == NOT_IN_ANY_BOX and self._plain is int and not self.space.contains(element):
-                raise misfit(payload, self.space)
-            return element
         return self._array.decode(payload)
 
 
