@@ -384,6 +384,21 @@ def test_info_says_why_a_reward_is_what_it_is(kind: type[Guessing]) -> None:
         assert [*infos["rubric_scores"]["rubric_0"]] == [0.9, 0]
 
 
+def test_the_scores_of_parts_are_those_of_the_rubric_that_was_called() -> None:
+    rubric = WeightedSum([Gate(Fixed(0.5), 0.1), Later(1)], [0.5, 0.5])
+    seen_by = [seen(), seen()]
+
+    async def both() -> Any:
+        return await asyncio.gather(*(rubric(None, observation) for observation in seen_by))
+
+    assert asyncio.run(both()) == [0.75, 0.75]
+    expected = {"rubric_0": 0.5, "rubric_0.rubric": 0.5, "rubric_1": 1.0}
+    assert [observation.metadata for observation in seen_by] == [{"rubric_scores": expected}] * 2
+    alone = seen()
+    assert Fixed(0.5)(None, alone) == 0.5
+    assert alone.metadata == {}
+
+
 def test_without_a_rubric_the_score_is_zero() -> None:
     env = Guessing()
     env.rubric = None

@@ -54,10 +54,14 @@ class Rubric(ABC):
     def __call__(self, action: Any, observation: Any) -> Any:
         """Score a step, between the hooks.
 
+        The scores of the parts go into the observation's metadata, as `score_step` says.
+
         Returns:
             The score; an awaitable of it if `forward`, a hook or a child is async. On an event loop, the
             score may be awaited in either case.
         """
+        if _scores.get() is None:  # it is no part of another rubric
+            return score_step(self, action, observation)
         score = drive(self._evaluate(action, observation))
         if isinstance(score, int | float) and in_event_loop():
             return Score(score)
