@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from openenv_gym.types import Action, Observation
 
@@ -104,14 +104,40 @@ class JsonRpcError(BaseModel):
     message: str
     data: Any = None
 
+    @classmethod
+    def from_code(cls, code: JsonRpcErrorCode, message: str | None = None, data: Any = None) -> Self:
+        """Make the error of a code; its message is that of the code by default."""
+        return cls(code=code, message=message or code.name.replace("_", " ").capitalize(), data=data)
+
 
 class JsonRpcResponse(BaseModel):
-    """A response of JSON-RPC 2.0."""
+    """A response of JSON-RPC 2.0: it is sent with a result or an error, not both."""
 
     jsonrpc: Literal["2.0"] = "2.0"
     result: Any = None
     error: JsonRpcError | None = None
     id: str | int | None = None
+
+    @classmethod
+    def success(cls, result: Any, request_id: str | int | None = None) -> Self:
+        """Make the response to a request that succeeded."""
+        return cls(result=result, id=request_id)
+
+    @classmethod
+    def error_response(
+        cls,
+        code: JsonRpcErrorCode,
+        message: str | None = None,
+        data: Any = None,
+        request_id: str | int | None = None,
+    ) -> Self:
+        """Make the response to a request that failed."""
+        return cls(error=JsonRpcError.from_code(code, message, data), id=request_id)
+
+    @model_serializer(mode="wrap")
+    def _with_one(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unsaid = "result" if self.error is not None else "error"
+        return {name: value for name, value in serialize(self).items() if name != unsaid}
 
 
 class WSMCPMessage(BaseModel):

@@ -12,6 +12,8 @@ from openenv_gym.llm_client import (
     ToolCall,
     create_llm_client,
 )
+from openenv_gym.tool_client import ToolClient as MCPClientBase
+from openenv_gym.tool_client import ToolClient as MCPToolClient
 from openenv_gym.types import Action, Observation, State, StepResult
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ __all__ = [
     "GenericEnvClient",
     "LLMClient",
     "LLMResponse",
+    "MCPClientBase",
+    "MCPToolClient",
     "Observation",
     "OpenAIClient",
     "State",

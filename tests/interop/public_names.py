@@ -34,7 +34,7 @@ def describe(thing: object) -> dict[str, object]:
         found["parameters"] = parameters(thing)
     if isinstance(thing, type):
         names = {name for kind in thing.__mro__ if is_own(kind) for name in vars(kind)}
-        methods = {name: getattr(thing, name) for name in names if not name.startswith("_")}
+        methods = {name: getattr(thing, name) for name in names if not name.startswith(("_", "model_"))}
         found["methods"] = {name: parameters(method) for name, method in methods.items()}
     return found
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from openenv.core import AnthropicClient, GenericAction, OpenAIClient, create_llm_client
-from openenv.core.env_server import base_transforms, exceptions, interfaces, types
+from openenv.core.env_server import base_transforms, exceptions, interfaces, mcp_types, types
 from openenv.core.env_server.serialization import deserialize_action_with_preprocessing
 from openenv.core.env_server.web_interface import load_environment_metadata
 from openenv.core.rubrics import (
@@ -279,6 +279,15 @@ def others() -> None:
             model(**fields)
         except ValidationError as error:
             show("refused", [part["type"] for part in error.errors()])
+
+    for answer in (
+        mcp_types.JsonRpcResponse.success({"a": None}, 1),
+        mcp_types.JsonRpcResponse.success(None),
+        mcp_types.JsonRpcResponse.error_response(mcp_types.JsonRpcErrorCode.METHOD_NOT_FOUND, request_id="x"),
+        mcp_types.JsonRpcResponse.error_response(mcp_types.JsonRpcErrorCode.INVALID_PARAMS, "bad", [1]),
+    ):
+        show("rpc", sorted(answer.model_dump().items()))
+        show("rpc", sorted(json.loads(answer.model_dump_json())))
 
     with tempfile.TemporaryDirectory() as folder:
         readme = Path(folder) / "README.md"

@@ -3,6 +3,23 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from openenv.core.env_server.mcp_types import (
+    RESERVED_TOOL_NAMES,
+    CallToolAction,
+    CallToolObservation,
+    JsonRpcError,
+    JsonRpcErrorCode,
+    JsonRpcRequest,
+    JsonRpcResponse,
+    ListToolsAction,
+    ListToolsObservation,
+    McpMethod,
+    Tool,
+    ToolError,
+    ToolErrorType,
+    WSMCPMessage,
+    WSMCPResponse,
+)
 from openenv.core.env_server.types import (
     Action,
     BaseMessage,
@@ -48,6 +65,7 @@ if TYPE_CHECKING:
         TaskProvider,
         Transform,
     )
+    from openenv.core.env_server.mcp_environment import MCPEnvironment
     from openenv.core.env_server.route_config import GetEndpointConfig
     from openenv.core.env_server.serialization import (
         deserialize_action,
@@ -57,8 +75,11 @@ if TYPE_CHECKING:
     from openenv.core.env_server.web_interface import WebInterfaceManager, create_web_interface_app
 
 __all__ = [
+    "RESERVED_TOOL_NAMES",
     "Action",
     "BaseMessage",
+    "CallToolAction",
+    "CallToolObservation",
     "CompositeTransform",
     "ConcurrencyConfig",
     "ConcurrencyConfigurationError",
@@ -70,7 +91,15 @@ __all__ = [
     "HTTPEnvServer",
     "HealthResponse",
     "HealthStatus",
+    "JsonRpcError",
+    "JsonRpcErrorCode",
+    "JsonRpcRequest",
+    "JsonRpcResponse",
     "ListTasksRequest",
+    "ListToolsAction",
+    "ListToolsObservation",
+    "MCPEnvironment",
+    "McpMethod",
     "Message",
     "ModelTokenizer",
     "NullTransform",
@@ -86,11 +115,16 @@ __all__ = [
     "SessionNotFoundError",
     "State",
     "TaskProvider",
+    "Tool",
+    "ToolError",
+    "ToolErrorType",
     "Transform",
     "WSCloseMessage",
     "WSErrorCode",
     "WSErrorResponse",
     "WSIncomingMessage",
+    "WSMCPMessage",
+    "WSMCPResponse",
     "WSObservationResponse",
     "WSResetMessage",
     "WSStateMessage",
@@ -111,6 +145,7 @@ _SERVER_MODULES = (
     "exceptions",
     "http_server",
     "interfaces",
+    "mcp_environment",
     "route_config",
     "serialization",
     "web_interface",
