@@ -115,6 +115,7 @@ class NumberCodec(Codec):
         self._dtype = space.dtype
         self._plain = {"b": bool, "i": int, "u": int}.get(space.dtype.kind, float)
         self._takes_int = self._plain is not bool
+        self._highest = space.high.item()
 
     def encode(self, element: Any) -> Any:
         value = self._plain(element)
@@ -122,7 +123,7 @@ class NumberCodec(Codec):
 
     def decode(self, payload: Any) -> np.ndarray[Any, Any]:
         if type(payload) is self._plain or (type(payload) is int and self._takes_int):
-            if payload == NOT_IN_ANY_BOX and self._plain is int and payload > int(self.space.high):
+            if payload == NOT_IN_ANY_BOX and self._plain is int and payload > self._highest:
                 raise misfit(payload, self.space)
             try:
                 return np.array(payload, self._dtype)
