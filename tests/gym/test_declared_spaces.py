@@ -57,7 +57,7 @@ BOXES = {
     "int32, shape ()": spaces.Box(-5, 5, (), np.int32),
     "uint32": spaces.Box(0, 2**32 - 1, (1,), np.uint32),
     "int64": spaces.Box(-(2**63), 2**63 - 1, (2,), np.int64),
-    "int64, shape ()": spaces.Box(-5, 2**63 - 1, (), np.int64),
+    "int64 to 2**63 - 1": spaces.Box(-5, 2**63 - 1, (), np.int64),
     "uint64": spaces.Box(0, 2**64 - 1, (2,), np.uint64),
     "uint64 from 2**63": spaces.Box(2**63, 2**64 - 1, (), np.uint64),
     "float16": spaces.Box(-1, 1, (2,), np.float16),
@@ -77,7 +77,7 @@ def test_a_box_comes_back_equal(name: str) -> None:
     space = BOXES[name]
     assert over_the_wire(space) == space
     assert over_the_wire(space).dtype == space.dtype
-    # Gymnasium samples a scalar for some dtypes, and cannot sample the upper half of uint64.
+    # Gymnasium samples a scalar for some dtypes, and cannot sample some ranges up to the greatest integer.
     samples = [] if "2**63" in name else [np.asarray(space.sample(), space.dtype) for _ in range(10)]
     for element in (*samples, space.low, space.high):
         assert_comes_back(space, element.copy())
