@@ -194,6 +194,8 @@ def _give_numbers_as_text(compiler: Compiler, branches: list[Node]) -> None:
     for place, (number, text) in enumerate(pairwise(branches)):
         if number.schema.get("type") != "number" or text.schema.get("type") != "string":
             continue
+        if "examples" in text.schema:  # of a decimal with few digits, after a float
+            continue
         is_plain = text.schema.keys() <= {"type", "pattern", "title", "description"}
         if text.schema.get("format") == "decimal" or (is_plain and types == ["number", "string"]):
             examples = [str(compiler.sample_payload(number)) for _ in range(_DECIMALS)]

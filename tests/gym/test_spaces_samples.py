@@ -191,6 +191,7 @@ def test_the_space_of_a_pattern_is_copied_pickled_and_described() -> None:
         Decimal,
         Decimal | None,
         int | Decimal | datetime.date,
+        float | Annotated[Decimal, Field(ge=0, max_digits=5, decimal_places=2)],
         Annotated[Decimal, Field(ge=0, le=1)],
         Annotated[Decimal, Field(max_digits=4, decimal_places=1)],
         pydantic.NaiveDatetime,
