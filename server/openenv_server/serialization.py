@@ -6,6 +6,7 @@ Aliases: a payload has the names that the schema has.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import cache, partial
@@ -114,8 +115,8 @@ def deserialize_action(action_data: dict[str, Any], action_cls: type[ModelT]) ->
 def deserialize_action_with_preprocessing(action_data: dict[str, Any], action_cls: type[ModelT]) -> ModelT:
     """Validate what a person typed into a form as an action.
 
-    JSON text in the fields ``arguments`` and ``tokens`` is parsed, ``tokens`` become a tensor if PyTorch is
-    installed, and a text in ``action_id`` becomes an integer.
+    JSON text in the fields ``arguments`` and ``tokens`` is parsed, and a text in ``action_id`` becomes an
+    integer. Tokens that the model does not take as a list become a tensor, if PyTorch is imported.
 
     Raises:
         pydantic.ValidationError: The payload does not fit the action model.
@@ -128,14 +129,14 @@ def deserialize_action_with_preprocessing(action_data: dict[str, Any], action_cl
     if isinstance(fields.get("action_id"), str):
         with suppress(ValueError):
             fields["action_id"] = int(fields["action_id"])
-    if isinstance(fields.get("tokens"), list):
-        with suppress(ImportError):
-            import torch
-
-            fields["tokens"] = torch.tensor(fields["tokens"], dtype=torch.long)
-    if any(hasattr(value, "detach") for value in fields.values()):
-        return action_cls.model_validate(fields)
-    return deserialize_action(fields, action_cls)
+    torch = sys.modules.get("torch")  # imported by an environment that has tensors
+    try:
+        return deserialize_action(fields, action_cls)
+    except ValidationError:
+        if torch is None or not isinstance(fields.get("tokens"), list):
+            raise
+    fields["tokens"] = torch.tensor(fields["tokens"], dtype=torch.long)
+    return action_cls.model_validate(fields)
 
 
 def validate_action(payload: Any, model: type[BaseModel]) -> Any:
