@@ -146,7 +146,9 @@ class _Fitting:
 
     def _alternative(self, codec: codecs.UnionCodec, payload: Any, path: str) -> Any:
         try:
-            return codec.decode(payload)
+            element = codec.decode(payload)
+            if codec.space.contains(element):
+                return element
         except SpaceError:
             pass
         tries = []
@@ -174,7 +176,7 @@ class _Fitting:
         space = codec.space
         try:
             element = codec.decode(payload)
-            if space.contains(element):
+            if space.contains(_without_nan(element)):
                 return element
         except SpaceError:
             pass
@@ -187,6 +189,12 @@ class _Fitting:
 
     def _note(self, path: str, problem: str) -> None:
         self.misfits.append(f"{path}: {problem}" if path else problem)
+
+
+def _without_nan(element: Any) -> Any:
+    """Return numbers with zeros for NaN, which no `Box` contains, and which is observed all the same."""
+    is_of_floats = isinstance(element, np.ndarray) and element.dtype.kind == "f"
+    return np.where(np.isnan(element), np.zeros_like(element), element) if is_of_floats else element
 
 
 def rule_of(space: spaces.Space[Any]) -> str:

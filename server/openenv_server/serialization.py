@@ -15,7 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, core_schema, to_json, to_jsonable_python
+from pydantic_core import (
+    CoreSchema,
+    InitErrorDetails,
+    PydanticCustomError,
+    core_schema,
+    to_json,
+    to_jsonable_python,
+)
 
 from openenv_gym.arrays import Array
 from openenv_gym.schema_keywords import BESIDE_MARK
@@ -159,10 +166,19 @@ def validate_action(payload: Any, model: type[BaseModel]) -> Any:
         except ValidationError:
             pass  # strict, perhaps; as JSON, an array is nested lists
     try:
-        text = to_json(payload, fallback=plain, inf_nan_mode="constants")
-    except _CANNOT:
-        return model.model_validate(payload, by_alias=True, by_name=True)
-    return model.model_validate_json(text, by_alias=True, by_name=True)
+        try:
+            text = to_json(payload, fallback=plain, inf_nan_mode="constants")
+        except _CANNOT:
+            return model.model_validate(payload, by_alias=True, by_name=True)
+        return model.model_validate_json(text, by_alias=True, by_name=True)
+    except ValidationError:
+        raise
+    except Exception as error:  # a validator of the author's raises something else than ValueError
+        kind = PydanticCustomError(
+            "validator_failed", "{reason}", {"reason": f"{type(error).__name__}: {error}"}
+        )
+        failed = InitErrorDetails(type=kind, loc=(), input=payload)
+        raise ValidationError.from_exception_data(model.__name__, [failed]) from error
 
 
 def _model_for(payload: Any, model: type[BaseModel]) -> type[BaseModel]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -17,7 +18,9 @@ from openenv_server import Action, Environment, Observation, State, create_app
 from pydantic import BaseModel, ConfigDict, Field
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
-from openenv_gym.errors import ActionOutsideSpaceError, ConfigurationError, ProtocolError
+from openenv_gym.errors import ActionOutsideSpaceError, ConfigurationError, ProtocolError, SpaceError
+from openenv_gym.spaces import compile_observation
+from openenv_gym.spaces.misfits import fit
 from openenv_gym.types import Array
 from tests.support.servers import running, without_v2
 
@@ -167,6 +170,21 @@ def test_the_only_field_of_a_model_is_written_with_its_name() -> None:
 
 
 # --- observations that do not fit ---------------------------------------------------------------------------
+
+
+def test_a_misfit_deep_inside_is_found_at_once() -> None:
+    schema: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 9}
+    good: Any = 3
+    bad: Any = "x"
+    for _ in range(40):
+        extra = {"type": "integer", "minimum": 0, "maximum": 9, "default": 1}
+        schema = {"type": "object", "properties": {"in": schema, "other": extra}, "required": ["in"]}
+        good, bad = {"in": good}, {"in": bad}
+    codec = compile_observation(schema, unwrap=False).codec
+    codec.decode(good)
+    with pytest.raises(SpaceError, match="in: in: in"):
+        codec.decode(bad)
+    assert len(fit(codec, bad)[1]) == 1
 
 
 class Promised(Observation):
@@ -377,4 +395,22 @@ def test_a_bare_first_observation_leaves_every_field_out() -> None:
         env = RemoteEnv(base_url)
         assert env.observation_to_json(env.reset()[0]) == {}
         assert env.observation_to_json(env.step(0)[0])["score"] == 7
+        env.close()
+
+
+class Heat(Observation):
+    at: list[float] = Field(min_length=2, max_length=2)
+    mean: float
+
+
+def test_nan_is_no_misfit() -> None:
+    class Warm(Beginning):
+        def reset(self, seed: int | None = None, **kwargs: Any) -> Any:
+            return Heat(at=[math.nan, 1], mean=math.nan)
+
+    with serving(create_app(Warm, One, Heat)) as base_url:
+        env = RemoteEnv(base_url, on_misfit="coerce")
+        observation, info = env.reset()
+        np.testing.assert_equal(observation, {"at": [math.nan, 1], "mean": math.nan})
+        assert "misfits" not in info
         env.close()

@@ -15,11 +15,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 from openenv_server import Action, Environment, Observation, State, create_app
-from pydantic import AliasChoices, AliasPath, Base64Bytes, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, Base64Bytes, BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel, to_pascal
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
-from openenv_gym.errors import RemoteEnvironmentError
+from openenv_gym.errors import ActionRefusedError, RemoteEnvironmentError
 from openenv_gym.types import Array
 from tests.support.servers import running, status_of, without_v2
 
@@ -405,3 +405,23 @@ def test_text_that_no_encoding_has_is_refused_before_it_is_sent() -> None:
         assert "step 1" in str(caught.value) or "text" in str(caught.value)
         assert env.step("fine")[0]
         env.close()
+
+
+class Picky(Action):
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def _even(cls, number: int) -> int:
+        return {0: 0, 2: 2}[number]
+
+
+@both_versions
+def test_a_validator_that_raises_anything_refuses_the_action(v2: bool) -> None:
+    with serving(lambda action: Echoed(what=repr(action)), Echoed, Picky, v2=v2) as base_url:
+        with GenericEnvClient(base_url) as client:
+            client.reset()
+            with pytest.raises(ActionRefusedError, match="KeyError: 1"):
+                client.step({"number": 1})
+            assert client.step({"number": 2}).observation["what"].endswith("number=2)")
+        assert status_of(f"{base_url}/step", {"action": {"number": 1}})[0] == 422

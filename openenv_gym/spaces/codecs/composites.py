@@ -52,20 +52,22 @@ class DictCodec(Codec):
         return payload
 
     def decode(self, payload: Any) -> dict[str, Any]:
+        element: dict[str, Any] = {}
         try:
-            return {name: decode(payload[name]) for name, decode in self._decoders}
-        except (SpaceError, KeyError, TypeError, IndexError):
-            return self._decode_with_care(payload)
+            for name, decode in self._decoders:
+                element[name] = decode(payload[name])
+        except SpaceError as error:
+            raise SpaceError(f"{name}: {error}") from error
+        except (KeyError, TypeError, IndexError):
+            return self._completed(payload, element)
+        return element
 
-    def _decode_with_care(self, payload: Any) -> dict[str, Any]:
-        """Fill in what is missing, and name the field that does not fit."""
+    def _completed(self, payload: Any, element: dict[str, Any]) -> dict[str, Any]:
+        """Decode the other fields of a payload in which one is missing."""
         if not isinstance(payload, dict):
             raise misfit(payload, self.space)
-        element = {}
-        for name, decode in self._decoders:
-            part = payload.get(name, MISSING)
-            if part is MISSING:
-                part = self._missing(name, payload)
+        for name, decode in self._decoders[len(element) :]:
+            part = payload[name] if name in payload else self._missing(name, payload)
             try:
                 element[name] = decode(part)
             except SpaceError as error:
