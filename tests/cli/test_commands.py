@@ -269,7 +269,7 @@ def test_spaces_shows_each_field_its_space_and_the_rule() -> None:
     assert re.search(r"^  speed +Box\(0\.0, 1\.0, \(\), float64\) +number$", shown.stdout, re.MULTILINE)
     assert re.search(r'kind +Discrete\(2\) +labels: 0 "a", 1 "b"$', shown.stdout, re.MULTILINE)
     assert re.search(
-        r"code +UnicodeText\(.*text \(only the server checks pattern\)$", shown.stdout, re.MULTILINE
+        r"code +PatternText\(.*text \(only the server checks pattern\)$", shown.stdout, re.MULTILINE
     )
 
 

@@ -72,8 +72,8 @@ def test_bench_measures_a_private_space(private_space: str) -> None:
 
 def test_a_private_space_that_is_named_by_its_address_says_how_to_name_it() -> None:
     server = Endpoint.parse("https://my-org-my-env.hf.space")
-    hint = refused(server, 404, None, "GET /schema")
+    hint = refused(server, 404, {}, None, "GET /schema")
     assert isinstance(hint, AccessRefusedError)
     assert "openenv register NAME --space OWNER/NAME" in str(hint)
     elsewhere = Endpoint.parse("https://hf.space.example.org")
-    assert isinstance(refused(elsewhere, 404, None, "GET /schema"), NotAnOpenEnvServerError)
+    assert isinstance(refused(elsewhere, 404, {}, None, "GET /schema"), NotAnOpenEnvServerError)

@@ -63,11 +63,13 @@ def _reset(server: Server) -> CheckResult:
 
 
 def _step(server: Server) -> CheckResult:
+    problem = ""
     with closing(Player(server)) as player:
         try:
             problem = player.play_long()
         except ActionRefusedError:
-            return warning(f"No sampled action is accepted: {player.refusal}", _SAMPLES_FIX)
+            if not player.steps:
+                return warning(f"No sampled action is accepted: {player.refusal}", _SAMPLES_FIX)
         except RemoteEnvironmentError as error:
             return _raised("step", player.where, error)
     if problem:
