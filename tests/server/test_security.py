@@ -299,16 +299,12 @@ def test_a_message_that_is_too_large_ends_its_session_and_no_other(ws: Any) -> N
         other.reset()
         with GenericEnvClient(base_url) as client:
             client.reset()
-            with pytest.raises(
-                SessionLostError, match=r"message of 2,\d+ bytes is larger.*MAX_MESSAGE_BYTES"
-            ):
+            with pytest.raises(SessionLostError, match=r"bytes is larger than it.*MAX_MESSAGE_BYTES"):
                 client.step({"amount": 1, "more": "é" * 1000})
         for size in (2000, 3_000_000):
             lane = V2Client(base_url)
             lane.open([0])
-            with pytest.raises(
-                SessionLostError, match=r"message of 2,\d+ bytes is larger.*MAX_MESSAGE_BYTES"
-            ):
+            with pytest.raises(SessionLostError, match=r"bytes is larger than it.*MAX_MESSAGE_BYTES"):
                 lane.ask(v2.Reset(id=1, slots=[0], options={"more": "x" * size}), "reset")
         assert other.step({"amount": 4}).observation == {"total": 4}
         serves_others(base_url)
