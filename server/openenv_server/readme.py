@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,41 @@ def load_environment_metadata(
     name = env_name or (kind or env).__name__
     description = describe(kind).description if kind else f"The environment {name}"
     return EnvironmentMetadata(name=name, description=description, readme_content=_readme(env_name))
+
+
+def complete_metadata(environment: Any, env_name: str | None) -> EnvironmentMetadata:
+    """Return an environment's own description, with the README and the version of its folder.
+
+    The folder is the nearest one above the class's file with an ``openenv.yaml`` or a ``pyproject.toml``.
+
+    Args:
+        environment: The environment.
+        env_name: The name to show instead of a default one.
+    """
+    metadata = metadata_of(environment, env_name)
+    folder = _folder_of(type(environment))
+    if folder is None:
+        return metadata
+    readme, project = folder / "README.md", folder / "pyproject.toml"
+    found: dict[str, Any] = {}
+    if metadata.readme_content is None and readme.is_file():
+        found["readme_content"] = readme.read_text(encoding="utf-8", errors="replace")
+    if metadata.version is None and project.is_file():
+        with suppress(tomllib.TOMLDecodeError):
+            content = tomllib.loads(project.read_text(encoding="utf-8", errors="replace"))
+            found["version"] = content.get("project", {}).get("version")
+    return metadata.model_copy(update=found)
+
+
+def _folder_of(kind: type) -> Path | None:
+    if kind.__module__.partition(".")[0] == "openenv_server":
+        return None  # a served Gymnasium environment, which is in no folder
+    try:
+        file = Path(inspect.getfile(kind)).resolve()
+    except (OSError, TypeError):  # made in an interactive session
+        return None
+    names = ("openenv.yaml", "pyproject.toml")
+    return next((above for above in file.parents if any((above / name).is_file() for name in names)), None)
 
 
 def _readme(env_name: str | None) -> str | None:

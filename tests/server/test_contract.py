@@ -26,9 +26,11 @@ from pydantic import BaseModel, ValidationError
 from openenv_gym.client import GenericAction, GenericEnvClient, SyncEnvClient
 from openenv_gym.contract import HealthResponse, SchemaResponse, ServerCapacityStatus
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.types import Action, Message, Observation
 from tests.support.environments import CountAction, Counter, CountObservation
-from tests.support.servers import running
+from tests.support.servers import running, status_of
+from tests.support.walker import write_walker
 
 
 class Chat(BaseModel):
@@ -139,3 +141,12 @@ def test_a_synchronous_client_wraps_a_client() -> None:
             action = GenericAction(**{name: 1 for name in CountAction.model_fields if name != "metadata"})
             assert wrapped.step(action).observation
     assert repr(GenericAction(a=1, b="c")) == "GenericAction(a=1, b='c')"
+
+
+def test_metadata_has_the_readme_and_the_version_of_the_folder(tmp_path: Path) -> None:
+    folder = write_walker(tmp_path)
+    (folder / "uv.lock").unlink()  # so that this Python serves it
+    with ProcessProvider(str(folder)) as server:
+        metadata = status_of(f"{server.base_url}/metadata")[1]
+        assert metadata["readme_content"] == "# Walker\n"
+        assert metadata["version"] == "0.1.0"

@@ -18,10 +18,11 @@ from starlette.requests import HTTPConnection
 from openenv_gym.contract import ResetRequest
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
-from openenv_server.calls import metadata_of, state_model
+from openenv_server.calls import state_model
 from openenv_server.errors import StepLimitExceededError, reply_to
 from openenv_server.operations.health import Health, LoopMonitor, health_of
 from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
+from openenv_server.readme import complete_metadata
 from openenv_server.schemas import action_schema, observation_schema, state_schema
 from openenv_server.serialization import AsJson
 from openenv_server.sessions.capacity import Sessions
@@ -138,7 +139,7 @@ def http_routes(
         if not known_metadata:
             try:
                 async with one_session(http) as session:
-                    found = await session.run(lambda: metadata_of(session.environment, env_name))
+                    found = await session.run(lambda: complete_metadata(session.environment, env_name))
             except Exception as error:
                 return failure(error)
             known_metadata.append(found)
