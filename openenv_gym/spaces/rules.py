@@ -103,8 +103,11 @@ def _is_special(schema: Schema) -> bool:
 
 
 def _text_of_examples(examples: Any, shortest: int, longest: int | None) -> UnicodeText | None:
-    space = UnicodeText(shortest, longest)
-    fitting = [text for text in examples or () if space.contains(text)] if isinstance(examples, list) else []
+    fitting = [
+        text
+        for text in (examples if isinstance(examples, list) else ())
+        if isinstance(text, str) and shortest <= len(text) <= (math.inf if longest is None else longest)
+    ]
     return ExampleText(fitting, shortest, longest) if fitting else None
 
 
