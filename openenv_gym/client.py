@@ -16,11 +16,10 @@ import numpy as np
 from openenv_gym.errors import ClosedError
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
-from openenv_gym.transport.blocking import BlockingTransport, run
+from openenv_gym.transport.blocking import BlockingTransport, Turn, run
 from openenv_gym.transport.connection import Transport
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.turns import Turn
 from openenv_gym.types import StepResult
 
 if TYPE_CHECKING:

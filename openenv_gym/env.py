@@ -32,10 +32,9 @@ from openenv_gym.session.session import Session, Times, reset_options
 from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import Column, column_of
 from openenv_gym.spaces.models import Override
-from openenv_gym.transport.blocking import BlockingTransport, run
+from openenv_gym.transport.blocking import BlockingTransport, Turn, in_turn, run
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_schemas
-from openenv_gym.turns import Turn, in_turn
 
 if TYPE_CHECKING:
     from openenv_gym.providers.managed import ManagedServers, ProviderChoice
@@ -201,7 +200,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self._metrics = SlotMetrics()
         self._step_times: list[tuple[float, Times]] = []  # not yet in the metrics
         self._steps = 0
-        self._coerces = on_misfit == "coerce"
+        self._take_misfits = env_spaces.take_misfits
         self._is_closed = False
         self._warned_of_seed = False
 
@@ -245,8 +244,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         changed = self._changed_tools() if self.tools and self._steps and self._session.is_open else {}
         outcome = run(self._session.reset(data))
         info = {**outcome.info, **changed}
-        if self._coerces:
-            self._add_misfits(info)
+        if self._take_misfits is not None:
+            info.update({"misfits": misfits for misfits in self._take_misfits() if misfits})
         self._steps, self._shown = 0, outcome.observation
         if info.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
@@ -299,8 +298,8 @@ class RemoteEnv(gym.Env[Any, Any]):
                 raise
             return deepcopy(self._shown), 0.0, False, True, {"session_lost": loss.message}
         reward = 0.0 if reward is None else float(reward)
-        if self._coerces:
-            self._add_misfits(info)
+        if self._take_misfits is not None:
+            info.update({"misfits": misfits for misfits in self._take_misfits() if misfits})
         if self.tools and observation["error"].startswith("tool_not_found"):
             info.update(self._changed_tools())
         self._steps, self._shown = self._steps + 1, observation
@@ -407,10 +406,6 @@ class RemoteEnv(gym.Env[Any, Any]):
             ", ".join(removed) or "none",
         )
         return {"tools_changed": {"added": added, "removed": removed}}
-
-    def _add_misfits(self, info: dict[str, Any]) -> None:
-        for misfits in filter(None, self._env_spaces.take_misfits()):
-            info["misfits"] = misfits
 
     def _check_not_closed(self) -> None:
         if self._is_closed:

@@ -116,9 +116,10 @@ class EnvSpaces(NamedTuple):
         """Return the JSON values of an observation; see `RemoteEnv.observation_to_json`."""
         return self.observation.encode(observation)
 
-    def take_misfits(self) -> list[list[str]]:
-        """Return the misfits of each observation since the last call, in order; none if they raise."""
-        return self.observation.take_misfits() if isinstance(self.observation, CoercingCodec) else []
+    @property
+    def take_misfits(self) -> Callable[[], list[list[str]]] | None:
+        """Returns the misfits of each observation since its last call, in order; None if misfits raise."""
+        return self.observation.take_misfits if isinstance(self.observation, CoercingCodec) else None
 
 
 def read_env_spaces(

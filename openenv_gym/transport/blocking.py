@@ -1,13 +1,14 @@
-"""Connections over blocking sockets."""
+"""Connections over blocking sockets, and calls that take turns."""
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from openenv_gym.errors import EndpointError
 from openenv_gym.transport import keepalive
@@ -31,6 +32,7 @@ from openenv_gym.wire.framing import Opcode, Payload
 
 T = TypeVar("T")
 ArgT = TypeVar("ArgT")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -46,6 +48,36 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError(f"{coroutine!r} suspended, which no coroutine over blocking connections does")
+
+
+class Turn:
+    """Held during a call. A copy and a pickle are new ones, which nobody holds.
+
+    Attributes:
+        lock: The thread that holds it may make further calls: those of a signal handler, and those that a
+            call is made of.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Turn, ()
+
+
+def in_turn(method: F) -> F:
+    """Make a method wait until no other thread is in such a method of the same object.
+
+    Args:
+        method: A method of an object whose ``turn`` is a `Turn`.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.turn.lock:
+            return method(self, *args, **kwargs)
+
+    return cast(F, call)
 
 
 class BlockingTransport:

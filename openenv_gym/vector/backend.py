@@ -575,8 +575,9 @@ class Backend:
             return
         for row, (place, info) in enumerate(zip(result.final.places, result.final.infos, strict=True)):
             observation = self._results.column.element(result.final.observations, row)
-            for misfits in self._results.take_misfits():
-                info["misfits"] = misfits
+            if self._results.take_misfits is not None:
+                (misfits,) = self._results.take_misfits()
+                info.update({"misfits": misfits} if misfits else {})
             self._results.add_final(result.slots[place], observation, info)
 
     def _ends_here(self, slot: int) -> bool:

@@ -41,7 +41,7 @@ from openenv_gym.session.session import Times, reset_options
 from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
-from openenv_gym.turns import Turn, in_turn
+from openenv_gym.transport.blocking import Turn, in_turn
 from openenv_gym.vector.backend import Backend, EpisodeRules
 from openenv_gym.vector.results import Ready, ResultBuffer
 from openenv_gym.vector.server_pool import Addresses, ServerPool

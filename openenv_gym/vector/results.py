@@ -159,7 +159,9 @@ class ResultBuffer:
 
     def add_misfits(self, slots: Sequence[int]) -> None:
         """Add what was coerced in the observations of some slots, which were just written, to their infos."""
-        for slot, misfits in zip(slots, self.take_misfits(), strict=False):
+        if self.take_misfits is None:
+            return
+        for slot, misfits in zip(slots, self.take_misfits(), strict=True):
             if misfits:
                 self.infos.setdefault(slot, {})["misfits"] = misfits
 
