@@ -244,8 +244,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         changed = self._changed_tools() if self.tools and self._steps and self._session.is_open else {}
         outcome = run(self._session.reset(data))
         info = {**outcome.info, **changed}
-        if self._take_misfits is not None:
-            info.update({"misfits": misfits for misfits in self._take_misfits() if misfits})
+        if self._take_misfits is not None and (misfits := self._take_misfits()[0]):
+            info["misfits"] = misfits
         self._steps, self._shown = 0, outcome.observation
         if info.get("seed_ignored") and not self._warned_of_seed:
             self._warned_of_seed = True
@@ -298,8 +298,8 @@ class RemoteEnv(gym.Env[Any, Any]):
                 raise
             return deepcopy(self._shown), 0.0, False, True, {"session_lost": loss.message}
         reward = 0.0 if reward is None else float(reward)
-        if self._take_misfits is not None:
-            info.update({"misfits": misfits for misfits in self._take_misfits() if misfits})
+        if self._take_misfits is not None and (misfits := self._take_misfits()[0]):
+            info["misfits"] = misfits
         if self.tools and observation["error"].startswith("tool_not_found"):
             info.update(self._changed_tools())
         self._steps, self._shown = self._steps + 1, observation
