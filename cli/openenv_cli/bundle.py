@@ -41,18 +41,23 @@ def bundled(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
         OSError: The disk is full.
     """
     folder = folder.resolve()
+    with tempfile.TemporaryDirectory(prefix="openenv-bundle-") as temporary:
+        copy = Path(temporary) / folder.name
+        _copy(folder, copy, IgnoreRules(folder, exclude))
+        has_wheels = (copy / "pyproject.toml").is_file() and _replace_paths_by_wheels(folder, copy)
+        _check_lock(folder)
+        if has_wheels:
+            with status("Locking the dependencies…"):
+                _update_lock(copy)
+        yield copy
+
+
+def _check_lock(folder: Path) -> None:
     if (folder / "uv.lock").is_file() and (problem := stale_lock(folder)):
         raise ConfigurationError(
             f"{folder / 'uv.lock'} does not match pyproject.toml: {problem}",
             advice=f"Run: uv lock --directory {shlex.quote(str(folder))}",
         )
-    with tempfile.TemporaryDirectory(prefix="openenv-bundle-") as temporary:
-        copy = Path(temporary) / folder.name
-        _copy(folder, copy, IgnoreRules(folder, exclude))
-        if (copy / "pyproject.toml").is_file() and _replace_paths_by_wheels(folder, copy):
-            with status("Locking the dependencies…"):
-                _update_lock(copy)
-        yield copy
 
 
 def _copy(folder: Path, copy: Path, rules: IgnoreRules) -> None:
