@@ -26,7 +26,6 @@ from openenv_gym.errors import (
     NotABatchError,
     OpenEnvError,
     PendingCallError,
-    ResetMaskError,
     ResetNeededError,
     SpaceError,
     UsageError,
@@ -42,6 +41,7 @@ from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.blocking import Turn, in_turn
+from openenv_gym.vector.arguments import checked_mask, seeds_of, slots_of
 from openenv_gym.vector.backend import Backend, EpisodeRules
 from openenv_gym.vector.results import Ready, ResultBuffer
 from openenv_gym.vector.server_pool import Addresses, ServerPool
@@ -280,11 +280,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         self._check_not_closed()
         self._check_no_call("reset_async")
-        seeds = _seeds_of(seed, self.num_envs)
+        seeds = seeds_of(seed, self.num_envs)
         data = reset_options(options)
         mask = np.ones(self.num_envs, np.bool_)
         if "reset_mask" in data:
-            mask = _checked_mask(data.pop("reset_mask"), self.num_envs)
+            mask = checked_mask(data.pop("reset_mask"), self.num_envs)
         chosen = np.flatnonzero(mask).tolist()
         chosen_seeds = [seeds[slot] for slot in chosen]
         if self._backend is None:
@@ -420,7 +420,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise UsageError(
                 f"render_mode {self.render_mode!r} collects the frames of step, not of send and recv"
             )
-        self._send(actions, self._all if slots is None else _slots_of(slots, self.num_envs), gather=False)
+        self._send(actions, self._all if slots is None else slots_of(slots, self.num_envs), gather=False)
 
     @in_turn
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
@@ -731,55 +731,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def __repr__(self) -> str:
         return f"RemoteVectorEnv({str(self._pool)!r}, num_envs={self.num_envs})"
-
-
-def _seeds_of(seed: Any, count: int) -> list[int | None]:
-    """A seed for each slot: none, ``seed + i``, or the ones given.
-
-    Raises:
-        ValueError: As many seeds as slots were expected.
-    """
-    if seed is None:
-        return [None] * count
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + i for i in range(count)]
-    seeds = [None if part is None else int(part) for part in seed]
-    if len(seeds) != count:
-        raise ValueError(f"{count} slots take {count} seeds, not {len(seeds)}")
-    return seeds
-
-
-def _checked_mask(mask: Any, count: int) -> np.ndarray[Any, Any]:
-    """Return the slots to reset, a bool array of shape (count,).
-
-    Raises:
-        ResetMaskError: It is no such array, or has no True.
-    """
-    must = "`options['reset_mask']` must"  # Gymnasium's own words
-    if not isinstance(mask, np.ndarray):
-        raise ResetMaskError(f"{must} be a numpy array, got {type(mask)}")
-    if mask.shape != (count,):
-        raise ResetMaskError(f"{must} have shape `({count},)`, got {mask.shape}")
-    if mask.dtype != np.bool_:
-        raise ResetMaskError(f"{must} have `dtype=np.bool_`, got {mask.dtype}")
-    if not mask.any():
-        raise ResetMaskError(
-            f"{must} contain a boolean array with at least one True value, got reset_mask={mask}"
-        )
-    return mask.copy()
-
-
-def _slots_of(slots: Sequence[int] | np.ndarray[Any, Any], count: int) -> list[int]:
-    """The numbers of some slots.
-
-    Raises:
-        UsageError: One is named twice, or is not there.
-    """
-    numbers = [int(number) for number in slots]
-    wrong = [number for number in numbers if not 0 <= number < count]
-    if wrong or len(set(numbers)) != len(numbers):
-        raise UsageError(f"The slots are 0 to {count - 1}, each once, not {numbers}")
-    return numbers
 
 
 def _start_servers(base_url: object, source: Mapping[str, object], **keywords: Any) -> ManagedServers | None:
