@@ -92,11 +92,11 @@ ARGUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "TimeAwareObservation": ("numbers", {}),
 }
 NEEDS = {
-    "GrayscaleObservation": "cv2",
-    "ResizeObservation": "cv2",
-    "HumanRendering": "pygame",
-    "RecordVideo": "moviepy",
-    "NumpyToTorch": "array_api_compat",
+    "GrayscaleObservation": ["cv2"],
+    "ResizeObservation": ["cv2"],
+    "HumanRendering": ["pygame"],
+    "RecordVideo": ["moviepy"],
+    "NumpyToTorch": ["array_api_compat", "torch"],
 }
 # Base classes, and wrappers of environments that return other arrays than NumPy's.
 LEFT_OUT = {
@@ -126,9 +126,9 @@ def url_of() -> Any:
 
 
 def arguments(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
-    needed = NEEDS.get(name)
-    if needed is not None and find_spec(needed) is None:
-        pytest.skip(f"{needed} is not installed")
+    for needed in NEEDS.get(name, ()):
+        if find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     kind, keywords = ARGUMENTS.get(name, ("numbers", {}))
     if name == "RecordVideo":
