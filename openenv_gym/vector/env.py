@@ -352,9 +352,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             PendingCallError: A slot has a reset or a step pending; and what `step` raises.
         """
         self._check_no_call("step_async")
-        had_ended = self._results.terminated | self._results.truncated
+        if self._frames is not None:
+            self._call_slots = self._results.terminated | self._results.truncated
         self._send(actions, self._all, gather=True)
-        self._call, self._call_slots = "step", had_ended
+        self._call = "step"
 
     @in_turn
     def step_wait(self, timeout: float | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

@@ -54,7 +54,7 @@ def ask_everything(server: ProcessProvider) -> None:
 
             ask()
     assert asked == {
-        *("GET /health", "GET /metrics", "GET /schema", "GET /metadata", "GET /state"),
+        *("DELETE /mcp", "GET /health", "GET /metrics", "GET /schema", "GET /metadata", "GET /state"),
         *("POST /reset", "POST /step", "POST /mcp"),
     }
     assert_good_clients_work(server.base_url)

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 
 from openenv_gym.tool_types import JsonRpcErrorCode
+from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode
 from openenv_server.errors import STOPPING, CapacityReachedError, FactoryFailedError
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
@@ -136,8 +137,10 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
     @router.delete("/mcp", tags=["tools"])
     async def delete(http: Request) -> Response:
         """Close a session."""
-        closed = await tool_sessions.close(http.headers.get(SESSION_HEADER, ""))
-        return Response(status_code=204 if closed else 404)
+        if await tool_sessions.close(http.headers.get(SESSION_HEADER, "")):
+            return Response(status_code=204)
+        message = f"No such session: name one that is open in the header {SESSION_HEADER}"
+        return _json({"message": message, "code": ErrorCode.UNKNOWN_SESSION.value}, 404)
 
     @router.websocket("/mcp")
     async def socket(socket: WebSocket) -> None:
