@@ -150,7 +150,7 @@ class _Fitting:
             if codec.space.contains(element):
                 return element
         except SpaceError:
-            pass
+            pass  # the alternative with the fewest misfits is taken
         tries = []
         for index, part in enumerate(codec.codecs):
             attempt = _Fitting()
@@ -179,7 +179,7 @@ class _Fitting:
             if space.contains(_without_nan(element)):
                 return element
         except SpaceError:
-            pass
+            pass  # noted below, with the rule
         if codec.labels:
             problem = f"is not one of {', '.join(map(repr, codec.labels))}"
         else:
@@ -192,7 +192,7 @@ class _Fitting:
 
 
 def _without_nan(element: Any) -> Any:
-    """Return numbers with zeros for NaN, which no `Box` contains, and which is observed all the same."""
+    """Return numbers with zeros for NaN: no `Box` contains it, but environments observe it."""
     is_of_floats = isinstance(element, np.ndarray) and element.dtype.kind == "f"
     return np.where(np.isnan(element), np.zeros_like(element), element) if is_of_floats else element
 

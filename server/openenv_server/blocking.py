@@ -28,7 +28,7 @@ async def watched(coroutine: Coroutine[Any, Any, T], kind: type, method: str) ->
 
 
 class _Watched(Generic[T]):
-    """Awaits a coroutine, and times each part of it between two of its own awaits."""
+    """A coroutine whose parts between two awaits are timed."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], kind: type, method: str) -> None:
         self._coroutine, self._kind, self._method = coroutine, kind, method

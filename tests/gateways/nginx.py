@@ -60,7 +60,7 @@ class Nginx:
         folder: Where its files go.
         server: The contents of its ``server`` block.
         http: More of its ``http`` block.
-        has_tls: Whether it speaks TLS, with a certificate for 127.0.0.1 from an authority of its own.
+        has_tls: Whether it speaks TLS, with a certificate for 127.0.0.1 from a test authority.
 
     Attributes:
         origin: Its address, without a path.

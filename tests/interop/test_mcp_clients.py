@@ -151,8 +151,13 @@ def test_tools_over_websockets(kitchen: str) -> None:
         answers = json.loads(bare.recv()), json.loads(inside.recv())
         assert answers[1] == {"type": "mcp", "data": answers[0]}
     assert answers[0]["result"]["content"][0]["text"] == "1 egg"
-    bare.send("{")
+    for nonsense in ("{", "", "[" * 100_000):
+        bare.send(nonsense)
+        assert json.loads(bare.recv())["error"]["code"] == -32700
+    bare.send_binary(b"\xff")
     assert json.loads(bare.recv())["error"]["code"] == -32700
+    bare.send_binary(json.dumps(look).encode())
+    assert json.loads(bare.recv()) == answers[0], "the frame's kind does not matter"
     bare.close()
     inside.close()
 

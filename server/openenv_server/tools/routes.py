@@ -103,7 +103,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
         """A request of JSON-RPC 2.0: `initialize`, `tools/list`, `tools/call`."""
         try:
             message = json.loads(await http.body())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             text = f"Not JSON: {error}"
             return _json(failure(None, JsonRpcErrorCode.PARSE_ERROR, text))
         if not is_request(message):
@@ -160,7 +160,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
             with shutdown.closes(leave):
                 await serving
         except WebSocketDisconnect:
-            pass
+            pass  # the client has left
         except asyncio.CancelledError:
             if not sessions.is_stopping:
                 raise
@@ -174,10 +174,13 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
 async def _serve(socket: WebSocket, session: Session) -> None:
     """Answer the requests of a WebSocket until the client leaves."""
     while True:
+        frame = await socket.receive()
+        if frame["type"] == "websocket.disconnect":
+            return
         response: dict[str, Any] | None
         try:
-            message = json.loads(await socket.receive_text())
-        except ValueError as error:
+            message = json.loads(frame.get("text") or frame.get("bytes") or "")
+        except (ValueError, RecursionError) as error:
             response = failure(None, JsonRpcErrorCode.PARSE_ERROR, f"Not JSON: {error}")
         else:
             response = await session.mcp(message)
