@@ -160,6 +160,8 @@ class FrameSocket:
             self._deadline = time.monotonic() + self._timeout_s
         parser = self._parser
         try:
+            if not parser.has_bytes:
+                parser.advance(self._read())
             while True:
                 while (event := parser.next_event()) is None:
                     parser.advance(self._read())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from openenv_server.connections.slot import Slot, SlotResult
-from openenv_server.gymnasium_environment import StepLock
+from openenv_server.gymnasium_environment import PROCESS_LOCK, StepLock
 
 Work = Callable[[Slot, Any], SlotResult]
 Answer = Callable[[Sequence[SlotResult]], None]
@@ -93,10 +93,9 @@ class SequentialBatch:
         self.answer = answer
         self.results: list[SlotResult] = []
         self.has_begun = self.has_ended = self.should_stop = self.has_stopped = False
-        # All environments that must not run beside others share one lock, so the first one's will do.
-        self._lock: StepLock | None = next(
-            (slot.session.step_lock for slot in slots if slot.session.step_lock is not None), None
-        )
+        # All environments that must not run beside others share one lock.
+        is_locked = any([slot.session.step_lock for slot in slots])  # noqa: C419 - three times as fast
+        self._lock: StepLock | None = PROCESS_LOCK if is_locked else None
 
     def run(self) -> bool:
         """Run all slots, and answer; returns False if it was stopped."""

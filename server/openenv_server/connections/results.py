@@ -14,7 +14,7 @@ from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import Payload
 from openenv_gym.wire.v2 import Attachments, SlotError
 from openenv_server.connections.adapters import Adapter
-from openenv_server.connections.slot import SlotOutcome, SlotResult
+from openenv_server.connections.slot import EpisodeEnd, SlotOutcome, SlotResult
 from openenv_server.errors import WrongResultError, reply_to
 from openenv_server.serialization import check_sendable
 from openenv_server.sessions.counters import Counters, Durations
@@ -111,48 +111,50 @@ class ResultEncoder:
         busy_before_s: float,
         durations: Durations,
     ) -> list[Payload]:
-        errors = [result for result in results if type(result) is SlotError]
-        steps = [result for result in results if type(result) is SlotOutcome]
+        errors: list[SlotError] = []
+        steps: Sequence[Any] = results
+        if SlotError in set(map(type, results)):
+            errors = [result for result in results if isinstance(result, SlotError)]
+            steps = [result for result in results if isinstance(result, SlotOutcome)]
         if not steps:
             self.count_errors(errors)
             return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))
-        terminated = [step.terminated for step in steps]
-        truncated = [step.truncated for step in steps]
         rewards = [step.reward for step in steps]
         seconds = [step.seconds for step in steps]
         busy_s = self.busy.add(steps) - busy_before_s
-        finals = [(place, step.final) for place, step in enumerate(steps) if step.final is not None]
         attachments = Attachments()
-        final = None
-        observations = self._observations([step.observation for step in steps], attachments)
-        if finals:
-            final = v2.Final(
-                places=[place for place, _ in finals],
-                observations=self._observations([final.observation for _, final in finals], attachments),
-                infos=[self._adapter.info(final.info) for _, final in finals],
-            )
-        frame = v2.encode(
-            v2.Result(
-                id=request_id,
-                slots=[step.slot for step in steps],
-                observations=observations,
-                rewards=rewards if self.sends_payloads else _column(rewards, np.float64),
-                terminated=_column(terminated, np.bool_) if any(terminated) else None,
-                truncated=_column(truncated, np.bool_) if any(truncated) else None,
-                infos=[
-                    (place, self._adapter.info(step.info)) for place, step in enumerate(steps) if step.info
-                ],
-                final=final,
-                environment_us=_column(seconds, np.float64, 1e6),
-                server_us=(perf_counter() - arrived) * 1e6,
-                busy_us=busy_s * 1e6,
-                errors=errors,
-            ),
-            attachments,
+        result = v2.Result(
+            id=request_id,
+            slots=[step.slot for step in steps],
+            observations=self._observations([step.observation for step in steps], attachments),
+            rewards=rewards if self.sends_payloads else _floats(rewards),
+            infos=[(place, self._adapter.info(step.info)) for place, step in enumerate(steps) if step.info],
+            environment_us=_floats(seconds, 1e6),
+            busy_us=busy_s * 1e6,
+            errors=errors,
         )
+        if ends := [(place, step.end) for place, step in enumerate(steps) if step.end]:
+            self._add_ends(result, ends, attachments)
+        result.server_us = (perf_counter() - arrived) * 1e6
+        frame = v2.encode(result, attachments)
         durations.add_all(seconds)
         self.count_errors(errors)
         return frame
+
+    def _add_ends(
+        self, result: v2.Result, ends: Sequence[tuple[int, EpisodeEnd]], attachments: Attachments
+    ) -> None:
+        """Add how the episodes ended that did."""
+        count = len(result.slots)
+        result.terminated = _flags([place for place, end in ends if end.terminated], count)
+        result.truncated = _flags([place for place, end in ends if end.truncated], count)
+        finals = [(place, end) for place, end in ends if end.info is not None]
+        if finals:
+            result.final = v2.Final(
+                places=[place for place, _ in finals],
+                observations=self._observations([end.observation for _, end in finals], attachments),
+                infos=[self._adapter.info(end.info or {}) for _, end in finals],
+            )
 
     def count_errors(self, errors: Sequence[SlotError]) -> None:
         """Count errors that a client receives."""
@@ -182,9 +184,19 @@ def not_open(slot: int) -> SlotError:
     return SlotError(slot, ErrorCode.UNKNOWN_SESSION, message, {})
 
 
-def _column(values: Sequence[Any], dtype: type[np.generic], factor: float = 1) -> Any:
+def _floats(values: list[Any], factor: float = 1.0) -> Any:
     """Numbers of many slots as an array, and of a few as a list."""
-    array = np.array(values, dtype)
-    if factor != 1:
-        array *= factor
-    return array.tolist() if len(values) <= _FEW else array
+    if len(values) <= _FEW:
+        return [float(value) * factor for value in values]
+    array = np.array(values, float)
+    array *= factor
+    return array
+
+
+def _flags(places: list[int], count: int) -> Any:
+    """A column of bools that are true at some places; None if it is nowhere."""
+    if not places:
+        return None
+    flags = np.zeros(count, bool)
+    flags[places] = True
+    return flags.tolist() if count <= _FEW else flags

@@ -21,11 +21,13 @@ _SLOW_S = 1e-3
 _IN_A_ROW = 2
 
 
-class FinalStep(NamedTuple):
-    """How an episode ended whose successor started in the same step."""
+class EpisodeEnd(NamedTuple):
+    """How an episode ended, and its last observation and info if the next one started in the same step."""
 
-    observation: Any
-    info: dict[str, Any]
+    terminated: bool
+    truncated: bool
+    observation: Any = None
+    info: dict[str, Any] | None = None
 
 
 class SlotOutcome(msgspec.Struct, gc=False):
@@ -36,17 +38,16 @@ class SlotOutcome(msgspec.Struct, gc=False):
     Attributes:
         begin: When the call of the environment began, by ``time.perf_counter()``.
         seconds: Time inside the environment.
+        end: How the episode ended, if it did.
     """
 
     slot: int
     observation: Any
     reward: Any
-    terminated: bool
-    truncated: bool
     info: dict[str, Any]
-    final: FinalStep | None
     begin: float
     seconds: float
+    end: EpisodeEnd | None = None
 
 
 SlotResult = SlotOutcome | SlotError
@@ -111,9 +112,8 @@ class Slot:
         self._has_ended = False
         self._resets += 1
         seconds = perf_counter() - begin
-        return SlotOutcome(
-            self.number, observation, reward, terminated, truncated, info, None, begin, seconds
-        )
+        end = EpisodeEnd(terminated, truncated) if terminated or truncated else None
+        return SlotOutcome(self.number, observation, reward, info, begin, seconds, end)
 
     def step(self, action: Any) -> SlotResult:
         """Take one action."""
@@ -122,39 +122,38 @@ class Slot:
         if self._has_ended and self._resets_in_the_next_step:
             return self.reset({})
         try:
-            return self._step(action)
+            begin = perf_counter()
+            observation, reward, terminated, truncated, info = self._take(action)
+            seconds = perf_counter() - begin
+            if self._any_thread and (seconds > _SLOW_S if self.is_fast else seconds < _FAST_S):
+                self._in_a_row += 1
+                if self._in_a_row == _IN_A_ROW:
+                    self.is_fast, self._in_a_row = not self.is_fast, 0
+            elif self._in_a_row:
+                self._in_a_row = 0
+            self._steps += 1
+            if self._steps == self._max_steps:
+                truncated = True
+            outcome = SlotOutcome(self.number, observation, reward, info, begin, seconds)
+            if not (terminated or truncated):
+                return outcome
+            self._has_ended = True
+            outcome.end = EpisodeEnd(terminated, truncated)
+            return self._autoreset(outcome) if self._resets_in_the_same_step else outcome
         except BaseException as error:
             return self.failed(error)
 
-    def _step(self, action: Any) -> SlotResult:
-        begin = perf_counter()
-        observation, reward, terminated, truncated, info = self._take(action)
-        seconds = perf_counter() - begin
-        if self._any_thread and (seconds > _SLOW_S if self.is_fast else seconds < _FAST_S):
-            self._in_a_row += 1
-            if self._in_a_row == _IN_A_ROW:
-                self.is_fast, self._in_a_row = not self.is_fast, 0
-        elif self._in_a_row:
-            self._in_a_row = 0
-        self._steps += 1
-        if self._steps == self._max_steps:
-            truncated = True
-        if not (terminated or truncated):
-            return SlotOutcome(self.number, observation, reward, False, False, info, None, begin, seconds)
-        self._has_ended = True
-        result = SlotOutcome(
-            self.number, observation, reward, terminated, truncated, info, None, begin, seconds
-        )
-        if not self._resets_in_the_same_step:
-            return result
+    def _autoreset(self, outcome: SlotOutcome) -> SlotResult:
+        """Start the next episode, and keep how the last one ended."""
         # A copy, because the environment may write its next observation into the same memory.
-        final = FinalStep(deepcopy(observation), info)
+        last = deepcopy(outcome.observation)
         first = self.reset({})
-        if isinstance(first, SlotError):
+        if isinstance(first, SlotError) or outcome.end is None:
             return first
-        result.observation, result.info, result.final = first.observation, first.info, final
-        result.seconds += first.seconds
-        return result
+        outcome.end = outcome.end._replace(observation=last, info=outcome.info)
+        outcome.observation, outcome.info = first.observation, first.info
+        outcome.seconds += first.seconds
+        return outcome
 
     def _begin_at(self, steps: int) -> None:
         """Start an episode's step count there, and keep the steps of the last episode counted."""
