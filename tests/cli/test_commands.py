@@ -86,7 +86,6 @@ def test_an_unexpected_error_is_a_bug_in_openenv(capsys: pytest.CaptureFixture[s
     assert "a bug in openenv" in said
 
 
-@pytest.mark.integration
 @pytest.mark.timeout(200)
 def test_the_demo_holds_and_saves_its_plot(tmp_path: Path) -> None:
     plot = tmp_path / "curve.png"
@@ -186,7 +185,6 @@ def test_wrong_usage_says_what_to_do_and_exits_with_2(arguments: list[str], mess
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.integration
 def test_a_port_that_is_taken_is_an_error_and_no_traceback(tmp_path: Path) -> None:
     with serving(tmp_path, "--gym", "CartPole-v1") as server:
         port = server.base_url.rpartition(":")[2]
@@ -306,7 +304,6 @@ def test_bench_by_itself_goes_as_far_as_there_are_sessions(tmp_path: Path) -> No
     assert "Stopped at the server's capacity" in done.stderr
 
 
-@pytest.mark.integration
 def test_bench_measures_and_stops_where_the_server_is_full(
     serve_gym: Callable[[str], str], tmp_path: Path
 ) -> None:

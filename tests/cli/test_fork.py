@@ -73,6 +73,7 @@ def test_a_name_that_is_taken_is_refused_with_what_to_type(
     assert "--repo-id" in again.stderr
 
 
+@pytest.mark.integration
 def test_a_fork_is_asked_for_once(hub: StandIn, their_space: str, tmp_path: Path) -> None:
     hub.faults.append(Fault("POST .*/duplicate", when="after"))
     done = openenv(hub, tmp_path, "fork", their_space)

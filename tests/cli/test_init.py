@@ -130,7 +130,6 @@ def test_it_starts_in_every_way(made: Path, name: str) -> None:
         assert_it_steps(base_url)
 
 
-@pytest.mark.integration
 def test_its_own_client_drives_it(made: Path) -> None:
     code = (
         "import sys\n"

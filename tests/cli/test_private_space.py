@@ -58,6 +58,7 @@ def openenv(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.integration
 def test_info_shows_the_token_to_a_private_space_and_says_so(private_space: str) -> None:
     said = openenv("info", private_space)
     assert said.returncode == 0, said.stderr

@@ -34,7 +34,6 @@ def environments(registry: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.integration
 def test_a_name_for_each_kind_of_source(registry: Path) -> None:
     author = Path(__file__).parents[1] / "faults" / "author"
     for arguments in (
@@ -60,6 +59,7 @@ def test_a_name_for_each_kind_of_source(registry: Path) -> None:
     assert kinds["public-one"] == "space"
 
 
+@pytest.mark.integration
 def test_a_taken_name_is_refused_and_force_replaces_it(registry: Path) -> None:
     assert register("my-env", "--url", "http://one:1").returncode == 0
     assert register("my_env", "--url", "http://one:1").returncode == 0, "it is the same"

@@ -22,6 +22,7 @@ def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.integration
 def test_the_help_names_each_setting_and_its_default() -> None:
     shown = " ".join(run(*OPENENV, "serve", "--help").stdout.split())
     for name in Settings.model_fields:
@@ -67,6 +68,7 @@ def test_a_bad_key_is_said_once_by_those_who_show_it(command: str) -> None:
     assert "two words" not in failed.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("variable", ["OPENENV___URL", "OPENENV_A_URL"])
 def test_a_bad_name_or_address_in_a_variable_is_no_traceback(variable: str) -> None:
     listed = run(*OPENENV, "list", **{variable: "no url"})

@@ -84,6 +84,7 @@ def test_the_same_seed_gives_the_same_episode(name: str, serve: Callable[[str], 
     assert all(data_equivalence(a, b, exact=True) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.integration
 def test_the_grid_is_rendered(serve: Callable[[str], str]) -> None:
     env = _make(serve("grid_world_env"), render_mode="rgb_array")
     observation, _ = env.reset(seed=7)

@@ -112,6 +112,7 @@ def check(folder: Path) -> None:
         env.close()
 
 
+@pytest.mark.integration
 def test_the_guide_as_written(my_env: Path) -> None:
     """`from ..models import …` in the application, which needs it to be in a package."""
     check(my_env)

@@ -128,6 +128,7 @@ def test_other_servers_may_take_the_place_of_the_first(served: Any) -> None:
         envs.close()
 
 
+@pytest.mark.integration
 def test_a_server_that_dies_before_the_first_reset_gets_no_slots(served: Any) -> None:
     with running(served()) as alive, ExitStack() as dying:
         envs = RemoteVectorEnv([dying.enter_context(running(served())), alive], 6)
@@ -242,6 +243,7 @@ def test_slots_that_no_server_has_room_for_after_all_wait(served: Any) -> None:
             envs.close()
 
 
+@pytest.mark.integration
 def test_slots_of_a_lost_server_go_where_most_sessions_are_free(served: Any) -> None:
     rooms = [4, 12, 20]
     with ExitStack() as living, ExitStack() as dying:

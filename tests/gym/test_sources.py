@@ -46,6 +46,7 @@ def test_a_provider_of_the_users_starts_the_server(make: Callable[..., Any]) -> 
     assert made[0].endpoints == ()
 
 
+@pytest.mark.integration
 def test_a_name_may_stand_for_a_gymnasium_id() -> None:
     openenv_gym.register("lake", gym="FrozenLake-v1")
     try:
@@ -57,6 +58,7 @@ def test_a_name_may_stand_for_a_gymnasium_id() -> None:
         gym.registry.pop("openenv/lake")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("keywords", "said"),
     [
@@ -80,6 +82,7 @@ def test_unknown_keywords_and_malformed_sources_are_refused(keywords: dict[str, 
         gym.make_vec("openenv/remote", 2, **keywords)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("keywords", [{"replicas": 3}, {"copy": False}], ids=str)
 def test_keywords_of_vector_environments_are_refused_for_one(
     keywords: dict[str, Any], tmp_path: Path

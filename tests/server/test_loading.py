@@ -19,6 +19,7 @@ def walker(tmp_path: Path) -> Path:
     return write_walker(tmp_path)
 
 
+@pytest.mark.integration
 def test_the_fields_that_are_left_out_have_defaults(tmp_path: Path) -> None:
     (tmp_path / "openenv.yaml").write_text(
         "name: my_env\nversion: 1.2\nvalidation: {reward: {range: [0, 1]}}\n"
@@ -28,6 +29,7 @@ def test_the_fields_that_are_left_out_have_defaults(tmp_path: Path) -> None:
     assert (manifest.app_module, manifest.app_attribute) == ("server.app", "app")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -161,6 +163,7 @@ def test_modules_are_the_same_whichever_name_they_are_imported_by(
     assert load(tmp_path / "my_env") == "Logic"
 
 
+@pytest.mark.integration
 def test_a_folder_may_have_another_name_than_its_package(tmp_path: Path) -> None:
     for number, (name, text) in enumerate(
         [
