@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 EPILOG = "\n".join(
     ["[bold]Environment variables[/bold]", *(f"{name}: {meaning}" for name, meaning in variables())]
 )
+
+
+class ServerChoice(StrEnum):
+    """Which server serves an application."""
+
+    OURS = "ours"
+    PUBLISHED = "published"
 
 
 def serve(
@@ -57,6 +65,10 @@ def serve(
         bool,
         typer.Option("--reload", help="Reload when a Python file in the folder or openenv.yaml changes."),
     ] = False,
+    server: Annotated[
+        ServerChoice,
+        typer.Option(help="The server of an environment that imports the published openenv package."),
+    ] = ServerChoice.OURS,
     fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited socket to listen on.")] = None,
 ) -> None:
     """Serve an environment until Ctrl-C or SIGTERM, then finish pending requests and exit.
@@ -78,6 +90,8 @@ def serve(
         OPENENV_API_KEY=my-secret openenv serve --host 0.0.0.0
 
         openenv serve --app my_package.my_module:app
+
+        openenv-gym serve ./published_env --server published
     """
     from openenv_server.manifest import read_manifest
 
@@ -88,15 +102,21 @@ def serve(
     folder: Path | None = None
     if sum(source is not None for source in (path, gym, app)) > 1:
         raise ConfigurationError("Pass only one of a folder, --gym and --app.")
+    if server is ServerChoice.PUBLISHED:
+        from openenv_server.published_package import check_published_package
+
+        if gym is not None:
+            raise ConfigurationError("--server published serves a folder or --app, not --gym.")
+        check_published_package()
     if gym_kwarg and gym is None:
         raise ConfigurationError("--gym-kwarg requires --gym.")
     if app is not None:
         name = app.replace(":", ".").split(".")[0]
-        make_app = partial(_from_import_path, app, max_sessions)
+        make_app = partial(_from_import_path, app, max_sessions, server)
     elif gym is None:
         folder = (path or Path()).resolve()
         name = read_manifest(folder).name
-        make_app = partial(_from_folder, folder, max_sessions)
+        make_app = partial(_from_folder, folder, max_sessions, server)
     else:
         name = re.split("[/:]", gym)[-1]  # without the namespace and the module that registers it
         make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
@@ -149,21 +169,26 @@ def serve(
     )
 
 
-def _from_folder(folder: Path, max_sessions: int | None) -> FastAPI:
+def _from_folder(folder: Path, max_sessions: int | None, server: ServerChoice) -> FastAPI:
     from openenv_server.loading import load_folder
 
-    _set_max_sessions(max_sessions)
+    _prepare(max_sessions, server)
     return load_folder(folder)
 
 
-def _from_import_path(path: str, max_sessions: int | None) -> FastAPI:
+def _from_import_path(path: str, max_sessions: int | None, server: ServerChoice) -> FastAPI:
     from openenv_server.loading import load_app
 
-    _set_max_sessions(max_sessions)
+    _prepare(max_sessions, server)
     return load_app(path)
 
 
-def _set_max_sessions(max_sessions: int | None) -> None:
+def _prepare(max_sessions: int | None, server: ServerChoice) -> None:
+    """Set what the environment's code finds when it makes its application."""
+    if server is ServerChoice.OURS:
+        from openenv_server.published_package import use_this_server
+
+        use_this_server()
     if max_sessions is not None:
         # The environment's code calls create_app, which reads this variable.
         os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,20 +11,25 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openenv_gym.contract import ConcurrencyConfig, ServerCapacityStatus, ServerMode
 from openenv_gym.errors import ConfigurationError
-from openenv_server.calls import class_behind
+from openenv_server.calls import class_behind, is_base_state
 from openenv_server.connections.adapters import adapter_for
 from openenv_server.connections.worker import Connections
 from openenv_server.environment import describe
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.routes.http import http_routes
 from openenv_server.routes.landing import landing_page
+from openenv_server.routes.tasks import task_routes
 from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
-from openenv_server.sessions.capacity import Sessions, decide_capacity
+from openenv_server.sessions.capacity import Sessions, decide_capacity, supports_concurrency
 from openenv_server.settings import read_settings
 from openenv_server.tools.routes import ToolSessions, mcp_routes
+
+log = logging.getLogger("openenv_server")
 
 
 def create_app(
@@ -32,12 +38,19 @@ def create_app(
     observation_cls: type[BaseModel],
     env_name: str | None = None,
     max_concurrent_envs: int | None = None,
+    concurrency_config: ConcurrencyConfig | None = None,
+    gradio_builder: Callable[..., Any] | None = None,
+    custom_tab_name: str = "Custom",
+    custom_tab_primary: bool = False,
+    show_default_tab: bool = True,
+    title_override: str | None = None,
+    state_cls: type[BaseModel] | None = None,
     *,
+    mode: ServerMode | str | None = None,
+    reset_observation_cls: type[BaseModel] | None = None,
     session_timeout_s: float | None = None,
     step_timeout_s: float | None = None,
     resume_grace_s: float | None = None,
-    state_cls: type[BaseModel] | None = None,
-    reset_observation_cls: type[BaseModel] | None = None,
 ) -> FastAPI:
     """Make the server of one environment.
 
@@ -49,45 +62,102 @@ def create_app(
         env_name: The name to show. Default: the class's name.
         max_concurrent_envs: The most sessions at a time. Default: ``MAX_CONCURRENT_ENVS``; else 1 if the
             class itself sets ``SUPPORTS_CONCURRENT_SESSIONS = False``, and 64 if it does not.
+        concurrency_config: The number of sessions and their timeout in one object, instead of
+            ``max_concurrent_envs``.
+        gradio_builder: Builds a page with Gradio in the published package. This server has one page without
+            it, so this and the next three have no effect here, which is logged.
+        custom_tab_name: The name of that page's tab.
+        custom_tab_primary: Whether that tab is the first one.
+        show_default_tab: Whether the page has other tabs.
+        title_override: The title of the page and of the API's documentation. Default: ``env_name``.
+        state_cls: The Pydantic model of the state. Default: that of the class, from
+            ``Environment[MyAction, MyObservation, MyState]`` or the annotation of ``state``.
+        mode: ``"production"`` leaves out the HTTP routes ``/reset``, ``/step`` and ``/state``. Default:
+            ``OPENENV_MODE``; else ``"simulation"``.
+        reset_observation_cls: The Pydantic model of the observation after a reset, if it is another one.
         session_timeout_s: Seconds without a message after which a session is closed. Default:
             ``SESSION_TIMEOUT``; else an hour. A session inside a step does not count as silent.
         step_timeout_s: Seconds that a reset or a step may take; then its session is closed. Default:
             ``STEP_TIMEOUT``; else unlimited.
         resume_grace_s: Seconds for which the sessions of a broken connection are kept, so that the client can
             resume. Default: ``RESUME_GRACE``; else 60.
-        state_cls: The Pydantic model of the state. Default: that of the class, from
-            ``Environment[MyAction, MyObservation, MyState]`` or the annotation of ``state``.
-        reset_observation_cls: The Pydantic model of the observation after a reset, if it is another one.
 
     Returns:
         The application; run it with uvicorn, or with ``openenv serve``.
 
     Raises:
         ConfigurationError: An instance instead of a class, something other than a model, more sessions than
-            the environment allows, or an invalid environment variable.
+            the environment allows, ``concurrency_config`` and ``max_concurrent_envs``, an unknown mode, or an
+            invalid environment variable.
     """
     server = EnvironmentServer(
         env,
         action_cls,
         observation_cls,
         max_concurrent_envs,
-        env_name=env_name,
+        concurrency_config,
+        env_name,
+        state_cls,
+        reset_observation_cls=reset_observation_cls,
         session_timeout_s=session_timeout_s,
         step_timeout_s=step_timeout_s,
         resume_grace_s=resume_grace_s,
-        state_cls=state_cls,
-        reset_observation_cls=reset_observation_cls,
     )
-    app = FastAPI(title=server.name, description=server.description, version="1.0.0")
-    server.register_routes(app)
+    for_gradio = {
+        "gradio_builder": gradio_builder is not None,
+        "custom_tab_name": custom_tab_name != "Custom",
+        "custom_tab_primary": custom_tab_primary,
+        "show_default_tab": not show_default_tab,
+    }
+    if without_effect := [name for name, is_given in for_gradio.items() if is_given]:
+        log.warning(
+            "create_app: %s without effect: this server has one page, at / and /web, and no Gradio interface",
+            f"{', '.join(without_effect)} {'is' if len(without_effect) == 1 else 'are'}",
+        )
+    server.title = title_override or server.name
+    app = FastAPI(title=server.title, description=server.description, version="1.0.0")
+    server.register_routes(app, mode)
     app.state.tries_factory = True  # nothing of the author's runs between this and the server's start
     return app
+
+
+def create_fastapi_app(
+    env: Callable[[], Any],
+    action_cls: type[BaseModel],
+    observation_cls: type[BaseModel],
+    max_concurrent_envs: int | None = None,
+    concurrency_config: ConcurrencyConfig | None = None,
+    env_name: str | None = None,
+    state_cls: type[BaseModel] | None = None,
+    *,
+    mode: ServerMode | str | None = None,
+    reset_observation_cls: type[BaseModel] | None = None,
+) -> FastAPI:
+    """Make the server of one environment, as `create_app` does; only the order of the arguments differs."""
+    return create_app(
+        env,
+        action_cls,
+        observation_cls,
+        env_name,
+        max_concurrent_envs,
+        concurrency_config,
+        state_cls=state_cls,
+        mode=mode,
+        reset_observation_cls=reset_observation_cls,
+    )
 
 
 class EnvironmentServer:
     """The routes of one environment, for your own application.
 
     The arguments and exceptions are those of `create_app`.
+
+    Attributes:
+        name: The environment's name.
+        title: The title of its page; the name by default.
+        description: One sentence on what it is.
+        sessions: Its sessions.
+        shutdown: Its graceful shutdown.
     """
 
     def __init__(
@@ -96,13 +166,14 @@ class EnvironmentServer:
         action_cls: type[BaseModel],
         observation_cls: type[BaseModel],
         max_concurrent_envs: int | None = None,
-        *,
+        concurrency_config: ConcurrencyConfig | None = None,
         env_name: str | None = None,
+        state_cls: type[BaseModel] | None = None,
+        *,
+        reset_observation_cls: type[BaseModel] | None = None,
         session_timeout_s: float | None = None,
         step_timeout_s: float | None = None,
         resume_grace_s: float | None = None,
-        state_cls: type[BaseModel] | None = None,
-        reset_observation_cls: type[BaseModel] | None = None,
     ) -> None:
         _check_factory(env)
         first_cls = observation_cls if reset_observation_cls is None else reset_observation_cls
@@ -114,27 +185,43 @@ class EnvironmentServer:
         for argument, model in models.items():
             if not (isinstance(model, type) and issubclass(model, BaseModel)):
                 raise ConfigurationError(f"{argument} must be a Pydantic model class, got {model!r}")
+        if concurrency_config is not None:
+            if max_concurrent_envs is not None:
+                raise ConfigurationError(
+                    "max_concurrent_envs and concurrency_config both set the number of sessions.",
+                    advice="Pass only one of them.",
+                )
+            max_concurrent_envs = concurrency_config.max_concurrent_envs
+            session_timeout_s = session_timeout_s or concurrency_config.session_timeout
         settings = self._settings = read_settings()
         if max_concurrent_envs is None:
             max_concurrent_envs = settings.max_concurrent_envs
         if session_timeout_s is None:
             session_timeout_s = settings.session_timeout
         kind = class_behind(env)
-        self.name = env_name or (kind.__name__ if kind else "environment")
+        self.name = self.title = env_name or (kind.__name__ if kind else "environment")
         self.description = describe(kind).description if kind else f"The environment {self.name}"
         if step_timeout_s is None:
             step_timeout_s = settings.step_timeout
         if resume_grace_s is None:
             resume_grace_s = settings.resume_grace
-        self.sessions = Sessions(env, decide_capacity(env, max_concurrent_envs), step_timeout_s)
+        if state_cls is not None and is_base_state(state_cls):
+            state_cls = None  # the class may say more
+        self._session_timeout_s = session_timeout_s
+        capacity = decide_capacity(env, max_concurrent_envs)
+        self.sessions = Sessions(env, action_cls, capacity, step_timeout_s)
         self.shutdown = GracefulShutdown(self.sessions)
         adapter = adapter_for(kind, action_cls, observation_cls)
         connections = Connections(self.sessions, adapter, settings.max_slots_per_socket, resume_grace_s)
         self.shutdown.on_begin(connections.leave)  # also those that wait for a client to resume
         tool_sessions = ToolSessions(self.sessions, session_timeout_s)
         self.shutdown.on_begin(tool_sessions.close_all)
+        episodes, others = http_routes(
+            self.sessions, action_cls, observation_cls, first_cls, state_cls, env_name
+        )
+        self._episode_routes = episodes
         self._routers = (
-            http_routes(self.sessions, action_cls, observation_cls, first_cls, state_cls, env_name),
+            others,
             websocket_routes(
                 self.sessions,
                 self.shutdown,
@@ -145,23 +232,70 @@ class EnvironmentServer:
                 settings.max_message_bytes,
             ),
             mcp_routes(self.sessions, tool_sessions, self.shutdown),
+            task_routes(self.sessions, self.name),
         )
 
-    def register_routes(self, app: FastAPI) -> None:
-        """Add all routes, the landing page, and the guard in front of the whole of ``app``."""
+    @property
+    def active_sessions(self) -> int:
+        """The sessions in use."""
+        return self.sessions.active
+
+    @property
+    def max_concurrent_envs(self) -> int:
+        """The most sessions at a time."""
+        return self.sessions.capacity
+
+    @property
+    def is_concurrency_safe(self) -> bool:
+        """Whether the environment's class allows several sessions."""
+        return supports_concurrency(self.sessions.kind) is not False
+
+    @property
+    def concurrency_config(self) -> ConcurrencyConfig:
+        """The number of sessions and their timeout."""
+        return ConcurrencyConfig(
+            max_concurrent_envs=self.sessions.capacity, session_timeout=self._session_timeout_s
+        )
+
+    def get_capacity_status(self) -> ServerCapacityStatus:
+        """Return how many sessions are in use and how many are free."""
+        return ServerCapacityStatus.from_counts(self.sessions.active, self.sessions.capacity)
+
+    def register_routes(self, app: FastAPI, mode: ServerMode | str | None = None) -> None:
+        """Add all routes, the landing page, and the guard in front of the whole of ``app``.
+
+        The landing page is shown where the application has no page.
+
+        Args:
+            app: The application.
+            mode: As in `create_app`.
+        """
+        try:
+            asked = str(getattr(mode, "value", mode) or self._settings.openenv_mode).lower()
+            serves_episodes = ServerMode(asked) is ServerMode.SIMULATION
+        except ValueError as error:
+            raise ConfigurationError(
+                f"Unknown mode {mode!r}: it is {' or '.join(known.value for known in ServerMode)}."
+            ) from error
         app.state.sessions = self.sessions
         app.state.graceful_shutdown = self.shutdown
         app.router.lifespan_context = self._lifespan_within(app.router.lifespan_context)
         app.add_middleware(Guard, settings=self._settings)
-        for router in self._routers:
+        for router in (self._episode_routes, *self._routers) if serves_episodes else self._routers:
             app.include_router(router)
-        page = landing_page(self.name, self.description)
+        app.router.default = self._landing_before(app.router.default)
 
-        async def landing() -> HTMLResponse:
-            return HTMLResponse(page)
+    def _landing_before(self, otherwise: ASGIApp) -> ASGIApp:
+        """Answer with the landing page at its paths, and as before elsewhere."""
+        page = HTMLResponse(landing_page(self.title, self.description))
+        paths = {"/", "/web", "/web/"} if self._settings.enable_web_interface else {"/"}
 
-        for path in ("/", "/web") if self._settings.enable_web_interface else ("/",):
-            app.get(path, include_in_schema=False)(landing)
+        async def landing(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            is_page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and path in paths
+            await (page if is_page else otherwise)(scope, receive, send)
+
+        return landing
 
     def _lifespan_within(self, outer: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The application's lifespan, and in it the environment of the first session."""

@@ -47,10 +47,16 @@ class EnvironmentCalls:
         reset_is_async: Whether the reset is awaited on the event loop.
         step_is_async: Whether the step is awaited on the event loop.
         close_is_async: Whether ``close`` is awaited on the event loop.
+        has_own_loop: Whether ``async`` methods run on an event loop in the session's thread instead. This is
+            so for a published `MCPEnvironment`, whose tools keep a connection in that loop.
     """
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
+        self.has_own_loop = any(
+            base.__name__ == "MCPEnvironment" and base.__module__.startswith("openenv.")
+            for base in kind.__mro__
+        )
         self.reset_name, self.reset_is_async, self._reset_takes = self._pick("reset")
         self.step_name, self.step_is_async, self._step_takes = self._pick("step")
         self.close_is_async = inspect.iscoroutinefunction(getattr(kind, "close", None))
@@ -58,6 +64,8 @@ class EnvironmentCalls:
 
     def _pick(self, name: str) -> tuple[str, bool, Mapping[str, inspect.Parameter]]:
         method = own_attribute(self.kind, f"{name}_async")
+        if self.has_own_loop and own_attribute(self.kind, name) is None:
+            method = getattr(self.kind, f"{name}_async")  # its base's, which calls tools without a new loop
         if method is not None:
             return f"{name}_async", True, inspect.signature(method).parameters
         method = getattr(self.kind, name)
@@ -112,6 +120,12 @@ def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
+def is_base_state(model: Any) -> bool:
+    """Whether a model is `State` itself, of this project or of the published package."""
+    packages = {"openenv_gym", *_BASE_PACKAGES}
+    return getattr(model, "__name__", "") == "State" and model.__module__.split(".")[0] in packages
+
+
 def state_model(kind: type | None) -> type[BaseModel]:
     """The model of a class's state: its parameter of `Environment`, or what ``state`` is annotated to return.
 
@@ -121,7 +135,7 @@ def state_model(kind: type | None) -> type[BaseModel]:
         for found in (_third_parameter(kind), _annotated_state(kind)):
             if isinstance(found, TypeVar):
                 found = found.__bound__
-            if isinstance(found, type) and issubclass(found, BaseModel) and found is not State:
+            if isinstance(found, type) and issubclass(found, BaseModel) and not is_base_state(found):
                 return found
     return State
 
@@ -142,7 +156,7 @@ def _third_parameter(kind: type) -> Any:
             found = given.get(found, found.__bound__)
         if isinstance(found, ForwardRef):
             found = getattr(sys.modules.get(kind.__module__), found.__forward_arg__, None)
-        if found not in (None, State):
+        if found is not None and not is_base_state(found):
             return found
     return None
 

@@ -29,7 +29,8 @@ from openenv_gym.schema_keywords import BESIDE_MARK
 from openenv_gym.tool_types import CallToolAction, ListToolsAction
 from openenv_server.errors import WrongResultError
 
-_TOOL_ACTIONS: dict[str, type[BaseModel]] = {"list_tools": ListToolsAction, "call_tool": CallToolAction}
+_TOOL_ACTIONS: dict[str, Any] = {"list_tools": ListToolsAction, "call_tool": CallToolAction}
+_PUBLISHED = "openenv.core.env_server.mcp_types"
 
 # What Pydantic raises for a value that JSON lacks.
 _CANNOT = (TypeError, ValueError)
@@ -183,11 +184,23 @@ def validate_action(payload: Any, model: type[BaseModel]) -> Any:
 
 def _model_for(payload: Any, model: type[BaseModel]) -> type[BaseModel]:
     kind = payload.get("type") if isinstance(payload, dict) else None
-    tools = _TOOL_ACTIONS.get(kind) if isinstance(kind, str) else None
-    if tools is None or issubclass(model, tools):
+    if kind not in ("list_tools", "call_tool"):
         return model
-    has_other_types = "type" in model.model_fields and not issubclass(model, tuple(_TOOL_ACTIONS.values()))
+    actions = tool_actions(model)
+    tools: type[BaseModel] = actions[kind]
+    if issubclass(model, tools):
+        return model
+    has_other_types = "type" in model.model_fields and not issubclass(model, tuple(actions.values()))
     return model if has_other_types else tools
+
+
+@cache
+def tool_actions(model: type[BaseModel]) -> dict[str, Any]:
+    """The models of actions that list and call tools, from the package that an action model is from."""
+    published = sys.modules.get(_PUBLISHED)
+    if published is None or not any(base.__module__.startswith("openenv.") for base in model.__mro__):
+        return _TOOL_ACTIONS
+    return {"list_tools": published.ListToolsAction, "call_tool": published.CallToolAction}
 
 
 class AsJson:

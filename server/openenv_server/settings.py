@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from openenv_gym.contract import ServerMode
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.wire.bearer import is_key
 from openenv_server.security.origins import ANY, parse_origin
@@ -44,6 +45,10 @@ class Settings(BaseSettings):
     )
     enable_web_interface: bool = Field(
         default=True, description="serve the landing page at /web too, where Spaces expect it"
+    )
+    openenv_mode: Annotated[ServerMode, _in_either_case] = Field(
+        default=ServerMode.SIMULATION,
+        description="simulation, or production without the HTTP routes /reset, /step and /state",
     )
     openenv_api_key: SecretStr | None = Field(
         default=None, description="the key that clients must send; default: none"

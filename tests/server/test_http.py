@@ -6,12 +6,15 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
 import pytest
 from openenv_server import create_app
 
+from openenv_gym.contract import ServerMode
+from openenv_gym.errors import ConfigurationError
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
@@ -109,15 +112,80 @@ def test_step_over_http() -> None:
         assert (status, content["observation"]["total"], content["reward"]) == (200, 4, 4.0)
 
 
-def test_a_server_that_is_full_says_so() -> None:
+def test_a_full_server_still_answers_single_requests() -> None:
     from openenv_gym import GenericEnvClient
+    from openenv_gym.errors import CapacityError
 
     app = create_app(Counter, CountAction, CountObservation, max_concurrent_envs=1)
     with running(app) as url, GenericEnvClient(url) as client:
-        client.reset()
-        status, content = ask(f"{url}/reset", {})
-        assert (status, content["code"]) == (503, "CAPACITY_REACHED")
+        client.reset(seed=1)
         assert ask(f"{url}/health")[1]["active_sessions"] == 1
+        assert ask(f"{url}/reset", {"seed": 3})[1]["observation"]["total"] == 3
+        assert ask(f"{url}/state")[1]["step_count"] == 0
+        assert ask(f"{url}/metadata")[0] == 200
+        assert ask(f"{url}/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"})[0] == 200
+        with ThreadPoolExecutor(4) as threads:
+            answers = [*threads.map(lambda seed: ask(f"{url}/reset", {"seed": seed})[1], range(8))]
+        assert [answer["observation"]["total"] for answer in answers] == [*range(8)]
+        with pytest.raises(CapacityError):
+            GenericEnvClient(url).reset()
+        assert ask(f"{url}/health")[1]["active_sessions"] == 1
+        assert client.step({"amount": 2}).observation["total"] == 3, "the session goes on"
+
+
+def test_further_fields_of_a_step_reach_the_environment() -> None:
+    class Named(Counter):
+        def step(
+            self, action: CountAction, timeout_s: float | None = None, **kwargs: Any
+        ) -> CountObservation:
+            return CountObservation(total=0, metadata={"timeout_s": timeout_s, **kwargs})
+
+    with running(create_app(Named, CountAction, CountObservation)) as url:
+        body = {"action": {"amount": 1}, "timeout_s": 3, "request_id": "r", "trace": [1]}
+        assert ask(f"{url}/step", body)[1]["metadata"] == {"timeout_s": 3, "request_id": "r", "trace": [1]}
+
+
+def test_a_server_in_production_has_no_routes_for_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def statuses(url: str) -> list[int]:
+        return [ask(f"{url}/reset", {})[0], ask(f"{url}/step", {"action": {"amount": 1}})[0]] + [
+            ask(f"{url}{path}")[0] for path in ("/state", "/schema", "/metadata", "/health")
+        ]
+
+    with running(create_app(Counter, CountAction, CountObservation, mode="Production")) as url:
+        assert statuses(url) == [404, 404, 404, 200, 200, 200]
+    monkeypatch.setenv("OPENENV_MODE", "production")
+    with running(create_app(Counter, CountAction, CountObservation)) as url:
+        assert statuses(url) == [404, 404, 404, 200, 200, 200]
+    with running(create_app(Counter, CountAction, CountObservation, mode=ServerMode.SIMULATION)) as url:
+        assert statuses(url)[:3] == [200, 500, 200]
+    with pytest.raises(ConfigurationError, match="Unknown mode 'test': it is simulation or production"):
+        create_app(Counter, CountAction, CountObservation, mode="test")
+
+
+def test_the_page_is_shown_where_the_application_has_none() -> None:
+    app = create_app(Counter, CountAction, CountObservation, title_override="Adding up")
+
+    @app.get("/web")
+    def page() -> dict[str, str]:
+        return {"page": "mine"}
+
+    with running(app) as url:
+        assert ask(f"{url}/web") == (200, {"page": "mine"})
+        with urllib.request.urlopen(f"{url}/", timeout=10) as response:
+            assert "<h1>Adding up</h1>" in response.read().decode()
+        assert ask(f"{url}/elsewhere")[0] == 404
+        assert ask(f"{url}/openapi.json")[1]["info"]["title"] == "Adding up"
+
+
+def test_the_documentation_has_the_models_of_the_answers(url: str) -> None:
+    paths = ask(f"{url}/openapi.json")[1]["paths"]
+
+    def answer(path: str, method: str) -> str:
+        content = paths[path][method]["responses"]["200"]["content"]["application/json"]
+        return str(content["schema"]["$ref"].rpartition("/")[2])
+
+    assert [answer("/reset", "post"), answer("/step", "post")] == ["ResetResponse", "StepResponse"]
+    assert answer("/state", "get") == "State"
 
 
 def test_mcp_without_tools_answers_in_json_rpc(url: str) -> None:
@@ -142,8 +210,8 @@ def test_the_landing_page_and_the_documentation(url: str) -> None:
     for path in ("/docs", "/redoc"):
         with urllib.request.urlopen(f"{url}{path}", timeout=10) as response:
             assert response.status == 200
-    paths = ask(f"{url}/openapi.json")[1]["paths"]
-    assert {"/reset", "/step", "/state", "/health", "/metrics", "/metadata", "/schema", "/mcp"} == set(paths)
+    paths = set(ask(f"{url}/openapi.json")[1]["paths"])
+    assert paths >= {"/reset", "/step", "/state", "/health", "/metrics", "/metadata", "/schema", "/mcp"}
 
 
 def test_the_page_is_where_spaces_look_for_it_unless_it_is_switched_off(

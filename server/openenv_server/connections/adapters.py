@@ -97,8 +97,7 @@ class ModelDriver:
         self._calls = session.calls
         self._payloads = payloads
         self._loop = loop
-        self._reset = getattr(session.environment, self._calls.reset_name)
-        self._step = getattr(session.environment, self._calls.step_name)
+        self._reset, self._step = session.reset_method, session.step_method
 
     def reset(self, data: dict[str, Any]) -> Transition:
         arguments, report = self._calls.reset_arguments(data)

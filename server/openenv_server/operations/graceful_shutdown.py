@@ -42,5 +42,5 @@ class GracefulShutdown:
         leaving = set(self._connections)
         for leave in (*self._callbacks, *leaving):
             leave()
-        while leaving & self._connections or self._sessions.active:
+        while leaving & self._connections or self._sessions.active or self._sessions.passing:
             await asyncio.sleep(_POLL_S)

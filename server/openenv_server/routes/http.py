@@ -1,8 +1,8 @@
 """The HTTP routes. They are stateless: a route that needs an environment makes one and closes it."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from functools import cache
 from typing import Annotated, Any
 
@@ -12,14 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.errors import PydanticInvalidForJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from openenv_gym.contract import ResetRequest
+from openenv_gym.contract import ResetRequest, ResetResponse, StepResponse
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import state_model
-from openenv_server.errors import StepLimitExceededError, reply_to
+from openenv_server.errors import reply_to
 from openenv_server.operations.health import Health, LoopMonitor, health_of
 from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
 from openenv_server.readme import complete_metadata
@@ -58,10 +59,10 @@ class CodedRoute(APIRoute):
                 detail = jsonable_encoder(error.errors())
                 reasons = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in detail)
                 message = f"The request is refused: {reasons}"
-                return _error(422, ErrorCode.VALIDATION_ERROR, message, detail=detail)
+                return error_response(422, ErrorCode.VALIDATION_ERROR, message, detail=detail)
             except HTTPException as error:  # a body that cannot be parsed
                 status, detail = error.status_code, error.detail
-                return _error(status, ErrorCode.INVALID_JSON, str(detail), detail=detail)
+                return error_response(status, ErrorCode.INVALID_JSON, str(detail), detail=detail)
 
         return handle_or_refuse
 
@@ -73,9 +74,14 @@ def http_routes(
     reset_observation_model: type[BaseModel],
     state_cls: type[BaseModel] | None,
     env_name: str | None,
-) -> APIRouter:
-    """All HTTP routes but the landing page."""
-    router = APIRouter(route_class=CodedRoute)
+) -> tuple[APIRouter, APIRouter]:
+    """The HTTP routes of environments and of the server.
+
+    Returns:
+        episodes: The routes that reset, step and read the state, which a server in production leaves out.
+        others: All others.
+    """
+    episodes, router = APIRouter(route_class=CodedRoute), APIRouter(route_class=CodedRoute)
     schema_of = {model: observation_schema(model) for model in {observation_model, reset_observation_model}}
     schemas = Schemas(
         action=action_schema(action_model),
@@ -89,29 +95,16 @@ def http_routes(
         __config__=ConfigDict(extra="allow"),
         action=(Annotated[Any, AsJson(action_model)], Field(description="The action")),
         timeout_s=(float | None, Field(default=None, gt=0, description="Seconds that the step may take")),
-        request_id=(str | None, Field(default=None, description="Ignored; for the caller's own use")),
+        request_id=(str | None, Field(default=None, description="The caller's own id of the request")),
     )
     known_metadata: list[EnvironmentMetadata] = []
     monitor, server_metrics = LoopMonitor(), ServerMetrics(sessions)
 
-    @asynccontextmanager
-    async def one_session(request: Request) -> AsyncIterator[Session]:
-        """A session for one request."""
-        session = await sessions.open(address_of(request))
-        try:
-            yield session
-        except StepLimitExceededError:
-            sessions.abandon(session)
-            session.submit(lambda: sessions.settle(session))
-            raise
-        finally:
-            await sessions.close(session)
-
     def failure(error: Exception) -> Response:
-        """The response to a request that failed."""
-        reply = reply_to(error, "the environment raised")
-        sessions.counters.count_error(reply.code)
-        return _error(_STATUSES.get(reply.code, 500), reply.code, reply.message, **reply.details)
+        return failed_response(error, sessions)
+
+    def in_session(http: Request) -> AbstractAsyncContextManager[Session]:
+        return sessions.open_for_request(address_of(http))
 
     @router.get("/health", tags=["server"])
     async def health(response: Response) -> Health:
@@ -138,43 +131,59 @@ def http_routes(
         """The environment's description of itself."""
         if not known_metadata:
             try:
-                async with one_session(http) as session:
+                async with in_session(http) as session:
                     found = await session.run(lambda: complete_metadata(session.environment, env_name))
             except Exception as error:
                 return failure(error)
             known_metadata.append(found)
         return known_metadata[0]
 
-    @router.get("/state", tags=["episode"])
+    @episodes.get("/state", tags=["episode"], responses=_answer(state_cls or state_model(sessions.kind)))
     async def state(http: Request) -> Response:
         """The state of a new environment."""
         try:
-            async with one_session(http) as session:
+            async with in_session(http) as session:
                 return _json_text(await session.state())
         except Exception as error:
             return failure(error)
 
-    @router.post("/reset", tags=["episode"])
+    @episodes.post("/reset", tags=["episode"], responses=_answer(ResetResponse))
     async def reset(http: Request, request: Annotated[ResetRequest | None, Body()] = None) -> Response:
         """The first observation of an episode. For more than one step, use the WebSocket."""
-        data = request.model_dump(exclude_none=True) if request else {}
+        data = request.model_dump(exclude_unset=True) if request else {}
         try:
-            async with one_session(http) as session:
+            async with in_session(http) as session:
                 return _json_text(await session.reset(data))
         except Exception as error:
             return failure(error)
 
-    @router.post("/step", tags=["episode"])
+    @episodes.post("/step", tags=["episode"], responses=_answer(StepResponse))
     async def step(http: Request, request: Annotated[step_request, Body()]) -> Response:
         """One step in a new environment. For an episode, use the WebSocket."""
-        extras = {"timeout_s": request.timeout_s, **(request.model_extra or {})}
+        extras = {name: value for name, value in request if name != "action"}
         try:
-            async with one_session(http) as session:
+            async with in_session(http) as session:
                 return _json_text(await session.step(request.action, extras))
         except Exception as error:
             return failure(error)
 
-    return router
+    return episodes, router
+
+
+def _answer(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a response. Of a model without a JSON Schema, it says nothing."""
+    try:
+        model.model_json_schema(mode="serialization")
+    except PydanticInvalidForJsonSchema:
+        return {}
+    return {200: {"model": model}}
+
+
+def failed_response(error: Exception, sessions: Sessions) -> Response:
+    """The response to a request that failed, which is counted."""
+    reply = reply_to(error, "the environment raised")
+    sessions.counters.count_error(reply.code)
+    return error_response(_STATUSES.get(reply.code, 500), reply.code, reply.message, **reply.details)
 
 
 def address_of(connection: HTTPConnection) -> str:
@@ -182,14 +191,17 @@ def address_of(connection: HTTPConnection) -> str:
     return f"{connection.client.host}:{connection.client.port}" if connection.client else "unknown"
 
 
-def _json_text(text: str, status: int = 200) -> Response:
-    return Response(text, status, media_type="application/json")
+def _json_text(text: str) -> Response:
+    return Response(text, media_type="application/json")
 
 
-def _json(value: Any, status: int = 200) -> Response:
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A response of JSON values."""
     # What a client sent may contain NaN and infinity, which become their names.
-    return _json_text(json.dumps(json.loads(json.dumps(value), parse_constant=str)), status)
+    text = json.dumps(json.loads(json.dumps(value), parse_constant=str))
+    return Response(text, status, headers, media_type="application/json")
 
 
-def _error(status: int, code: ErrorCode, message: str, **details: Any) -> Response:
-    return _json({"message": message, "code": code.value, **details}, status)
+def error_response(status: int, code: ErrorCode, message: str, **details: Any) -> Response:
+    """A response with a message and a code, as every error has them."""
+    return json_response({"message": message, "code": code.value, **details}, status)

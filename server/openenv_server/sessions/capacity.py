@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from pydantic import BaseModel
 
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import class_behind, own_attribute
@@ -14,6 +16,7 @@ from openenv_server.errors import (
     CapacityReachedError,
     ConcurrencyConfigurationError,
     FactoryFailedError,
+    StepLimitExceededError,
     factory_failure,
 )
 from openenv_server.sessions.counters import Counters
@@ -32,11 +35,13 @@ class Sessions:
 
     Args:
         factory: Makes an environment.
+        action_model: The model of its actions.
         capacity: The most sessions at a time.
         step_timeout_s: The most seconds that a reset or a step may take; None is unlimited.
 
     Attributes:
         active: Sessions in use.
+        passing: Sessions of a single request, which need no place among the others.
         is_stopping: Whether the server is stopping and opens no more sessions.
         abandoned_threads: Threads whose environment does not return.
         failures_in_a_row: Failures to make an environment since the last success.
@@ -47,12 +52,18 @@ class Sessions:
         made_at: When the server was made, on the monotonic clock.
     """
 
-    def __init__(self, factory: Factory, capacity: int, step_timeout_s: float | None = None) -> None:
-        self.factory = factory
+    def __init__(
+        self,
+        factory: Factory,
+        action_model: type[BaseModel],
+        capacity: int,
+        step_timeout_s: float | None = None,
+    ) -> None:
+        self.factory, self.action_model = factory, action_model
         self.kind = class_behind(factory)
         self.capacity = capacity
         self.step_timeout_s = step_timeout_s
-        self.active = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
+        self.active = self.passing = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
         self.is_stopping = False
         self.counters = Counters()
         self._first_calls = FirstCalls()
@@ -62,6 +73,7 @@ class Sessions:
         self._first: Session | None = None
         self._has_tried = False
         self._loop: asyncio.AbstractEventLoop
+        self._passing_places = asyncio.Semaphore(capacity)
 
     def try_factory(self) -> None:
         """Make the environment of the first session, so that a factory that fails does so at the start.
@@ -87,7 +99,9 @@ class Sessions:
             raise factory_failure(self.factory, error) from error
 
     def _new_session(self, client: str) -> Session:
-        return Session(self.factory, self.counters, client, self.step_timeout_s, self._first_calls)
+        return Session(
+            self.factory, self.action_model, self.counters, client, self.step_timeout_s, self._first_calls
+        )
 
     async def close_first(self) -> None:
         """Close the environment that `try_factory` made, if no session has taken it."""
@@ -104,20 +118,48 @@ class Sessions:
             CapacityReachedError: All sessions are taken, or the server is stopping.
             FactoryFailedError: The environment could not be made.
         """
+        if self.active >= self.capacity and not self.is_stopping:
+            raise CapacityReachedError(self.active, self.capacity, kept=self.kept())
+        return await self._open_session(client, is_passing=False)
+
+    @asynccontextmanager
+    async def open_for_request(self, client: str) -> AsyncIterator[Session]:
+        """Open a session for a single request, also while all places are taken.
+
+        As many are open at a time as the server has places; further requests wait. A session whose step
+        exceeds the timeout is given up.
+
+        Args:
+            client: The client's address.
+
+        Raises:
+            CapacityReachedError: The server is stopping.
+            FactoryFailedError: The environment could not be made.
+        """
+        async with self._passing_places:
+            session = await self._open_session(client, is_passing=True)
+            try:
+                yield session
+            except StepLimitExceededError:
+                self.abandon(session)
+                session.submit(lambda: self.settle(session))
+                raise
+            finally:
+                await self.close(session)
+
+    async def _open_session(self, client: str, *, is_passing: bool) -> Session:
         if self.is_stopping:
             raise CapacityReachedError(self.active, self.capacity, is_stopping=True)
-        if self.active >= self.capacity:
-            raise CapacityReachedError(self.active, self.capacity, kept=self.kept())
-        self.active += 1
+        self._count(is_passing, 1)
         self._loop = asyncio.get_running_loop()
         try:
             session, self._first = self._first, None
             if session is None:
                 session = self._new_session(client)
-            session.client = client
+            session.client, session.is_passing = client, is_passing
             await session.open()
         except BaseException as error:
-            self.active -= 1
+            self._count(is_passing, -1)
             self.failures_in_a_row += isinstance(error, FactoryFailedError)
             raise
         self.failures_in_a_row = 0
@@ -129,6 +171,12 @@ class Sessions:
             log.warning("%s allows one session at a time", type(session.environment).__name__)
             self.capacity = 1
         return session
+
+    def _count(self, is_passing: bool, change: int) -> None:
+        if is_passing:
+            self.passing += change
+        else:
+            self.active += change
 
     async def close(self, session: Session) -> None:
         """Close a session. Its place is free once its environment is closed."""
@@ -146,7 +194,7 @@ class Sessions:
     def _remove(self, session: Session) -> None:
         if session not in self._open:
             return
-        self.active -= 1
+        self._count(session.is_passing, -1)
         self._open.discard(session)
         counts = session.counts()
         self.counters.steps += counts.steps

@@ -12,6 +12,8 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
+from pydantic import BaseModel
+
 from openenv_server.blocking import watched
 from openenv_server.calls import EnvironmentCalls
 from openenv_server.errors import FactoryFailedError, StepLimitExceededError, log_error
@@ -21,6 +23,7 @@ from openenv_server.sessions.counters import Counters, Durations
 from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.threads import WorkerThread
 from openenv_server.tools.jsonrpc import respond
+from openenv_server.tools.published import ClientTools, Tools, tools_of
 
 Factory = Callable[[], Any]
 T = TypeVar("T")
@@ -39,6 +42,7 @@ class Session:
 
     Args:
         factory: Makes the environment.
+        action_model: The model of its actions.
         counters: The server's counters.
         client: The client's address.
         step_timeout_s: The most seconds that `reset` and `step` may take; None is unlimited.
@@ -48,9 +52,13 @@ class Session:
         id: Its name in the log.
         environment: The environment, once `open` has made it.
         calls: How to call the environment, once `open` has made it.
+        reset_method: Its method that resets.
+        step_method: Its method that steps.
+        tools: Its tools, if it has some.
         counts: Returns the steps and resets so far. A slot of protocol version 2 replaces it with its own.
         step_lock: Held around every call of an environment that must not run beside others, else None.
         submit: Queues a job on the thread that handles its own result.
+        is_passing: Whether it is open for a single request.
         is_abandoned: Whether the thread exceeded the step timeout, and nobody waits for it any more.
         is_settled: Whether that thread has returned since, and everything is closed.
         closing: The task that closes it.
@@ -58,10 +66,14 @@ class Session:
 
     environment: Any = None
     calls: EnvironmentCalls
+    reset_method: Callable[..., Any]
+    step_method: Callable[..., Any]
+    tools: Tools | None = None
 
     def __init__(
         self,
         factory: Factory,
+        action_model: type[BaseModel],
         counters: Counters,
         client: str,
         step_timeout_s: float | None = None,
@@ -73,9 +85,10 @@ class Session:
         self._steps = self._resets = 0
         self._counters = counters
         self._factory = factory
+        self._action_model = action_model
         self._first_calls = first_calls or FirstCalls()
         self._step_timeout_s = step_timeout_s
-        self.is_abandoned = self.is_settled = self._is_closed = False
+        self.is_passing = self.is_abandoned = self.is_settled = self._is_closed = False
         self.closing: asyncio.Task[None] | None = None
         self._thread = WorkerThread()
         self._made: Future[Any] | None = None
@@ -110,7 +123,15 @@ class Session:
             error_id = log_error(error, f"the environment factory {name} failed", **self.log_fields)
             message = f"{name}() raised {type(error).__name__}: {error}"
             raise FactoryFailedError(name, message, error_id) from error
-        self.calls = EnvironmentCalls(type(self.environment))
+        calls = self.calls = EnvironmentCalls(type(self.environment))
+        self.reset_method = getattr(self.environment, calls.reset_name)
+        self.step_method = getattr(self.environment, calls.step_name)
+        self.tools = tools_of(self.environment, self._action_model, calls)
+        if calls.has_own_loop and isinstance(self.tools, ClientTools):
+            if calls.reset_is_async:
+                self.reset_method, calls.reset_is_async = self.tools.runs(self.reset_method), False
+            if calls.step_is_async:
+                self.step_method, calls.step_is_async = self.tools.runs(self.step_method), False
         if isinstance(self.environment, GymnasiumEnvironment):
             self.step_lock = self.environment.step_lock
 
@@ -140,7 +161,7 @@ class Session:
             StepLimitExceededError: It took too long. The session is unusable afterwards.
         """
         arguments, report = self.calls.reset_arguments(data)
-        call = partial(getattr(self.environment, self.calls.reset_name), **arguments)
+        call = partial(self.reset_method, **arguments)
         text = await self._timed("reset", call, self.calls.reset_is_async, self._counters.reset_s, report)
         self._resets += 1
         return text
@@ -152,7 +173,7 @@ class Session:
             StepLimitExceededError: It took too long. The session is unusable afterwards.
         """
         arguments = self.calls.step_arguments(extras) if extras else {}
-        call = partial(getattr(self.environment, self.calls.step_name), action, **arguments)
+        call = partial(self.step_method, action, **arguments)
         text = await self._timed("step", call, self.calls.step_is_async, self._counters.step_s)
         self._steps += 1
         return text
@@ -227,7 +248,7 @@ class Session:
 
         def answer() -> dict[str, Any] | None:
             with self.turn("mcp"):
-                return respond(self.environment, message, is_standard=is_standard)
+                return respond(self.environment, self.tools, message, is_standard=is_standard)
 
         return await self.run(answer)
 
@@ -244,6 +265,8 @@ class Session:
 
         def close_in_turn() -> None:
             # Not as a first call: one that hangs in another session must not delay the server's end.
+            if isinstance(self.tools, ClientTools):
+                self.tools.close()
             with nullcontext() if self.step_lock is None else self.step_lock.held_by(self):
                 close()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any, TypeVar
 
+from openenv_gym.contract import ServerMode
 from openenv_gym.errors import ConfigurationError, MissingExtraError
 from openenv_gym.tool_types import (
     RESERVED_TOOL_NAMES,
@@ -55,12 +58,17 @@ class MCPEnvironment(Environment[Any, Any, State]):
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
+    supports_code_mode = True
+
+    # The mode whose tools are there beside those of all modes. A subclass or an instance sets it.
+    _mode: str | None = None
 
     def __init__(self, mcp_server: Any = None, transform: Transform[Any] | None = None) -> None:
         super().__init__(transform)
         if mcp_server is None:
             mcp_server = _fastmcp().FastMCP(type(self).__name__)
         self.mcp_server = mcp_server
+        self._servers_of_modes: dict[str, Any] = {}
         self._runner: asyncio.Runner | None = None
         self._check_names([tool.name for tool in self.list_tools()])
 
@@ -68,23 +76,43 @@ class MCPEnvironment(Environment[Any, Any, State]):
         """Make a tool of a function, as a decorator. Its arguments, types and docstring describe the tool.
 
         Args:
-            mode: Accepted for published environments; a tool can be called in every mode.
+            mode: ``"simulation"`` or ``"production"`` for a tool that is only there if the environment's
+                ``_mode`` is that one. By default, it is there in every mode.
+
+        Raises:
+            ConfigurationError: The mode is unknown, or the name is one of an environment's own.
         """
+        if mode is not None and mode not in {known.value for known in ServerMode}:
+            raise ConfigurationError(
+                f"Unknown mode {mode!r}: it is {' or '.join(known.value for known in ServerMode)}."
+            )
 
         def add(function: Callable[..., T]) -> Callable[..., T]:
             self._check_names([function.__name__])
-            self.mcp_server.tool(function)
+            if mode is not None and mode not in self._servers_of_modes:
+                self._servers_of_modes[mode] = _fastmcp().FastMCP(type(self).__name__)
+            (self.mcp_server if mode is None else self._servers_of_modes[mode]).tool(function)
             return function
 
         return add
 
     def step(self, action: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
         """List the tools, call one, or take an action of another kind."""
-        if isinstance(action, ListToolsAction):
-            return self._apply_transform(ListToolsObservation(tools=self.list_tools()))
-        if isinstance(action, CallToolAction):
-            return self._apply_transform(self.call_tool(action.tool_name, action.arguments, timeout_s))
+        if isinstance(action, ListToolsAction | CallToolAction):
+            return self._run(self._use_tools(action, timeout_s))
         return self._step_impl(action, timeout_s=timeout_s, **kwargs)
+
+    async def step_async(self, action: Any, timeout_s: float | None = None, **kwargs: Any) -> Any:
+        """Take an action as `step` does, without blocking the event loop. For subclasses to override."""
+        if isinstance(action, ListToolsAction | CallToolAction):
+            return await self._use_tools(action, timeout_s)
+        return await asyncio.to_thread(self._step_impl, action, timeout_s=timeout_s, **kwargs)
+
+    async def _use_tools(self, action: ListToolsAction | CallToolAction, timeout_s: float | None) -> Any:
+        if isinstance(action, ListToolsAction):
+            tools = [_described(tool) for tool in await self._visible_tools()]
+            return self._apply_transform(ListToolsObservation(tools=tools))
+        return self._apply_transform(await self._call(action.tool_name, action.arguments, timeout_s))
 
     def _step_impl(self, action: Action, timeout_s: float | None = None, **kwargs: Any) -> Observation:
         """Take an action that is not about tools. Override it if there are such actions."""
@@ -92,10 +120,7 @@ class MCPEnvironment(Environment[Any, Any, State]):
 
     def list_tools(self) -> list[Tool]:
         """Return the tools that can be called now."""
-        return [
-            Tool(name=tool.name, description=tool.description or "", input_schema=tool.parameters)
-            for tool in self._run(self.mcp_server.list_tools())
-        ]
+        return [_described(tool) for tool in self._run(self._visible_tools())]
 
     def call_tool(
         self, name: str, arguments: dict[str, Any], timeout_s: float | None = None
@@ -107,15 +132,67 @@ class MCPEnvironment(Environment[Any, Any, State]):
             arguments: Its arguments.
             timeout_s: How long it may take, in seconds; by default 30.
         """
+        return self._run(self._call(name, arguments, timeout_s))
+
+    def get_callables(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions of the tools that can be called now, by name."""
+        tools = self._run(self._visible_tools())
+        return {tool.name: tool.fn for tool in tools if callable(getattr(tool, "fn", None))}
+
+    def execute_code(self, code: str) -> Observation:
+        """Run Python code that calls the tools as functions.
+
+        The code runs in this process and may do everything that it may do. Give it only to environments
+        that run in a container.
+
+        Args:
+            code: The code. What it assigns to ``result`` is returned.
+
+        Returns:
+            An observation with ``result`` in its metadata; with ``error`` if the code raised.
+        """
+        names: dict[str, Any] = dict(self.get_callables())
+        try:
+            exec(code, names)
+        except SyntaxError as error:
+            return Observation(reward=0.0, metadata={"error": f"Syntax error: {error}"})
+        except Exception as error:
+            return Observation(reward=0.0, metadata={"error": str(error)})
+        return Observation(reward=0.0, metadata={"result": names.get("result")})
+
+    @cached_property
+    def mcp_client(self) -> Any:
+        """A client of the tools, a ``fastmcp.Client``, for an environment that calls its own."""
+        return _fastmcp().Client(self.mcp_server)
+
+    @asynccontextmanager
+    async def mcp_session(self) -> AsyncIterator[Any]:
+        """Connect `mcp_client`, for as long as the context lasts."""
+        async with self.mcp_client as client:
+            yield client
+
+    def _servers(self) -> list[Any]:
+        of_mode = self._servers_of_modes.get(self._mode or "")
+        return [self.mcp_server] if of_mode is None else [self.mcp_server, of_mode]
+
+    async def _visible_tools(self) -> list[Any]:
+        tools: dict[str, Any] = {}
+        for server in self._servers():
+            for tool in await server.list_tools():
+                tools.setdefault(tool.name, tool)
+        return [*tools.values()]
+
+    async def _call(
+        self, name: str, arguments: dict[str, Any], timeout_s: float | None
+    ) -> CallToolObservation:
         limit_s = CALL_TIMEOUT_S if timeout_s is None else timeout_s
         exceptions = _fastmcp().exceptions
-
-        async def call() -> Any:
-            async with asyncio.timeout(limit_s):
-                return await self.mcp_server.call_tool(name, arguments)
-
+        server, *of_mode = self._servers()
+        if of_mode and await server.get_tool(name) is None:
+            server = of_mode[0]
         try:
-            result = self._run(call())
+            async with asyncio.timeout(limit_s):
+                result = await server.call_tool(name, arguments)
         except exceptions.NotFoundError as error:
             return _failed(name, ToolErrorType.TOOL_NOT_FOUND, error)
         except exceptions.ValidationError as error:
@@ -160,6 +237,10 @@ class MCPEnvironment(Environment[Any, Any, State]):
                 "which is a name of an environment's own.",
                 advice="Give the tool another name.",
             )
+
+
+def _described(tool: Any) -> Tool:
+    return Tool(name=tool.name, description=tool.description or "", input_schema=tool.parameters)
 
 
 def _failed(name: str, kind: ToolErrorType, reason: object) -> CallToolObservation:

@@ -7,10 +7,12 @@ https://modelcontextprotocol.io/specification/2025-06-18 is the standard. Beside
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from openenv_gym.tool_types import JsonRpcErrorCode, ToolErrorType
 from openenv_server.serialization import json_value
+from openenv_server.tools.published import Tools
 
 # The newest version first; a client that asks for another one gets the newest.
 PROTOCOL_VERSIONS = ("2025-06-18", "2025-03-26", "2024-11-05")
@@ -23,11 +25,14 @@ def is_request(message: Any) -> bool:
     return isinstance(message, dict) and isinstance(message.get("method"), str)
 
 
-def respond(environment: Any, message: Any, *, is_standard: bool = False) -> Response | None:
+def respond(
+    environment: Any, tools: Tools | None, message: Any, *, is_standard: bool = False
+) -> Response | None:
     """Answer a request. Call it on the thread of the environment's session.
 
     Args:
-        environment: Its tools are listed and called. One without tools answers that it has none.
+        environment: The environment, which is named.
+        tools: Its tools; without them, the answer is that it has none.
         message: The request, as JSON values.
         is_standard: Whether the client keeps to the standard: a call that failed is a result then, which a
             language model sees. Published OpenEnv clients expect an error.
@@ -43,7 +48,7 @@ def respond(environment: Any, message: Any, *, is_standard: bool = False) -> Res
         return None
     if not isinstance(params, dict):
         return failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, "The params are not an object")
-    if not hasattr(environment, "call_tool"):
+    if tools is None:
         message = "This environment has no tools"
         return failure(request_id, JsonRpcErrorCode.METHOD_NOT_FOUND, message)
     match method:
@@ -61,30 +66,38 @@ def respond(environment: Any, message: Any, *, is_standard: bool = False) -> Res
         case "ping":
             return success(request_id, {})
         case "tools/list":
-            tools = [
+            listed = [
                 {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
-                for tool in environment.list_tools()
+                for tool in tools.list_tools()
             ]
-            return success(request_id, {"tools": tools})
+            return success(request_id, {"tools": listed})
         case "tools/call":
-            return _call(environment, request_id, params, is_standard)
+            return _call(tools, request_id, params, is_standard)
     return failure(request_id, JsonRpcErrorCode.METHOD_NOT_FOUND, f"Unknown method {method!r}")
 
 
-def _call(environment: Any, request_id: Any, params: dict[str, Any], is_standard: bool) -> Response:
+def _call(tools: Tools, request_id: Any, params: dict[str, Any], is_standard: bool) -> Response:
     name, arguments = params.get("name"), params.get("arguments") or {}
     if not isinstance(name, str) or not isinstance(arguments, dict):
         message = "A call has the name of a tool, and its arguments as an object"
         return failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, message)
-    observation = environment.call_tool(name, arguments)
+    observation = tools.call_tool(name, arguments)
     if observation.error is None:
         result = json_value(observation.result, "result")
+        if not isinstance(result, dict) or not isinstance(result.get("content"), list):
+            text = result if isinstance(result, str) else json.dumps(result)
+            result = {**json_value(observation, "result"), "content": [{"type": "text", "text": text}]}
+            result |= {
+                "structured_content": observation.result,
+                "data": observation.result,
+                "is_error": False,
+            }
         return success(
             request_id,
-            {**result, "structuredContent": _object(result["structured_content"]), "isError": False},
+            {**result, "structuredContent": _object(result.get("structured_content")), "isError": False},
         )
     kind, message = observation.error.error_type, observation.error.message
-    if kind is ToolErrorType.TOOL_NOT_FOUND:
+    if kind == ToolErrorType.TOOL_NOT_FOUND:
         return failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, message)
     if not is_standard:
         return failure(request_id, JsonRpcErrorCode.INTERNAL_ERROR, message)

@@ -14,7 +14,7 @@ from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode
 from openenv_server.errors import STOPPING, CapacityReachedError, FactoryFailedError
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
-from openenv_server.routes.http import address_of
+from openenv_server.routes.http import address_of, json_response
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.session import Session
 from openenv_server.tools.jsonrpc import failure, is_request, success
@@ -90,11 +90,8 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
         try:
             if session is not None:
                 return await session.mcp(message, is_standard=is_standard)
-            session = await sessions.open(client)
-            try:
+            async with sessions.open_for_request(client) as session:
                 return await session.mcp(message)
-            finally:
-                await sessions.close(session)
         except (CapacityReachedError, FactoryFailedError) as error:
             return failure(message.get("id"), JsonRpcErrorCode.SERVER_ERROR, str(error))
 
@@ -105,34 +102,34 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
             message = json.loads(await http.body())
         except (ValueError, RecursionError) as error:
             text = f"Not JSON: {error}"
-            return _json(failure(None, JsonRpcErrorCode.PARSE_ERROR, text))
+            return json_response(failure(None, JsonRpcErrorCode.PARSE_ERROR, text))
         if not is_request(message):
             request_id = message.get("id") if isinstance(message, dict) else None
             text = "Not a request of JSON-RPC 2.0"
-            return _json(failure(request_id, JsonRpcErrorCode.INVALID_REQUEST, text))
+            return json_response(failure(request_id, JsonRpcErrorCode.INVALID_REQUEST, text))
         request_id, method, client = message.get("id"), message["method"], address_of(http)
         params = message["params"] if isinstance(message.get("params"), dict) else {}
         if method in ("initialize", _CREATE):
             try:
                 name = await tool_sessions.open(client)
             except (CapacityReachedError, FactoryFailedError) as error:
-                return _json(failure(request_id, JsonRpcErrorCode.SERVER_ERROR, str(error)), 503)
+                return json_response(failure(request_id, JsonRpcErrorCode.SERVER_ERROR, str(error)), 503)
             if method == _CREATE:
-                return _json(success(request_id, {"session_id": name}))
+                return json_response(success(request_id, {"session_id": name}))
             session = tool_sessions.get(name)
-            return _json(await answer(message, session, client, True), headers={SESSION_HEADER: name})
+            return json_response(await answer(message, session, client, True), headers={SESSION_HEADER: name})
         named = http.headers.get(SESSION_HEADER) or params.get("session_id")
         session = tool_sessions.get(named) if isinstance(named, str) else None
         if named is not None and session is None:
             text = f"Unknown session {named!r}: it was closed, or the server was restarted"
             status = 404 if SESSION_HEADER in http.headers else 200
-            return _json(failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, text), status)
+            return json_response(failure(request_id, JsonRpcErrorCode.INVALID_PARAMS, text), status)
         if method == _CLOSE:
             closed = isinstance(named, str) and await tool_sessions.close(named)
-            return _json(success(request_id, {"session_id": named, "closed": closed}))
+            return json_response(success(request_id, {"session_id": named, "closed": closed}))
         if method.startswith(_NOTIFICATION):
             return Response(status_code=202)
-        return _json(await answer(message, session, client, SESSION_HEADER in http.headers))
+        return json_response(await answer(message, session, client, SESSION_HEADER in http.headers))
 
     @router.delete("/mcp", tags=["tools"])
     async def delete(http: Request) -> Response:
@@ -140,7 +137,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
         if await tool_sessions.close(http.headers.get(SESSION_HEADER, "")):
             return Response(status_code=204)
         message = f"No such session: name one that is open in the header {SESSION_HEADER}"
-        return _json({"message": message, "code": ErrorCode.UNKNOWN_SESSION.value}, 404)
+        return json_response({"message": message, "code": ErrorCode.UNKNOWN_SESSION.value}, 404)
 
     @router.websocket("/mcp")
     async def socket(socket: WebSocket) -> None:
@@ -186,9 +183,3 @@ async def _serve(socket: WebSocket, session: Session) -> None:
             response = await session.mcp(message)
         if response is not None:
             await socket.send_text(json.dumps(response))
-
-
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    # What a client sent may contain NaN and infinity, which become their names.
-    text = json.dumps(json.loads(json.dumps(value), parse_constant=str))
-    return Response(text, status, headers, media_type="application/json")
