@@ -186,6 +186,28 @@ def published_server(rounds: int) -> Iterator[Line]:
         )
 
 
+def published_environment(rounds: int) -> Iterator[Line]:
+    """An unmodified environment of the published package, on our server and on its own."""
+    for sessions, least in ((1, 4), (32, 4)):
+        work = f"a published CartPole, {sessions} session{'s' * (sessions > 1)}"
+        with ExitStack() as stack:
+            ours, theirs = (stack.enter_context(c.both_server(kind)) for kind in ("ours", "published"))
+            client: c.Contender = stack.enter_context(
+                c.remote_single(ours) if sessions == 1 else c.remote_vector(ours, sessions)
+            )
+            peer = stack.enter_context(c.peer_client(theirs, sessions))
+            peer_on_ours = stack.enter_context(c.peer_client(ours, sessions))
+            yield from compare(
+                work,
+                ("our client and server", client, 200),
+                {
+                    "published client and server": (peer, 50, least),
+                    "published client, our server": (peer_on_ours, 50, 1),
+                },
+                rounds,
+            )
+
+
 def naps(rounds: int) -> Iterator[Line]:
     """64 environments that sleep 50 ms in each step."""
     with ExitStack() as stack:
@@ -235,6 +257,7 @@ COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "many": many,
     "frames": frames,
     "published-server": published_server,
+    "published-environment": published_environment,
     "naps": naps,
     "crowd": crowd,
 }

@@ -17,7 +17,7 @@ import websocket
 
 from openenv_gym import RemoteEnv
 from openenv_gym.providers.process import ProcessProvider
-from tests.support.peer import peer_python
+from tests.support.peer import both_python, peer_python
 from tests.support.peer import peer_server as serve_peer
 
 _PEER = Path(__file__).parent / "peer"
@@ -168,6 +168,19 @@ def remote_single(base_url: str) -> Iterator[SingleSteps]:
 def peer_server(kind: str) -> Iterator[str]:
     """Run the published package's server; yields its base URL."""
     with serve_peer(peer_python("gymnasium"), _PEER / "server.py", kind, "PORT") as base_url:
+        yield base_url
+
+
+@contextlib.contextmanager
+def both_server(kind: str) -> Iterator[str]:
+    """Run the published package's CartPole with both packages installed; yields its base URL.
+
+    Args:
+        kind: Whose server it is, ``ours`` or ``published``.
+    """
+    options = ("--app", "app:app", "--server", kind, "--port", "PORT")
+    command = [both_python(), "-m", "openenv_cli", "serve", *options]
+    with serve_peer(*command, cwd=_PEER, stdout=subprocess.DEVNULL) as base_url:
         yield base_url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import socket
@@ -18,6 +19,7 @@ import platformdirs
 from filelock import FileLock
 
 VERSION = "0.10.0"
+REPOSITORY = Path(__file__).parents[2]
 
 
 def peer_python(*extras: str) -> Path:
@@ -26,7 +28,19 @@ def peer_python(*extras: str) -> Path:
     Args:
         extras: Further packages; each set of them has a separate environment.
     """
-    tag = "-".join([f"openenv-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}", *extras])
+    return _interpreter("-".join([f"openenv-{VERSION}", *extras]), f"openenv=={VERSION}", *extras)
+
+
+def both_python() -> Path:
+    """The interpreter of an environment with the published `openenv` and this repository's code."""
+    project = f"{REPOSITORY}\n{(REPOSITORY / 'pyproject.toml').read_text()}"
+    tag = f"both-{VERSION}-{hashlib.sha256(project.encode()).hexdigest()[:12]}"
+    return _interpreter(tag, f"openenv=={VERSION}", "-e", f"{REPOSITORY}[cli]")
+
+
+def _interpreter(name: str, *requirements: str) -> Path:
+    """Make a virtual environment with packages, unless an earlier run has made it."""
+    tag = f"{name}-py{sys.version_info.major}.{sys.version_info.minor}"
     venv = Path(platformdirs.user_cache_dir("openenv-gym", appauthor=False)) / "peers" / tag
     python = venv / "bin" / "python"
     venv.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +53,7 @@ def peer_python(*extras: str) -> Path:
             shutil.rmtree(venv, ignore_errors=True)
             for arguments in (
                 ["venv", "-q", "-p", sys.executable, str(venv)],
-                ["pip", "install", "-q", "-p", str(python), f"openenv=={VERSION}", *extras],
+                ["pip", "install", "-q", "-p", str(python), *requirements],
             ):
                 subprocess.run([uv, *arguments], check=True)
             ready.touch()
