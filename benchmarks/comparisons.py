@@ -192,9 +192,11 @@ def published_environment(rounds: int) -> Iterator[Line]:
         work = f"a published CartPole, {sessions} session{'s' * (sessions > 1)}"
         with ExitStack() as stack:
             ours, theirs = (stack.enter_context(c.both_server(kind)) for kind in ("ours", "published"))
-            client: c.Contender = stack.enter_context(
-                c.remote_single(ours) if sessions == 1 else c.remote_vector(ours, sessions)
-            )
+            client: c.Contender
+            if sessions == 1:
+                client = stack.enter_context(c.remote_single(ours))
+            else:
+                client = stack.enter_context(c.remote_vector(ours, sessions))
             peer = stack.enter_context(c.peer_client(theirs, sessions))
             peer_on_ours = stack.enter_context(c.peer_client(ours, sessions))
             yield from compare(

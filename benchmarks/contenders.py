@@ -179,7 +179,7 @@ def both_server(kind: str) -> Iterator[str]:
         kind: Whose server it is, ``ours`` or ``published``.
     """
     options = ("--app", "app:app", "--server", kind, "--port", "PORT")
-    command = [both_python(), "-m", "openenv_cli", "serve", *options]
+    command = (str(both_python()), "-m", "openenv_cli", "serve", *options)
     with serve_peer(*command, cwd=_PEER, stdout=subprocess.DEVNULL) as base_url:
         yield base_url
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.peer import peer_server
+from tests.support.servers import status_of
 
 pytestmark = pytest.mark.timeout(600)
 
 REPOSITORY = Path(__file__).parents[1]
 PUBLISHED = "openenv==0.10.0"
+PUBLISHED_FOLDER = REPOSITORY / "tests" / "interop" / "published" / "cart_env"
 # What only our command line says.
 OUR_HELP = "train on any of them as a gymnasium.Env"
 
@@ -258,6 +260,24 @@ def test_the_base_dependencies_bring_no_server(package: str, base_only: VirtualE
     assert base_only.python(code) == "None"
 
 
+def our_server_serves_a_published_environment(environment: VirtualEnvironment) -> None:
+    server = subprocess.Popen(
+        [environment.scripts / "openenv-gym", "serve", PUBLISHED_FOLDER, "--port", "0"],
+        cwd=environment.cwd,
+        env=environment.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        base_url = server.stdout.readline().strip()
+        assert status_of(f"{base_url}/health")[1]["max_sessions"] == 8
+        assert status_of(f"{base_url}/reset", {"seed": 2})[1]["observation"]["position"] == 2
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
 @pytest.mark.libraries
 @pytest.mark.parametrize("ours_first", [True, False], ids=["ours_first", "published_first"])
 def test_it_lives_beside_the_published_package(ours_first: bool, wheel: Path, tmp_path: Path) -> None:
@@ -279,6 +299,7 @@ def test_it_lives_beside_the_published_package(ours_first: bool, wheel: Path, tm
     assert OUR_HELP in environment.run("openenv-gym", "--help")
     assert OUR_HELP not in environment.run("openenv", "--help")
     environment.python(SERVE_AND_DRIVE, stdin=DRIVE)
+    our_server_serves_a_published_environment(environment)
 
     ours = environment.hashes("openenv-gym")
     environment.uninstall("openenv")

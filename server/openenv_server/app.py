@@ -109,10 +109,10 @@ def create_app(
         "custom_tab_primary": custom_tab_primary,
         "show_default_tab": not show_default_tab,
     }
-    if without_effect := [name for name, is_given in for_gradio.items() if is_given]:
+    if ignored := [name for name, is_given in for_gradio.items() if is_given]:
         log.warning(
-            "create_app: %s without effect: this server has one page, at / and /web, and no Gradio interface",
-            f"{', '.join(without_effect)} {'is' if len(without_effect) == 1 else 'are'}",
+            "create_app ignores %s: this server has one page, at / and /web, and no Gradio interface",
+            ", ".join(ignored),
         )
     server.title = title_override or server.name
     app = FastAPI(title=server.title, description=server.description, version="1.0.0")

@@ -226,8 +226,8 @@ def state_json(state: Any) -> str:
     """The ``data`` of a state message, as JSON text."""
     if isinstance(state, BaseModel):
         return _model_json(state, "state")
-    if isinstance(state, dict):
-        return _json(state, "state")
+    if state is None or isinstance(state, dict):
+        return _json(state or {}, "state")
     raise WrongResultError(
         f"The environment's state is {type(state).__name__}, not an instance of a state model"
     )

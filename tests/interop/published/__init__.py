@@ -1,0 +1,1 @@
+"""Applications as published environments write them: of the published package alone."""
