@@ -102,21 +102,17 @@ def serve(
     folder: Path | None = None
     if sum(source is not None for source in (path, gym, app)) > 1:
         raise ConfigurationError("Pass only one of a folder, --gym and --app.")
-    if server is ServerChoice.PUBLISHED:
-        from openenv_server.published_package import check_published_package
-
-        if gym is not None:
-            raise ConfigurationError("--server published serves a folder or --app, not --gym.")
-        check_published_package()
+    if server is ServerChoice.PUBLISHED and gym is not None:
+        raise ConfigurationError("--server published serves a folder or --app, not --gym.")
     if gym_kwarg and gym is None:
         raise ConfigurationError("--gym-kwarg requires --gym.")
     if app is not None:
         name = app.replace(":", ".").split(".")[0]
-        make_app = partial(_from_import_path, app, max_sessions, server)
+        make_app = partial(_from_import_path, app, max_sessions, server is ServerChoice.PUBLISHED)
     elif gym is None:
         folder = (path or Path()).resolve()
         name = read_manifest(folder).name
-        make_app = partial(_from_folder, folder, max_sessions, server)
+        make_app = partial(_from_folder, folder, max_sessions, server is ServerChoice.PUBLISHED)
     else:
         name = re.split("[/:]", gym)[-1]  # without the namespace and the module that registers it
         make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
@@ -169,26 +165,21 @@ def serve(
     )
 
 
-def _from_folder(folder: Path, max_sessions: int | None, server: ServerChoice) -> FastAPI:
+def _from_folder(folder: Path, max_sessions: int | None, on_published_server: bool) -> FastAPI:
     from openenv_server.loading import load_folder
 
-    _prepare(max_sessions, server)
-    return load_folder(folder)
+    _set_max_sessions(max_sessions)
+    return load_folder(folder, on_published_server=on_published_server)
 
 
-def _from_import_path(path: str, max_sessions: int | None, server: ServerChoice) -> FastAPI:
+def _from_import_path(path: str, max_sessions: int | None, on_published_server: bool) -> FastAPI:
     from openenv_server.loading import load_app
 
-    _prepare(max_sessions, server)
-    return load_app(path)
+    _set_max_sessions(max_sessions)
+    return load_app(path, on_published_server=on_published_server)
 
 
-def _prepare(max_sessions: int | None, server: ServerChoice) -> None:
-    """Set what the environment's code finds when it makes its application."""
-    if server is ServerChoice.OURS:
-        from openenv_server.published_package import use_this_server
-
-        use_this_server()
+def _set_max_sessions(max_sessions: int | None) -> None:
     if max_sessions is not None:
         # The environment's code calls create_app, which reads this variable.
         os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)

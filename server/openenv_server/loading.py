@@ -14,9 +14,10 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.folder_import import environment_folder_of, import_from_folder
 from openenv_gym.manifest import MANIFEST
 from openenv_server.manifest import read_manifest
+from openenv_server.published_package import check_published_package, use_this_server
 
 
-def load_folder(folder: Path) -> FastAPI:
+def load_folder(folder: Path, *, on_published_server: bool = False) -> FastAPI:
     """Import the application that a folder's ``openenv.yaml`` names, by default ``server.app:app``.
 
     The application may import its neighbours as modules of the folder (``from models import …``) or of a
@@ -24,26 +25,32 @@ def load_folder(folder: Path) -> FastAPI:
 
     Args:
         folder: The environment's folder.
+        on_published_server: If it imports the published package, keep that package's server.
 
     Raises:
-        ConfigurationError: The folder has no environment, or it cannot be imported.
+        ConfigurationError: The folder has no environment, it cannot be imported, or the published package is
+            not installed but its server is asked for.
     """
+    _choose_server(on_published_server)
     manifest = read_manifest(folder)
     module = _import(folder.resolve(), manifest.app_module)
     return _app_in(module, manifest.app_attribute, f"{folder / MANIFEST}: {manifest.app_module}")
 
 
-def load_app(path: str) -> FastAPI:
+def load_app(path: str, *, on_published_server: bool = False) -> FastAPI:
     """Import the application of an import path.
 
     If its module belongs to an environment's folder, it is imported as `load_folder` does.
 
     Args:
         path: ``module:attribute``; the module may be in the current folder.
+        on_published_server: As in `load_folder`.
 
     Raises:
-        ConfigurationError: It cannot be imported, or is not an application.
+        ConfigurationError: It cannot be imported, is not an application, or the published package is not
+            installed but its server is asked for.
     """
+    _choose_server(on_published_server)
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise ConfigurationError(
@@ -60,6 +67,13 @@ def load_app(path: str) -> FastAPI:
             f"Importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error
     return _app_in(module, attribute, module_name)
+
+
+def _choose_server(on_published_server: bool) -> None:
+    if on_published_server:
+        check_published_package()
+    else:
+        use_this_server()
 
 
 def _import(folder: Path, module: str) -> ModuleType:
