@@ -28,11 +28,14 @@ def build(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A value for an ARG of the Dockerfile.")
     ] = None,
     dockerfile: Annotated[
-        Path | None, typer.Option(help="Default: server/Dockerfile or Dockerfile in the folder.")
+        Path | None,
+        typer.Option("--dockerfile", "-f", help="Default: server/Dockerfile or Dockerfile in the folder."),
     ] = None,
     context: Annotated[
         Path | None,
-        typer.Option(help="The build context, used as it is. Default: a copy of the folder."),
+        typer.Option(
+            "--context", "-c", help="The build context, used as it is. Default: a copy of the folder."
+        ),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build without the cache.")] = False,
     base: Annotated[
@@ -54,7 +57,7 @@ def build(
 
         openenv build --build-arg BASE_IMAGE=python:3.12-slim
 
-        openenv build --dockerfile Dockerfile.gpu --context ..
+        openenv build -f Dockerfile.gpu -c ..
 
         openenv build --base --build-arg PYTHON_IMAGE=python:3.13-slim
     """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,12 @@ PANELS = {
     ),
     "Use environments": (
         Command("register", "register", "register", "Register a name for an environment, for gym.make."),
-        Command("list", "listing", "list_servers", 'List the names that gym.make("openenv/NAME") accepts.'),
+        Command(
+            "list",
+            "listing",
+            "list_servers",
+            'List the names that gym.make("openenv/NAME") accepts, or published Spaces.',
+        ),
         Command("info", "info", "info", "Show an environment's description, status and spaces."),
         Command("play", "play", "play", "Play an environment by hand in the terminal."),
         Command("ps", "containers", "list_containers", "List the containers that Python programs started."),
@@ -60,28 +67,63 @@ PANELS = {
 COMMANDS = tuple(command for commands in PANELS.values() for command in commands)
 
 
-def make_app(words: list[str]) -> typer.Typer:
+# Commands of the published package that this one does not have, and what to use instead.
+ABSENT = {
+    "import": "Make an environment with `openenv init`, and move the code into its class; for a Gymnasium "
+    "environment: openenv init NAME --gym ID",
+    "collect": 'Collect episodes with a loop over gym.make("openenv/remote", base_url=URL), as in README.md. '
+    "`openenv play` plays one by hand.",
+    "discover": "Search the Hub with `openenv list --hub QUERY`, and look at a Space with `openenv info`.",
+    "catalog": "List the Spaces on the Hub with `openenv list --hub`, and the names known here with "
+    "`openenv list`.",
+    "harbor": "Run Harbor's tasks with the published package: pip install 'openenv[harbor]', in a separate "
+    "virtual environment.",
+    "skills": "Give an assistant the output of `openenv --help` and of `openenv COMMAND --help`, which has "
+    "examples.",
+}
+
+
+class _Group(TyperGroup):
+    """The commands. An error becomes a message and an exit code, whoever calls them."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except Exception as error:
+            from openenv_cli.errors import report
+
+            sys.exit(report(error))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in ABSENT and not ctx.resilient_parsing:
+            from openenv_gym.errors import ConfigurationError
+
+            raise ConfigurationError(f"openenv-gym has no command {args[0]}.", advice=ABSENT[args[0]])
+        return super().resolve_command(ctx, args)
+
+
+def make_app(words: Sequence[str] | None = None) -> typer.Typer:
     """Build the command line.
 
     Args:
         words: The arguments after ``openenv``. Only the command that they name is imported, which keeps
-            the overview fast.
+            the overview fast. None imports all of them.
     """
     app = typer.Typer(
         name="openenv",
+        cls=_Group,
         help="Make environments, serve them, and train on any of them as a gymnasium.Env.",
         epilog="Exit codes: 0 success, 1 failure, 2 wrong usage or not an environment, 3 a bug in openenv, "
         "4 server unreachable, 5 refused by the server, 130 Ctrl-C.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
     app.callback()(_openenv)
-    named = next((word for word in words if not word.startswith("-")), None)
+    named = next((word for word in words or () if not word.startswith("-")), None)
     for panel, commands in PANELS.items():
         for command in commands:
-            if command.name == named:
+            if words is None or command.name == named:
                 function, epilog = load(command)
                 help_text = _reflowed(inspect.getdoc(function) or "")
                 register = app.command(command.name, help=help_text, epilog=epilog, rich_help_panel=panel)

@@ -49,12 +49,16 @@ def read_text(path: Path) -> str:
         raise ConfigurationError(f"{path}:{line} is not UTF-8.", advice="Save the file as UTF-8.") from error
 
 
-def read_patterns(path: Path) -> list[str]:
+def read_patterns(path: Path, *, only_text: bool = False) -> list[str]:
     """The lines of a ``.gitignore`` or ``.dockerignore``; empty if the file does not exist.
 
     File names may contain any bytes: those that are not UTF-8 are decoded as `os.fsdecode` does.
+
+    Args:
+        path: The file.
+        only_text: Whether a binary file, one with a null byte, counts as empty.
     """
-    if not path.is_file():
+    if not path.is_file() or (only_text and b"\0" in path.read_bytes()):
         return []
     return path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
 

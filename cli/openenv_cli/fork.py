@@ -14,7 +14,12 @@ def fork(
     space: Annotated[str, typer.Argument(help="The Space: OWNER/NAME, or the URL of its page.")],
     repo_id: Annotated[
         str | None,
-        typer.Option(metavar="[OWNER/]NAME", help="The new Space. Default: the same name in your account."),
+        typer.Option(
+            "--repo-id",
+            "-r",
+            metavar="[OWNER/]NAME",
+            help="The new Space. Default: the same name in your account.",
+        ),
     ] = None,
     private: Private = False,
     hardware: Hardware = None,
@@ -31,7 +36,7 @@ def fork(
 
         openenv fork openenv/echo_env --repo-id my-org/my-echo --private
 
-        openenv fork openenv/coding_env --secret API_KEY --hardware cpu-upgrade
+        openenv fork openenv/coding_env --set-secret API_KEY --hardware cpu-upgrade
     """
     from openenv_cli.hub.client import connect
     from openenv_cli.hub.options import read_variables_and_secrets

@@ -1,7 +1,8 @@
-"""``openenv list``: the known names, and which of their servers respond."""
+"""``openenv list``: the known names, and which of their servers respond; published Spaces."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,25 +12,49 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openenv_gym.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from openenv_gym.naming.known import KnownServer
 
+_MAX_SPACES = 100
+
 
 def list_servers(
+    query: Annotated[
+        str | None, typer.Argument(help="With --hub: text in the names of the Spaces to find.")
+    ] = None,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="List the environments that are published on the Hub instead.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each server.")] = 2.0,
 ) -> None:
-    """List the names that gym.make("openenv/NAME") accepts on this machine, and each server's status.
+    """List the names that gym.make("openenv/NAME") accepts, or published Spaces.
+
+    Each name on this machine is shown with its server's status.
 
     If several servers share a name, the name refers to the first one listed; the others run on this machine.
 
     In a pipe, each name is one line: id, kind of source, source, status, and where the name is defined,
     separated by tabs.
 
+    With --hub, list the Spaces with the tag openenv, those with the most likes first. In a pipe, each is one
+    line: OWNER/NAME, its server's address, its stage, its likes, and its description.
+
     Examples:
         openenv list
 
         openenv list --timeout 10
+
+        openenv list --hub chess
     """
+    if hub:
+        _list_spaces(query)
+        return
+    if query is not None:
+        raise ConfigurationError(
+            f"A search for {query!r} needs --hub.", advice=f"Run: openenv list --hub {shlex.quote(query)}"
+        )
     from openenv_cli.output import status
     from openenv_cli.targets import known_here
     from openenv_gym.naming.known import registry_file
@@ -60,6 +85,35 @@ def list_servers(
         console.print(Text.assemble((f"openenv/{server.name:<{width}}", "bold"), f"  {answer}"))
         console.print(Text(f"    {server.source.value}", no_wrap=True, overflow="ignore"), crop=False)
         console.print(Text(f"    {server.source.kind}, known from {server.known_from}", "dim"))
+
+
+def _list_spaces(query: str | None) -> None:
+    """Print the published environments whose names match a query."""
+    from openenv_cli.hub.search import TAG, search_spaces
+    from openenv_cli.output import note, status
+
+    with status("Searching the Hub…"):
+        found = search_spaces(query, _MAX_SPACES + 1)
+    if not found:
+        named = f" whose name has {query!r}" if query else ""
+        note(f"No Space with the tag {TAG}{named} was found.")
+    if len(found) > _MAX_SPACES:
+        note(f"These are the {_MAX_SPACES} with the most likes. Find others with: openenv list --hub QUERY")
+    if not sys.stdout.isatty():
+        for space in found[:_MAX_SPACES]:
+            print(space.id, space.host, space.stage, space.likes, space.description, sep="\t")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for space in found[:_MAX_SPACES]:
+        likes = f"{space.likes} like{'s' * (space.likes != 1)}"
+        console.print(Text.assemble((space.id, "bold"), f"  {', '.join(filter(None, (space.stage, likes)))}"))
+        if space.description:
+            console.print(Text(f"    {space.description}", "dim"))
+    if found:
+        console.print(f'\nUse one: gym.make("openenv/remote", space="{found[0].id}")', markup=False)
 
 
 def _with_other_servers(known: list[KnownServer]) -> list[KnownServer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 import warnings
@@ -33,7 +35,9 @@ def _run() -> None:
     try:
         from openenv_cli.commands import make_app
 
-        app = make_app(sys.argv[1:])
+        # A shell that completes a command needs the options of all of them.
+        completes = any(re.fullmatch(r"_OPENENV\w*_COMPLETE", name) for name in os.environ)
+        app = make_app(None if completes else sys.argv[1:])
     except ModuleNotFoundError as error:
         from openenv_gym.errors import MissingExtraError
 

@@ -28,12 +28,14 @@ class _Package:
         manifest: Its ``openenv.yaml``.
         base_image: The image to start from; None keeps the Dockerfile's.
         exclude: Patterns to leave out, besides the ignore files.
+        delete: Patterns of a Space's files to delete if the folder does not have them.
     """
 
     folder: Path
     manifest: Manifest
     base_image: str | None
     exclude: tuple[str, ...]
+    delete: tuple[str, ...]
 
 
 def push(
@@ -43,7 +45,12 @@ def push(
     directory: Annotated[Path | None, typer.Option(help="The folder, as an option.")] = None,
     repo_id: Annotated[
         str | None,
-        typer.Option(metavar="[OWNER/]NAME", help="The Space. Default: its name, in your account."),
+        typer.Option(
+            "--repo-id",
+            "-r",
+            metavar="[OWNER/]NAME",
+            help="The Space. Default: its name, in your account.",
+        ),
     ] = None,
     registry: Annotated[
         str | None, typer.Option(help="Push an image to this registry instead, such as ghcr.io/my-org.")
@@ -51,7 +58,9 @@ def push(
     tag: Annotated[
         str | None, typer.Option(help="With --registry: the image's name and tag. Default: openenv-NAME")
     ] = None,
-    base_image: Annotated[str | None, typer.Option(help="The base image for this push.")] = None,
+    base_image: Annotated[
+        str | None, typer.Option("--base-image", "-b", help="The base image for this push.")
+    ] = None,
     interface: Annotated[
         bool | None, typer.Option(help="The web interface. Default: on in a Space, off in a registry.")
     ] = None,
@@ -60,12 +69,24 @@ def push(
         bool, typer.Option("--create-pr", help="Open a pull request instead of changing the Space.")
     ] = False,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="A pattern to leave out, as in .gitignore.")
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN|FILE",
+            help="A pattern to leave out, as in .gitignore, or a file of them in the folder.",
+        ),
+    ] = None,
+    delete: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Delete the Space's files of this pattern that are not in the folder."
+        ),
     ] = None,
     hardware: Hardware = None,
     env_var: EnvVar = None,
     secret: Secret = None,
-    count: Annotated[int, typer.Option(min=1, help="Push to this many Spaces: NAME-1, NAME-2, ….")] = 1,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="Push to this many Spaces: NAME-1, NAME-2, ….")
+    ] = 1,
 ) -> None:
     """Publish an environment to a Space or to an image registry.
 
@@ -81,6 +102,8 @@ def push(
         openenv push --env-var LEVEL=3 --secret API_KEY --hardware t4-small
 
         openenv push --exclude "*.mp4" --create-pr --repo-id my-org/my-env
+
+        openenv push --exclude .hubignore --delete "*"
 
         openenv push --registry ghcr.io/my-org --tag my-env:latest
 
@@ -98,7 +121,7 @@ def push(
     if registry is not None:
         _refuse_together(
             "--registry",
-            {"--repo-id": repo_id, "--create-pr": create_pr, **no_pull_request},
+            {"--repo-id": repo_id, "--create-pr": create_pr, "--delete": delete, **no_pull_request},
             "only a Space has these settings",
         )
     if create_pr:
@@ -110,7 +133,9 @@ def push(
 
     variables, secrets = read_variables_and_secrets(env_var or (), secret or ())
     folder = (path or directory or Path()).resolve()
-    package = _Package(folder, _validated(folder), base_image, tuple(exclude or ()))
+    package = _Package(
+        folder, _validated(folder), base_image, _exclude_patterns(exclude or (), folder), tuple(delete or ())
+    )
     if registry is not None:
         from openenv_cli.docker.environment import default_tag
 
@@ -138,6 +163,22 @@ def _refuse_together(option: str, others: Mapping[str, object], reason: str) -> 
     given = [other for other, value in others.items() if value]
     if given:
         raise ConfigurationError(f"{option} cannot be combined with {' and '.join(given)}: {reason}.")
+
+
+def _exclude_patterns(given: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """The patterns of ``--exclude``: each value is one, and the lines of a text file that it names are more.
+
+    The file itself is left out too, because its name is also a pattern.
+    """
+    from openenv_cli.files import read_patterns
+    from openenv_cli.output import note
+
+    patterns = list(given)
+    for value in given:
+        if (folder / value).is_file() and (lines := read_patterns(folder / value, only_text=True)):
+            patterns += lines
+            note(f"Leaving out the patterns in {folder / value}.")
+    return tuple(patterns)
 
 
 def _validated(folder: Path) -> Manifest:
@@ -212,7 +253,7 @@ def _push_spaces(
             note(remark)
         message = f"Push {package.manifest.name} with openenv"
         for repo_id in repo_ids:
-            _push_space(hub, bundle, repo_id, settings, message, as_pull_request)
+            _push_space(hub, bundle, repo_id, settings, message, as_pull_request, package.delete)
 
 
 def _refuse_secrets(bundle: Path) -> None:
@@ -233,7 +274,13 @@ def _refuse_secrets(bundle: Path) -> None:
 
 
 def _push_space(
-    hub: Hub, bundle: Path, repo_id: str, settings: SpaceSettings, message: str, as_pull_request: bool
+    hub: Hub,
+    bundle: Path,
+    repo_id: str,
+    settings: SpaceSettings,
+    message: str,
+    as_pull_request: bool,
+    delete: Sequence[str],
 ) -> None:
     from openenv_cli.hub.space import change_space, create_space, find_space, print_space, upload
     from openenv_cli.output import note, status
@@ -250,11 +297,12 @@ def _push_space(
             )
         else:
             space = create_space(hub, repo_id, settings)
-    done = upload(hub, space, bundle, message, as_pull_request=as_pull_request)
+    done = upload(hub, space, bundle, message, as_pull_request=as_pull_request, delete=delete)
     if done.extra_files and not as_pull_request:
         note(
             f"{repo_id} still has files that are not in the folder: {', '.join(done.extra_files[:10])}"
-            f"{', …' if len(done.extra_files) > 10 else ''}. Delete them at {hub.page(repo_id)}/tree/main"
+            f"{', …' if len(done.extra_files) > 10 else ''}. Delete them with --delete PATTERN, or at "
+            f"{hub.page(repo_id)}/tree/main"
         )
     if done.pull_request:
         headline = f"Opened a pull request on {repo_id}."

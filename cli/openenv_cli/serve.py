@@ -55,7 +55,8 @@ def serve(
         typer.Option(help="[$HOST] Address to listen on; 0.0.0.0 for all. Default: 127.0.0.1"),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="[$PORT] 0 picks a free port. Default: 8000")
+        int | None,
+        typer.Option("--port", "-p", min=0, max=65535, help="[$PORT] 0 picks a free port. Default: 8000"),
     ] = None,
     max_sessions: Annotated[
         int | None, typer.Option(min=1, help="[$MAX_CONCURRENT_ENVS] Maximum sessions. Default: 64")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +13,33 @@ from openenv_cli.validation.report import Level, Report, ReportPrinter
 from openenv_gym.errors import ConfigurationError
 
 
+class Ceiling(StrEnum):
+    """The values of ``--level``: the levels, and the published command's name for all of them."""
+
+    STATIC = "static"
+    RUNTIME = "runtime"
+    CONTAINER = "container"
+    SEMANTIC = "semantic"
+
+
 def validate(
     target: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="PATH_OR_URL", help="A folder with openenv.yaml, or a running server."),
-    ] = ".",
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="The running server, as an option.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Check a folder, which is the default.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Explain passed checks too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print only the report, as JSON.")] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the report to this file, as JSON.")
     ] = None,
     level: Annotated[
-        Level | None, typer.Option(help="How far to go. Default: as far as possible here.")
-    ] = None,
+        Ceiling, typer.Option(help="How far to go. semantic: as far as possible here.")
+    ] = Ceiling.SEMANTIC,
+    skip_build: Annotated[
+        bool, typer.Option("--skip-build", help="Build no image, so stop before the level container.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds for each server start and each response.")
     ] = 60.0,
@@ -46,16 +61,29 @@ def validate(
         openenv validate http://localhost:8000
 
         openenv validate --level static --json --output report.json
+
+        openenv validate ./my_env --skip-build
     """
     from openenv_cli.validation.run import validate_folder, validate_url
 
     if output is not None and not output.absolute().parent.is_dir():
         raise ConfigurationError(f"--output {output}: the folder {output.absolute().parent} does not exist.")
+    if url is not None and (target is not None or local):
+        raise ConfigurationError(
+            f"--url {url} cannot be combined with {f'the target {target}' if target else '--local'}.",
+            advice="Pass one of them.",
+        )
+    target = url or target or "."
+    if local and "://" in target:
+        raise ConfigurationError(f"--local requires a folder, not {target}.")
+    wanted = None if level is Ceiling.SEMANTIC else Level(level)
     printer = ReportPrinter(is_verbose=verbose, to_stderr=json)
     try:
-        if "://" not in target:
-            report = validate_folder(Path(target), printer, level=level, timeout_s=timeout)
-        elif level in (None, Level.RUNTIME):
+        if "://" not in target and url is None:
+            report = validate_folder(
+                Path(target), printer, level=wanted, timeout_s=timeout, skip_build=skip_build
+            )
+        elif wanted in (None, Level.RUNTIME):
             report = validate_url(target, printer, timeout_s=timeout)
         else:
             raise ConfigurationError(

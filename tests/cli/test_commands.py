@@ -74,6 +74,19 @@ def test_the_overview_comes_at_once() -> None:
 
 
 @pytest.mark.integration
+def test_a_shell_completes_commands_and_their_options() -> None:
+    def completed(words: str) -> list[str]:
+        command = Path(sys.executable).with_name("openenv-gym")
+        env = {"_OPENENV_GYM_COMPLETE": "complete_bash", "COMP_WORDS": f"openenv-gym {words}"}
+        env["COMP_CWORD"] = str(len(words.split()))
+        shown = subprocess.run([command], capture_output=True, text=True, env={**os.environ, **env})
+        return shown.stdout.split()
+
+    assert completed("pu") == ["push"]
+    assert completed("push --base") == ["--base-image"]
+
+
+@pytest.mark.integration
 def test_the_version_is_that_of_the_distribution() -> None:
     assert run("--version").stdout == f"openenv-gym {version('openenv-gym')}\n"
 
@@ -176,6 +189,7 @@ def test_serve_in_a_terminal_shows_the_line_to_paste() -> None:
         (["serve", "--port", "70000"], "65535"),
         (["serve", "--gym"], "requires an argument"),
         (["fly"], "No such command"),
+        (["collect", "env:one", "--num-episodes", "3"], "Collect episodes with a loop over gym.make"),
     ],
 )
 def test_wrong_usage_says_what_to_do_and_exits_with_2(arguments: list[str], message: str) -> None:

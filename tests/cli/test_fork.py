@@ -42,6 +42,19 @@ def test_a_fork_is_ones_own_copy_with_its_own_settings(
     assert "s3cr3t" not in done.stdout + done.stderr
 
 
+def test_the_published_names_of_the_options_mean_the_same(
+    hub: StandIn, their_space: str, tmp_path: Path
+) -> None:
+    done = openenv(
+        hub, tmp_path, "fork", their_space, "-r", "mine", "--set-env", "LEVEL=2", "-e", "MODE=fast",
+        "--set-secret", "MINE=s3cr3t", "-s", "OTHER=0ther", "-H", "cpu-basic",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    space = hub.state.spaces["ann/mine"]
+    assert space.variables == {"LEVEL": "2", "MODE": "fast"}
+    assert space.secrets == {"MINE": "s3cr3t", "OTHER": "0ther"}
+
+
 def test_the_address_of_a_page_does_as_well_and_the_copy_can_have_another_name(
     hub: StandIn, their_space: str, tmp_path: Path
 ) -> None:

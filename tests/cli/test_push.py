@@ -214,6 +214,75 @@ def test_what_is_excluded_is_not_uploaded_and_a_gitignore_leaves_out_nothing_of_
     assert space.files["weights.bin"] == LARGE
 
 
+def test_exclude_takes_a_file_of_patterns_and_leaves_that_file_out(
+    hub: StandIn, environment: Path, tmp_path: Path
+) -> None:
+    (environment / "media").mkdir()
+    (environment / "media" / "run.mp4").write_bytes(b"\0")
+    (environment / "notes.txt").write_text("private\n")
+    (environment / ".hubignore").write_text("# large\n*.mp4\nnotes.txt\n")
+    done = openenv(hub, tmp_path, "push", str(environment), "--exclude", ".hubignore")
+    files = hub.state.spaces["ann/my_env"].files
+    assert not {".hubignore", "media/run.mp4", "notes.txt"} & files.keys()
+    assert {"models.py", "weights.bin"} <= files.keys()
+    assert f"Leaving out the patterns in {environment / '.hubignore'}." in done.stderr
+
+    outside = tmp_path / "patterns"
+    outside.write_text("weights.bin\n")
+    openenv(hub, tmp_path, "push", str(environment), "-r", "other", "--exclude", str(outside))
+    files = hub.state.spaces["ann/other"].files
+    assert "weights.bin" not in files
+    assert "notes.txt" in files
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "weights.bin"])
+def test_exclude_of_a_file_leaves_it_out_whatever_is_in_it(
+    hub: StandIn, environment: Path, tmp_path: Path, name: str
+) -> None:
+    (environment / "notes.txt").write_text("my notes\n")
+    openenv(hub, tmp_path, "push", str(environment), "--exclude", name)
+    files = hub.state.spaces["ann/my_env"].files
+    assert name not in files
+    assert "models.py" in files
+
+
+def test_delete_removes_what_the_folder_no_longer_has_in_the_same_commit(
+    hub: StandIn, environment: Path, tmp_path: Path
+) -> None:
+    for name in ("old/one.txt", "old/two.txt", "kept.txt"):
+        (environment / name).parent.mkdir(exist_ok=True)
+        (environment / name).write_text("x")
+    openenv(hub, tmp_path, "push", str(environment))
+    for name in ("old/one.txt", "old/two.txt", "kept.txt"):
+        (environment / name).unlink()
+    space = hub.state.spaces["ann/my_env"]
+    commits = len(space.commits)
+    done = openenv(hub, tmp_path, "push", str(environment), "--delete", "old/*", "--delete", "models.py")
+    assert shown(done)["uploaded"] == "yes"
+    assert len(space.commits) == commits + 1
+    assert space.commits[-1].changed == ("old/one.txt", "old/two.txt")
+    assert {"kept.txt", "models.py", ".gitattributes"} <= space.files.keys()
+    assert "still has files that are not in the folder: kept.txt. Delete them with --delete" in done.stderr
+
+    openenv(hub, tmp_path, "push", str(environment), "--delete", "*")
+    assert "kept.txt" not in space.files
+    assert {"models.py", ".gitattributes"} <= space.files.keys()
+
+
+def test_the_short_options_mean_the_same_as_the_long_ones(
+    hub: StandIn, environment: Path, tmp_path: Path
+) -> None:
+    done = openenv(
+        hub, tmp_path, "push", str(environment), "-r", "short", "-b", "ghcr.io/o/base:1", "-n", "2",
+        "-e", "LEVEL=3", "-s", "KEY=s3cr3t", "-H", "cpu-basic",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for number in (1, 2):
+        space = hub.state.spaces[f"ann/short-{number}"]
+        assert (space.variables, space.secrets) == ({"LEVEL": "3"}, {"KEY": "s3cr3t"})
+        assert b"FROM ghcr.io/o/base:1" in space.files["Dockerfile"]
+
+
 def test_large_files_arrive_in_parts(hub: StandIn, environment: Path, tmp_path: Path) -> None:
     hub.state.part_size = 40_000
     shown(openenv(hub, tmp_path, "push", str(environment)))

@@ -12,13 +12,28 @@ import typer
 from openenv_gym.errors import ConfigurationError
 
 Private = Annotated[bool, typer.Option("--private", help="Make the Space private.")]
-Hardware = Annotated[str | None, typer.Option(help="The Space's hardware, such as t4-small.")]
+Hardware = Annotated[
+    str | None, typer.Option("--hardware", "-H", help="The Space's hardware, such as t4-small.")
+]
 EnvVar = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="An environment variable; visible to everyone.")
+    list[str] | None,
+    typer.Option(
+        "--env-var",
+        "--set-env",
+        "-e",
+        metavar="KEY=VALUE",
+        help="An environment variable; visible to everyone.",
+    ),
 ]
 Secret = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY[=VALUE]", help="A secret. KEY alone takes the value from your environment."),
+    typer.Option(
+        "--secret",
+        "--set-secret",
+        "-s",
+        metavar="KEY[=VALUE]",
+        help="A secret. KEY alone takes the value from your environment.",
+    ),
 ]
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

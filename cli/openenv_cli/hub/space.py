@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +121,15 @@ def change_space(hub: Hub, space: SpaceInfo, settings: SpaceSettings) -> None:
                 api.request_space_hardware(repo_id, settings.hardware)  # type: ignore[arg-type]
 
 
-def upload(hub: Hub, space: SpaceInfo, bundle: Path, message: str, *, as_pull_request: bool) -> Upload:
+def upload(
+    hub: Hub,
+    space: SpaceInfo,
+    bundle: Path,
+    message: str,
+    *,
+    as_pull_request: bool,
+    delete: Sequence[str] = (),
+) -> Upload:
     """Upload a bundle in one commit; in none if nothing has changed.
 
     Transient failures are retried. A retry cannot upload twice: each attempt asks the Hub which files it
@@ -132,6 +142,7 @@ def upload(hub: Hub, space: SpaceInfo, bundle: Path, message: str, *, as_pull_re
         bundle: The folder to upload.
         message: The commit message, and the title of a pull request.
         as_pull_request: Whether to open a pull request instead.
+        delete: Patterns of the Space's files to delete in the same commit; files of the bundle are kept.
 
     Raises:
         HubError: The Hub refuses, fails, or is unreachable. The Space is unchanged.
@@ -142,8 +153,10 @@ def upload(hub: Hub, space: SpaceInfo, bundle: Path, message: str, *, as_pull_re
     before = space.sha
     for delay_s in (*_RETRY_DELAYS_S, None):
         try:
+            extra = _extra_files(space, files)
+            deleted = _matching(extra, delete)
             with hub.doing(f"Uploading to {space.id}"):
-                made = _commit(hub, space, files, message, as_pull_request)
+                made = _commit(hub, space, files, deleted, message, as_pull_request)
             break
         except HubError as error:
             if error.__cause__ is None or not is_transient(error.__cause__):
@@ -158,19 +171,34 @@ def upload(hub: Hub, space: SpaceInfo, bundle: Path, message: str, *, as_pull_re
         time.sleep(delay_s)
         with hub.doing(f"Checking the upload to {space.id}"):
             space = hub.api.space_info(space.id)
-    present = {sibling.rfilename for sibling in space.siblings or ()}
     return Upload(
         commit=made.oid,
         has_changed=made.oid != before,
         pull_request=made.pr_url,
-        extra_files=tuple(sorted(present - files.keys() - _HUB_FILES)),
+        extra_files=tuple(sorted(extra - deleted)),
     )
 
 
+def _extra_files(space: SpaceInfo, files: Mapping[str, Path]) -> set[str]:
+    """The files in a Space that are neither in the bundle nor the Hub's own."""
+    return {sibling.rfilename for sibling in space.siblings or ()} - files.keys() - _HUB_FILES
+
+
+def _matching(names: set[str], patterns: Sequence[str]) -> set[str]:
+    """The names that match a pattern, as ``hf upload`` reads it: ``*`` matches a slash too."""
+    whole = [f"{pattern}*" if pattern.endswith("/") else pattern for pattern in patterns]
+    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in whole)}
+
+
 def _commit(
-    hub: Hub, space: SpaceInfo, files: dict[str, Path], message: str, as_pull_request: bool
+    hub: Hub,
+    space: SpaceInfo,
+    files: dict[str, Path],
+    deleted: set[str],
+    message: str,
+    as_pull_request: bool,
 ) -> CommitInfo:
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
     # Large files go first, each with a progress bar of the client; the commit contains the small ones.
@@ -184,7 +212,7 @@ def _commit(
     with status(f"Committing {len(files)} files to {space.id}…"):
         return hub.api.create_commit(
             space.id,
-            operations=additions,
+            operations=[*additions, *map(CommitOperationDelete, sorted(deleted))],
             commit_message=message,
             repo_type="space",
             create_pr=as_pull_request,

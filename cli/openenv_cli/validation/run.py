@@ -37,7 +37,12 @@ CONTAINER_CHECKS = (*IMAGE_CHECKS, *in_container(SERVER_CHECKS), *IMAGE_STOP_CHE
 
 
 def validate_folder(
-    path: Path, listener: Listener, *, level: Level | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
+    path: Path,
+    listener: Listener,
+    *,
+    level: Level | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    skip_build: bool = False,
 ) -> Report:
     """Validate an environment's folder.
 
@@ -46,13 +51,17 @@ def validate_folder(
         listener: Follows the validation.
         level: How far to go; None for as far as possible on this machine.
         timeout_s: The timeout of each start of a server and of each response, in seconds.
+        skip_build: Whether to stop before the level container.
 
     Raises:
         ConfigurationError: It is not an environment's folder, or the level is not possible here.
     """
     start = time.monotonic()
     folder = Folder(environment_folder(path))
-    why_not = why_no_engine() if level in (None, Level.CONTAINER) else f"the requested level is {level}"
+    if level not in (None, Level.CONTAINER):
+        why_not = f"the requested level is {level}"
+    else:
+        why_not = "--skip-build was given" if skip_build else why_no_engine()
     if level is Level.CONTAINER and why_not:
         raise ConfigurationError(f"--level container is not possible here: {why_not}")
     reached = level or (Level.RUNTIME if why_not else Level.CONTAINER)

@@ -96,9 +96,33 @@ def test_a_server_at_a_url(serve_gym: Callable[[str], str]) -> None:
     assert report.modes == []
 
 
+def test_the_published_options_choose_a_server_or_a_folder(
+    serve_gym: Callable[[str], str], walker: Path
+) -> None:
+    done = run("--url", serve_gym("CartPole-v1"), "--level", "semantic", "--json")
+    assert done.returncode == 0, done.stdout
+    assert Report.model_validate_json(done.stdout).level == "runtime"
+    done = run(walker, "--local", "--skip-build", "--level", "static", "--json")
+    assert Report.model_validate_json(done.stdout).level == "static"
+
+
+def test_skip_build_builds_no_image_and_says_so(walker: Path) -> None:
+    (walker / "uv.lock").unlink()
+    edit(walker / "server/app.py", ("import sys\n", "import sys; 1 / 0\n"))  # nothing else takes long
+    report = Report.model_validate_json(run(walker, "--skip-build", "--json").stdout)
+    assert report.level == "runtime"
+    assert "container: --skip-build was given" in report.left_out
+    assert not [check for check in report.checks if check.level == "container"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["--url", "http://127.0.0.1:9"], 4, "Nothing answers"),
+        (["--url", "localhost:9"], 2, "is not a base URL"),
+        (["./my_env", "--url", "http://127.0.0.1:9"], 2, "cannot be combined with the target ./my_env"),
+        (["--local", "--url", "http://127.0.0.1:9"], 2, "cannot be combined with --local"),
+        (["--local", "http://127.0.0.1:9"], 2, "--local requires a folder"),
         (["/"], 2, "has neither openenv.yaml nor server/app.py"),
         (["/no/such/folder"], 2, "No such folder: /no/such/folder"),
         (["http://127.0.0.1:9"], 4, "Nothing answers"),

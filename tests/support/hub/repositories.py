@@ -61,6 +61,9 @@ class Space:
         default_factory=lambda: ["BUILDING"]
     )  # one for each question; the last one stays
     app_port: int | None = None
+    tags: tuple[str, ...] = ()
+    likes: int = 0
+    card: dict[str, str] = field(default_factory=dict)
 
     @property
     def sha(self) -> str:
@@ -84,6 +87,7 @@ class HubState:
         self.spaces: dict[str, Space] = {}
         self.large_files: dict[str, bytes] = {}
         self.part_size = 5 * 2**20  # larger files come in parts of so many bytes
+        self.page_size = 20
         self._users: dict[str, User] = {}
         self._shas = (hashlib.sha1(str(number).encode()).hexdigest() for number in itertools.count())
 
@@ -178,6 +182,7 @@ class HubState:
         message: str,
         parent: str | None,
         files: dict[str, bytes],
+        deleted: list[str],
         *,
         as_pull_request: bool,
     ) -> tuple[str, PullRequest | None]:
@@ -188,7 +193,9 @@ class HubState:
         if parent is not None and parent != space.sha:
             raise Refusal(412, "A commit has happened since. Please refresh and try again.")
         space.files.update(files)
-        self._commit(space, message, tuple(files))
+        for path in deleted:
+            del space.files[path]
+        self._commit(space, message, (*files, *deleted))
         return space.sha, None
 
     def _commit(self, space: Space, message: str, changed: tuple[str, ...]) -> None:

@@ -60,11 +60,42 @@ def make_hub(state: HubState) -> FastAPI:
         space = state.create(f"{asked['organization'] or user.name}/{asked['name']}", user, asked)
         return {"url": page(space)}
 
+    @app.get("/api/spaces")
+    async def search(request: Request, response: Response, filter: str = "", search: str = "") -> Any:
+        query = request.query_params
+        token = request.headers.get("authorization")
+        user = user_of(request) if token else None
+        owners = {user.name, *user.organizations} if user else set()
+        found = [
+            space
+            for space in state.spaces.values()
+            if filter in space.tags
+            and search.lower() in space.id.lower()
+            and (not space.private or space.id.partition("/")[0] in owners)
+        ]
+        if query.get("sort") == "likes":
+            found.sort(key=lambda space: -space.likes)
+        begin = int(query.get("cursor", 0))
+        if len(found) > begin + state.page_size:
+            following = request.url.include_query_params(cursor=begin + state.page_size)
+            response.headers["Link"] = f'<{following}>; rel="next"'
+        return [
+            {
+                "id": space.id,
+                "sdk": space.sdk,
+                "likes": space.likes,
+                "subdomain": _subdomain(space),
+                "cardData": space.card,
+                "runtime": _runtime(space),
+            }
+            for space in found[begin : begin + state.page_size]
+        ]
+
     @app.get("/api/spaces/{owner}/{name}")
     @app.get("/api/spaces/{owner}/{name}/revision/{revision}")
     async def info(request: Request, owner: str, name: str) -> Any:
         space = state.space(f"{owner}/{name}", user_of(request))
-        subdomain = re.sub(r"[^a-z0-9]+", "-", space.id.lower())
+        subdomain = _subdomain(space)
         return {
             "id": space.id,
             "author": owner,
@@ -134,17 +165,25 @@ def make_hub(state: HubState) -> FastAPI:
         space = state.space(f"{owner}/{name}", user) if create_pr else own(request, owner, name)[0]
         lines = [json.loads(line) for line in (await request.body()).splitlines()]
         header = lines[0]["value"]
-        files = {}
+        files: dict[str, bytes] = {}
+        deleted = []
         for line in lines[1:]:
             value = line["value"]
             if line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "deletedFile":
+                deleted.append(value["path"])
             elif line["key"] == "lfsFile" and value["oid"] in state.large_files:
                 files[value["path"]] = state.large_files[value["oid"]]
             else:
                 raise Refusal(400, f"{line['key']} {value['path']} cannot be committed")
         sha, pull_request = state.commit(
-            space, header["summary"], header.get("parentCommit"), files, as_pull_request=bool(create_pr)
+            space,
+            header["summary"],
+            header.get("parentCommit"),
+            files,
+            deleted,
+            as_pull_request=bool(create_pr),
         )
         answer = {"success": True, "commitOid": sha, "commitUrl": f"{page(space)}/commit/{sha}"}
         if pull_request is not None:
@@ -220,6 +259,10 @@ def _entry(path: str, content: bytes) -> dict[str, Any]:
     if is_large(len(content), content):
         entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
     return entry
+
+
+def _subdomain(space: Space) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", space.id.lower())
 
 
 def _variables(space: Space) -> dict[str, Any]:
