@@ -129,9 +129,9 @@ class AutoEnv:
                 "env_vars": dict(env_vars or {}),
                 **kwargs,
             }
-            return client.from_docker_image(image, **options)
+            return client.from_docker_image(image, **options).sync().async_client
         if _is_space(name):
-            return client.from_hub(space_id(name), **kwargs)
+            return client.from_hub(space_id(name), **kwargs).sync().async_client
         raise ConfigurationError(
             f"With skip_install=True, {name!r} is only a name.", advice="Pass base_url= or docker_image= too."
         )

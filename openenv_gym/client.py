@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import logging
+import os
+import re
 from abc import ABC, abstractmethod
+from asyncio import _get_running_loop as running_loop  # None instead of an error
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from inspect import signature
+from functools import partial
+from inspect import iscoroutinefunction, signature
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from openenv_gym.errors import ClosedError
+from openenv_gym.errors import ConfigurationError, OpenEnvError, UsageError
+from openenv_gym.pending import PendingCall, driven, is_driven
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
 from openenv_gym.transport.blocking import BlockingTransport, Turn, run
-from openenv_gym.transport.connection import Transport
+from openenv_gym.transport.connection import MAX_MESSAGE_SIZE
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.types import StepResult
@@ -25,6 +33,8 @@ from openenv_gym.types import StepResult
 if TYPE_CHECKING:
     from openenv_gym.providers.managed import ManagedServers
     from openenv_gym.providers.provider import Provider
+
+log = logging.getLogger("openenv_gym")
 
 ActT = TypeVar("ActT")
 ObsT = TypeVar("ObsT")
@@ -35,21 +45,34 @@ StateT_co = TypeVar("StateT_co", covariant=True)
 T = TypeVar("T")
 ClientT = TypeVar("ClientT", bound="EnvClient[Any, Any, Any]")
 
+_MEGABYTE = 2**20
+_MODES = ("simulation", "production")
+_MODE_VARIABLE = "OPENENV_CLIENT_MODE"
+
 
 class AsyncFace(Protocol[ActT_contra, ObsT, StateT_co]):
     """A client inside ``async with``: the same methods, awaitable."""
 
+    async def connect(self) -> Self:
+        """Open the session."""
+
     async def reset(self, **kwargs: Any) -> StepResult[ObsT]:
         """Begin an episode."""
 
-    async def step(self, action: ActT_contra) -> StepResult[ObsT]:
+    async def step(self, action: ActT_contra, *, timeout_s: float | None = None) -> StepResult[ObsT]:
         """Take one action."""
 
     async def state(self) -> StateT_co:
         """Return the environment's state."""
 
-    async def close(self) -> None:
+    async def new_session(self) -> Self:
+        """Return a client with another session on the same server."""
+
+    async def disconnect(self) -> None:
         """End the session."""
+
+    async def close(self) -> None:
+        """End the session, and stop a server that was started for it."""
 
 
 class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
@@ -57,22 +80,37 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     A subclass says how an action becomes a payload, and how a payload becomes a result and a state. The
     session opens when it is first needed, and is resumed after a broken connection if the server is one of
-    ours. Entered with ``async with``, the same methods are awaitable; no thread is used. If several threads
-    or tasks call one client, their calls are carried out one after the other.
+    ours. After `disconnect` or `close` the next call opens another one.
 
-    A copy and a pickle open their own session on the original's server, and do not stop that server.
+    The same methods are awaited or not. Where no event loop runs, they return results. Inside ``async with``
+    they are coroutines; no thread is used. Elsewhere in a running loop, the first call decides: if its result
+    is awaited, so are all that follow; if it is used at once, later calls block and return results. `sync`
+    returns a client that always blocks. docs/published-clients.md has each way.
+
+    If several threads or tasks call one client, their calls are carried out one after the other. A copy and a
+    pickle open their own session on the original's server, and do not stop that server.
 
     Args:
         base_url: The server's address, ``http://localhost:8000``.
         connect_timeout_s: The time to connect, in seconds.
         message_timeout_s: The time for each answer, in seconds.
-        api_key: The server's key. By default the value of the variable `OPENENV_API_KEY`; "" sends none.
+        max_message_size_mb: The maximum size of an answer, in MiB.
+        websocket_ping_interval_s: Accepted for the published client's sake, and not used: the server pings,
+            and this client answers, also while it is idle.
+        websocket_ping_timeout_s: Accepted and not used; ``message_timeout_s`` finds a server that hangs.
+        provider: Starts the server when the client connects, if there is no ``base_url``; `close` stops it.
+            Any object with ``start``, ``wait_for_ready`` and ``stop``, or with ``start_container``,
+            ``wait_for_ready`` and ``stop_container``, or an `openenv_gym.providers.provider.Provider`.
+        mode: "simulation" or "production"; makes no difference here. By default, the variable
+            `OPENENV_CLIENT_MODE`.
         headers: Further headers for each request and each handshake. A pickle contains neither key nor
             headers.
+        api_key: The server's key. By default the value of the variable `OPENENV_API_KEY`; "" sends none.
         ca_file: A PEM file with the certificate authorities to trust instead of the machine's.
 
     Raises:
         InvalidEndpointError: ``base_url`` is not a URL.
+        ConfigurationError: There is neither ``base_url`` nor ``provider``, or an argument cannot work.
 
     Example:
         >>> with MyEnv(base_url="http://localhost:8000") as client:
@@ -84,22 +122,58 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     def __init__(
         self,
-        base_url: str,
-        *,
+        base_url: str | None = None,
         connect_timeout_s: float = 10.0,
         message_timeout_s: float = 60.0,
-        api_key: str | None = None,
+        max_message_size_mb: float = MAX_MESSAGE_SIZE / _MEGABYTE,
+        websocket_ping_interval_s: float | None = 20.0,
+        websocket_ping_timeout_s: float | None = 20.0,
+        provider: Any = None,
+        mode: str | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        api_key: str | None = None,
         ca_file: str | Path | None = None,
     ) -> None:
-        self.endpoint = Endpoint.parse(base_url, api_key=api_key, headers=headers, ca_file=ca_file)
-        self._timeouts = Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s)
+        if base_url is None and provider is None:
+            raise ConfigurationError(f"{type(self).__name__} needs base_url= or provider=.")
+        self._mode = _checked_mode(mode)
+        self._timeouts = Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s).checked()
+        if not max_message_size_mb > 0:
+            raise ConfigurationError(f"max_message_size_mb must be positive, got {max_message_size_mb!r}.")
+        self._max_message_size = int(max_message_size_mb * _MEGABYTE)
+        self._parse_url: Callable[..., Endpoint] | None = partial(
+            Endpoint.parse, api_key=api_key, headers=headers, ca_file=ca_file
+        )
+        self._base_url: str | None = None
+        self._endpoint: Endpoint | None = None
+        self._provider = self._with_interface(provider)
+        self._starts_servers = base_url is None
         self._servers: ManagedServers | None = None
-        self._session = self._new_session(BlockingTransport())
-        self._is_closed = False
-        # Inside `async with`: one request at a time, as the session is one.
-        self._turn: asyncio.Lock | None = None
-        self._thread_turn = Turn()  # the same outside
+        self._children: list[Self] = []
+        self._session: Session | None = None
+        self._is_awaited: bool | None = None  # None until the first call has decided
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = asyncio.Lock()  # on that loop: one request at a time, as the session is one
+        self._thread_turn = Turn()  # the same without a loop
+        if base_url is not None:
+            self._set_base_url(base_url)
+
+    @property
+    def base_url(self) -> str | None:
+        """The server's address as it was given; None while no server is started for this client."""
+        return self._base_url
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The server.
+
+        Raises:
+            UsageError: It is not started yet.
+        """
+        if self._endpoint is None:
+            raise UsageError("This client has no server yet.", advice="Call connect first.")
+        return self._endpoint
 
     # --- what a subclass implements -------------------------------------------------------------------------
 
@@ -112,8 +186,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         """Return the result of ``reset`` and ``step``.
 
         Args:
-            payload: ``observation`` (its fields; arrays are NumPy arrays over version 2), ``reward``,
-                ``done``, ``truncated`` and ``metadata``.
+            payload: ``observation`` (its fields with ``metadata``; arrays are NumPy arrays over version 2),
+                ``reward``, ``done``, ``truncated``, and ``metadata`` once more.
         """
 
     @abstractmethod
@@ -126,71 +200,95 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         """Begin an episode.
 
         Args:
-            **kwargs: ``seed``, and further keywords of the environment's own ``reset``.
+            **kwargs: ``seed``, and further keywords of the environment's own ``reset``. None is sent too.
 
         Raises:
             OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
         """
-        return self._call(self._reset(kwargs))
+        return self._call(self._reset_async, **kwargs)
 
-    def step(self, action: ActT) -> StepResult[ObsT]:
+    def step(self, action: ActT, *, timeout_s: float | None = None, **kwargs: Any) -> StepResult[ObsT]:
         """Take one action. If it comes before the first reset, the environment decides what it means.
+
+        Args:
+            action: The action.
+            timeout_s: The time for this answer, in seconds; ``message_timeout_s`` by default.
+            **kwargs: Ignored, and logged: a step carries only its action.
 
         Raises:
             OpenEnvError: As `openenv_gym.RemoteEnv.step`.
         """
-        return self._call(self._step(action))
+        return self._call(self._step_async, action, timeout_s=timeout_s, **kwargs)
 
     def state(self) -> StateT:
         """Return the environment's state."""
-        return self._call(self._state())
+        return self._call(self._state_async)
 
     def connect(self: ClientT) -> ClientT:
-        """Open the session now, instead of with the first call."""
-        return self._call(self._connect())
+        """Open the session now, instead of with the first call; start the server, if a provider does that.
+
+        Raises:
+            ConnectionError: There is no connection, or the server has no free session; an `OpenEnvError` too.
+        """
+        return self._call(self._connect_async)
+
+    def new_session(self: ClientT) -> ClientT:
+        """Return a connected client with another session on the same server. `close` closes it too."""
+        return self._call(self._new_session_async)
+
+    def disconnect(self) -> None:
+        """End the session, and let the server run. The next call opens another session."""
+        return self._call(self._disconnect_async)
 
     def close(self) -> None:
-        """End the session, and stop a server that was started for it. Safe to call again."""
-        self._is_closed = True
-        return self._call(self._close())
+        """End the session and those of `new_session`, and stop a server that was started for this client.
 
-    def sync(self: ClientT) -> ClientT:
-        """Return the client whose methods are not awaited, which is the client itself."""
-        return self
+        Safe to call again. A further call opens another session, if the server still runs or a provider
+        starts it.
+        """
+        return self._call(self._close_async)
+
+    def sync(self) -> SyncEnvClient[ActT, ObsT, StateT]:
+        """Return this client with methods that are not awaited, even where an event loop runs."""
+        return SyncEnvClient(self)
 
     def __enter__(self: ClientT) -> ClientT:
+        self._now(self._connect_async)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._now(self._close_async)
 
     async def __aenter__(self) -> AsyncFace[ActT, ObsT, StateT]:
-        from openenv_gym.transport.asynchronous import AsyncTransport
-
-        run(self._session.close())
-        self._session = self._new_session(AsyncTransport())
-        self._turn = asyncio.Lock()
-        return cast(AsyncFace[ActT, ObsT, StateT], self)
+        self._belong_to(asyncio.get_running_loop())
+        face = cast(AsyncFace[ActT, ObsT, StateT], self)
+        await face.connect()
+        return face
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_closed = True
-        await self._close()
-        self._turn = None
+        await cast(AsyncFace[ActT, ObsT, StateT], self).close()
 
     # --- where a server comes from --------------------------------------------------------------------------
 
     @classmethod
-    def from_docker_image(cls: type[ClientT], image: str, **options: Any) -> ClientT:
-        """Starts a container of an image, and makes a client of its server; `close` removes the container.
+    def from_docker_image(
+        cls: type[ClientT], image: str, provider: Any = None, **options: Any
+    ) -> StartingClient[ClientT]:
+        """Start a container of an image, and make a client of its server; `close` removes the container.
 
         Args:
             image: The image; it is pulled if it is not on this machine.
+            provider: Starts the container instead of Docker: an object with ``start_container``,
+                ``wait_for_ready`` and ``stop_container``. It gets the options that are not the client's.
             **options: Those of `openenv_gym.providers.docker.DockerProvider` (``env_vars``, ``port``,
                 ``memory``, ``cpus``, ``network``, ``volumes``, ``ready_timeout_s``) and of the client.
+
+        Returns:
+            `StartingClient`: the container starts when this is awaited, entered, or used.
 
         Raises:
             MissingExtraError: Without the docker extra.
@@ -200,19 +298,32 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         Example:
             >>> with MyEnv.from_docker_image("openenv-my-env:latest", memory="1g") as client:
             ...     result = client.reset()
+            >>> client = await MyEnv.from_docker_image("openenv-my-env:latest")
+            >>> client = MyEnv.from_docker_image("openenv-my-env:latest").sync()
         """
-        from openenv_gym.providers.docker import DockerProvider
 
-        return cls._started(DockerProvider, image, options)
+        def make(api_key: str | None, **others: Any) -> Provider:
+            if provider is not None:
+                from openenv_gym.providers.foreign import provider_of
+
+                return provider_of(provider, image, **others)
+            from openenv_gym.providers.docker import DockerProvider
+
+            return DockerProvider(image, api_key=api_key, **others)
+
+        return StartingClient(f"{cls.__name__}.from_docker_image()", partial(cls._started, make, options))
 
     @classmethod
-    def from_hub(cls: type[ClientT], repo_id: str, **options: Any) -> ClientT:
-        """Makes a client of a Space of the Hugging Face Hub; `close` stops what was started here for it.
+    def from_hub(cls: type[ClientT], repo_id: str, **options: Any) -> StartingClient[ClientT]:
+        """Make a client of a Space of the Hugging Face Hub; `close` stops what was started here for it.
 
         Args:
             repo_id: The Space, ``my-org/my-env``.
             **options: Those of `openenv_gym.providers.hub.HubProvider` (``mode``, ``token``,
                 ``trust_remote_code``, …) and of the client.
+
+        Returns:
+            `StartingClient`, as `from_docker_image`.
 
         Raises:
             MissingExtraError: Without the hub extra.
@@ -224,22 +335,80 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             >>> with MyEnv.from_hub("my-org/my-env") as client:
             ...     result = client.reset()
         """
-        from openenv_gym.providers.hub import HubProvider
 
-        return cls._started(HubProvider, repo_id, options)
+        def make(**others: Any) -> Provider:
+            from openenv_gym.providers.hub import HubProvider
+
+            return HubProvider(repo_id, **others)
+
+        return StartingClient(f"{cls.__name__}.from_hub()", partial(cls._started, make, options))
 
     @classmethod
-    def _started(
-        cls: type[ClientT], make_provider: Callable[..., Provider], source: str, options: dict[str, Any]
-    ) -> ClientT:
-        """A client, and the servers for it, which `close` stops."""
+    def from_env(
+        cls: type[ClientT], repo_id: str, *, use_docker: bool = True, provider: Any = None, **options: Any
+    ) -> StartingClient[ClientT]:
+        """Start a Space's server on this machine, as the published client does, and make a client of it.
+
+        `from_hub` has more ways, such as the server that runs on the Hub.
+
+        Args:
+            repo_id: The Space, ``my-org/my-env``.
+            use_docker: Run the Space's image; if False, its files, which runs the Space's code as you and
+                needs ``trust_remote_code=True`` or the variable ``OPENENV_TRUST_REMOTE_CODE=1``.
+            provider: Starts the server instead: as in `from_docker_image`, or without ``use_docker``, an
+                object with ``start``, ``wait_for_ready`` and ``stop``.
+            **options: ``tag`` of the image, ``project_path`` of a folder to run instead of the Space's files,
+                and the options of `from_docker_image`, or of
+                `openenv_gym.providers.process.ProcessProvider`.
+
+        Returns:
+            `StartingClient`, as `from_docker_image`.
+
+        Raises:
+            OpenEnvError: As `from_docker_image` and `from_hub`.
+        """
+        if use_docker:
+            subdomain, tag = re.sub("[^a-z0-9]", "-", repo_id.lower()), options.pop("tag", "latest")
+            return cls.from_docker_image(f"registry.hf.space/{subdomain}:{tag}", provider, **options)
+
+        def make(api_key: str | None, **others: Any) -> Provider:
+            if provider is not None:
+                from openenv_gym.providers.foreign import provider_of
+
+                return provider_of(provider, **others)
+            folder = others.pop("project_path", None)
+            if folder is not None and not str(folder).startswith("git+"):
+                from openenv_gym.providers.process import ProcessProvider
+
+                return ProcessProvider(folder, api_key=api_key, **others)
+            from openenv_gym.providers.hub import HubProvider
+
+            is_trusted = os.environ.get("OPENENV_TRUST_REMOTE_CODE", "").lower() in {"1", "true", "yes"}
+            given = {"trust_remote_code": is_trusted, **others}
+            space = repo_id if folder is None else str(folder).removeprefix("git+")
+            return HubProvider(space, mode="local", api_key=api_key, **given)
+
+        return StartingClient(f"{cls.__name__}.from_env()", partial(cls._started, make, options))
+
+    @classmethod
+    def _started(cls: type[ClientT], make: Callable[..., Provider], options: dict[str, Any]) -> ClientT:
+        """A client, and the servers for it, which `close` stops.
+
+        Args:
+            make: Makes the provider, from the options that are not the client's and ``api_key``.
+            options: All options.
+        """
         from openenv_gym.providers.managed import ManagedServers
 
         own = {*signature(EnvClient).parameters, *signature(cls).parameters}
         client_options = {name: value for name, value in options.items() if name in own}
         key = key_to_ask_for(client_options.get("api_key"), client_options.get("headers"))
         others = {name: value for name, value in options.items() if name not in own}
-        servers = ManagedServers(make_provider(source, **others, api_key=key))
+        try:
+            provider = make(**others, api_key=key)
+        except TypeError as error:
+            raise ConfigurationError(f"The server cannot be started like this: {error}.") from error
+        servers = ManagedServers(provider)
         try:
             if servers.headers:
                 client_options["headers"] = {**servers.headers, **(client_options.get("headers") or {})}
@@ -247,76 +416,183 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         except BaseException:
             servers.stop()
             raise
-        client._servers = servers
-        client.endpoint = replace(client.endpoint, is_direct=servers.is_direct)
-        client._session = client._new_session(BlockingTransport())
+        client._use_servers(servers)
         return client
 
+    @staticmethod
+    def _with_interface(provider: Any) -> Provider | None:
+        if provider is None:
+            return None
+        from openenv_gym.providers.foreign import provider_of
+
+        return provider_of(provider)
+
+    def _start_servers(self) -> None:
+        """Let the provider start the servers, if there are none."""
+        if self._endpoint is not None:
+            return
+        if self._provider is None or self._parse_url is None:
+            raise UsageError(
+                "The server of this client is not started.", advice="Connect the original first."
+            )
+        from openenv_gym.providers.managed import ManagedServers
+
+        servers = ManagedServers(self._provider)
+        self._set_base_url(servers.base_url)
+        self._use_servers(servers)
+
+    def _use_servers(self, servers: ManagedServers) -> None:
+        self._servers = servers
+        self._endpoint = replace(self.endpoint, is_direct=servers.is_direct)
+
+    def _stop_servers(self) -> None:
+        """Stop the servers that run for this client; one that a provider started elsewhere, once."""
+        if self._servers is not None:
+            self._servers.stop()
+            if self._starts_servers:
+                self._servers = self._endpoint = self._base_url = None
+        elif self._provider is not None and not self._starts_servers:
+            self._provider.stop()
+            self._provider = None
+
+    def _set_base_url(self, base_url: str) -> None:
+        assert self._parse_url is not None
+        self._endpoint = self._parse_url(base_url)
+        self._base_url = base_url.strip().rstrip("/")
+
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the session, and the server that this object alone stops."""
+        """Everything but the sessions, the servers that this object alone stops, and the secrets."""
         return {
             **self.__dict__,
+            "_parse_url": None,
+            "_provider": None,
             "_servers": None,
-            "_turn": None,
+            "_children": [],
             "_session": None,
+            "_is_awaited": None,
+            "_loop": None,
+            "_turn": None,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._session = self._new_session(BlockingTransport())
+        self._children, self._turn = [], asyncio.Lock()
 
     # --- inside ---------------------------------------------------------------------------------------------
 
-    def _new_session(self, transport: Transport) -> Session:
-        explain = None if self._servers is None else self._servers.explain
-        return Session(
-            self.endpoint, transport, PayloadCoding(), self._timeouts, steps_first=True, explain=explain
-        )
+    def _call(self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T:
+        """Carry out a call now, or return a coroutine, or what can be either."""
+        if running_loop() is None:
+            return self._now(method, *args, **kwargs)
+        if is_driven.get():
+            return cast(T, _later(self._now, method, *args, **kwargs))
+        if self._is_awaited is None:
+            name = f"{type(self).__name__}.{method.__name__.strip('_').removesuffix('_async')}()"
+            call = (method, *args)
+            return cast(
+                T,
+                PendingCall(
+                    name, partial(self._on_loop, *call, **kwargs), partial(self._now, *call, **kwargs)
+                ),
+            )
+        if self._is_awaited:
+            return cast(T, self._on_loop(method, *args, **kwargs))
+        return self._now(method, *args, **kwargs)
 
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it now; inside ``async with``, return an awaitable of it (see `AsyncFace`)."""
-        if self._turn is not None:
-            return cast(T, self._in_turn(self._turn, work))
+    def _now(self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T:
         with self._thread_turn.lock:
-            return run(work)
+            self._belong_to(None)
+            return run(method(*args, **kwargs))
 
-    async def _in_turn(self, turn: asyncio.Lock, work: Coroutine[Any, Any, T]) -> T:
+    async def _on_loop(
+        self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
+    ) -> T:
+        self._belong_to(asyncio.get_running_loop())
+        async with self._turn:
+            return await method(*args, **kwargs)
+
+    def _belong_to(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Use this client on an event loop, or with None, blocking. A session of another kind ends."""
+        if self._loop is loop and self._is_awaited is not None:
+            return
+        if loop is None and self._loop is not None and self._loop is running_loop():
+            raise UsageError(
+                "This client is awaited, and cannot be used without await on the same event loop.",
+                advice="Make a second client.",
+            )
+        session, self._session = self._session, None
+        if session is not None and self._loop is None:
+            run(session.close())
+        # A session of another loop hangs up when it is collected.
+        self._is_awaited, self._loop, self._turn = loop is not None, loop, asyncio.Lock()
+
+    async def _usable(self) -> Session:
+        """The session, which may not be open."""
+        if self._session is None:
+            from openenv_gym.transport.asynchronous import AsyncTransport
+
+            transport = (AsyncTransport if self._is_awaited else BlockingTransport)(self._max_message_size)
+            if self._endpoint is None:
+                await transport.run_blocking(EnvClient._start_servers, self)
+            explain = None if self._servers is None else self._servers.explain
+            self._session = Session(
+                self.endpoint, transport, PayloadCoding(), self._timeouts, steps_first=True, explain=explain
+            )
+        return self._session
+
+    async def _reset_async(self, **kwargs: Any) -> StepResult[ObsT]:
+        return self._parse(await (await self._usable()).reset(kwargs))
+
+    async def _step_async(
+        self, action: ActT, *, timeout_s: float | None = None, **kwargs: Any
+    ) -> StepResult[ObsT]:
+        if kwargs:
+            log.warning("step does not send %s: a step carries only its action", ", ".join(kwargs))
+        session = await self._usable()
+        return self._parse(await session.step(self._step_payload(action), timeout_s=timeout_s))
+
+    async def _state_async(self) -> StateT:
+        return self._parse_state(await (await self._usable()).state())
+
+    async def _connect_async(self: ClientT) -> ClientT:
         try:
-            async with turn:
-                return await work
-        finally:
-            work.close()  # it may have been cancelled before its turn
-
-    async def _reset(self, kwargs: dict[str, Any]) -> StepResult[ObsT]:
-        data = {name: value for name, value in kwargs.items() if value is not None}
-        return self._parse(await self._usable().reset(data))
-
-    async def _step(self, action: ActT) -> StepResult[ObsT]:
-        return self._parse(await self._usable().step(self._step_payload(action)))
-
-    async def _state(self) -> StateT:
-        return self._parse_state(await self._usable().state())
-
-    async def _connect(self: ClientT) -> ClientT:
-        await self._usable().open()
+            await (await self._usable()).open()
+        except BaseException:
+            await self._close_async()  # nobody else stops a server that was started for it
+            raise
         return self
 
-    async def _close(self) -> None:
-        try:
-            await self._session.close()
-        finally:
-            if self._servers is not None:
-                self._servers.stop()
+    async def _new_session_async(self: ClientT) -> ClientT:
+        await self._usable()  # the server runs
+        child = copy.copy(self)
+        child._belong_to(self._loop)
+        await child._connect_async()
+        self._children.append(child)
+        return child
 
-    def _usable(self) -> Session:
-        if self._is_closed:
-            raise ClosedError(f"The client of {self.endpoint} was closed; make a new one")
-        return self._session
+    async def _disconnect_async(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _close_async(self) -> None:
+        try:
+            while self._children:
+                child = self._children.pop()
+                if child._loop is self._loop:
+                    with suppress(OpenEnvError):
+                        await child._close_async()
+            await self._disconnect_async()
+        finally:
+            if self._is_awaited and (self._servers or self._provider):
+                await asyncio.to_thread(self._stop_servers)
+            else:
+                self._stop_servers()
 
     def _parse(self, outcome: Outcome) -> StepResult[ObsT]:
         result = self._parse_result(
             {
-                "observation": outcome.observation,
+                "observation": {**outcome.observation, "metadata": outcome.info},
                 "reward": outcome.reward,
                 "done": outcome.terminated or outcome.truncated,
                 "truncated": outcome.truncated,
@@ -324,11 +600,56 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             }
         )
         # Hooks written for the published client leave these two out.
-        if result.truncated is None:
-            result.truncated = outcome.truncated
-        if not result.metadata:
-            result.metadata = outcome.info
+        if isinstance(result, StepResult):
+            if result.truncated is None:
+                result.truncated = outcome.truncated
+            if not result.metadata:
+                result.metadata = outcome.info
         return result
+
+
+async def _later(call: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    return call(*args, **kwargs)
+
+
+def _checked_mode(mode: str | None) -> str:
+    given = os.environ.get(_MODE_VARIABLE, _MODES[0]) if mode is None else mode
+    if given.lower() not in _MODES:
+        where = "mode=" if mode is not None else _MODE_VARIABLE
+        raise ConfigurationError(f"{where} must be one of {', '.join(_MODES)}, got {given!r}.")
+    return given.lower()
+
+
+class StartingClient(PendingCall[ClientT]):
+    """A client whose server starts when this is awaited, entered with ``with``, or used as the client.
+
+    Args:
+        name: The call, for messages.
+        start: Starts the server and makes the client, blocking.
+    """
+
+    def __init__(self, name: str, start: Callable[[], ClientT]) -> None:
+        super().__init__(name, self._start_on_loop, start)
+
+    def sync(self) -> SyncEnvClient[Any, Any, Any]:
+        """Start the server, connect, and return the client whose methods are not awaited."""
+        return self._result().sync().connect()
+
+    async def _start_on_loop(self) -> ClientT:
+        starting = asyncio.ensure_future(asyncio.to_thread(self._result))
+        try:
+            client = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_stop_unused)
+            raise
+        await client._on_loop(client._connect_async)
+        return client
+
+
+def _stop_unused(starting: asyncio.Future[Any]) -> None:
+    """Stop the server of a client that nobody waits for any more."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result()._stop_servers()
 
 
 def _plain(value: Any) -> Any:
@@ -363,8 +684,12 @@ class PayloadCoding:
 class GenericEnvClient(EnvClient[dict[str, Any], dict[str, Any], dict[str, Any]]):
     """A client of any server, with plain dicts for actions, observations and states: arrays are lists."""
 
-    def _step_payload(self, action: dict[str, Any]) -> dict[str, Any]:
-        return action
+    def _step_payload(self, action: Any) -> dict[str, Any]:
+        if isinstance(action, dict):
+            return action
+        if hasattr(action, "model_dump"):
+            return cast(dict[str, Any], action.model_dump(mode="json"))
+        return dict(vars(action) if hasattr(action, "__dict__") else action)
 
     def _parse_result(self, payload: dict[str, Any]) -> StepResult[dict[str, Any]]:
         return StepResult(
@@ -390,26 +715,68 @@ class GenericAction(dict[str, Any]):
 
 
 class SyncEnvClient(Generic[ActT, ObsT, StateT]):
-    """A client whose methods are not awaited. It has all methods of the client.
+    """A client whose methods are not awaited, even where an event loop runs.
+
+    It has all methods and attributes of the client; those that are ``async def`` are run to their end.
 
     Args:
         async_client: The client.
+
+    Attributes:
+        async_client: The same.
     """
 
     def __init__(self, async_client: EnvClient[ActT, ObsT, StateT]) -> None:
-        self._client = async_client.sync()
-        self.async_client = async_client
+        self.async_client = self._async = async_client
+
+    def reset(self, **kwargs: Any) -> StepResult[ObsT]:
+        """Begin an episode."""
+        return cast(StepResult[ObsT], self._blocking("reset", **kwargs))
+
+    def step(self, action: ActT, **kwargs: Any) -> StepResult[ObsT]:
+        """Take one action."""
+        return cast(StepResult[ObsT], self._blocking("step", action, **kwargs))
+
+    def state(self) -> StateT:
+        """Return the environment's state."""
+        return cast(StateT, self._blocking("state"))
+
+    def connect(self) -> Self:
+        """Open the session now, instead of with the first call."""
+        self._blocking("connect")
+        return self
+
+    def new_session(self) -> SyncEnvClient[ActT, ObsT, StateT]:
+        """Return a connected client with another session on the same server. `close` closes it too."""
+        return SyncEnvClient(self._blocking("new_session"))
+
+    def disconnect(self) -> None:
+        """End the session, and let the server run."""
+        self._blocking("disconnect")
+
+    def close(self) -> None:
+        """End the session, and stop a server that was started for the client."""
+        self._blocking("close")
+
+    def sync(self) -> Self:
+        """Return itself."""
+        return self
 
     def __enter__(self) -> Self:
-        self._client.connect()
-        return self
+        return self.connect()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        self.close()
+
+    def _blocking(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        self._async._belong_to(None)
+        return driven(getattr(self._async, name)(*args, **kwargs))
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_client":  # it is being copied
+        if name == "_async":  # it is being copied
             raise AttributeError(name)
-        return getattr(self._client, name)
+        found = getattr(self._async, name)
+        is_call = iscoroutinefunction(found) or (callable(found) and not name.startswith("_"))
+        return partial(self._blocking, name) if is_call else found

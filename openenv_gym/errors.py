@@ -6,7 +6,7 @@
     │   ├── RenderModeError           an unsupported render mode (also a TypeError)
     │   ├── UnknownNameError          gym.make("openenv/NAME") with an unregistered NAME
     │   └── MissingExtraError         needs a package from an extra (also an ImportError)
-    ├── UsageError                    a call out of order
+    ├── UsageError                    a call out of order (also a RuntimeError)
     │   ├── ResetNeededError          step before reset (also gymnasium.error.ResetNeeded)
     │   ├── ClosedError               a call after close (also gymnasium.error.ClosedEnvironmentError)
     │   ├── ResetMaskError            a malformed options["reset_mask"] (also a TypeError and a ValueError)
@@ -19,20 +19,20 @@
     │       └── NotABatchError        a vector environment's action that is not iterable (also a TypeError)
     ├── EndpointError                 the connection to the server
     │   ├── EndpointUnreachableError  nothing answers (also a ConnectionError)
-    │   ├── NotAnOpenEnvServerError   something else answers
-    │   ├── UntrustedServerError      its certificate is not trusted, or names another host
-    │   ├── AccessRefusedError        the server refuses this client (403), or rate-limits it (429)
+    │   ├── NotAnOpenEnvServerError   something else answers (also a ConnectionError)
+    │   ├── UntrustedServerError      its certificate is not trusted here (also a ConnectionError)
+    │   ├── AccessRefusedError        403, or 429 for too many requests (also a ConnectionError)
     │   │   └── UnauthorizedError     the server wants a key (401)
     │   ├── SessionLostError          the connection broke and the session is gone (also a ConnectionError)
     │   │   └── ServerEndedError      the server started for this environment has exited
-    │   ├── DeadlineExceededError     no response in time (also a TimeoutError)
+    │   ├── DeadlineExceededError     no response in time (also a TimeoutError and a ConnectionError)
     │   │   └── WaitTimeoutError      step_wait ran out of time (also multiprocessing.TimeoutError)
     │   └── ProtocolError             a message that violates the protocol
     ├── HubError                      the Hugging Face Hub refuses, fails, or is unreachable
     ├── DockerError                   a Docker operation failed
     ├── LanguageModelError            a language model's endpoint refuses, fails, or is unreachable
     └── RemoteError                   the server responded with an error; it has a code
-        ├── CapacityError             the server has no free session
+        ├── CapacityError             the server has no free session (also a ConnectionError)
         ├── StepTimeoutError          the server gave up on a reset or a step (also a TimeoutError)
         ├── ActionRefusedError        the server's action model rejects the message (also a ValueError)
         └── RemoteEnvironmentError    the environment itself raised
@@ -141,7 +141,7 @@ class MissingExtraError(ConfigurationError, ImportError):
         return type(self), (self.feature, self.extra)  # a Ray worker may have raised it
 
 
-class UsageError(OpenEnvError):
+class UsageError(OpenEnvError, RuntimeError):
     """A call out of order."""
 
 
@@ -209,15 +209,15 @@ class EndpointUnreachableError(EndpointError, ConnectionError):
     """Nothing answers at the endpoint."""
 
 
-class NotAnOpenEnvServerError(EndpointError):
+class NotAnOpenEnvServerError(EndpointError, ConnectionError):
     """Something answers at the endpoint, but it is not an OpenEnv server."""
 
 
-class UntrustedServerError(EndpointError):
+class UntrustedServerError(EndpointError, ConnectionError):
     """The server's certificate is not trusted here, or names another host."""
 
 
-class AccessRefusedError(EndpointError):
+class AccessRefusedError(EndpointError, ConnectionError):
     """The server refuses this client, and says why."""
 
 
@@ -247,7 +247,7 @@ class ServerEndedError(SessionLostError):
     """A server started for this environment has exited. The message has its last log lines."""
 
 
-class DeadlineExceededError(EndpointError, TimeoutError):
+class DeadlineExceededError(EndpointError, ConnectionError, TimeoutError):
     """No response in time. The connection was dropped, so a late response is never taken for a new one."""
 
 
@@ -297,7 +297,7 @@ class RemoteError(OpenEnvError, RuntimeError):
         self.server_message = server_message or message
 
 
-class CapacityError(RemoteError):
+class CapacityError(RemoteError, ConnectionError):
     """The server has fewer free sessions than requested.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from pydantic import ConfigDict
 
 from openenv_gym.client import EnvClient
-from openenv_gym.errors import RemoteEnvironmentError
+from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
 from openenv_gym.session.responses import sentence
 from openenv_gym.tool_types import CallToolAction, CallToolObservation, ListToolsObservation, Tool, ToolError
 from openenv_gym.types import Observation, State, StepResult
@@ -32,6 +32,36 @@ class ToolClient(EnvClient[Any, Any, State]):
         {'egg': 2}
     """
 
+    def __init__(
+        self,
+        base_url: str | None = None,
+        connect_timeout_s: float = 10.0,
+        message_timeout_s: float = 60.0,
+        websocket_ping_interval_s: float | None = 20.0,
+        websocket_ping_timeout_s: float | None = 20.0,
+        provider: Any = None,
+        mode: str | None = "production",
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        if mode is not None and mode.lower() != "production":
+            raise ConfigurationError(
+                f"A client of tools has no mode but 'production', got mode={mode!r}.",
+                advice="GenericEnvClient takes mode='simulation'.",
+            )
+        # The published client has them in this order.
+        options.update(zip(("max_message_size_mb", "headers"), args, strict=False))
+        super().__init__(
+            base_url,
+            connect_timeout_s,
+            message_timeout_s,
+            websocket_ping_interval_s=websocket_ping_interval_s,
+            websocket_ping_timeout_s=websocket_ping_timeout_s,
+            provider=provider,
+            mode="production",
+            **options,
+        )
+
     def list_tools(self, use_cache: bool = True) -> list[Tool]:
         """Return the environment's tools. They can be listed before the first reset.
 
@@ -41,7 +71,7 @@ class ToolClient(EnvClient[Any, Any, State]):
         Raises:
             RemoteError: The environment has no tools; and what `step` raises.
         """
-        return self._call(self._list_tools(use_cache))
+        return self._call(self._list_tools, use_cache)
 
     def call_tool(self, name: str, **arguments: Any) -> Any:
         """Call a tool, as one step; return its data, or its text if it gave no data.
@@ -49,15 +79,15 @@ class ToolClient(EnvClient[Any, Any, State]):
         Raises:
             RemoteEnvironmentError: The call failed, a RuntimeError too. The session continues.
         """
-        return self._call(self._call_tool(name, arguments))
+        return self._call(self._call_tool, name, arguments)
 
     def get_tool(self, name: str) -> Tool | None:
         """Return a tool; None if there is none of that name."""
-        return self._call(self._get_tool(name))
+        return self._call(self._get_tool, name)
 
     def has_tool(self, name: str) -> bool:
         """Return whether there is a tool of that name."""
-        return self._call(self._has_tool(name))
+        return self._call(self._has_tool, name)
 
     _tools: list[Tool] | None = None
 
@@ -69,12 +99,12 @@ class ToolClient(EnvClient[Any, Any, State]):
                     description=str(tool.get("description") or ""),
                     input_schema=tool.get("inputSchema") or tool.get("input_schema") or {},
                 )
-                for tool in await self._usable().list_tools()
+                for tool in await (await self._usable()).list_tools()
             ]
         return self._tools
 
     async def _call_tool(self, name: str, arguments: dict[str, Any]) -> Any:
-        result = await self._step(CallToolAction(tool_name=name, arguments=arguments))
+        result = await self._step_async(CallToolAction(tool_name=name, arguments=arguments))
         observation = result.observation
         error = getattr(observation, "error", None)
         if isinstance(error, ToolError):

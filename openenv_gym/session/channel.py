@@ -107,8 +107,15 @@ class Channel(Protocol):
             ProtocolError: Something in the request cannot be encoded.
         """
 
-    async def result(self, operation: str, *, is_reset: bool = False) -> v2.Result:
+    async def result(
+        self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
+    ) -> v2.Result:
         """Wait for the next response to a reset or a step.
+
+        Args:
+            operation: The request's name in errors, "step 12".
+            is_reset: Whether it is a response to a reset.
+            timeout_s: How long to wait instead of the channel's own timeout.
 
         Raises:
             DeadlineExceededError: No response in time.

@@ -178,8 +178,13 @@ class Session:
                 self._has_episode = True
                 return outcome
 
-    async def step(self, action: Any, operation: str = "step") -> Outcome:
+    async def step(self, action: Any, operation: str = "step", timeout_s: float | None = None) -> Outcome:
         """Take one action. It is never sent twice, and never without an episode.
+
+        Args:
+            action: The action.
+            operation: The request's name in errors.
+            timeout_s: How long to wait for the response instead of the session's own timeout.
 
         Raises:
             ResetNeededError: No episode is running.
@@ -197,7 +202,7 @@ class Session:
             coding = self._coding
             actions = coding.column(action) if channel.connection.is_v2 else [coding.payload(action)]
             await channel.send_step(_SLOT, actions, operation)
-            return await self._outcome(channel, operation)
+            return await self._outcome(channel, operation, timeout_s=timeout_s)
         except OpenEnvError as error:
             await self._add_explanation(error)
             raise
@@ -275,9 +280,11 @@ class Session:
         self._offers_v2 = False
         return await self._open_channel()
 
-    async def _outcome(self, channel: Channel, operation: str, *, is_reset: bool = False) -> Outcome:
+    async def _outcome(
+        self, channel: Channel, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
+    ) -> Outcome:
         try:
-            result = await channel.result(operation, is_reset=is_reset)
+            result = await channel.result(operation, is_reset=is_reset, timeout_s=timeout_s)
         except Exception:
             raise
         except BaseException:

@@ -68,8 +68,10 @@ class V1Channel:
     ) -> None:
         await self._send(v1.encode_step(actions[0]), operation)
 
-    async def result(self, operation: str, *, is_reset: bool = False) -> v2.Result:
-        response = await self._receive(operation, self._timeout_s(is_reset))
+    async def result(
+        self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
+    ) -> v2.Result:
+        response = await self._receive(operation, timeout_s or self._timeout_s(is_reset))
         if not isinstance(response, v1.StepAnswer):
             raise await self._wrong_response(response, operation)
         return v2.Result(

@@ -145,11 +145,13 @@ class V2Channel:
         )
         await self._send(request, operation)
 
-    async def result(self, operation: str, *, is_reset: bool = False) -> v2.Result:
+    async def result(
+        self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
+    ) -> v2.Result:
         if self._early:
             return self._early.popleft()
         while True:
-            response = await self._receive(operation, self._timeout_s(is_reset))
+            response = await self._receive(operation, timeout_s or self._timeout_s(is_reset))
             if type(response) is not v2.Result:
                 raise self._wrong_response(response, operation)
             if self._is_first(response):

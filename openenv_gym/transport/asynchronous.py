@@ -32,18 +32,27 @@ ArgT = TypeVar("ArgT")
 
 
 class AsyncTransport:
-    """A `Transport` on the running event loop."""
+    """A `Transport` on the running event loop.
+
+    Args:
+        max_message_size: The maximum size of a message from a server in bytes.
+    """
+
+    def __init__(self, max_message_size: int = MAX_MESSAGE_SIZE) -> None:
+        self._max_message_size = max_message_size
 
     async def connect(
         self, endpoint: Endpoint, *, timeout_s: float, offers_v2: bool = True
     ) -> AsyncConnection:
         before = endpoint.cookies.header("/ws")
         try:
-            return await _connect(endpoint, timeout_s, offers_v2)
+            return await _connect(endpoint, timeout_s, offers_v2, self._max_message_size)
         except EndpointError:
             if endpoint.cookies.header("/ws") == before:
                 raise
-        return await _connect(endpoint, timeout_s, offers_v2)  # with the cookie that it was refused for
+        return await _connect(
+            endpoint, timeout_s, offers_v2, self._max_message_size
+        )  # with the cookie that it was refused for
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -159,12 +168,14 @@ class AsyncConnection(Connection):
                 frames.loop.call_soon_threadsafe(frames.hang_up if self.says_goodbye else frames.abort)
 
 
-async def _connect(endpoint: Endpoint, timeout_s: float, offers_v2: bool) -> AsyncConnection:
+async def _connect(
+    endpoint: Endpoint, timeout_s: float, offers_v2: bool, max_message_size: int
+) -> AsyncConnection:
     frames: AsyncFrameSocket | None = None
     route = route_to(endpoint)
     try:
         async with asyncio.timeout(timeout_s):
-            frames = await async_frame_socket.connect(route, MAX_MESSAGE_SIZE)
+            frames = await async_frame_socket.connect(route, max_message_size)
             headers, received = await open_websocket(frames, endpoint, route, offers_v2=offers_v2)
             frames.begin_frames(received)
     except BaseException as error:

@@ -81,12 +81,24 @@ def in_turn(method: F) -> F:
 
 
 class BlockingTransport:
-    """A `Transport` whose coroutines block and never suspend."""
+    """A `Transport` whose coroutines block and never suspend.
+
+    Args:
+        max_message_size: The maximum size of a message from a server in bytes.
+    """
+
+    def __init__(self, max_message_size: int = MAX_MESSAGE_SIZE) -> None:
+        self._max_message_size = max_message_size
 
     async def connect(
         self, endpoint: Endpoint, *, timeout_s: float, offers_v2: bool = True
     ) -> BlockingConnection:
-        return BlockingConnection(endpoint, connect_timeout_s=timeout_s, offers_v2=offers_v2)
+        return BlockingConnection(
+            endpoint,
+            connect_timeout_s=timeout_s,
+            offers_v2=offers_v2,
+            max_message_size=self._max_message_size,
+        )
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -104,6 +116,7 @@ class BlockingConnection(Connection):
         endpoint: The server.
         connect_timeout_s: The time for the TCP, TLS and WebSocket handshakes, in seconds.
         offers_v2: Whether to offer version 2 of the protocol.
+        max_message_size: The maximum size of a message in bytes.
 
     Attributes:
         uses: How often `receive` was called, so that the keepalive thread recognizes an idle connection.
@@ -112,7 +125,14 @@ class BlockingConnection(Connection):
         EndpointError: As `Transport.connect`.
     """
 
-    def __init__(self, endpoint: Endpoint, *, connect_timeout_s: float, offers_v2: bool = False) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        connect_timeout_s: float,
+        offers_v2: bool = False,
+        max_message_size: int = MAX_MESSAGE_SIZE,
+    ) -> None:
         self.endpoint = endpoint
         route = route_to(endpoint)
         raw, headers, received = with_cookies(
@@ -127,7 +147,7 @@ class BlockingConnection(Connection):
         self.uses = 0
         self._receiving = threading.Lock()
         self._frames: FrameSocket | None = FrameSocket(
-            raw, is_client=True, max_size=MAX_MESSAGE_SIZE, received=received
+            raw, is_client=True, max_size=max_message_size, received=received
         )
         # The processes of a server that has several want the cores for their environments.
         self._frames.may_busy_poll = self.worker[1] == 1

@@ -216,7 +216,7 @@ def test_no_engine_is_a_sentence_with_how_to_get_one(
     with monkeypatch.context() as patch:
         patch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
         with pytest.raises(ConfigurationError, match=r"No Docker engine responds.*apt-get install docker"):
-            GenericEnvClient.from_docker_image("small-serves")
+            GenericEnvClient.from_docker_image("small-serves").sync()
 
 
 @pytest.mark.usefixtures("environment_image")

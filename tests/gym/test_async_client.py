@@ -200,6 +200,7 @@ def test_a_run_through_cuts_is_identical_to_an_uncut_one(face: str) -> None:
     async def drive(url: str, enough: Callable[[int], bool]) -> Any:
         client = AdderClient(base_url=url)
         if face == "async":
+            await patiently(client.connect)  # type: ignore[arg-type]
             async with client as awaited:
                 return await walk(
                     lambda start: patiently(lambda: awaited.reset(start=start)),
@@ -213,6 +214,10 @@ def test_a_run_through_cuts_is_identical_to_an_uncut_one(face: str) -> None:
         async def step(amount: int) -> StepResult[CountObservation]:
             return client.step(CountAction(amount=amount))
 
+        async def connect() -> None:
+            client.sync().connect()
+
+        await patiently(connect)
         with client:
             return await walk(lambda start: patiently(lambda: reset(start)), step, enough)
 

@@ -14,7 +14,6 @@ from openenv_server import State, create_app
 
 from openenv_gym import EnvClient, GenericEnvClient, StepResult
 from openenv_gym.errors import (
-    ClosedError,
     InvalidEndpointError,
     MissingExtraError,
     RemoteEnvironmentError,
@@ -55,14 +54,14 @@ def test_typed_client(base_url: str) -> None:
         )
         state = client.state()
         assert (state.episode_id, state.step_count) == ("mine", 1)
-    with pytest.raises(ClosedError):
-        client.reset()
+    assert client.reset().observation.total == 0, "it opens another session"
+    client.close()
 
 
 def test_generic_client_and_sync_face(base_url: str) -> None:
     with GenericEnvClient(base_url).sync() as client:
-        assert client.reset(seed=2).observation == {"total": 2}
-        assert client.step({"amount": 4}).observation == {"total": 6}
+        assert client.reset(seed=2).observation == {"total": 2, "metadata": {"fresh": True}}
+        assert client.step({"amount": 4}).observation == {"total": 6, "metadata": {}}
         with pytest.raises(RemoteEnvironmentError, match="too much"):
             client.step({"amount": 40})
         assert client.state()["step_count"] == 1
@@ -110,9 +109,9 @@ def test_containers_and_the_hub_say_which_extra_they_need(monkeypatch: pytest.Mo
     for package in ("docker", "huggingface_hub"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r"docker extra.*openenv-gym\[docker\]"):
-        CounterClient.from_docker_image("counter:latest")
+        CounterClient.from_docker_image("counter:latest").sync()
     with pytest.raises(MissingExtraError, match=r"hub extra.*openenv-gym\[hub\]"):
-        CounterClient.from_hub("my-org/counter")
+        CounterClient.from_hub("my-org/counter").sync()
 
 
 def test_clients_leave_no_thread_behind(base_url: str) -> None:

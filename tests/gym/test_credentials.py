@@ -78,7 +78,7 @@ def drive_many(base_url: str, **keywords: Any) -> None:
 
 def drive_client(base_url: str, **keywords: Any) -> None:
     with GenericEnvClient(base_url, **keywords) as client:
-        assert client.reset(start=5).observation == {"total": 5}
+        assert client.reset(start=5).observation["total"] == 5
         assert client.state()["step_count"] == 0
 
 
@@ -409,7 +409,7 @@ def test_the_cookies_of_a_load_balancer_are_sent_back(speaks: Callable[[FastAPI]
 
         async def drive_async() -> None:
             async with GenericEnvClient(base_url) as client:
-                assert (await client.reset(start=5)).observation == {"total": 5}
+                assert (await client.reset(start=5)).observation["total"] == 5
 
         asyncio.run(drive_async())
 
@@ -476,7 +476,7 @@ def test_large_messages_pass_tls(authority: tuple[trustme.CA, str], tmp_path: Pa
     with running_tls(made, tmp_path, "127.0.0.1") as base_url:
         with GenericEnvClient(base_url, api_key=KEY, ca_file=ca_file) as client:
             text = "x" * 3_000_000
-            assert client.reset(episode_id=text).observation == {"total": 0}
+            assert client.reset(episode_id=text).observation["total"] == 0
             assert client.state()["episode_id"] == text
         envs = RemoteVectorEnv(base_url, 2, api_key=KEY, ca_file=ca_file)
         envs.reset(options={"episode_id": text})

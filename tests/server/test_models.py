@@ -139,9 +139,9 @@ def test_an_observation_s_fields_have_the_names_of_its_schema(observed: Any, exp
         assert payload.keys() <= schema["properties"].keys()
         assert {"done", "reward", "metadata"} <= schema["properties"].keys()
         with GenericEnvClient(base_url) as client:
-            assert client.reset().observation == {
-                k: v for k, v in payload.items() if k not in ("done", "reward", "metadata")
-            }
+            fields = client.reset().observation
+            assert fields.pop("metadata") == {}
+            assert fields == {k: v for k, v in payload.items() if k not in ("done", "reward", "metadata")}
 
 
 @both_versions
@@ -261,10 +261,10 @@ def test_a_strict_model_takes_json_s_forms_of_other_types(v2: bool) -> None:
     with serving(lambda action: Echoed(what=type(action).__name__), Echoed, StrictTypes, v2=v2) as base_url:
         with GenericEnvClient(base_url) as client:
             client.reset()
-            assert client.step(STRICT_TYPES).observation == {"what": "StrictTypes"}
+            assert client.step(STRICT_TYPES).observation["what"] == "StrictTypes"
             if v2:
                 arrays = {**STRICT_TYPES, "grid": np.ones((2, 2), np.float32)}
-                assert client.step(arrays).observation == {"what": "StrictTypes"}
+                assert client.step(arrays).observation["what"] == "StrictTypes"
         status, answer = status_of(f"{base_url}/step", {"action": STRICT_TYPES})
         assert (status, answer["observation"]["what"]) == (200, "StrictTypes")
         status, answer = status_of(f"{base_url}/step", {"action": {**STRICT_TYPES, "who": "x", "cost": []}})

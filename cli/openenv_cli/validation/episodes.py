@@ -96,7 +96,7 @@ class Player:
         result = retry(lambda: self._client.reset(seed=seed), self._capacity_timeout_s)
         self._seed_is_ignored = bool(result.metadata.get("seed_ignored"))
         self.episodes += 1
-        return Moment(result.observation)
+        return Moment(_without_metadata(result.observation))
 
     def step(self, number: int) -> Moment:
         """Take a sampled action that is accepted, as this step of the episode. Raises what a step does.
@@ -118,7 +118,7 @@ class Player:
                 if not tries_left:
                     raise
         self.steps += 1
-        return Moment(result.observation, result.reward, result.done, result.truncated)
+        return Moment(_without_metadata(result.observation), result.reward, result.done, result.truncated)
 
     def problem(self, moment: Moment) -> str:
         """What is wrong with an observation, and where; empty if nothing is."""
@@ -234,6 +234,10 @@ class ObservationChecker:
         except SpaceError as error:
             return str(error)
         return _outside(self._codec.space, element, "observation")
+
+
+def _without_metadata(observation: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in observation.items() if name != "metadata"}
 
 
 def shortened(value: Any) -> str:
