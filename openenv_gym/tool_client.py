@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 from pydantic import ConfigDict
 
 from openenv_gym.client import EnvClient
-from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError
+from openenv_gym.errors import ConfigurationError, RemoteEnvironmentError, RemoteError
 from openenv_gym.session.responses import sentence
 from openenv_gym.tool_types import CallToolAction, CallToolObservation, ListToolsObservation, Tool, ToolError
 from openenv_gym.types import Observation, State, StepResult
+
+log = logging.getLogger("openenv_gym")
 
 
 class GenericObservation(Observation):
@@ -65,11 +68,13 @@ class ToolClient(EnvClient[Any, Any, State]):
     def list_tools(self, use_cache: bool = True) -> list[Tool]:
         """Return the environment's tools. They can be listed before the first reset.
 
+        If the environment says that it has none, the list is empty, and the log has what it said.
+
         Args:
             use_cache: Whether the list of an earlier call will do.
 
         Raises:
-            RemoteError: The environment has no tools; and what `step` raises.
+            OpenEnvError: As `step`.
         """
         return self._call(self._list_tools, use_cache)
 
@@ -93,13 +98,21 @@ class ToolClient(EnvClient[Any, Any, State]):
 
     async def _list_tools(self, use_cache: bool) -> list[Tool]:
         if self._tools is None or not use_cache:
+            session = await self._usable()
+            try:
+                tools = await session.list_tools()
+            except RemoteError as error:
+                if error.operation != "tools/list":
+                    raise
+                log.warning("%s", error)
+                tools = []
             self._tools = [
                 Tool(
                     name=str(tool.get("name")),
                     description=str(tool.get("description") or ""),
                     input_schema=tool.get("inputSchema") or tool.get("input_schema") or {},
                 )
-                for tool in await (await self._usable()).list_tools()
+                for tool in tools
             ]
         return self._tools
 
