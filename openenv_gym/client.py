@@ -400,11 +400,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         """
         from openenv_gym.providers.managed import ManagedServers
 
-        own = {*signature(EnvClient).parameters, *signature(cls).parameters} - {
-            "base_url",
-            "provider",
-            "mode",
-        }
+        own = {*signature(EnvClient).parameters, *signature(cls).parameters}
+        own -= {"base_url", "provider", "mode"}
         client_options = {name: value for name, value in options.items() if name in own}
         key = key_to_ask_for(client_options.get("api_key"), client_options.get("headers"))
         others = {name: value for name, value in options.items() if name not in own}
