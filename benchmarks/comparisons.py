@@ -189,7 +189,7 @@ def published_server(rounds: int) -> Iterator[Line]:
 def published_environment(rounds: int) -> Iterator[Line]:
     """An unmodified environment of the published package, on our server and on its own."""
     for sessions, least in ((1, 4), (32, 4)):
-        work = f"a published CartPole, {sessions} session{'s' * (sessions > 1)}"
+        work = f"a published environment, {sessions} session{'s' * (sessions > 1)}"
         with ExitStack() as stack:
             ours, theirs = (stack.enter_context(c.both_server(kind)) for kind in ("ours", "published"))
             client: c.Contender
