@@ -38,6 +38,7 @@ BAD = {
     "RESUME_GRACE": "long",
     "STEP_TIMEOUT": "0",
     "ENABLE_WEB_INTERFACE": "perhaps",
+    "OPENENV_MODE": "training",
     "OPENENV_API_KEY": "two words",
     "ALLOWED_ORIGINS": "[1",
     "MAX_MESSAGE_BYTES": "1e",
@@ -156,3 +157,17 @@ def test_reload_is_for_a_folder_and_one_process() -> None:
         failed = run(*OPENENV, "serve", *arguments, "--reload")
         assert failed.returncode == 2
         assert "--reload requires a folder" in failed.stderr
+
+
+def test_the_published_server_is_for_where_it_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "app.py").write_text("raise AssertionError('imported')\n")
+    for options, said in [
+        ([str(tmp_path)], "The published package is not installed here"),
+        (["--app", "server.app:app"], "The published package is not installed here"),
+        (["--gym", "CartPole-v1"], "--server published serves a folder or --app, not --gym"),
+    ]:
+        failed = run(*OPENENV, "serve", *options, "--server", "published", "--port", "0")
+        assert failed.returncode == 2
+        assert said in failed.stderr
+        assert "Traceback" not in failed.stderr
