@@ -66,4 +66,4 @@ from tests.support.servers import running
 with running(app) as url:
     exec({client!r}.replace("http://localhost:8000", url))
 """
-    assert run(code, tmp_path) == "{'total': 5}\n"
+    assert run(code, tmp_path) == "5\n"
