@@ -72,7 +72,7 @@ def test_a_failure_that_passes_does_not_end_the_waiting(
 def test_the_pauses_between_two_questions_grow(space: Space, hub: StandIn) -> None:
     space.stages = ["BUILDING"]
     with pytest.raises(DeadlineExceededError):
-        GenericEnvClient.from_hub(SPACE, ready_timeout_s=2.0)
+        GenericEnvClient.from_hub(SPACE, ready_timeout_s=2.0).sync()
     assert len(hub.asked("/runtime")) == 4  # after 0, 0.5 and 1.25 s, and at the deadline
 
 
@@ -95,13 +95,13 @@ def test_options_that_there_are_not_are_said_before_the_hub_is_asked(hub: StandI
 def test_a_space_that_does_not_run_says_what_to_do(space: Space, stage: str, next_step: str) -> None:
     space.stages = [stage]
     with pytest.raises(HubError, match=rf"stage is {stage}\. .*{next_step}.*/spaces/my-org/my_env"):
-        GenericEnvClient.from_hub(SPACE)
+        GenericEnvClient.from_hub(SPACE).sync()
 
 
 def test_a_space_that_does_not_get_up_in_time_says_what_it_does(space: Space) -> None:
     space.stages = ["BUILDING"]
     with pytest.raises(DeadlineExceededError, match=r"is being built for more than 0\.01 s"):
-        GenericEnvClient.from_hub(SPACE, ready_timeout_s=0.01)
+        GenericEnvClient.from_hub(SPACE, ready_timeout_s=0.01).sync()
 
 
 def test_a_private_space_is_shown_the_token_and_a_public_one_is_not(
@@ -111,8 +111,8 @@ def test_a_private_space_is_shown_the_token_and_a_public_one_is_not(
     app = create_app(Counter, CountAction, CountObservation)
     monkeypatch.delenv("OPENENV_API_KEY")
     with running(app) as space.host:
-        with GenericEnvClient.from_hub(SPACE) as client, pytest.raises(UnauthorizedError):
-            client.reset()
+        with pytest.raises(UnauthorizedError):
+            GenericEnvClient.from_hub(SPACE).sync()
         space.private = True
         with GenericEnvClient.from_hub(SPACE) as client:
             client.reset()
@@ -124,16 +124,16 @@ def test_a_private_space_is_shown_the_token_and_a_public_one_is_not(
 
 def test_a_space_that_is_not_there_says_what_to_check(hub: StandIn) -> None:
     with pytest.raises(HubError, match=r"no such Space, or it is private.*HF_TOKEN"):
-        GenericEnvClient.from_hub("my-org/nowhere")
+        GenericEnvClient.from_hub("my-org/nowhere").sync()
 
 
 def test_a_hub_that_fails_or_is_away_is_said(hub: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.faults.append(Fault("GET /api/spaces", status=500, times=9))
     with pytest.raises(HubError, match=r"the Hub failed \(500\)"):
-        GenericEnvClient.from_hub(SPACE)
+        GenericEnvClient.from_hub(SPACE).sync()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match="no response"):
-        GenericEnvClient.from_hub(SPACE)
+        GenericEnvClient.from_hub(SPACE).sync()
 
 
 @pytest.mark.parametrize("name", ["alone", "my-org/my--env", "a/b/c"])
@@ -144,7 +144,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 
 def test_a_spaces_code_runs_here_only_where_it_is_trusted(hub: StandIn) -> None:
     with pytest.raises(ConfigurationError, match="trust_remote_code=True"):
-        GenericEnvClient.from_hub(SPACE, mode="local")
+        GenericEnvClient.from_hub(SPACE, mode="local").sync()
     assert hub.requests == []
 
 
