@@ -5,7 +5,8 @@
     │   ├── InvalidEndpointError      a malformed base URL
     │   ├── RenderModeError           an unsupported render mode (also a TypeError)
     │   ├── UnknownNameError          gym.make("openenv/NAME") with an unregistered NAME
-    │   └── MissingExtraError         needs a package from an extra (also an ImportError)
+    │   ├── MissingExtraError         needs a package from an extra (also an ImportError)
+    │   └── ProviderError             a provider cannot start its server (also a RuntimeError)
     ├── UsageError                    a call out of order (also a RuntimeError)
     │   ├── ResetNeededError          step before reset (also gymnasium.error.ResetNeeded)
     │   ├── ClosedError               a call after close (also gymnasium.error.ClosedEnvironmentError)
@@ -30,6 +31,7 @@
     │   └── ProtocolError             a message that violates the protocol
     ├── HubError                      the Hugging Face Hub refuses, fails, or is unreachable
     ├── DockerError                   a Docker operation failed
+    ├── GitError                      git, or a git server, failed (also a RuntimeError)
     ├── LanguageModelError            a language model's endpoint refuses, fails, or is unreachable
     └── RemoteError                   the server responded with an error; it has a code
         ├── CapacityError             the server has no free session (also a ConnectionError)
@@ -139,6 +141,10 @@ class MissingExtraError(ConfigurationError, ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.feature, self.extra)  # a Ray worker may have raised it
+
+
+class ProviderError(ConfigurationError, RuntimeError):
+    """A provider with the published interface cannot start its server, or the server has ended."""
 
 
 class UsageError(OpenEnvError, RuntimeError):
@@ -265,6 +271,10 @@ class HubError(OpenEnvError):
 
 class DockerError(OpenEnvError):
     """A Docker operation failed: a build, a push, or a missing image."""
+
+
+class GitError(OpenEnvError, RuntimeError):
+    """A git command, or a request to a git server, failed."""
 
 
 class LanguageModelError(OpenEnvError):

@@ -85,6 +85,8 @@ TIER_OF = {
     "providers/test_locked_folder.py": "slow",
     "providers/test_process.py": "slow",
     "providers/test_progress.py": "slow",
+    "providers/test_runtime.py": "unit",
+    "providers/test_uv.py": "slow",
     "ray": "libraries",
     "scaffolds": "slow",
     "server/test_factories.py": "slow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ class DockerProvider(Provider):
         image: The image, ``openenv-my-env:latest``. It is pulled if the engine does not have it.
         env_vars: Environment variables of the server.
         port: The port that the server listens on inside the container.
+        host_port: The port on this machine; a free one by default.
         memory: The memory limit in Docker's notation: ``512m``, ``2g``.
         cpus: The CPU limit, such as ``1.5``.
         network: A Docker network to join instead of the default one.
@@ -61,6 +62,7 @@ class DockerProvider(Provider):
         *,
         env_vars: Mapping[str, str] | None = None,
         port: int = 8000,
+        host_port: int | None = None,
         memory: str | None = None,
         cpus: float | None = None,
         network: str | None = None,
@@ -80,24 +82,45 @@ class DockerProvider(Provider):
             variables["MAX_CONCURRENT_ENVS"] = str(at_least_one(max_sessions, "max_sessions"))
         self._options: dict[str, Any] = {
             "environment": {**variables, **_mapping(env_vars, "env_vars")},
-            "ports": {f"{_checked_port(port)}/tcp": ("127.0.0.1", None)},
+            "ports": {f"{_checked_port(port)}/tcp": ("127.0.0.1", host_port)},
             "volumes": {
                 _mounted(source): {"bind": target, "mode": "rw"}
                 for source, target in _mapping(volumes, "volumes").items()
             },
         }
         if memory is not None:
-            self._options["mem_limit"] = _checked_memory(memory)
+            self._options["mem_limit"] = checked_memory(memory)
         if cpus is not None:
-            self._options["nano_cpus"] = _nano_cpus(cpus)
+            self._options["nano_cpus"] = nano_cpus(cpus)
         if network is not None:
             self._options["network"] = network
         self._engine: docker.DockerClient | None = None
         # Chosen before the containers are created, so that `stop` removes them whatever happens meanwhile.
         self._names: list[str] = []
 
+    @classmethod
+    def of_containers(cls, names: Sequence[str], endpoints: tuple[str, ...] = ()) -> DockerProvider:
+        """A provider of containers that something else started, to wait for them or to stop them.
+
+        Args:
+            names: Their names or ids.
+            endpoints: The base URLs of their servers.
+
+        Raises:
+            MissingExtraError: The docker package is not installed.
+            ConfigurationError: No engine responds.
+        """
+        provider = cls("an image")
+        provider._engine, provider._names, provider.endpoints = connect(), list(names), endpoints
+        return provider
+
     def __str__(self) -> str:
         return self.image
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the containers."""
+        return tuple(self._names)
 
     def start(self) -> tuple[str, ...]:
         self._engine = engine = connect()
@@ -108,7 +131,7 @@ class DockerProvider(Provider):
         # and nobody would remove it. The end of the block waits for the thread.
         with docker_errors(), ThreadPoolExecutor(max_workers=1) as pool:
             for _ in range(self._replicas):
-                self._names.append(_new_name(self.image))
+                self._names.append(new_name(self.image))
                 container = pool.submit(create, name=self._names[-1]).result()
                 container.start()
                 containers.append(container)
@@ -148,8 +171,14 @@ class DockerProvider(Provider):
         if self._engine is None:
             return
         remove(self._engine, self._names)
-        self._engine.close()
-        self._engine, self._names = None, []
+        self.disconnect()
+        self._names = []
+
+    def disconnect(self) -> None:
+        """Close the connection to the engine, and leave the containers running: `stop` does nothing then."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
 
     def _why_ended(self, name: str) -> str:
         """Why a container has ended; "" if it runs."""
@@ -175,13 +204,23 @@ class DockerProvider(Provider):
         return written.decode(errors="replace")
 
 
-def _checked_memory(memory: object) -> str | int:
+def checked_memory(memory: object) -> str | int:
+    """A memory limit in Docker's notation.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
     if isinstance(memory, int) or (isinstance(memory, str) and _MEMORY.fullmatch(memory)):
         return memory
     raise ConfigurationError(f'memory= must be an amount such as "512m" or "2g", got {memory!r}')
 
 
-def _nano_cpus(cpus: object) -> int:
+def nano_cpus(cpus: object) -> int:
+    """A CPU limit in billionths.
+
+    Raises:
+        ConfigurationError: It is no positive number.
+    """
     if isinstance(cpus, int | float) and cpus > 0:
         return int(cpus * _NANO)
     raise ConfigurationError(f"cpus= must be a positive number such as 1.5, got {cpus!r}")
@@ -207,7 +246,7 @@ def _mounted(source: str) -> str:
     return str(path)
 
 
-def _new_name(image: str) -> str:
+def new_name(image: str) -> str:
     """A unique name for a container that tells its image."""
     last = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
     return f"{re.sub(r'[^a-zA-Z0-9_.-]', '-', last)}-{secrets.token_hex(4)}"

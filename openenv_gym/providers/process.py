@@ -5,14 +5,27 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.provider import Provider, at_least_one
-from openenv_gym.providers.server_command import ServerCommand
+from openenv_gym.providers.server_command import ResolvedCommand, ServerCommand
 from openenv_gym.providers.supervised_process import SupervisedProcess, check_can_start
 
 _LOOPBACK = "127.0.0.1"
+
+
+class Server(Protocol):
+    """What `ServerProcesses` runs; `ServerCommand` is one.
+
+    Attributes:
+        name: What is served, for messages.
+    """
+
+    name: str
+
+    def resolve(self, host: str) -> ResolvedCommand:
+        """The command for a socket bound to ``host``."""
 
 
 class ServerProcesses(Provider):
@@ -20,7 +33,8 @@ class ServerProcesses(Provider):
 
     Args:
         server: What to run.
-        host: The address to listen on; each server gets a free port there.
+        host: The address to listen on.
+        port: The port there; 0 for a free one, which each of several servers needs.
         replicas: How many servers, each at its own address.
         ready_timeout_s: The time for the servers to become ready, in seconds.
 
@@ -30,15 +44,16 @@ class ServerProcesses(Provider):
 
     def __init__(
         self,
-        server: ServerCommand,
+        server: Server,
         *,
         host: str = _LOOPBACK,
+        port: int = 0,
         replicas: int = 1,
         ready_timeout_s: float = 60.0,
     ) -> None:
         self.server = server
         self.ready_timeout_s = ready_timeout_s
-        self._host = host
+        self._host, self._port = host, port
         self._replicas = at_least_one(replicas)
         self._processes: list[SupervisedProcess] = []
         self._stopped: list[SupervisedProcess] = []  # their logs can still be read
@@ -56,7 +71,7 @@ class ServerProcesses(Provider):
         for _ in range(self._replicas):
             # Bound here, so the address is known whatever an environment prints.
             with socket.socket(family) as listening:
-                listening.bind((self._host, 0))
+                _bind(listening, self._host, self._port)
                 words = command.words(listening.fileno())
                 self._processes.append(SupervisedProcess(words, listening, command.environment()))
                 endpoints.append(f"http://{host}:{listening.getsockname()[1]}")
@@ -105,6 +120,18 @@ class ServerProcesses(Provider):
         if not self._processes:
             raise ConfigurationError(f"The server of {self} is not started")
         return self._processes[0].pid
+
+
+def _bind(listening: socket.socket, host: str, port: int) -> None:
+    if port:  # as servers do: a port whose former connections are still closing can be used
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"No server can listen on port {port} of {host}: {error.strerror}.",
+            advice="Choose another port; 0 takes a free one.",
+        ) from error
 
 
 class ProcessProvider(ServerProcesses):

@@ -24,9 +24,9 @@ _FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
 # Of the packages that `openenv serve` needs, those that other packages bring least often.
 _REQUIRED = ("fastapi", "typer", "uvicorn", "yaml")
 # Stands for the file descriptor of the server's socket.
-_FD = "{listening}"
+SOCKET = "{listening}"
 # Variables of this process's Python that would mislead another one.
-_PYTHON_VARIABLES = frozenset({"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"})
+PYTHON_VARIABLES = frozenset({"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"})
 _SHOW_PYTHON = "import sys; print(sys.executable)"
 _STOP_TIMEOUT_S = 5.0
 
@@ -49,7 +49,7 @@ class ResolvedCommand:
 
     def words(self, listening: int) -> list[str]:
         """The command for a bound socket, given by its file descriptor."""
-        return [str(listening) if word == _FD else word for word in self.template]
+        return [str(listening) if word == SOCKET else word for word in self.template]
 
     def environment(self) -> dict[str, str]:
         """All environment variables of the server."""
@@ -116,13 +116,13 @@ class ServerCommand:
         if folder is None or uv is None or not (folder / "uv.lock").is_file():
             if any(importlib.util.find_spec(name) is None for name in _REQUIRED):
                 raise MissingExtraError(f"Serving {self.name} with {sys.executable}", "cli")
-            here = (sys.executable, "-m", "openenv_cli", "serve", "--host", host, "--fd", _FD)
+            here = (sys.executable, "-m", "openenv_cli", "serve", "--host", host, "--fd", SOCKET)
             served = () if folder is None else (str(folder),)
             words = (*here, *served, *self._options)
             return ResolvedCommand(words, self.variables, frozenset(), self._api_key)
         python = _install(uv, folder)
-        words = (python, _FOLDER_SERVER, str(folder), application(folder), _FD, *self._options)
-        return ResolvedCommand(words, self.variables, _PYTHON_VARIABLES, self._api_key)
+        words = (python, _FOLDER_SERVER, str(folder), application(folder), SOCKET, *self._options)
+        return ResolvedCommand(words, self.variables, PYTHON_VARIABLES, self._api_key)
 
 
 def _install(uv: str, folder: Path) -> str:
@@ -134,7 +134,7 @@ def _install(uv: str, folder: Path) -> str:
         ConfigurationError: uv failed; the message has its last log lines.
     """
     tell(f"Installing the packages of {folder}…")
-    variables = {name: value for name, value in os.environ.items() if name not in _PYTHON_VARIABLES}
+    variables = {name: value for name, value in os.environ.items() if name not in PYTHON_VARIABLES}
     process = subprocess.Popen(
         [uv, "run", "--quiet", "--frozen", "--no-dev", "--project", folder, "python", "-c", _SHOW_PYTHON],
         stdin=subprocess.DEVNULL,
