@@ -23,8 +23,9 @@ OURS = {Path(folder).name for folder in FOLDERS}
 DISTRIBUTIONS = packages_distributions()
 # These come with a declared package, as a part of its interface.
 COME_WITH = {"fastmcp": "fastmcp", "pydantic_core": "pydantic", "requests": "docker", "starlette": "fastapi"}
-# For those who test a provider with `openenv_gym.providers.testing`, and those who have tensors.
-UNDECLARED = {"pytest", "torch"}
+# For those who test a provider with `openenv_gym.providers.testing`, who have tensors, and whose environments
+# run Python code.
+UNDECLARED = {"pytest", "smolagents", "torch"}
 
 
 def imported(file: Path) -> Iterator[str]:
