@@ -272,6 +272,9 @@ def _json(value: Any, path: str) -> str:
 
 def _model_json(model: BaseModel, path: str, exclude: set[str] | None = None) -> str:
     try:
+        if type(model).model_dump is not BaseModel.model_dump:  # the author's own, which may leave fields out
+            fields = model.model_dump(mode="json", by_alias=True, exclude=exclude, fallback=plain)
+            return to_json(fields, inf_nan_mode="null").decode()
         return model.model_dump_json(by_alias=True, exclude=exclude, fallback=plain)
     except _CANNOT as error:
         raise _unsendable(model, path, exclude, error) from error

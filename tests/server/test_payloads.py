@@ -152,3 +152,39 @@ def test_typed_clients_get_arrays_and_generic_ones_the_json_of_version_1() -> No
             result = client.reset(seed=7)
             assert isinstance(result.observation["px"], np.ndarray)
             assert (result.observation["px"].dtype, result.reward) == (np.uint8, 7)
+
+
+class Brief(Observation):
+    text: str = ""
+    note: str | None = None
+
+    def model_dump(self, **kwargs: Any) -> dict[str, Any]:
+        return super().model_dump(**{"exclude_none": True, **kwargs})
+
+
+class Short(Environment[Look, Brief, State]):
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def reset(self) -> Brief:
+        return Brief(text="a")
+
+    def step(self, action: Look) -> Brief:
+        return Brief(text="b", note="c")
+
+    @property
+    def state(self) -> State:
+        return State()
+
+
+def test_an_observation_s_own_model_dump_decides_what_is_sent() -> None:
+    with running(create_app(Short, Look, Brief)) as base_url:
+        envs = gym.make_vec("openenv/remote", num_envs=2, base_url=base_url)
+        envs.reset()
+        assert envs.observation_space.contains(envs.step(envs.action_space.sample())[0])
+        envs.close()
+        with GenericEnvClient(base_url) as client:
+            assert client.reset().observation == {"text": "a"}
+            assert client.step({}).observation == {"text": "b", "note": "c"}
+        reset, step = ask_v1(base_url, {"type": "reset"}, {"type": "step", "data": {}})
+        assert reset["observation"] == {"text": "a", "metadata": {}}
+        assert step["observation"] == {"text": "b", "note": "c", "metadata": {}}
