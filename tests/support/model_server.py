@@ -19,7 +19,8 @@ class Asked(NamedTuple):
 class ModelServer:
     """Answers each request with the next of `answers`, the last one again and again; keeps the requests.
 
-    An answer is a text, a message (OpenAI), a list of parts (Anthropic), or a status with a body.
+    An answer is a text, a message (OpenAI), a list of parts (Anthropic), or a status with a body. Streams of
+    OpenAI's have it in one chunk.
     """
 
     def __init__(self, base_url: str, answers: list[Any]) -> None:
@@ -45,6 +46,11 @@ class ModelServer:
         message = {"role": "assistant", "content": given} if isinstance(given, str) else given
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         fields = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+        if asked.body.get("stream"):
+            choice["delta"] = choice.pop("message")
+            usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+            chunk = {**fields, "object": "chat.completion.chunk", "usage": usage}
+            return 200, f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
         return 200, json.dumps(fields).encode()
 
 
@@ -56,7 +62,8 @@ def model_server(*answers: Any) -> Iterator[ModelServer]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             status, text = model.answer(Asked(self.path, headers, body))
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            kind = "text/event-stream" if body.get("stream") else "application/json"
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)

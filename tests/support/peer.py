@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import socket
@@ -33,9 +34,22 @@ def peer_python(*extras: str) -> Path:
 
 def both_python() -> Path:
     """The interpreter of an environment with the published `openenv` and this repository's code."""
+    return _interpreter(f"both-{VERSION}-{_project()}", f"openenv=={VERSION}", "-e", f"{REPOSITORY}[cli]")
+
+
+def trainer_python(*packages: str) -> Path:
+    """The interpreter of an environment with other packages and this repository's code.
+
+    Args:
+        packages: With their versions.
+    """
+    return _interpreter("-".join([*packages, _project()]), "-e", str(REPOSITORY), *packages)
+
+
+def _project() -> str:
+    """Identifies this checkout and its dependencies."""
     project = f"{REPOSITORY}\n{(REPOSITORY / 'pyproject.toml').read_text()}"
-    tag = f"both-{VERSION}-{hashlib.sha256(project.encode()).hexdigest()[:12]}"
-    return _interpreter(tag, f"openenv=={VERSION}", "-e", f"{REPOSITORY}[cli]")
+    return hashlib.sha256(project.encode()).hexdigest()[:12]
 
 
 def _interpreter(name: str, *requirements: str) -> Path:
@@ -51,9 +65,10 @@ def _interpreter(name: str, *requirements: str) -> Path:
             uv = shutil.which("uv")
             assert uv is not None, "uv makes the peer's environment: pip install uv"
             shutil.rmtree(venv, ignore_errors=True)
+            links = os.environ.get("PIP_FIND_LINKS")
             for arguments in (
                 ["venv", "-q", "-p", sys.executable, str(venv)],
-                ["pip", "install", "-q", "-p", str(python), *requirements],
+                ["pip", "install", "-q", "-p", str(python), *requirements, *(["-f", links] if links else [])],
             ):
                 subprocess.run([uv, *arguments], check=True)
             ready.touch()
