@@ -9,6 +9,7 @@ import pytest
 from tests.cli.hub_environment import openenv
 from tests.support.hub import TOKEN, StandIn
 from tests.support.hub.faults import Fault
+from tests.support.terminal import Terminal
 
 
 def publish(hub: StandIn, name: str, *, tags: tuple[str, ...] = ("openenv",), **facts: object) -> None:
@@ -22,7 +23,7 @@ def publish(hub: StandIn, name: str, *, tags: tuple[str, ...] = ("openenv",), **
 @pytest.fixture
 def published(hub: StandIn) -> StandIn:
     publish(hub, "zoe/chess_env", likes=3, stages=["RUNNING"], card={"title": "Chess"})
-    card = {"title": "Go", "short_description": "The game\nof go"}
+    card = {"title": "Go", "short_description": "The game\nof\x1b[2J go"}
     publish(hub, "zoe/go_env", likes=12, stages=["SLEEPING"], card=card)
     publish(hub, "zoe/other-chess", likes=1, stages=["BUILD_ERROR"])
     publish(hub, "zoe/a_model", tags=("transformers",))
@@ -94,3 +95,12 @@ def test_a_hub_that_refuses_is_named(published: StandIn, tmp_path: Path, status:
     assert done.returncode == 1
     assert message in done.stderr
     assert TOKEN not in done.stderr
+
+
+def test_a_terminal_shows_the_descriptions_and_how_to_use_one(published: StandIn, tmp_path: Path) -> None:
+    with Terminal("list", "--hub", **published.variables(tmp_path)) as terminal:
+        assert terminal.end() == 0
+    assert "zoe/go_env  sleeping, 12 likes\n" in terminal.text
+    assert "    Go: The game of go\n" in terminal.text
+    assert "zoe/other-chess  build error, 1 like\n" in terminal.text
+    assert 'Use one: gym.make("openenv/remote", space="zoe/go_env")' in terminal.text

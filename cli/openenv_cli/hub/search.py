@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from openenv_cli.hub.errors import explained
+from openenv_cli.output import without_controls
 from openenv_gym.errors import ConfigurationError, MissingExtraError
 from openenv_gym.providers.hub_spaces import space_host
 
@@ -75,7 +76,7 @@ def _described(space: SpaceInfo) -> PublishedSpace:
         _host(space),
         str(getattr(stage, "value", stage)).lower().replace("_", " "),
         space.likes or 0,
-        ": ".join(" ".join(str(text).split()) for text in texts if text),
+        ": ".join(" ".join(without_controls(str(text)).plain.split()) for text in texts if text),
     )
 
 
