@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import uvicorn
 from openenv_server.published_package import use_this_server
@@ -23,5 +24,7 @@ for name in ("counted", "echo", "steps", "routes"):
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True).start()
     servers.append(server)
+while not all(server.started for server in servers):
+    time.sleep(0.05)
 print(json.dumps(urls), flush=True)
 threading.Event().wait()
