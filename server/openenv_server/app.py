@@ -282,7 +282,8 @@ class EnvironmentServer:
         app.router.lifespan_context = self._lifespan_within(app.router.lifespan_context)
         app.add_middleware(Guard, settings=self._settings)
         for router in (self._episode_routes, *self._routers) if serves_episodes else self._routers:
-            app.include_router(router)
+            # Not `include_router`: applications find routes by their path in `app.routes`, and replace some.
+            app.router.routes.extend(router.routes)
         app.router.default = self._landing_before(app.router.default)
 
     def _landing_before(self, otherwise: ASGIApp) -> ASGIApp:

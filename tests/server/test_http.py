@@ -229,3 +229,19 @@ def test_a_name_cannot_smuggle_html_into_the_page() -> None:
     app = create_app(Counter, CountAction, CountObservation, env_name="<script>alert(1)</script>")
     with running(app) as url, urllib.request.urlopen(f"{url}/", timeout=10) as response:
         assert b"<script>alert" not in response.read()
+
+
+def test_an_application_finds_its_routes_by_path_and_replaces_them() -> None:
+    app = create_app(Counter, CountAction, CountObservation)
+    app.routes[:] = [
+        route for route in app.routes if getattr(route, "path", None) not in ("/reset", "/health")
+    ]
+
+    @app.post("/reset")
+    def reset() -> dict[str, str]:
+        return {"use": "/ws"}
+
+    with running(app) as url:
+        assert ask(f"{url}/reset", {}) == (200, {"use": "/ws"})
+        assert ask(f"{url}/health")[0] == 404
+        assert ask(f"{url}/schema")[0] == 200
