@@ -183,8 +183,8 @@ def test_an_observation_s_own_model_dump_decides_what_is_sent() -> None:
         assert envs.observation_space.contains(envs.step(envs.action_space.sample())[0])
         envs.close()
         with GenericEnvClient(base_url) as client:
-            assert client.reset().observation == {"text": "a"}
-            assert client.step({}).observation == {"text": "b", "note": "c"}
+            assert client.reset().observation == {"text": "a", "metadata": {}}
+            assert client.step({}).observation == {"text": "b", "note": "c", "metadata": {}}
         reset, step = ask_v1(base_url, {"type": "reset"}, {"type": "step", "data": {}})
         assert reset["observation"] == {"text": "a", "metadata": {}}
         assert step["observation"] == {"text": "b", "note": "c", "metadata": {}}
