@@ -114,8 +114,9 @@ def test_every_route_but_health_asks_for_the_key(locked: str, path: str, method:
     if path == "/health":
         assert (status, with_key) == (200, 200)
         return
-    # A step in an environment that was never reset fails in the environment: past the guard.
-    assert with_key == (500 if path == "/step" else 200)
+    # These fail past the guard: a step in an environment that was never reset, and requests for no task.
+    failing = {"/step": 500, "/{env_name}/splits": 404}
+    assert with_key == failing.get(path, 422 if "{env_name}" in path else 200)
     assert status == 401
     assert set(json.loads(content)) == {"message", "code"}
     assert json.loads(content)["code"] == "UNAUTHORIZED"
