@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openenv import cli, core
     from openenv_gym.auto import AutoAction, AutoEnv
-    from openenv_gym.client import GenericAction, GenericEnvClient, SyncEnvClient
+    from openenv_gym.generic_client import GenericAction, GenericEnvClient
+    from openenv_gym.sync_client import SyncEnvClient
 
 __all__ = [
     "AutoAction",
@@ -23,12 +24,19 @@ __all__ = [
 
 __version__ = version("openenv-gym")
 
+_HOMES = {
+    "AutoAction": "auto",
+    "AutoEnv": "auto",
+    "GenericAction": "generic_client",
+    "GenericEnvClient": "generic_client",
+    "SyncEnvClient": "sync_client",
+}
+
 
 def __getattr__(name: str) -> Any:
     """Import what is first used."""
     if name in {"cli", "core"}:
         return import_module(f"{__name__}.{name}")
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "auto" if name.startswith("Auto") else "client"
-    return getattr(import_module(f"openenv_gym.{home}"), name)
+    return getattr(import_module(f"openenv_gym.{_HOMES[name]}"), name)

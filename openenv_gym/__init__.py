@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from openenv_gym.naming.registration import follow_lookups, names, register, register_known
 
 if TYPE_CHECKING:
-    from openenv_gym.client import EnvClient, GenericEnvClient
+    from openenv_gym.client import EnvClient
     from openenv_gym.env import RemoteEnv
     from openenv_gym.errors import OpenEnvError
+    from openenv_gym.generic_client import GenericEnvClient
     from openenv_gym.types import Action, Observation, State, StepResult
     from openenv_gym.vector import RemoteVectorEnv
 
@@ -39,7 +40,7 @@ __all__ = [
 _HOMES = {
     "Action": "types",
     "EnvClient": "client",
-    "GenericEnvClient": "client",
+    "GenericEnvClient": "generic_client",
     "Observation": "types",
     "OpenEnvError": "errors",
     "RemoteEnv": "env",

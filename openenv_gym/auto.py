@@ -16,8 +16,9 @@ from importlib import import_module, invalidate_caches, resources
 from importlib.metadata import PackageNotFoundError, distribution, distributions
 from typing import Any
 
-from openenv_gym.client import EnvClient, GenericAction, GenericEnvClient
+from openenv_gym.client import EnvClient
 from openenv_gym.errors import ConfigurationError, EndpointUnreachableError
+from openenv_gym.generic_client import GenericAction, GenericEnvClient
 from openenv_gym.manifest import MANIFEST
 from openenv_gym.providers.hub_spaces import space_id
 from openenv_gym.providers.managed import did_you_mean

@@ -13,17 +13,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from inspect import iscoroutinefunction, signature
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
-import numpy as np
-
 from openenv_gym.errors import ConfigurationError, OpenEnvError, UsageError
-from openenv_gym.pending import PendingCall, driven, is_driven
+from openenv_gym.pending import PendingCall, is_driven
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
+from openenv_gym.sync_client import SyncEnvClient
 from openenv_gym.transport.blocking import BlockingTransport, Turn, run
 from openenv_gym.transport.connection import MAX_MESSAGE_SIZE
 from openenv_gym.transport.credentials import key_to_ask_for
@@ -653,17 +652,6 @@ def _stop_unused(starting: asyncio.Future[Any]) -> None:
         starting.result()._stop_servers()
 
 
-def _plain(value: Any) -> Any:
-    """Return a payload with lists and Python's numbers instead of arrays and NumPy's."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return value
-
-
 class PayloadCoding:
     """Actions and observations as JSON payloads."""
 
@@ -680,104 +668,3 @@ class PayloadCoding:
     def element(self, observations: Any) -> Any:
         """Return the payload in a column of one."""
         return observations[0]
-
-
-class GenericEnvClient(EnvClient[dict[str, Any], dict[str, Any], dict[str, Any]]):
-    """A client of any server, with plain dicts for actions, observations and states: arrays are lists."""
-
-    def _step_payload(self, action: Any) -> dict[str, Any]:
-        if isinstance(action, dict):
-            return action
-        if hasattr(action, "model_dump"):
-            return cast(dict[str, Any], action.model_dump(mode="json"))
-        return dict(vars(action) if hasattr(action, "__dict__") else action)
-
-    def _parse_result(self, payload: dict[str, Any]) -> StepResult[dict[str, Any]]:
-        return StepResult(
-            observation=_plain(payload["observation"]),
-            reward=payload["reward"],
-            done=payload["done"],
-            metadata=_plain(payload["metadata"]),
-            truncated=payload["truncated"],
-        )
-
-    def _parse_state(self, payload: dict[str, Any]) -> dict[str, Any]:
-        return payload
-
-
-class GenericAction(dict[str, Any]):
-    """An action of plain values, for `GenericEnvClient`: ``GenericAction(amount=5)``."""
-
-    def __init__(self, **fields: Any) -> None:
-        super().__init__(fields)
-
-    def __repr__(self) -> str:
-        return f"GenericAction({', '.join(f'{name}={value!r}' for name, value in self.items())})"
-
-
-class SyncEnvClient(Generic[ActT, ObsT, StateT]):
-    """A client whose methods are not awaited, even where an event loop runs.
-
-    It has all methods and attributes of the client; those that are ``async def`` are run to their end.
-
-    Args:
-        async_client: The client.
-
-    Attributes:
-        async_client: The same.
-    """
-
-    def __init__(self, async_client: EnvClient[ActT, ObsT, StateT]) -> None:
-        self.async_client = self._async = async_client
-
-    def reset(self, **kwargs: Any) -> StepResult[ObsT]:
-        """Begin an episode."""
-        return cast(StepResult[ObsT], self._blocking("reset", **kwargs))
-
-    def step(self, action: ActT, **kwargs: Any) -> StepResult[ObsT]:
-        """Take one action."""
-        return cast(StepResult[ObsT], self._blocking("step", action, **kwargs))
-
-    def state(self) -> StateT:
-        """Return the environment's state."""
-        return cast(StateT, self._blocking("state"))
-
-    def connect(self) -> Self:
-        """Open the session now, instead of with the first call."""
-        self._blocking("connect")
-        return self
-
-    def new_session(self) -> SyncEnvClient[ActT, ObsT, StateT]:
-        """Return a connected client with another session on the same server. `close` closes it too."""
-        return SyncEnvClient(self._blocking("new_session"))
-
-    def disconnect(self) -> None:
-        """End the session, and let the server run."""
-        self._blocking("disconnect")
-
-    def close(self) -> None:
-        """End the session, and stop a server that was started for the client."""
-        self._blocking("close")
-
-    def sync(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __enter__(self) -> Self:
-        return self.connect()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _blocking(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        self._async._belong_to(None)
-        return driven(getattr(self._async, name)(*args, **kwargs))
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_async":  # it is being copied
-            raise AttributeError(name)
-        found = getattr(self._async, name)
-        is_call = iscoroutinefunction(found) or (callable(found) and not name.startswith("_"))
-        return partial(self._blocking, name) if is_call else found

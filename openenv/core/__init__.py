@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from openenv.core import env_server
-from openenv_gym.client import EnvClient, GenericAction, GenericEnvClient, SyncEnvClient
+from openenv_gym.client import EnvClient
+from openenv_gym.generic_client import GenericAction, GenericEnvClient
 from openenv_gym.llm_client import (
     AnthropicClient,
     LLMClient,
@@ -12,6 +13,7 @@ from openenv_gym.llm_client import (
     ToolCall,
     create_llm_client,
 )
+from openenv_gym.sync_client import SyncEnvClient
 from openenv_gym.tool_client import ToolClient as MCPClientBase
 from openenv_gym.tool_client import ToolClient as MCPToolClient
 from openenv_gym.types import Action, Observation, State, StepResult

@@ -1,5 +1,5 @@
 """The client of plain dicts."""
 
-from openenv_gym.client import GenericAction, GenericEnvClient
+from openenv_gym.generic_client import GenericAction, GenericEnvClient
 
 __all__ = ["GenericAction", "GenericEnvClient"]

@@ -1,5 +1,5 @@
 """The client whose methods are not awaited."""
 
-from openenv_gym.client import SyncEnvClient
+from openenv_gym.sync_client import SyncEnvClient
 
 __all__ = ["SyncEnvClient"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
-from openenv_gym.client import GenericEnvClient
 from openenv_gym.errors import EndpointError
+from openenv_gym.generic_client import GenericEnvClient
 from openenv_gym.providers.provider import Provider
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_json

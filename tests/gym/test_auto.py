@@ -11,13 +11,13 @@ import pytest
 from openenv_server import create_app
 
 from openenv_gym.auto import AutoAction, AutoEnv
-from openenv_gym.client import GenericAction, GenericEnvClient
 from openenv_gym.errors import ConfigurationError, EndpointUnreachableError
+from openenv_gym.generic_client import GenericAction, GenericEnvClient
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running
 
 CLIENT = """
-from openenv_gym.client import GenericEnvClient
+from openenv_gym.generic_client import GenericEnvClient
 from openenv_gym.types import Action
 
 class NightSkyEnv(GenericEnvClient):

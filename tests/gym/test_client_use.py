@@ -15,7 +15,6 @@ import pytest
 from openenv_server import Environment, State, create_app
 
 from openenv_gym import GenericEnvClient
-from openenv_gym.client import SyncEnvClient
 from openenv_gym.errors import (
     ConfigurationError,
     DeadlineExceededError,
@@ -24,6 +23,7 @@ from openenv_gym.errors import (
     UsageError,
 )
 from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.sync_client import SyncEnvClient
 from openenv_gym.tool_client import ToolClient
 from openenv_gym.types import StepResult
 from tests.support.environments import CountAction, Counter, CountObservation

@@ -23,10 +23,11 @@ from openenv_server.routes.get_endpoints import GetEndpointConfig, register_get_
 from openenv_server.serialization import deserialize_action_with_preprocessing
 from pydantic import BaseModel, ValidationError
 
-from openenv_gym.client import GenericAction, GenericEnvClient, SyncEnvClient
 from openenv_gym.contract import HealthResponse, SchemaResponse, ServerCapacityStatus
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.generic_client import GenericAction, GenericEnvClient
 from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.sync_client import SyncEnvClient
 from openenv_gym.types import Action, Message, Observation
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running, status_of

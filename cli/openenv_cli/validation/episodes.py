@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from gymnasium import spaces
 
 from openenv_cli.validation.server import Server
-from openenv_gym.client import GenericEnvClient
 from openenv_gym.errors import ActionRefusedError, OpenEnvError, SpaceError
+from openenv_gym.generic_client import GenericEnvClient
 from openenv_gym.session.recovery import retry
 from openenv_gym.spaces import compile_action, compile_observation
 from openenv_gym.transport.http import get_schemas

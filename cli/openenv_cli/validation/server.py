@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from openenv_cli.validation.check import CheckResult, failed
-from openenv_gym.client import GenericEnvClient
 from openenv_gym.env import RemoteEnv
 from openenv_gym.errors import DeadlineExceededError, OpenEnvError
+from openenv_gym.generic_client import GenericEnvClient
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_json
