@@ -6,7 +6,7 @@ With the published package these are its servers, with ours ours. Prints a line 
 from __future__ import annotations
 
 import asyncio
-import importlib
+import importlib.util
 import json
 import os
 import signal
