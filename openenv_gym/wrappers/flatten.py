@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from openenv_gym.rendering import is_image
 from openenv_gym.wrappers.actions import FlatAction
 from openenv_gym.wrappers.observations import FixedSizeObservation
+from openenv_gym.wrappers.vector import EachSlot
+
+
+@overload
+def flatten_for_rl(
+    env: gym.Env[Any, Any], *, max_text_bytes: int = ..., max_text_length: int = ..., max_items: int = ...
+) -> gym.Env[Any, Any]: ...
+
+
+@overload
+def flatten_for_rl(
+    env: VectorEnv[Any, Any, Any],
+    *,
+    max_text_bytes: int = ...,
+    max_text_length: int = ...,
+    max_items: int = ...,
+) -> VectorEnv[Any, Any, Any]: ...
 
 
 def flatten_for_rl(
-    env: gym.Env[Any, Any],
+    env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
     *,
     max_text_bytes: int = 256,
     max_text_length: int = 32,
     max_items: int = 16,
-) -> gym.Env[Any, Any]:
+) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any]:
     """Wrap an environment so that its observation is one array and its action is flat.
 
     - An observation that is one image (uint8, (H, W) or (H, W, C)) or one row of float32 is unchanged.
@@ -34,7 +52,7 @@ def flatten_for_rl(
     The ``repr`` of the returned environment lists the changes.
 
     Args:
-        env: The environment.
+        env: The environment, or a vector environment, whose slots are changed in the same way.
         max_text_bytes: The length of each text in an observation, in bytes. Longer texts are cut.
         max_text_length: The maximum number of characters of each text in an action.
         max_items: The maximum number of items of each sequence.
@@ -49,13 +67,12 @@ def flatten_for_rl(
         >>> env = flatten_for_rl(gym.make("openenv/my-env"))
         >>> model = PPO("MlpPolicy", env)
     """
+    seen = {"max_text_bytes": max_text_bytes, "max_items": max_items}
+    sent = {"max_text_length": max_text_length, "max_items": max_items}
+    if isinstance(env, VectorEnv):
+        return EachSlot(env, lambda one: _flatten(one, seen, sent))
+    flat = _flatten(env, seen, sent)
     steps: list[str] = []
-    flat = env
-    if not _is_plain_observation(env.observation_space):
-        flat = FixedSizeObservation(flat, max_text_bytes=max_text_bytes, max_items=max_items)
-        flat = DtypeObservation(FlattenObservation(flat), np.float32)
-    if not _is_plain_action(env.action_space):
-        flat = FlatAction(flat, max_text_length=max_text_length, max_items=max_items)
     for name, before, after in (
         ("observation", env.observation_space, flat.observation_space),
         ("action", env.action_space, flat.action_space),
@@ -64,6 +81,15 @@ def flatten_for_rl(
         steps.append(f"  {name}: {change}")
     limits = f"texts: {max_text_bytes} bytes seen, {max_text_length} characters sent; sequences: {max_items}"
     return _FlatForRL(flat, "\n".join([f"flatten_for_rl({env}):", *steps, f"  {limits} items"]))
+
+
+def _flatten(env: gym.Env[Any, Any], seen: dict[str, int], sent: dict[str, int]) -> gym.Env[Any, Any]:
+    flat = env
+    if not _is_plain_observation(env.observation_space):
+        flat = DtypeObservation(FlattenObservation(FixedSizeObservation(flat, **seen)), np.float32)
+    if not _is_plain_action(env.action_space):
+        flat = FlatAction(flat, **sent)
+    return flat
 
 
 class _FlatForRL(gym.Wrapper[Any, Any, Any, Any]):
