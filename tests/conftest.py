@@ -18,7 +18,7 @@ from tests.support.isolation import forbid_connections_and_processes, isolate
 # Before any other conftest is imported: openenv_gym registers the names that it finds when it is imported.
 _restore = isolate()
 
-TIERS = ("unit", "integration", "slow", "terminal", "libraries", "containers", "faults")
+TIERS = ("unit", "integration", "slow", "terminal", "libraries", "trainers", "containers", "faults")
 QUICK = "unit or integration"
 
 # The tier of a file or a folder, unless a test or its module is marked. All others are integration tests.
@@ -95,6 +95,7 @@ TIER_OF = {
     "server/test_operations.py": "slow",
     "server/test_workers.py": "slow",
     "terminal": "terminal",
+    "trainers": "trainers",
     "test_distribution.py": "slow",
     "test_import_time.py": "slow",
     "test_packaging.py": "unit",

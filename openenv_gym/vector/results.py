@@ -205,6 +205,28 @@ def batch_infos(infos: Mapping[int, Mapping[str, Any]], size: int) -> dict[str, 
     return batched
 
 
+def split_infos(infos: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
+    """Return the slots' own infos, which `batch_infos` has batched.
+
+    Args:
+        infos: The batch, which may be of any Gymnasium vector environment.
+        size: The number of slots.
+    """
+    split: list[dict[str, Any]] = [{} for _ in range(size)]
+    for key, values in infos.items():
+        if key.startswith("_") and key[1:] in infos:
+            continue
+        each: Sequence[Any]
+        if isinstance(values, Mapping):
+            each = split_infos(values, size)
+        else:
+            each = values.tolist() if getattr(values, "ndim", 0) == 1 else values
+        have = infos.get(f"_{key}")
+        for slot in range(size) if have is None else np.flatnonzero(have).tolist():
+            split[slot][key] = each[slot]
+    return split
+
+
 def _batch(key: str, by_slot: Mapping[int, Any], size: int) -> Any:
     kinds = {type(value) for value in by_slot.values()}
     kind = float if kinds == {int, float} else kinds.pop() if len(kinds) == 1 else object

@@ -43,7 +43,8 @@ def trainer_python(*packages: str) -> Path:
     Args:
         packages: With their versions.
     """
-    return _interpreter("-".join([*packages, _project()]), "-e", str(REPOSITORY), *packages)
+    tag = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    return _interpreter(f"trainers-{tag}-{_project()}", "-e", str(REPOSITORY), *packages)
 
 
 def _project() -> str:

@@ -1,0 +1,1 @@
+"""Adapters for other libraries, one module for each, which is the only one that imports that library."""

@@ -1,0 +1,21 @@
+"""`RemoteVecEnv` beside SB3's own `DummyVecEnv` over local environments."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.trainers.inside_tests import Outcomes, names_in
+from tests.trainers.venvs import trainers_python
+
+FILE = "sb3_vec_env.py"
+pytestmark = pytest.mark.timeout(900)  # once, the libraries are installed
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    return Outcomes(trainers_python(), FILE, tmp_path_factory.mktemp("inside"))
+
+
+@pytest.mark.parametrize("name", names_in(FILE))
+def test_remote_vec_env(name: str, outcomes: Outcomes) -> None:
+    outcomes.check(name)

@@ -1,0 +1,14 @@
+"""The packages of the libraries that people train with, in as few environments as their versions allow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.peer import trainer_python
+
+STABLE_BASELINES = ("stable-baselines3==2.9.2", "sb3-contrib==2.9.2", "rl-zoo3==2.9.2")
+
+
+def trainers_python() -> Path:
+    """The interpreter of the environment that most of them share."""
+    return trainer_python("openenv-gym[cli]", "torch==2.13.0", "pytest>=8.3", *STABLE_BASELINES)
