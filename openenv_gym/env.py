@@ -106,7 +106,8 @@ class RemoteEnv(gym.Env[Any, Any]):
             they change later, the next info has ``tools_changed``: the names ``added`` and ``removed``.
 
     Raises:
-        ConfigurationError: Not exactly one source, an unknown keyword, or the server cannot be started.
+        ConfigurationError: Not exactly one source, or the server cannot be started.
+        UnknownKeywordError: A keyword is unknown.
         InvalidEndpointError: ``base_url`` is not a URL.
         EndpointUnreachableError: Nothing answers there.
         NotAnOpenEnvServerError: Something else answers there.
@@ -460,7 +461,7 @@ def _start_servers(
     from openenv_gym.vector import RemoteVectorEnv
 
     vector_only = signature(RemoteVectorEnv).parameters
-    check_keywords(source, signature(RemoteEnv).parameters, vector_only=vector_only)
+    check_keywords(RemoteEnv.__name__, source, signature(RemoteEnv).parameters, vector_only=vector_only)
     return servers_for(
         base_url,
         source,

@@ -4,13 +4,14 @@
     ├── ConfigurationError            a setting that cannot work (also a ValueError)
     │   ├── InvalidEndpointError      a malformed base URL
     │   ├── RenderModeError           an unsupported render mode (also a TypeError)
+    │   ├── UnknownKeywordError       an unknown keyword argument (also a TypeError)
     │   ├── UnknownNameError          gym.make("openenv/NAME") with an unregistered NAME
     │   ├── MissingExtraError         needs a package from an extra (also an ImportError)
     │   └── ProviderError             a provider cannot start its server (also a RuntimeError)
     ├── UsageError                    a call out of order (also a RuntimeError)
     │   ├── ResetNeededError          step before reset (also gymnasium.error.ResetNeeded)
     │   ├── ClosedError               a call after close (also gymnasium.error.ClosedEnvironmentError)
-    │   ├── ResetMaskError            a malformed options["reset_mask"] (also a TypeError and a ValueError)
+    │   ├── ResetMaskError            a malformed options["reset_mask"] (also a TypeError, a ValueError, …)
     │   ├── PendingCallError          a slot has a call pending (also gymnasium.error.AlreadyPendingCallError)
     │   ├── NoPendingCallError        step_wait before step_async (also gymnasium.error.NoAsyncCallError)
     │   └── LocalAttributeError       what only an environment in this process has (also an AttributeError)
@@ -120,6 +121,14 @@ class RenderModeError(ConfigurationError, TypeError):
     """
 
 
+class UnknownKeywordError(ConfigurationError, TypeError):
+    """A keyword argument that a function does not take.
+
+    The message begins as Python's own does: libraries that probe for keywords, such as TorchRL, look for
+    these words.
+    """
+
+
 class UnknownNameError(ConfigurationError, NameNotFound):
     """``gym.make("openenv/NAME")`` with an unregistered NAME."""
 
@@ -159,8 +168,11 @@ class ClosedError(UsageError, ClosedEnvironmentError):
     """A call on a closed object."""
 
 
-class ResetMaskError(UsageError, TypeError, ValueError):
-    """A malformed ``options["reset_mask"]``. Gymnasium raises a TypeError or a ValueError."""
+class ResetMaskError(UsageError, TypeError, ValueError, AssertionError):
+    """A malformed ``options["reset_mask"]``.
+
+    Gymnasium raises a TypeError or a ValueError, and before version 1.4 an AssertionError.
+    """
 
 
 class PendingCallError(AlreadyPendingCallError, UsageError):

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs import registration as gymnasium_registration
 
-from openenv_gym.errors import ConfigurationError, UnknownNameError
+from openenv_gym.errors import ConfigurationError, UnknownKeywordError, UnknownNameError
 from openenv_gym.manifest import canonical_name
 from openenv_gym.naming.known import known_servers
 from openenv_gym.providers.sources import SOURCES, Source
@@ -44,6 +44,7 @@ def register(name: str, *, nondeterministic: bool = True, **source: str | Path |
     Raises:
         ConfigurationError: The name is malformed, is ``remote``, or clashes with another version of itself;
             or not exactly one source was given.
+        UnknownKeywordError: A keyword is no source.
 
     Example:
         >>> openenv_gym.register("my-env", base_url="http://localhost:8000")
@@ -51,8 +52,9 @@ def register(name: str, *, nondeterministic: bool = True, **source: str | Path |
     """
     for keyword in source:
         if keyword not in SOURCES:
-            raise ConfigurationError(
-                f"register({name!r}): unknown keyword {keyword!r}. Name one of {', '.join(SOURCES)}."
+            raise UnknownKeywordError(
+                f"register() got an unexpected keyword argument {keyword!r}. "
+                f"Name one of {', '.join(SOURCES)}."
             )
     canonical = _register(name, Source.of(source, f"register({name!r})").absolute(), nondeterministic)
     _found.discard(canonical)

@@ -19,6 +19,7 @@ from openenv_gym.errors import (
     RemoteEnvironmentError,
     ServerEndedError,
     SessionLostError,
+    UnknownKeywordError,
 )
 from openenv_gym.providers.provider import Provider, at_least_one, keyword_names
 from openenv_gym.providers.sources import SOURCES, Source
@@ -143,28 +144,32 @@ def make_provider(
     return made
 
 
-def check_keywords(given: Iterable[str], known: Iterable[str], *, vector_only: Iterable[str] = ()) -> None:
+def check_keywords(
+    callee: str, given: Iterable[str], known: Iterable[str], *, vector_only: Iterable[str] = ()
+) -> None:
     """Refuse unknown keywords of ``gym.make`` and ``gym.make_vec``, before anything is started.
 
     Args:
+        callee: The name of the class that was given them.
         given: The keywords to check.
         known: The keywords that the environment takes, besides the sources.
         vector_only: The keywords that only ``gym.make_vec`` takes; () if the environment is a vector one.
 
     Raises:
-        ConfigurationError: A keyword is unknown, or belongs to ``gym.make_vec``.
+        UnknownKeywordError: A keyword is unknown, or belongs to ``gym.make_vec``.
     """
     known = [*known, *SOURCES]
     for name in given:
         if name in known:
             continue
+        refused = f"{callee}.__init__() got an unexpected keyword argument {name!r}."
         if name in vector_only:
-            raise ConfigurationError(
-                f"Only gym.make_vec takes {name}=, because it has many sessions: "
+            raise UnknownKeywordError(
+                f"{refused} Only gym.make_vec takes {name}=, because it has many sessions: "
                 'gym.make_vec("openenv/remote", num_envs=64, path="./my_env", replicas=2)'
             )
-        raise ConfigurationError(
-            f"Unknown keyword {name!r}.{did_you_mean(name, known, '{}=')} "
+        raise UnknownKeywordError(
+            f"{refused}{did_you_mean(name, known, '{}=')} "
             f"The server is named by one of {', '.join(f'{keyword}=' for keyword in SOURCES)}."
         )
 

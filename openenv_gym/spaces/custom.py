@@ -1,16 +1,16 @@
-"""Spaces that Gymnasium lacks: any text, texts of a form, JSON, and sequences with bounds."""
+"""Spaces that Gymnasium lacks: ordered dicts, any text, texts of a form, JSON, and sequences with bounds."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.error import CustomSpaceError
+from gymnasium.spaces import Dict, Space, Text
 from gymnasium.spaces import Sequence as SequenceSpace
-from gymnasium.spaces import Space, Text
 from gymnasium.vector.utils.shared_memory import create_shared_memory
 
 from openenv_gym.spaces.patterns import PRINTABLE, sampler_of
@@ -19,6 +19,13 @@ UNBOUNDED = 2**31 - 1
 _SAMPLED_EXTRA_CHARACTERS = 32
 _SAMPLED_EXTRA_ITEMS = 4
 _TRIES = 20
+
+
+def ordered_dict(parts: Mapping[str, Space[Any]]) -> Dict:
+    """Return a `Dict` space that keeps the order of its keys, in every supported Gymnasium."""
+    space = Dict(list(parts.items()))
+    space.sort_keys = False  # since Gymnasium 1.4, spaces that are derived from this one keep the order too
+    return space
 
 
 class UnicodeText(Text):

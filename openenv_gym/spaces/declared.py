@@ -10,13 +10,21 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from openenv_gym.errors import SchemaError
+from openenv_gym.errors import SchemaError, excerpt
 from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces import codecs
-from openenv_gym.spaces.custom import BoundedSequence, ExampleText, JsonText, PatternText, UnicodeText
+from openenv_gym.spaces.custom import (
+    BoundedSequence,
+    ExampleText,
+    JsonText,
+    PatternText,
+    UnicodeText,
+    ordered_dict,
+)
 
 Json = dict[str, Any]
 
@@ -103,7 +111,9 @@ def build_space(description: Json) -> spaces.Space[Any]:
     except SchemaError:
         raise
     except Exception as error:
-        raise SchemaError(f"Not the description of a Gymnasium space: {str(description)[:200]}") from error
+        raise SchemaError(
+            f"Not the description of a space in Gymnasium {gym.__version__}: {excerpt(description)} ({error})"
+        ) from error
 
 
 def schema_from_space(space: spaces.Space[Any]) -> Json:
@@ -159,8 +169,7 @@ def _describe_dict(space: spaces.Dict) -> Json:
 
 
 def _build_dict(description: Json) -> spaces.Space[Any]:
-    parts = {name: build_space(part) for name, part in description["spaces"]}
-    return spaces.Dict(parts, sort_keys=False)
+    return ordered_dict({name: build_space(part) for name, part in description["spaces"]})
 
 
 _KINDS: dict[str, _Kind] = {

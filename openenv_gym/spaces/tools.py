@@ -18,7 +18,7 @@ from openenv_gym.schema_keywords import TOOLS_KEYWORD
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs.base import misfit
 from openenv_gym.spaces.compiler import Compiler, SchemaFinding
-from openenv_gym.spaces.custom import JsonText, UnicodeText, canonical_json
+from openenv_gym.spaces.custom import JsonText, UnicodeText, canonical_json, ordered_dict
 from openenv_gym.spaces.schema import Schema, resolve
 
 # The fields of an observation's payload that become the fields of the same space for every tool.
@@ -122,7 +122,7 @@ class ToolResultCodec(codecs.Codec):
         self._own = own
         parts = {"tool": UnicodeText(), "text": UnicodeText(), "data": JsonText(), "error": UnicodeText()}
         its_own = {name: part.space for name, part in own.parts.items()}
-        self.space = spaces.Dict({**parts, **its_own}, sort_keys=False)
+        self.space = ordered_dict({**parts, **its_own})
         self.report = [SchemaFinding(name, "what a tool said", space) for name, space in parts.items()]
 
     def encode(self, element: Any) -> dict[str, Any]:

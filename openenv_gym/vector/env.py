@@ -737,5 +737,5 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 def _start_servers(base_url: object, source: Mapping[str, object], **keywords: Any) -> ManagedServers | None:
     from openenv_gym.providers.managed import check_keywords, servers_for
 
-    check_keywords(source, signature(RemoteVectorEnv).parameters)
+    check_keywords(RemoteVectorEnv.__name__, source, signature(RemoteVectorEnv).parameters)
     return servers_for(base_url, source, **keywords)

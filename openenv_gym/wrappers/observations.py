@@ -13,6 +13,7 @@ from gymnasium.vector.utils import iterate
 from gymnasium.wrappers import TransformObservation
 
 from openenv_gym.errors import SpaceError
+from openenv_gym.spaces.custom import ordered_dict
 
 # A `Discrete` of more values than this is one number, instead of one-hot.
 _MOST_PLACES = 1024
@@ -57,7 +58,7 @@ def fix(space: spaces.Space[Any], max_text_bytes: int, max_items: int) -> Fixed:
         case spaces.Dict():
             parts = {key: fix(part, max_text_bytes, max_items) for key, part in space.spaces.items()}
             return Fixed(
-                spaces.Dict({key: part.space for key, part in parts.items()}, sort_keys=False),
+                ordered_dict({key: part.space for key, part in parts.items()}),
                 lambda element: {key: part.convert(element[key]) for key, part in parts.items()},
             )
         case spaces.Tuple():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -102,11 +103,19 @@ NODES = {
     "Dict of Tuple": spaces.Dict({"both": spaces.Tuple([spaces.Discrete(2), spaces.MultiBinary(2)])}),
     "Tuple of Dict": spaces.Tuple([spaces.Dict({"bit": spaces.Box(0, 1, (2,), np.bool_)})]),
 }
+# Before Gymnasium 1.4, graphs are made of these, and samples of others are not in the space.
+GRAPHS_OF = (
+    set(NODES)
+    if hasattr(spaces.Graph(NODES["Box"], None), "batch_node_space")
+    else {"Box", "Box of shape ()"}
+)
 
 
 @pytest.mark.parametrize("edge", [None, *NODES])
 @pytest.mark.parametrize("node", NODES)
 def test_a_graph_comes_back_equal(node: str, edge: str | None) -> None:
+    if not {node, edge or "Box"} <= GRAPHS_OF:
+        pytest.skip(f"Gymnasium {gym.__version__} has no such graphs")
     space = spaces.Graph(NODES[node], None if edge is None else NODES[edge], seed=1)
     assert over_the_wire(space) == space
     for nodes in (1, 2, 5):
@@ -114,7 +123,8 @@ def test_a_graph_comes_back_equal(node: str, edge: str | None) -> None:
 
 
 def test_a_graph_in_a_dict() -> None:
-    graph = spaces.Graph(NODES["Dict"], NODES["Tuple"])
+    node, edge = ("Dict", "Tuple") if "Dict" in GRAPHS_OF else ("Box", "Box")
+    graph = spaces.Graph(NODES[node], NODES[edge])
     space = spaces.Dict({"graph": graph, "parts": spaces.Tuple([graph, spaces.Discrete(2)])}, seed=1)
     assert_comes_back(space, space.sample())
 

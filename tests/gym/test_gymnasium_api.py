@@ -280,7 +280,9 @@ def test_final_observations_have_the_types_of_the_environment(version: Any) -> N
         same_types(theirs[4]["final_obs"].tolist(), ours[4]["final_obs"].tolist())
 
 
-@pytest.mark.parametrize("gym_id", ["FrozenLake-v1", "Blackjack-v1", "Taxi-v4"])
+@pytest.mark.parametrize(
+    "gym_id", ["FrozenLake-v1", "Blackjack-v1", max(i for i in gym.registry if i.startswith("Taxi"))]
+)
 def test_final_observations_of_gymnasiums_own(gym_id: str, serve_gym: Callable[[str], str]) -> None:
     options = {"autoreset_mode": AutoresetMode.SAME_STEP}
     local = gym.make_vec(

@@ -231,7 +231,7 @@ def test_gymnasium_looks_names_up_with_the_functions_that_are_wrapped() -> None:
 
 
 def test_unknown_sources_of_register_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"unknown keyword 'url'\. Name one of base_url, path"):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'url'\. Name one of base_url, path"):
         openenv_gym.register("my-env", url="http://host")
 
 

@@ -64,11 +64,12 @@ def test_a_name_may_stand_for_a_gymnasium_id() -> None:
     [
         (
             {"pth": "./x"},
-            r"Unknown keyword 'pth'\. Did you mean path=\? .*base_url=, path=, gym=, app=, image=, space=",
+            r"got an unexpected keyword argument 'pth'\. Did you mean path=\? "
+            ".*base_url=, path=, gym=, app=, image=, space=",
         ),
         (
             {"base_url": "http://127.0.0.1:9", "step_timeout": 3},
-            "Unknown keyword 'step_timeout'. Did you mean step_timeout_s=",
+            "got an unexpected keyword argument 'step_timeout'. Did you mean step_timeout_s=",
         ),
         ({"app": "my_env.app"}, "module:attribute"),
         ({"gym": "CartPole-v1", "path": "./my_env"}, "has path and gym. Name one of"),
@@ -80,6 +81,22 @@ def test_unknown_keywords_and_malformed_sources_are_refused(keywords: dict[str, 
         gym.make("openenv/remote", **keywords)
     with pytest.raises(ConfigurationError, match=said):
         gym.make_vec("openenv/remote", 2, **keywords)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec, openenv_gym.RemoteEnv, openenv_gym.RemoteVectorEnv])
+@pytest.mark.parametrize("keyword", ["frameskip", "render", "num_env"])
+def test_an_unknown_keyword_is_a_type_error_in_pythons_words(make: Any, keyword: str) -> None:
+    def build(base_url: str) -> None: ...
+
+    arguments = ("openenv/remote",) if make in (gym.make, gym.make_vec) else ()
+    keywords = {"base_url": "http://127.0.0.1:9", keyword: 4}
+    with pytest.raises(TypeError) as pythons:
+        build(**keywords)  # type: ignore[arg-type]
+    words = str(pythons.value).partition("() ")[2]
+    with pytest.raises(TypeError, match=words) as raised:
+        make(*arguments, **keywords)
+    assert isinstance(raised.value, ConfigurationError)
 
 
 @pytest.mark.integration

@@ -27,6 +27,7 @@ from openenv_gym.spaces import (
     describe_space,
     observation_codec,
 )
+from openenv_gym.spaces.custom import ordered_dict
 from openenv_gym.types import Action, Observation
 
 
@@ -71,7 +72,7 @@ FIELDS: list[tuple[Any, spaces.Space[Any]]] = [
     ),
     (tuple[bool, Annotated[int, Field(ge=0, le=1)]], spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])),
     (list[bool], spaces.Sequence(spaces.Discrete(2))),
-    (Inner, spaces.Dict({"on": spaces.Discrete(2), "name": UnicodeText(1, 4)}, sort_keys=False)),
+    (Inner, ordered_dict({"on": spaces.Discrete(2), "name": UnicodeText(1, 4)})),
     (dict[str, Any], JsonText()),
     (
         int | None,

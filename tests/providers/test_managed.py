@@ -14,6 +14,7 @@ from openenv_gym.errors import (
     RemoteEnvironmentError,
     ServerEndedError,
     SessionLostError,
+    UnknownKeywordError,
 )
 from openenv_gym.providers.managed import ManagedServers, check_keywords, make_provider, start_servers
 from openenv_gym.providers.process import ProcessProvider
@@ -130,13 +131,12 @@ def test_every_source_names_a_provider_that_can_be_imported() -> None:
 
 def test_unknown_keywords_are_refused() -> None:
     known = ("step_timeout_s", "provider")
-    check_keywords(["step_timeout_s", "path"], known)
-    with pytest.raises(
-        ConfigurationError, match=re.escape("Unknown keyword 'bse_url'. Did you mean base_url=?")
-    ):
-        check_keywords(["bse_url"], known)
-    with pytest.raises(ConfigurationError, match=r"Only gym\.make_vec takes replicas="):
-        check_keywords(["replicas"], known, vector_only=["replicas"])
+    check_keywords("RemoteEnv", ["step_timeout_s", "path"], known)
+    refused = "RemoteEnv.__init__() got an unexpected keyword argument 'bse_url'. Did you mean base_url=?"
+    with pytest.raises(UnknownKeywordError, match=re.escape(refused)):
+        check_keywords("RemoteEnv", ["bse_url"], known)
+    with pytest.raises(UnknownKeywordError, match=r"Only gym\.make_vec takes replicas="):
+        check_keywords("RemoteEnv", ["replicas"], known, vector_only=["replicas"])
 
 
 def test_an_error_of_the_environment_gets_the_log_of_its_server(servers: ManagedServers) -> None:

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
+from openenv_gym.spaces.custom import ordered_dict
 from openenv_gym.spaces.schema import kind_of
 
 MISSING: Any = object()
@@ -34,9 +35,7 @@ class DictCodec(Codec):
     ) -> None:
         self.parts = dict(parts)
         self.space = (
-            spaces.Dict({name: part.space for name, part in parts.items()}, sort_keys=False)
-            if space is None
-            else space
+            ordered_dict({name: part.space for name, part in parts.items()}) if space is None else space
         )
         self.defaults = dict(defaults or {})
         self._encoders = tuple((name, part.encode) for name, part in parts.items())
