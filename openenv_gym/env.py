@@ -61,7 +61,9 @@ class RemoteEnv(gym.Env[Any, Any]):
         base_url: The server's address, ``http://localhost:8000``.
         **source: Instead of the address: ``path``, an environment's folder; ``gym``, a Gymnasium id; ``app``,
             an application, ``module:attribute``; ``image``, a container image; or ``space``, a Space on the
-            Hugging Face Hub, ``owner/name``.
+            Hugging Face Hub, ``owner/name``. With ``gym``, ``wrappers`` are applied on the server, the
+            innermost first: classes or import paths (``"gymnasium.wrappers:AtariPreprocessing"``), or pairs
+            of one and its keywords. `gym.make_vec` takes them among the ``provider_options``.
         provider: What starts the server, if not the source's default: a name ("ray"), or a callable that
             makes a `Provider`; see docs/providers.md.
         provider_options: More keywords for the provider: of `ProcessProvider` for a folder, a Gymnasium id

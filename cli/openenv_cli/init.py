@@ -17,9 +17,11 @@ import typer
 from openenv_scaffolds import WORKFLOW, Names, Template, nearest_name, render_environment, render_workflow
 
 from openenv_cli.files import find_repository
+from openenv_cli.gymnasium_options import GymKwargs, Wraps, gymnasium_maker
+from openenv_cli.gymnasium_template import describe
 from openenv_cli.origin import DISTRIBUTION, installed_origin
 from openenv_cli.output import note, status
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ActionRefusedError, ConfigurationError, OpenEnvError
 
 
 def init(
@@ -32,6 +34,8 @@ def init(
         typer.Option(help="The template. Default: echo, or gym with --gym."),
     ] = None,
     gym: Annotated[str | None, typer.Option(metavar="ID", help="The Gymnasium environment to serve.")] = None,
+    gym_kwarg: GymKwargs = None,
+    wrap: Wraps = None,
 ) -> None:
     """Create a new environment from a template: a folder that is ready to serve, test, build and push.
 
@@ -44,6 +48,10 @@ def init(
         openenv init my_env --output-dir envs --template chat
 
         openenv init lander_env --gym LunarLander-v3
+
+        openenv init pong_env --gym ALE/Pong-v5 --gym-kwarg frameskip=1
+            --wrap gymnasium.wrappers:AtariPreprocessing
+            --wrap-kwarg screen_size=84
     """
     where, last = os.path.split(name.rstrip(os.sep))
     if where:
@@ -59,7 +67,9 @@ def init(
         raise ConfigurationError(
             "The template gym needs an environment.", advice="For example: --template gym --gym CartPole-v1"
         )
-    details = {} if gym is None else _describe(gym)
+    if (gym_kwarg or wrap) and gym is None:
+        raise ConfigurationError(f"{'--gym-kwarg' if gym_kwarg else '--wrap'} requires --gym.")
+    served = None if gym is None else describe(gymnasium_maker(gym, gym_kwarg, wrap))
     origin = installed_origin()
     folder = output_dir.resolve() / names.package
     with _atomic_folder(folder) as draft:
@@ -67,11 +77,13 @@ def init(
             draft,
             template or ("gym" if gym else "echo"),
             names,
-            requirements=[origin.requirement("server")],
+            requirements=[origin.requirement("server"), *(served.requirements if served else [])],
             distribution=DISTRIBUTION,
             source=origin.uv_source(folder),
-            details=details,
+            details=served.details if served else None,
         )
+        if gym is not None:
+            _try(gym, draft)
         repository = find_repository(folder)
         if repository is None:
             # It will become its own repository.
@@ -135,28 +147,24 @@ def _umask() -> int:
     return mask
 
 
-def _describe(gym_id: str) -> dict[str, str]:
-    """The values that the template needs from a Gymnasium environment."""
-    import gymnasium
-    from openenv_server.gymnasium_environment import SpaceField
+def _try(gym_id: str, folder: Path) -> None:
+    """Serve a folder with this Python, and take a step there.
 
-    try:
-        env = gymnasium.make(gym_id, disable_env_checker=True)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigurationError(f"Gymnasium cannot make {gym_id}: {error}") from error
-    sample = repr(SpaceField(env.action_space).codec.encode(env.action_space.sample()))
-    details = {
-        "gym_id": gym_id,
-        "sampled_action": sample,
-        "action_space": f"an element of `{_one_line(env.action_space)}`",
-        "observation_space": f"an element of `{_one_line(env.observation_space)}`",
-    }
-    env.close()
-    return details
+    Raises:
+        ConfigurationError: It does not work.
+    """
+    from openenv_gym import RemoteEnv
 
-
-def _one_line(space: object) -> str:
-    return " ".join(str(space).split())
+    with status("Trying the environment…"):
+        try:
+            with (
+                RemoteEnv(path=folder) as env,
+                suppress(ActionRefusedError),
+            ):  # the space may be the larger one
+                env.reset(seed=0)
+                env.step(env.action_space.sample())
+        except OpenEnvError as error:
+            raise ConfigurationError(f"The environment made of {gym_id} does not work: {error}") from error
 
 
 def _lock(folder: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import ipaddress
-import json
 import os
 import re
 import socket
@@ -12,18 +11,20 @@ import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 from urllib.parse import urlsplit
 
 import typer
 from openenv_server.settings import read_settings, variables
 from openenv_server.workers import serve_app
 
+from openenv_cli.gymnasium_options import GymKwargs, Wraps, gymnasium_maker
 from openenv_cli.output import say
 from openenv_gym.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from openenv_server.gymnasium_maker import GymnasiumMaker
 
 # Help below the options.
 EPILOG = "\n".join(
@@ -47,9 +48,8 @@ def serve(
         str | None,
         typer.Option(metavar="MODULE:ATTRIBUTE", help="Serve this application from create_app instead."),
     ] = None,
-    gym_kwarg: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A keyword argument for gym.make.")
-    ] = None,
+    gym_kwarg: GymKwargs = None,
+    wrap: Wraps = None,
     host: Annotated[
         str | None,
         typer.Option(help="[$HOST] Address to listen on; 0.0.0.0 for all. Default: 127.0.0.1"),
@@ -86,6 +86,10 @@ def serve(
 
         openenv serve --gym FrozenLake-v1 --gym-kwarg is_slippery=false
 
+        openenv serve --gym ALE/Pong-v5 --gym-kwarg frameskip=1
+            --wrap gymnasium.wrappers:AtariPreprocessing
+            --wrap-kwarg screen_size=84
+
         openenv serve --gym CartPole-v1 --workers 4
 
         OPENENV_API_KEY=my-secret openenv serve --host 0.0.0.0
@@ -105,8 +109,8 @@ def serve(
         raise ConfigurationError("Pass only one of a folder, --gym and --app.")
     if server is ServerChoice.PUBLISHED and gym is not None:
         raise ConfigurationError("--server published serves a folder or --app, not --gym.")
-    if gym_kwarg and gym is None:
-        raise ConfigurationError("--gym-kwarg requires --gym.")
+    if (gym_kwarg or wrap) and gym is None:
+        raise ConfigurationError(f"{'--gym-kwarg' if gym_kwarg else '--wrap'} requires --gym.")
     if app is not None:
         name = app.replace(":", ".").split(".")[0]
         make_app = partial(_from_import_path, app, max_sessions, server is ServerChoice.PUBLISHED)
@@ -116,7 +120,7 @@ def serve(
         make_app = partial(_from_folder, folder, max_sessions, server is ServerChoice.PUBLISHED)
     else:
         name = re.split("[/:]", gym)[-1]  # without the namespace and the module that registers it
-        make_app = partial(_from_gymnasium, gym, gym_kwarg or [], max_sessions)
+        make_app = partial(_from_gymnasium, gymnasium_maker(gym, gym_kwarg, wrap), max_sessions)
     address = host or settings.host
     note: list[Path] = []
 
@@ -186,35 +190,13 @@ def _set_max_sessions(max_sessions: int | None) -> None:
         os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
 
 
-def _from_gymnasium(env_id: str, gym_kwargs: list[str], max_sessions: int | None) -> FastAPI:
-    import gymnasium
+def _from_gymnasium(maker: GymnasiumMaker, max_sessions: int | None) -> FastAPI:
     from openenv_server import create_app, gymnasium_factory
 
-    keywords = dict(_keyword(pair) for pair in gym_kwargs)
-    try:
-        factory, models = gymnasium_factory(
-            # The checker is meant for authors, and would slow down every step.
-            lambda: gymnasium.make(env_id, disable_env_checker=True, **keywords)
-        )
-    except (gymnasium.error.Error, TypeError, ImportError) as error:
-        raise ConfigurationError(f"Gymnasium cannot make {env_id}: {error}") from error
+    factory, models = gymnasium_factory(maker)
     return create_app(
-        factory, models.action, models.observation, env_name=env_id, max_concurrent_envs=max_sessions
+        factory, models.action, models.observation, env_name=maker.env_id, max_concurrent_envs=max_sessions
     )
-
-
-def _keyword(pair: str) -> tuple[str, Any]:
-    """Parse ``is_slippery=false``. The value is read as JSON, or else kept as a string."""
-    name, equals, text = pair.partition("=")
-    if not equals or not name.isidentifier():
-        raise ConfigurationError(
-            f"--gym-kwarg {pair} is not of the form KEY=VALUE.", advice="For example: is_slippery=false"
-        )
-    try:
-        return name, json.loads(text)
-    except ValueError:
-        lowered = text.lower()
-        return name, {"true": True, "false": False, "none": None}.get(lowered, text)
 
 
 def _report_reload(failure: str | None) -> None:

@@ -94,6 +94,9 @@ def servers_for(
             servers that run already; and as in `start_servers`.
     """
     given = {name: value for name, value in source.items() if value is not None}
+    if "wrappers" in given:
+        options = {**(keywords.get("provider_options") or {}), "wrappers": given.pop("wrappers")}
+        keywords["provider_options"] = options
     if base_url is None and not given:
         raise ConfigurationError(
             "openenv/remote needs the server.",
@@ -105,10 +108,10 @@ def servers_for(
         return start_servers(sources=given, replicas=replicas, **keywords)
     if given:
         Source.of({"base_url": base_url, **given}, "The environment")
-    options = (keywords.get("provider"), keywords.get("provider_options"))
-    if replicas != 1 or any(value is not None for value in options):
+    starting = (keywords.get("provider"), keywords.get("provider_options"))
+    if replicas != 1 or any(value is not None for value in starting):
         raise ConfigurationError(
-            f"{base_url} runs already, so replicas=, provider= and provider_options= have no use"
+            f"{base_url} runs already, so replicas=, wrappers=, provider= and provider_options= have no use"
         )
     return None
 
@@ -158,7 +161,7 @@ def check_keywords(
     Raises:
         UnknownKeywordError: A keyword is unknown, or belongs to ``gym.make_vec``.
     """
-    known = [*known, *SOURCES]
+    known = [*known, *SOURCES, "wrappers"]
     for name in given:
         if name in known:
             continue

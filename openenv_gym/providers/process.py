@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.provider import Provider, at_least_one
-from openenv_gym.providers.server_command import ResolvedCommand, ServerCommand
+from openenv_gym.providers.server_command import ResolvedCommand, ServerCommand, Wrapper
 from openenv_gym.providers.supervised_process import SupervisedProcess, check_can_start
 
 _LOOPBACK = "127.0.0.1"
@@ -146,6 +146,8 @@ class ProcessProvider(ServerProcesses):
         gym: the id of a Gymnasium environment, or
         app: the import path of an application, ``module:attribute``.
         gym_kwargs: Keywords for the Gymnasium environment; JSON values.
+        wrappers: Wrappers around it, the innermost first: their classes or import paths
+            (``"gymnasium.wrappers:AtariPreprocessing"``), or pairs of one and its keywords, JSON values.
         max_sessions: The most concurrent sessions of each worker; the server's default if None.
         workers: Processes that serve one address, each with that many sessions.
         replicas: How many servers, each at its own address.
@@ -173,6 +175,7 @@ class ProcessProvider(ServerProcesses):
         gym: str | None = None,
         app: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
+        wrappers: Iterable[Wrapper] = (),
         max_sessions: int | None = None,
         workers: int = 1,
         replicas: int = 1,
@@ -184,6 +187,7 @@ class ProcessProvider(ServerProcesses):
             gym=gym,
             app=app,
             gym_kwargs=gym_kwargs,
+            wrappers=wrappers,
             max_sessions=max_sessions,
             workers=workers,
             api_key=api_key,

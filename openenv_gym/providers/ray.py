@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from openenv_gym.errors import (
 from openenv_gym.providers.process import ServerProcesses
 from openenv_gym.providers.progress import tell
 from openenv_gym.providers.provider import Provider, at_least_one
-from openenv_gym.providers.server_command import ServerCommand
+from openenv_gym.providers.server_command import ServerCommand, Wrapper
 
 # Long enough for a replica that runs; one that is restarting is not waited for.
 _ANSWER_TIMEOUT_S = 0.2
@@ -43,6 +43,7 @@ class RayProvider(Provider):
         gym: As in `ProcessProvider`.
         app: As in `ProcessProvider`.
         gym_kwargs: As in `ProcessProvider`.
+        wrappers: As in `ProcessProvider`.
         max_sessions: As in `ProcessProvider`, for each replica.
         replicas: How many servers.
         num_cpus: CPUs of each server, as in Ray, like the four that follow. Ray reserves them, but does not
@@ -73,6 +74,7 @@ class RayProvider(Provider):
         gym: str | None = None,
         app: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
+        wrappers: Iterable[Wrapper] = (),
         max_sessions: int | None = None,
         replicas: int = 1,
         num_cpus: float = 1.0,
@@ -85,7 +87,13 @@ class RayProvider(Provider):
     ) -> None:
         self._ray = _import_ray()
         self._server = ServerCommand(
-            path, gym=gym, app=app, gym_kwargs=gym_kwargs, max_sessions=max_sessions, api_key=api_key
+            path,
+            gym=gym,
+            app=app,
+            gym_kwargs=gym_kwargs,
+            wrappers=wrappers,
+            max_sessions=max_sessions,
+            api_key=api_key,
         )
         self._count = at_least_one(replicas)
         self.restarts = max_restarts != 0

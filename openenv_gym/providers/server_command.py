@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from openenv_gym.providers.progress import tell
 from openenv_gym.providers.provider import at_least_one
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.wire import bearer
+
+# A wrapper, or its import path (``module:class``); with its keywords in a pair.
+Wrapper = str | Callable[..., Any] | tuple[str | Callable[..., Any], Mapping[str, Any]]
 
 _FOLDER_SERVER = str(Path(__file__).with_name("folder_server.py"))
 # Of the packages that `openenv serve` needs, those that other packages bring least often.
@@ -81,6 +85,7 @@ class ServerCommand:
         gym: str | None = None,
         app: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
+        wrappers: Iterable[Wrapper] = (),
         max_sessions: int | None = None,
         workers: int = 1,
         api_key: str | None = None,
@@ -101,6 +106,8 @@ class ServerCommand:
             self._options += ["--app", app]
         for name, value in (gym_kwargs or {}).items():
             self._options += ["--gym-kwarg", f"{name}={json.dumps(value)}"]
+        for wrapper in wrappers:
+            self._options += _wrap_options(wrapper)
         self._api_key = key_to_ask_for(api_key)
         self.variables = {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
 
@@ -123,6 +130,24 @@ class ServerCommand:
         python = _install(uv, folder)
         words = (python, _FOLDER_SERVER, str(folder), application(folder), SOCKET, *self._options)
         return ResolvedCommand(words, self.variables, PYTHON_VARIABLES, self._api_key)
+
+
+def _wrap_options(wrapper: Wrapper) -> list[str]:
+    """Return the options of ``openenv serve`` for a wrapper.
+
+    Raises:
+        ConfigurationError: It is not a `Wrapper`, or the server cannot import it.
+    """
+    what, keywords = wrapper if isinstance(wrapper, tuple) else (wrapper, {})
+    path = what if isinstance(what, str) else f"{what.__module__}:{getattr(what, '__qualname__', '')}"
+    if not re.fullmatch(r"(?!__main__)[^\W\d][\w.]*:[^\W\d][\w.]*", path):
+        raise ConfigurationError(
+            f"The server cannot import the wrapper {what!r}.",
+            advice='Name it as in wrappers=["gymnasium.wrappers:AtariPreprocessing"], or with keywords, '
+            '("gymnasium.wrappers:AtariPreprocessing", {"frame_skip": 4}).',
+        )
+    values = [f"{name}={json.dumps(value)}" for name, value in keywords.items()]
+    return ["--wrap", path, *(word for value in values for word in ("--wrap-kwarg", value))]
 
 
 def _install(uv: str, folder: Path) -> str:

@@ -70,6 +70,8 @@ def standard_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
         standard = kind.build(kind.describe(space))
         if all(map(standard.contains, few)):
             return standard
+    if not few and space.dtype is not None and space.dtype.kind == "U":
+        return UnicodeText()
     if few and all(isinstance(sample, str) for sample in few):
         # Only examples are sure to be in the space; if they differ each time, they would differ by server.
         examples = _samples(space, _MANY)
@@ -79,8 +81,10 @@ def standard_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
             else UnicodeText()
         )
     raise SchemaError(
-        f"{type(space).__name__} is not one of the spaces that can be sent: {', '.join(_KINDS)}. "
-        "Wrap the environment so that it has one of these."
+        f"{type(space).__name__} is not one of the spaces that can be sent: {', '.join(_KINDS)}.",
+        advice="Wrap the environment so that it has one of these: with "
+        "gymnasium.wrappers.TransformObservation(env, convert, Box(…)) or TransformAction(env, convert, "
+        "Box(…)), or your wrapper's class: openenv serve --gym ID --wrap MODULE:CLASS.",
     )
 
 
@@ -91,12 +95,12 @@ def _kind_of(space: spaces.Space[Any]) -> _Kind | None:
 
 
 def _samples(space: spaces.Space[Any], count: int) -> list[Any]:
-    """Return the same samples each time, if the space's own generator makes them; none if it cannot."""
+    """Return the same samples each time, if the space's own generator makes them; none if it fails."""
     copy = deepcopy(space)
     try:
         copy.seed(0)
         return [copy.sample() for _ in range(count)]
-    except NotImplementedError:
+    except Exception:
         return []
 
 
@@ -122,7 +126,9 @@ def schema_from_space(space: spaces.Space[Any]) -> Json:
     Raises:
         SchemaError: The protocol does not support this kind of space.
     """
-    return {"title": str(space)[:80], SPACE_KEYWORD: describe_space(space)}
+    description = describe_space(space)
+    # Not the space itself, because texts of custom ones may have addresses, which differ by process.
+    return {"title": str(build_space(description))[:80], SPACE_KEYWORD: description}
 
 
 def codec_from_space(space: spaces.Space[Any]) -> codecs.Codec:

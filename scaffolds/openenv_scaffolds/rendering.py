@@ -31,7 +31,7 @@ def render_environment(
     requirements: list[str],
     distribution: str,
     source: str | None,
-    details: Mapping[str, str] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an environment's files.
 
@@ -42,7 +42,7 @@ def render_environment(
         requirements: The dependencies, as in a ``pyproject.toml``.
         distribution: The name of the distribution with the server.
         source: The uv source of that distribution, as a TOML value; None for the index.
-        details: Values for the template's texts, such as ``gym_id``.
+        details: Values for the template's texts and code, such as ``gym_id``.
     """
     details = dict(details or {})
     texts = tomllib.loads((_TEMPLATES / template / "template.toml").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from openenv_server.gymnasium_environment import (
     GymnasiumEnvironment,
     GymnasiumModels,
     SpaceField,
+    describe_env,
     gymnasium_factory,
 )
 from openenv_server.tools.environment import MCPEnvironment
@@ -25,5 +26,6 @@ __all__ = [
     "State",
     "Transform",
     "create_app",
+    "describe_env",
     "gymnasium_factory",
 ]

@@ -106,14 +106,26 @@ def models_from_env(env: gym.Env[Any, Any]) -> GymnasiumModels:
     observation = create_model(
         "GymnasiumObservation", __base__=Observation, observation=(observation_field, ...)
     )
+    observation.model_config["json_schema_extra"] = describe_env(env)
+    return GymnasiumModels(
+        create_model("GymnasiumAction", __base__=Action, action=(action_field, ...)), observation
+    )
+
+
+def describe_env(env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """Return what an observation's schema says of its environment: the metadata, render mode and spec.
+
+    Trainers then have them as ``env.metadata`` and ``env.spec``.
+
+    Example:
+        >>> class MyObservation(Observation):
+        ...     model_config = ConfigDict(json_schema_extra=describe_env(env))
+    """
     served = {"metadata": env.metadata, **{name: getattr(env.spec, name, None) for name in SPEC_FIELDS}}
     keywords: dict[str, Any] = {SERVED_ENV_KEYWORD: _json_parts(served)}
     if env.render_mode not in (None, "human"):
         keywords[SERVER_RENDERS_KEYWORD] = env.render_mode.removesuffix("_list")
-    observation.model_config["json_schema_extra"] = keywords
-    return GymnasiumModels(
-        create_model("GymnasiumAction", __base__=Action, action=(action_field, ...)), observation
-    )
+    return keywords
 
 
 def space_field(model: type[BaseModel], name: str) -> SpaceField | None:
