@@ -29,8 +29,8 @@ import openenv_gym
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.errors import ConfigurationError, LocalAttributeError, OpenEnvError, SpaceError
 from openenv_gym.integrations.sb3 import RemoteVecEnv
-from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.wrappers import flatten_for_rl
+from tests.trainers.inside.serving import Serve, serving
 
 MIXED = "tests.trainers.environments:Mixed-v0"
 CONNECT_FOUR = "tests.trainers.environments:ConnectFour-v0"
@@ -38,20 +38,9 @@ COUNT = 3
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Callable[..., str]]:
-    servers: dict[tuple[str, str | None], ProcessProvider] = {}
-
-    def base_url(gym_id: str, render_mode: str | None = None) -> str:
-        key = (gym_id, render_mode)
-        if key not in servers:
-            keywords = {"render_mode": render_mode} if render_mode else {}
-            servers[key] = ProcessProvider(gym=gym_id, gym_kwargs=keywords, max_sessions=64)
-            servers[key].launch()
-        return servers[key].base_url
-
-    yield base_url
-    for server in servers.values():
-        server.stop()
+def serve() -> Iterator[Serve]:
+    with serving() as serve:
+        yield serve
 
 
 def local(gym_id: str, count: int = COUNT, **keywords: Any) -> DummyVecEnv:
@@ -93,7 +82,7 @@ def play_both(ours: VecEnv, theirs: VecEnv, steps: int = 60) -> int:
 
 
 @pytest.mark.parametrize("gym_id", ["CartPole-v1", "Pendulum-v1", "Taxi-v4", MIXED])
-def test_it_gives_what_a_dummy_vec_env_gives(gym_id: str, serve: Callable[..., str]) -> None:
+def test_it_gives_what_a_dummy_vec_env_gives(gym_id: str, serve: Serve) -> None:
     ours, theirs = RemoteVecEnv(serve(gym_id), COUNT), local(gym_id)
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
@@ -113,7 +102,7 @@ def test_the_same_over_version_1_of_the_protocol() -> None:
         ours.close()
 
 
-def test_a_step_limit_truncates(serve: Callable[..., str]) -> None:
+def test_a_step_limit_truncates(serve: Serve) -> None:
     ours = RemoteVecEnv(serve("CartPole-v1"), 2, max_episode_steps=4)
     theirs = local("CartPole-v1", 2, max_episode_steps=4)
     assert play_both(ours, theirs) >= 20
@@ -124,7 +113,7 @@ def test_a_step_limit_truncates(serve: Callable[..., str]) -> None:
     ours.close()
 
 
-def test_it_takes_names_sources_and_vector_environments(serve: Callable[..., str]) -> None:
+def test_it_takes_names_sources_and_vector_environments(serve: Serve) -> None:
     base_url = serve("CartPole-v1")
     made = RemoteVectorEnv(base_url, 2, autoreset_mode="SameStep")
     wrapped = gym.wrappers.vector.TransformReward(
@@ -149,7 +138,7 @@ def test_it_takes_names_sources_and_vector_environments(serve: Callable[..., str
     ours.close()
 
 
-def test_what_cannot_work_says_so(serve: Callable[..., str]) -> None:
+def test_what_cannot_work_says_so(serve: Serve) -> None:
     base_url = serve("CartPole-v1")
     with pytest.raises(ConfigurationError, match="SameStep"):
         RemoteVecEnv(RemoteVectorEnv(base_url, 2))
@@ -162,14 +151,14 @@ def test_what_cannot_work_says_so(serve: Callable[..., str]) -> None:
             RemoteVecEnv(wrong)  # type: ignore[arg-type]
 
 
-def test_spaces_that_sb3_does_not_support_are_refused(serve: Callable[..., str]) -> None:
+def test_spaces_that_sb3_does_not_support_are_refused(serve: Serve) -> None:
     for gym_id in ("Guess-v0", "FromOne-v0"):
         with pytest.raises(SpaceError, match="flatten_for_rl"):
             RemoteVecEnv(serve(f"tests.trainers.environments:{gym_id}"), 2)
 
 
 @pytest.mark.parametrize("gym_id", ["Guess-v0", "FromOne-v0"])
-def test_spaces_are_flattened_as_those_of_one_environment(gym_id: str, serve: Callable[..., str]) -> None:
+def test_spaces_are_flattened_as_those_of_one_environment(gym_id: str, serve: Serve) -> None:
     gym_id = f"tests.trainers.environments:{gym_id}"
     envs = RemoteVectorEnv(serve(gym_id), COUNT, autoreset_mode="SameStep", max_episode_steps=9)
     ours = RemoteVecEnv(flatten_for_rl(envs))
@@ -179,7 +168,7 @@ def test_spaces_are_flattened_as_those_of_one_environment(gym_id: str, serve: Ca
     ours.close()
 
 
-def test_seeds_and_options_are_used_once(serve: Callable[..., str]) -> None:
+def test_seeds_and_options_are_used_once(serve: Serve) -> None:
     ours, theirs = RemoteVecEnv(serve(MIXED), COUNT), local(MIXED)
     for options in ({"start": 3}, [{"start": 1}, {}, {"start": 1}], [{"start": i} for i in range(COUNT)]):
         for env in (ours, theirs):
@@ -197,7 +186,7 @@ def test_seeds_and_options_are_used_once(serve: Callable[..., str]) -> None:
         env.close()
 
 
-def test_a_step_is_sent_at_once_and_a_reset_drops_it(serve: Callable[..., str]) -> None:
+def test_a_step_is_sent_at_once_and_a_reset_drops_it(serve: Serve) -> None:
     ours = RemoteVecEnv(serve("CartPole-v1"), 2)
     ours.seed(1)
     first = ours.reset()
@@ -208,7 +197,7 @@ def test_a_step_is_sent_at_once_and_a_reset_drops_it(serve: Callable[..., str]) 
     ours.close()
 
 
-def test_attributes_and_methods(serve: Callable[..., str]) -> None:
+def test_attributes_and_methods(serve: Serve) -> None:
     ours = RemoteVecEnv(serve(CONNECT_FOUR), COUNT)
     assert ours.has_attr("action_masks")
     assert ours.has_attr("state")
@@ -238,7 +227,7 @@ def test_attributes_and_methods(serve: Callable[..., str]) -> None:
     ours.close()
 
 
-def test_masks_follow_the_environments(serve: Callable[..., str]) -> None:
+def test_masks_follow_the_environments(serve: Serve) -> None:
     ours, theirs = RemoteVecEnv(serve(CONNECT_FOUR), COUNT), local(CONNECT_FOUR)
     rng = np.random.default_rng(0)
     for env in (ours, theirs):
@@ -259,7 +248,7 @@ def test_masks_follow_the_environments(serve: Callable[..., str]) -> None:
     ours.close()
 
 
-def test_an_environment_without_masks_has_none(serve: Callable[..., str]) -> None:
+def test_an_environment_without_masks_has_none(serve: Serve) -> None:
     ours = RemoteVecEnv(serve("CartPole-v1"), 2)
     ours.reset()
     assert not ours.has_attr("action_masks")
@@ -271,7 +260,7 @@ def test_an_environment_without_masks_has_none(serve: Callable[..., str]) -> Non
     pendulum.close()
 
 
-def test_images(serve: Callable[..., str], tmp_path: Path) -> None:
+def test_images(serve: Serve, tmp_path: Path) -> None:
     ours = RemoteVecEnv(serve(MIXED, "rgb_array"), 4, render_mode="rgb_array")
     ours.seed(2)
     ours.reset()
@@ -299,19 +288,19 @@ def test_images(serve: Callable[..., str], tmp_path: Path) -> None:
         lambda env: VecNormalize(VecFrameStack(env, 2)),
     ],
 )
-def test_wrappers_of_sb3_give_the_same(wrap: Callable[[VecEnv], VecEnv], serve: Callable[..., str]) -> None:
+def test_wrappers_of_sb3_give_the_same(wrap: Callable[[VecEnv], VecEnv], serve: Serve) -> None:
     ours = wrap(RemoteVecEnv(serve("CartPole-v1"), COUNT))
     assert play_both(ours, wrap(local("CartPole-v1"))) > 0
     ours.close()
 
 
-def test_dicts_with_images_are_wrapped_too(serve: Callable[..., str]) -> None:
+def test_dicts_with_images_are_wrapped_too(serve: Serve) -> None:
     ours = VecTransposeImage(RemoteVecEnv(serve(MIXED), COUNT))
     assert play_both(ours, VecTransposeImage(local(MIXED))) > 0
     ours.close()
 
 
-def test_a_monitor_counts_returns(serve: Callable[..., str]) -> None:
+def test_a_monitor_counts_returns(serve: Serve) -> None:
     class Left:
         def predict(self, observations: Any, **_: Any) -> tuple[Any, None]:
             return np.zeros(len(observations), np.int64), None
@@ -327,7 +316,7 @@ def test_a_monitor_counts_returns(serve: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("pickler", [pickle, cloudpickle])
-def test_a_pickled_one_opens_its_own_sessions(pickler: Any, serve: Callable[..., str]) -> None:
+def test_a_pickled_one_opens_its_own_sessions(pickler: Any, serve: Serve) -> None:
     ours = RemoteVecEnv(serve("CartPole-v1"), 2)
     ours.seed(1)
     first = ours.reset()
@@ -340,7 +329,7 @@ def test_a_pickled_one_opens_its_own_sessions(pickler: Any, serve: Callable[...,
     ours.close()
 
 
-def test_close_ends_the_sessions(serve: Callable[..., str]) -> None:
+def test_close_ends_the_sessions(serve: Serve) -> None:
     ours = RemoteVecEnv(serve("CartPole-v1"), 2)
     ours.reset()
     ours.close()
