@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,8 +14,13 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 
 from openenv_gym.wrappers.masks import FIELD, Masks
 
+if TYPE_CHECKING:
+    AnyVectorWrapper = VectorWrapper[Any, Any, Any, Any, Any]
+else:
+    AnyVectorWrapper = VectorWrapper  # not generic before Gymnasium 1.4
 
-class ActionMask(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
+
+class ActionMask(AnyVectorWrapper, RecordConstructorArgs):
     """Says which actions are legal in each slot; `openenv_gym.wrappers.ActionMask` for vector environments.
 
     Args:
@@ -54,7 +59,7 @@ class ActionMask(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
         return self.masks.take()
 
 
-class EachSlot(VectorWrapper[Any, Any, Any, Any, Any]):
+class EachSlot(AnyVectorWrapper):
     """Applies wrappers of one environment to each slot, whatever the autoreset mode is.
 
     Gymnasium's own vector wrappers of observations refuse `AutoresetMode.SAME_STEP`.
