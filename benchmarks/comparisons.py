@@ -153,6 +153,21 @@ def many(rounds: int) -> Iterator[Line]:
         )
 
 
+def sb3(rounds: int) -> Iterator[Line]:
+    """CartPole-v1, 16 times, as one vector environment of Stable-Baselines3."""
+    with ExitStack() as stack:
+        base_url = stack.enter_context(c.serving("CartPole-v1"))
+        ours, dummy, processes = (
+            stack.enter_context(c.sb3_vec_env(kind, 16, base_url)) for kind in ("remote", "dummy", "subproc")
+        )
+        yield from compare(
+            "CartPole-v1, 16 in Stable-Baselines3",
+            ("RemoteVecEnv.step", ours, 500),
+            {"local SubprocVecEnv": (processes, 200, 3), "DummyVecEnv, remote": (dummy, 100, 5)},
+            rounds,
+        )
+
+
 def frames(rounds: int) -> Iterator[Line]:
     """Frames of 210x160x3 bytes, 16 sessions."""
     with ExitStack() as stack:
@@ -257,6 +272,7 @@ def crowd(rounds: int) -> Iterator[Line]:
 COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "single": single,
     "many": many,
+    "sb3": sb3,
     "frames": frames,
     "published-server": published_server,
     "published-environment": published_environment,

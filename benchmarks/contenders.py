@@ -19,6 +19,7 @@ from openenv_gym import RemoteEnv
 from openenv_gym.providers.process import ProcessProvider
 from tests.support.peer import both_python, peer_python
 from tests.support.peer import peer_server as serve_peer
+from tests.trainers.venvs import trainers_python
 
 _PEER = Path(__file__).parent / "peer"
 
@@ -93,7 +94,7 @@ class Echoes:
 
 
 class PeerSteps:
-    """Steps of the published client, in a separate process."""
+    """Steps of another library's client, in a separate process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -109,7 +110,7 @@ class PeerSteps:
     def _read(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
-        assert line, "the peer's client has exited"
+        assert line, "the client has exited"
         return line
 
 
@@ -187,13 +188,21 @@ def both_server(kind: str) -> Iterator[str]:
 @contextlib.contextmanager
 def peer_client(base_url: str, sessions: int) -> Iterator[PeerSteps]:
     """Run the published package's client."""
-    command = [str(peer_python("gymnasium")), str(_PEER / "client.py"), base_url, str(sessions)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    with _steps_of(peer_python("gymnasium"), "client.py", base_url, str(sessions)) as steps:
+        yield steps
+
+
+@contextlib.contextmanager
+def sb3_vec_env(kind: str, count: int, base_url: str) -> Iterator[PeerSteps]:
+    """Run a vector environment of Stable-Baselines3: ``remote``, ``dummy`` or ``subproc``."""
+    with _steps_of(trainers_python(), "sb3.py", kind, str(count), base_url) as steps:
+        yield steps
+
+
+@contextlib.contextmanager
+def _steps_of(python: Path, program: str, *arguments: str) -> Iterator[PeerSteps]:
+    command = [str(python), str(_PEER / program), *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield PeerSteps(process)
     finally:
