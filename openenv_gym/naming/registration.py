@@ -31,6 +31,9 @@ _reported: set[str] = set()
 def register(name: str, *, nondeterministic: bool = True, **source: str | Path | None) -> None:
     """Give an environment a name for ``gym.make("openenv/NAME")``, in this process.
 
+    Other processes, also spawned ones and Ray's, do not know it: there, use ``openenv register``, a variable
+    ``OPENENV_NAME_URL``, or ``openenv_gym:openenv/remote`` with a source.
+
     ``my-env`` and ``my_env`` are the same name. Registering a name again replaces it. A server that has to be
     started is started for each environment that is made.
 
@@ -135,7 +138,8 @@ def _unknown(env_id: str) -> UnknownNameError:
         f"Unknown environment {env_id}.{meant} Known names: {known}.",
         advice=f'To add it: openenv_gym.register("{name}", base_url="http://…"), '
         f"`openenv register {name} --url http://…`, OPENENV_{variable}_URL, or `openenv serve` on this "
-        'machine. Without a name: gym.make("openenv/remote", base_url="http://…").',
+        'machine. Without a name: gym.make("openenv/remote", base_url="http://…"). In a worker process, '
+        f'write "openenv_gym:{env_id}"; it does not know the names of openenv_gym.register in others.',
     )
 
 
