@@ -22,10 +22,10 @@ class GenericEnvClient(EnvClient[dict[str, Any], dict[str, Any], dict[str, Any]]
 
     def _parse_result(self, payload: dict[str, Any]) -> StepResult[dict[str, Any]]:
         return StepResult(
-            observation=_plain(payload["observation"]),
+            observation=plain(payload["observation"]),
             reward=payload["reward"],
             done=payload["done"],
-            metadata=_plain(payload["metadata"]),
+            metadata=plain(payload["metadata"]),
             truncated=payload["truncated"],
         )
 
@@ -43,12 +43,12 @@ class GenericAction(dict[str, Any]):
         return f"GenericAction({', '.join(f'{name}={value!r}' for name, value in self.items())})"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a payload with lists and Python's numbers instead of arrays and NumPy's."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: plain(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return value

@@ -77,6 +77,7 @@ TIER_OF = {
     "gym/test_wire_v1.py": "unit",
     "gym/test_wire_v2.py": "unit",
     "gym/test_wrappers.py": "unit",
+    "integrations": "slow",
     "interop": "libraries",
     "notebooks": "libraries",
     "providers/test_documents.py": "slow",

@@ -46,6 +46,7 @@ class Channel(Protocol):
     one. Over blocking connections, `openenv_gym.transport.blocking.run` runs them.
 
     Attributes:
+        is_v2: Whether it speaks version 2 of the protocol, whose actions travel as columns.
         autoresets: Whether the server resets slots and counts ``max_episode_steps``, as asked for in `open`.
         sends_payloads: Whether observations arrive as JSON payloads, one a slot; known once it is open.
         connection: The WebSocket.
@@ -55,6 +56,7 @@ class Channel(Protocol):
         received_at: When the last response had arrived.
     """
 
+    is_v2: bool
     autoresets: bool
     sends_payloads: bool
     connection: Connection
@@ -70,6 +72,10 @@ class Channel(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether requests can be sent."""
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether the response to an earlier request was never read."""
 
     @property
     def has_result(self) -> bool:

@@ -43,7 +43,7 @@ def error_of(
             return StepTimeoutError(f"{where}: {sentence(message)}", advice=CALL_RESET, **context)
         case ErrorCode.VALIDATION_ERROR:
             return ActionRefusedError(
-                f"{where}: {sentence(message + _problems(message, details))}",
+                f"{where}: {sentence(message + problems(message, details))}",
                 advice="Nothing was done; the session continues.",
                 **context,
             )
@@ -110,12 +110,12 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _problems(message: str, details: dict[str, Any]) -> str:
-    """The fields that a model rejects, unless the message names all of them."""
-    problems = details.get("errors")
+def problems(message: str, details: dict[str, Any]) -> str:
+    """Return the fields that a model rejects, in parentheses; "" if the message names all of them."""
+    errors = details.get("errors")
     named = [
         f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}"
-        for item in (problems if isinstance(problems, list) else [])
+        for item in (errors if isinstance(errors, list) else [])
         if isinstance(item, dict)
     ]
     return "" if all(name in message for name in named) else f" ({'; '.join(named)})"

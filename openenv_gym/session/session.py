@@ -194,13 +194,13 @@ class Session:
             await self.open()
             self._has_episode, self._may_step_first = True, False
         channel = self._channel
-        if channel is not None and channel.connection.has_pending:
+        if channel is not None and channel.has_pending:
             channel.abort()  # interrupted before: the old response would be taken for this one
         if channel is None or not (self._has_episode and channel.is_open and channel.slots):
             raise ResetNeededError(f"No episode is running at {self.endpoint}; call reset before step")
         try:
             coding = self._coding
-            actions = coding.column(action) if channel.connection.is_v2 else [coding.payload(action)]
+            actions = coding.column(action) if channel.is_v2 else [coding.payload(action)]
             await channel.send_step(_SLOT, actions, operation)
             return await self._outcome(channel, operation, timeout_s=timeout_s)
         except OpenEnvError as error:
@@ -250,7 +250,7 @@ class Session:
 
     async def _ready_channel(self) -> Channel:
         channel = self._channel
-        if channel is not None and channel.connection.has_pending:
+        if channel is not None and channel.has_pending:
             channel.abort()  # a response was never read (Ctrl-C): it would be taken for the next one
         if channel is None or not (channel.is_open and channel.slots):
             if channel is not None:

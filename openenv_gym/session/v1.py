@@ -32,6 +32,7 @@ class V1Channel:
         timeouts: How long to wait.
     """
 
+    is_v2 = False
     autoresets = False
     sends_payloads = True
     has_result = False
@@ -51,6 +52,10 @@ class V1Channel:
     @property
     def is_open(self) -> bool:
         return self.connection.is_open
+
+    @property
+    def has_pending(self) -> bool:
+        return self.connection.has_pending
 
     async def open(self, slots: Sequence[int]) -> None:
         (self._slot,) = slots

@@ -61,6 +61,7 @@ class V2Channel:
         payloads: Ask for observations as JSON payloads, one a slot, instead of columns.
     """
 
+    is_v2 = True
     autoresets = True
 
     def __init__(
@@ -98,6 +99,10 @@ class V2Channel:
     @property
     def is_open(self) -> bool:
         return self.connection.is_open
+
+    @property
+    def has_pending(self) -> bool:
+        return self.connection.has_pending
 
     @property
     def has_result(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import threading
@@ -262,7 +263,8 @@ class BlockingConnection(Connection):
 
     def __del__(self) -> None:
         if getattr(self, "_frames", None) is not None:  # missing if the handshake failed
-            self.hang_up()
+            with contextlib.suppress(OSError):  # in a cycle, the socket may be collected first
+                self.hang_up()
 
 
 class OpeningStream:

@@ -1,0 +1,254 @@
+"""Many sessions of a server over one connection, each used by itself, from any thread."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+from openenv_gym.client import PayloadCoding
+from openenv_gym.errors import DeadlineExceededError, OpenEnvError, SessionLostError
+from openenv_gym.session.channel import Channel, Timeouts
+from openenv_gym.session.session import Session
+from openenv_gym.session.v2 import V2Channel
+from openenv_gym.transport.blocking import BlockingTransport, run
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.vector.reads import PendingRead, is_available, wait
+from openenv_gym.wire import v2
+
+# How often a waiting thread looks whether another one has closed the connection, in seconds.
+_LOOK_S = 0.5
+
+
+class SharedConnection:
+    """A connection that opens when it is first needed, and again after it was lost.
+
+    A server of version 1 of the protocol has one connection for each session instead.
+
+    Args:
+        endpoint: The server.
+        timeouts: How long to wait.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts) -> None:
+        self.endpoint, self.timeouts = endpoint, timeouts
+        self.transport = BlockingTransport()
+        self._opening = threading.Lock()
+        self._is_shared = True
+        self._channel: _SharedChannel | None = None
+
+    def session(self, capacity_timeout_s: float = 0.0) -> Session:
+        """Return a session, which opens with its first reset.
+
+        Args:
+            capacity_timeout_s: As in `openenv_gym.RemoteEnv`.
+        """
+        return _SharedSession(self, capacity_timeout_s)
+
+    def slot(self) -> Channel | None:
+        """Open a session; None if the server cannot have several on a connection."""
+        with self._opening:
+            if self._channel is None or not self._channel.channel.is_open:
+                self._channel = self._connect() if self._is_shared else None
+            return None if self._channel is None else cast(Channel, self._channel.open_slot())
+
+    def close(self) -> None:
+        """End all sessions. A later reset connects again."""
+        with self._opening:
+            shared, self._channel = self._channel, None
+            if shared is not None:
+                shared.close()
+
+    def _connect(self) -> _SharedChannel | None:
+        connection = run(self.transport.connect(self.endpoint, timeout_s=self.timeouts.connect_s))
+        if not connection.is_v2:
+            connection.hang_up()
+            self._is_shared = False
+            return None
+        channel = V2Channel(connection, self.transport, self.timeouts, payloads=True)
+        return _SharedChannel(channel, self.timeouts)
+
+
+class _SharedSession(Session):
+    """A session of a `SharedConnection`."""
+
+    def __init__(self, shared: SharedConnection, capacity_timeout_s: float) -> None:
+        super().__init__(
+            shared.endpoint,
+            shared.transport,
+            PayloadCoding(),
+            shared.timeouts,
+            capacity_timeout_s=capacity_timeout_s,
+        )
+        self._shared = shared
+
+    async def _open_channel(self) -> Channel:
+        slot = self._shared.slot()
+        if slot is not None and slot.sends_payloads:
+            return slot
+        return await super()._open_channel()
+
+
+class _SharedChannel:
+    """A channel whose requests are sent by any thread, and whose responses are read by one that waits.
+
+    The lock is held while something is sent or read, and not while a thread waits for the server.
+    """
+
+    def __init__(self, channel: V2Channel, timeouts: Timeouts) -> None:
+        self.channel, self.timeouts = channel, timeouts
+        self.changed = threading.Condition(threading.Lock())
+        self._numbers = itertools.count()
+        self._arrived: dict[int, v2.Result | OpenEnvError] = {}
+        self._waiting: set[int] = set()
+        self._is_reading = False
+
+    def open_slot(self) -> _Slot:
+        """Open a session."""
+        with self.changed:
+            number = next(self._numbers)
+            run(self.channel.open([number]))
+            return _Slot(self, number)
+
+    def close(self) -> None:
+        """End all sessions."""
+        with self.changed:
+            run(self.channel.close())
+            self.changed.notify_all()
+
+    def result(self, slot: int, operation: str, timeout_s: float) -> v2.Result:
+        """Wait for a slot's response.
+
+        Raises:
+            DeadlineExceededError: No response in time. The session is given up; the others continue.
+            OpenEnvError: As `Channel.result`.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self.changed:
+            self._waiting.add(slot)
+            try:
+                while slot not in self._arrived:
+                    if not self.channel.is_open:
+                        raise self._closed(operation)
+                    remaining_s = deadline - time.monotonic()
+                    if remaining_s <= 0:
+                        raise self._late(slot, operation, timeout_s)
+                    if self._is_reading:
+                        self.changed.wait(min(remaining_s, _LOOK_S))
+                    else:
+                        self._read(operation, min(remaining_s, _LOOK_S))
+                arrived = self._arrived.pop(slot)
+            finally:
+                self._waiting.discard(slot)
+        if isinstance(arrived, OpenEnvError):
+            raise arrived
+        if arrived.errors:
+            raise self.channel.slot_error(arrived.errors[0], operation)
+        return arrived
+
+    def _read(self, operation: str, timeout_s: float) -> None:
+        """Wait for a response with the lock released, and read it if no other thread has."""
+        self._is_reading = True
+        try:
+            self.changed.release()
+            try:
+                self._has_arrived(time.monotonic() + timeout_s)
+            except (AssertionError, OSError, ValueError):
+                pass  # another thread has closed the connection
+            finally:
+                self.changed.acquire()
+            if self.channel.is_open and self._has_arrived(time.monotonic()):
+                self._take(operation)
+        finally:
+            self._is_reading = False
+            self.changed.notify_all()
+
+    def _has_arrived(self, deadline: float) -> bool:
+        pending = PendingRead([], self.channel.connection, lambda: None)
+        return self.channel.has_result or is_available(pending) or bool(wait([pending], deadline))
+
+    def _take(self, operation: str) -> None:
+        try:
+            result = run(self.channel.result(operation))
+        except OpenEnvError as error:
+            for slot in self.channel.refused or list(self._waiting):
+                self._arrived[slot] = error
+            return
+        # Its arrays may be views of the memory that the next message is received into.
+        self.channel.connection.exchange_memory(memoryview(b""))
+        for slot in [*result.slots, *(error.slot for error in result.errors)]:
+            if slot in self.channel.slots:
+                self._arrived[slot] = result
+
+    def _late(self, slot: int, operation: str, timeout_s: float) -> OpenEnvError:
+        self.channel.slots.discard(slot)
+        return DeadlineExceededError(
+            f"{self.channel.endpoint}, {operation}: no response within {timeout_s:g} s.",
+            endpoint=self.channel.endpoint.base_url,
+            operation=operation,
+        )
+
+    def _closed(self, operation: str) -> OpenEnvError:
+        return SessionLostError(
+            f"{self.channel.endpoint}, {operation}: the connection that all sessions share was lost.",
+            endpoint=self.channel.endpoint.base_url,
+            operation=operation,
+        )
+
+
+class _Slot:
+    """One session of a `_SharedChannel`: what a `Session` uses of a `Channel`. Its own slot counts as 0."""
+
+    is_v2, autoresets, has_pending, has_result = True, False, False, False
+    refused: Sequence[int] = ()
+
+    def __init__(self, shared: _SharedChannel, number: int) -> None:
+        self._shared, self._channel, self._number = shared, shared.channel, number
+        self.connection = self._channel.connection
+        self.sends_payloads = self._channel.sends_payloads
+        self.sent_at = self.received_at = 0.0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._channel.endpoint
+
+    @property
+    def slots(self) -> set[int]:
+        return {0} if self._number in self._channel.slots else set()
+
+    @property
+    def is_open(self) -> bool:
+        return self._channel.is_open
+
+    async def send_reset(
+        self, slots: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any], operation: str
+    ) -> None:
+        with self._shared.changed:
+            await self._channel.send_reset([self._number], seeds, options, operation)
+            self.sent_at = self._channel.sent_at
+
+    async def send_step(
+        self, slots: Sequence[int], actions: Any, operation: str, *, gather: bool = True
+    ) -> None:
+        with self._shared.changed:
+            await self._channel.send_step([self._number], actions, operation, gather=gather)
+            self.sent_at = self._channel.sent_at
+
+    async def result(
+        self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
+    ) -> v2.Result:
+        timeouts = self._shared.timeouts
+        limit_s = timeout_s or (timeouts.reset_s if is_reset else timeouts.step_s)
+        result = self._shared.result(self._number, operation, limit_s)
+        self.received_at = time.perf_counter()
+        return result
+
+    def abort(self) -> None:
+        """Give the session up; its late response is dropped."""
+        self._channel.slots.discard(self._number)
+
+    async def close(self) -> None:
+        """Give the session up; it ends with the connection."""
+        self.abort()
