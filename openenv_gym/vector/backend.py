@@ -140,6 +140,7 @@ class Backend:
 
     Attributes:
         failures: The errors that were not raised yet.
+        raised: Those that the last call of `raise_failures` has raised or forgotten.
         times: The `Times` of steps that were read, with their rows, until the caller clears them.
     """
 
@@ -154,6 +155,7 @@ class Backend:
         explain: Callable[[OpenEnvError], None] | None = None,
     ) -> None:
         self.failures: list[Failure] = []
+        self.raised: list[Failure] = []
         self.times: list[tuple[Any, Times]] = []
         self._results = results
         self._pool = pool
@@ -249,7 +251,10 @@ class Backend:
 
         A lack of free sessions comes first, with the number of slots that were refused.
         """
-        errors = [error for error, failed in self.failures if not failed or slots[failed].any()]
+        self.raised = [
+            failure for failure in self.failures if not failure.slots or slots[failure.slots].any()
+        ]
+        errors = [failure.error for failure in self.raised]
         self.forget_failures(slots)
         refused = [error for error in errors if isinstance(error, CapacityError)]
         if refused:
