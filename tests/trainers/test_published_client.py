@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from openenv_server import Action, Environment, Observation, State, create_app
 
 from tests.interop.tool_environment import app as kitchen
 from tests.support.model_server import model_server
-from tests.support.peer import trainer_python
 from tests.support.servers import running
+from tests.trainers.venvs import trainers_python
 
-pytestmark = [pytest.mark.timeout(900)]  # once, PyTorch and the trainers are installed
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "docs" / "libraries" / "verifiers.md"
+pytestmark = pytest.mark.timeout(900)  # once, the libraries are installed
 
 
 class Say(Action):
@@ -47,11 +50,13 @@ echo = create_app(Echo, Say, Echoed, env_name="echo_env")
 
 
 def test_trl_trains_on_an_environment() -> None:
-    python = trainer_python("torch==2.13.0", "trl==1.16.0")
-    program = Path(__file__).with_name("trl_echo.py")
     with running(echo) as base_url:
         done = subprocess.run(
-            [str(python), str(program), base_url], capture_output=True, text=True, timeout=300, check=False
+            [trainers_python(), "-m", "tests.trainers.trl_echo", base_url],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     assert done.returncode == 0, done.stderr[-3000:]
     steps = json.loads(done.stdout.splitlines()[-1])
@@ -69,28 +74,20 @@ def test_trl_trains_on_an_environment() -> None:
     ],
 )
 def test_verifiers_plays_an_episode(app: Any, replies: list[str], reward: float, tmp_path: Path) -> None:
-    python = trainer_python("verifiers==0.4.0")
     # The empty reply at the end ends the episode.
     with running(app) as base_url, model_server(*replies, "") as model:
+        (recipe,) = re.findall(r"```toml\n(.*?)```", RECIPE.read_text(), re.DOTALL)
+        for old, new in (
+            ("http://localhost:8000", base_url),
+            ("http://localhost:8001", model.base_url),
+            ("{seed = 1}, {seed = 2}", "{seed = 7}"),
+        ):
+            assert old in recipe
+            recipe = recipe.replace(old, new)
         config = tmp_path / "eval.toml"
-        config.write_text(
-            f"""
-model = "m"
-push = false
-[env.taskset]
-id = "openenv"
-base_url = "{base_url}"
-resets = [{{seed = 7}}]
-[env.player]
-harness = {{id = "null"}}
-runtime = {{type = "subprocess"}}
-[client]
-base_url = "{model.base_url}/v1"
-api_key_var = "MODEL_KEY"
-"""
-        )
+        config.write_text(recipe)
         done = subprocess.run(
-            [str(python.with_name("vf-eval")), "@", str(config), "-o", str(tmp_path / "runs")],
+            [trainers_python().with_name("vf-eval"), "@", str(config), "-o", str(tmp_path / "runs")],
             capture_output=True,
             text=True,
             timeout=300,
