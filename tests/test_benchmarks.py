@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = ["single", "many", "frames", "naps"]
+NAMES = ["single", "many", "sb3", "frames", "naps"]
 
 
 @pytest.mark.faults  # its tests run alone
@@ -32,5 +32,5 @@ def test_the_comparisons_come_out_a_third_as_good_as_wanted_at_least(tmp_path: P
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     comparisons = json.loads(report.read_text())["comparisons"]
-    assert len(comparisons) == 8
+    assert len(comparisons) == 10
     assert all(line["ours_ms"] > 0 and line["against_ms"] > 0 for line in comparisons)

@@ -33,6 +33,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
+    PPO("MlpPolicy", gym.make("CartPole-v1"), n_steps=64).learn(64)  # PyTorch's first steps are slow
     with serving() as serve:
         yield serve
 
