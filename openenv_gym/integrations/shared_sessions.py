@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from openenv_gym.client import PayloadCoding
-from openenv_gym.errors import DeadlineExceededError, OpenEnvError, SessionLostError
+from openenv_gym.errors import CapacityError, DeadlineExceededError, OpenEnvError, SessionLostError
 from openenv_gym.session.channel import Channel, Timeouts
+from openenv_gym.session.reconnect import CONNECTS_A_WORKER
 from openenv_gym.session.session import Session
 from openenv_gym.session.v2 import V2Channel
 from openenv_gym.transport.blocking import BlockingTransport, run
@@ -18,6 +19,8 @@ from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.vector.reads import PendingRead, is_available, wait
 from openenv_gym.wire import v2
 
+# After the same process accepted again: gives a busy one time to accept, in seconds.
+_PAUSE_S = 0.005
 # How often a waiting thread looks whether another one has closed the connection, in seconds.
 _LOOK_S = 0.5
 
@@ -25,7 +28,8 @@ _LOOK_S = 0.5
 class SharedConnection:
     """A connection that opens when it is first needed, and again after it was lost.
 
-    A server of version 1 of the protocol has one connection for each session instead.
+    A server of several processes has one for each of them, as far as they are needed; a server of version 1
+    of the protocol has one for each session.
 
     Args:
         endpoint: The server.
@@ -37,7 +41,7 @@ class SharedConnection:
         self.transport = BlockingTransport()
         self._opening = threading.Lock()
         self._is_shared = True
-        self._channel: _SharedChannel | None = None
+        self._channels: list[_SharedChannel] = []
 
     def session(self, capacity_timeout_s: float = 0.0) -> Session:
         """Return a session, which opens with its first reset.
@@ -48,27 +52,54 @@ class SharedConnection:
         return _SharedSession(self, capacity_timeout_s)
 
     def slot(self) -> Channel | None:
-        """Open a session; None if the server cannot have several on a connection."""
+        """Open a session; None if the server cannot have several on a connection.
+
+        Raises:
+            CapacityError: The server has no free session.
+        """
         with self._opening:
-            if self._channel is None or not self._channel.channel.is_open:
-                self._channel = self._connect() if self._is_shared else None
-            return None if self._channel is None else cast(Channel, self._channel.open_slot())
+            self._channels = [shared for shared in self._channels if shared.channel.is_open]
+            full: CapacityError | None = None
+            for shared in reversed(self._channels):
+                try:
+                    return cast(Channel, shared.open_slot())
+                except CapacityError as error:
+                    full = error
+            if self._is_shared and (new := self._connect()) is not None:
+                slot = new.open_slot()
+                if not slot.sends_payloads:  # an older server
+                    new.close()
+                    self._is_shared = False
+                    return None
+                self._channels.append(new)
+                return cast(Channel, slot)
+            if full is not None:
+                raise full
+            return None
 
     def close(self) -> None:
         """End all sessions. A later reset connects again."""
         with self._opening:
-            shared, self._channel = self._channel, None
-            if shared is not None:
-                shared.close()
+            while self._channels:
+                self._channels.pop().close()
 
     def _connect(self) -> _SharedChannel | None:
-        connection = run(self.transport.connect(self.endpoint, timeout_s=self.timeouts.connect_s))
-        if not connection.is_v2:
+        """Connect to a process of the server that has no connection yet; None if there is none."""
+        workers = dict(shared.channel.connection.worker for shared in self._channels)
+        for _ in range(CONNECTS_A_WORKER * max(workers.values(), default=1)):
+            if workers and len(workers) >= max(workers.values()):
+                return None
+            connection = run(self.transport.connect(self.endpoint, timeout_s=self.timeouts.connect_s))
+            if not connection.is_v2:
+                connection.hang_up()
+                self._is_shared = False
+                return None
+            if connection.worker[0] not in workers:
+                channel = V2Channel(connection, self.transport, self.timeouts, payloads=True)
+                return _SharedChannel(channel, self.timeouts)
             connection.hang_up()
-            self._is_shared = False
-            return None
-        channel = V2Channel(connection, self.transport, self.timeouts, payloads=True)
-        return _SharedChannel(channel, self.timeouts)
+            time.sleep(_PAUSE_S)
+        return None
 
 
 class _SharedSession(Session):
@@ -85,10 +116,7 @@ class _SharedSession(Session):
         self._shared = shared
 
     async def _open_channel(self) -> Channel:
-        slot = self._shared.slot()
-        if slot is not None and slot.sends_payloads:
-            return slot
-        return await super()._open_channel()
+        return self._shared.slot() or await super()._open_channel()
 
 
 class _SharedChannel:
@@ -170,17 +198,19 @@ class _SharedChannel:
         return self.channel.has_result or is_available(pending) or bool(wait([pending], deadline))
 
     def _take(self, operation: str) -> None:
+        """Read a response, and keep it for its slot."""
         try:
             result = run(self.channel.result(operation))
+            # Its arrays may be views of the memory that the next message is received into.
+            self.channel.connection.exchange_memory(memoryview(b""))
+            slots = [*result.slots, *(error.slot for error in result.errors)]
+            late = [slot for slot in slots if slot not in self.channel.slots]
+            self._arrived.update((slot, result) for slot in slots if slot not in late)
+            if late:
+                run(self.channel.release(late))
         except OpenEnvError as error:
             for slot in self.channel.refused or list(self._waiting):
                 self._arrived[slot] = error
-            return
-        # Its arrays may be views of the memory that the next message is received into.
-        self.channel.connection.exchange_memory(memoryview(b""))
-        for slot in [*result.slots, *(error.slot for error in result.errors)]:
-            if slot in self.channel.slots:
-                self._arrived[slot] = result
 
     def _late(self, slot: int, operation: str, timeout_s: float) -> OpenEnvError:
         self.channel.slots.discard(slot)
@@ -246,9 +276,11 @@ class _Slot:
         return result
 
     def abort(self) -> None:
-        """Give the session up; its late response is dropped."""
+        """Give the session up; it ends when its response has come."""
         self._channel.slots.discard(self._number)
 
     async def close(self) -> None:
-        """Give the session up; it ends with the connection."""
-        self.abort()
+        """End the session."""
+        with self._shared.changed:
+            if self.is_open and self.slots:
+                await self._channel.release([self._number])

@@ -187,6 +187,11 @@ class V2Channel:
         self._token = ""
         self.connection.hang_up()
 
+    async def release(self, slots: Sequence[int]) -> None:
+        """End some sessions; the others continue."""
+        await self._ask(v2.Close(id=self._next_id(), slots=list(slots)), "close")
+        self.slots.difference_update(slots)
+
     async def close(self) -> None:
         slots, self.slots = sorted(self.slots), set()
         if self.connection.is_open and slots:
@@ -336,8 +341,7 @@ class V2Channel:
         if self.slots == set(response.slots):
             await self.close()
         elif response.slots:
-            await self._ask(v2.Close(id=self._next_id(), slots=response.slots), "close")
-            self.slots.difference_update(response.slots)
+            await self.release(response.slots)
 
     def _not_opened(self, errors: Sequence[v2.SlotError], asked_for: int) -> OpenEnvError:
         first = errors[0]

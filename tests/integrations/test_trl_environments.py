@@ -12,11 +12,11 @@ from typing import Any, Literal, get_type_hints
 import pytest
 
 import openenv_gym
-from openenv_gym.errors import ConfigurationError, DeadlineExceededError, EndpointError
+from openenv_gym.errors import CapacityError, ConfigurationError, DeadlineExceededError, EndpointError
 from openenv_gym.integrations.trl import TRLEnvironment, environment_factory, reward_func
 from tests.integrations.environments import kitchen, waiting
 from tests.support.proxy import FaultProxy
-from tests.support.servers import running, without_v2
+from tests.support.servers import running, status_of, without_v2
 
 ENVS = Path(__file__).parents[2] / "envs"
 
@@ -156,6 +156,16 @@ def test_a_batch_shares_one_connection(app: Any) -> None:
         assert len(opened) == 1
 
 
+def test_a_batch_uses_all_processes_of_a_server() -> None:
+    kind = environment_factory(gym="FrozenLake-v1", provider_options={"workers": 2, "max_sessions": 5})
+    batch: list[Any] = [kind() for _ in range(10)]
+    assert [environment.reset(seed=1) for environment in batch] == ["0"] * 10
+    assert all(not environment.step(action=1).startswith("Error") for environment in batch)
+    with pytest.raises(CapacityError):
+        kind().reset()
+    kind.server.close()
+
+
 def test_threads_step_a_batch_at_the_same_time(waiting_url: str) -> None:
     kind = environment_factory(waiting_url)
     batch = [kind() for _ in range(16)]
@@ -175,6 +185,7 @@ def test_threads_step_a_batch_at_the_same_time(waiting_url: str) -> None:
 
 
 def test_a_late_answer_costs_one_rollout(waiting_url: str) -> None:
+    before = status_of(f"{waiting_url}/health")[1]["active_sessions"]
     kind = environment_factory(waiting_url, step_timeout_s=0.5)
     slow, other = kind(), kind()
     slow.reset()
@@ -185,6 +196,10 @@ def test_a_late_answer_costs_one_rollout(waiting_url: str) -> None:
     assert other.step() == '{"count": 1, "seed": null}'  # type: ignore[attr-defined]
     assert slow.reset(seed=5) == '{"count": 0, "seed": 5}'
     assert slow.step() == '{"count": 1, "seed": 5}'  # type: ignore[attr-defined]
+    for _ in range(20):  # until the late answer has come
+        time.sleep(0.05)
+        assert slow.reset() == other.reset()
+    assert status_of(f"{waiting_url}/health")[1]["active_sessions"] <= 2 + before
     kind.server.close()
 
 
