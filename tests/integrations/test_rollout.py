@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +16,7 @@ from openenv_gym.integrations.rollout import Episode, collect
 from tests.integrations.environments import kitchen, waiting
 from tests.support.model_server import model_server
 from tests.support.servers import running, without_v2
-
-RECIPE = Path(__file__).parents[2] / "docs" / "libraries" / "rollouts.md"
+from tests.trainers.recipes import recipes
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
@@ -153,7 +151,7 @@ def test_the_recipe_runs(
 ) -> None:
     monkeypatch.setenv("OPENENV_MY_ENV_URL", serve_gym("FrozenLake-v1"))
     monkeypatch.chdir(tmp_path)
-    (recipe,) = re.findall(r"```python\n(.*?)```", RECIPE.read_text(), re.DOTALL)
+    (recipe,) = recipes("rollouts.md")
     with model_server('{"action": 3}', '{"action": 9}', '{"action": 1}') as model:
         space: dict[str, Any] = {}
         exec(recipe.replace("http://localhost:8001", model.base_url), space)

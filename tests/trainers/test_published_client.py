@@ -15,10 +15,10 @@ from openenv_server import Action, Environment, Observation, State, create_app
 from tests.interop.tool_environment import app as kitchen
 from tests.support.model_server import model_server
 from tests.support.servers import running
+from tests.trainers.recipes import LIBRARIES
 from tests.trainers.venvs import trainers_python
 
 ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "docs" / "libraries" / "verifiers.md"
 pytestmark = pytest.mark.timeout(900)  # once, the libraries are installed
 
 
@@ -76,7 +76,7 @@ def test_trl_trains_on_an_environment() -> None:
 def test_verifiers_plays_an_episode(app: Any, replies: list[str], reward: float, tmp_path: Path) -> None:
     # The empty reply at the end ends the episode.
     with running(app) as base_url, model_server(*replies, "") as model:
-        (recipe,) = re.findall(r"```toml\n(.*?)```", RECIPE.read_text(), re.DOTALL)
+        (recipe,) = re.findall(r"```toml\n(.*?)```", (LIBRARIES / "verifiers.md").read_text(), re.DOTALL)
         for old, new in (
             ("http://localhost:8000", base_url),
             ("http://localhost:8001", model.base_url),

@@ -45,7 +45,6 @@ def trained(serve_gym: Callable[[str], str], sockets: list[Any]) -> dict[str, An
                     "-m",
                     "tests.trainers.trl_training",
                     json.dumps(urls),
-                    "docs/libraries/trl.md",
                 ],
                 cwd=ROOT,
                 env={**os.environ, "OPENENV_MY_ENV_URL": url},

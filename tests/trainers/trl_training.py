@@ -1,4 +1,4 @@
-"""Trains with TRL on the environments of several servers: `trl_training.py '{"kitchen": URL, …}' RECIPE`.
+"""Trains with TRL on the environments of several servers: `trl_training.py '{"kitchen": URL, …}'`.
 
 Prints for each environment, and for the recipe, the metrics of each step as JSON.
 """
@@ -11,7 +11,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from openenv_gym.integrations.trl import environment_factory, reward_func
+from tests.trainers.recipes import recipes
 from tests.trainers.tiny_model import save_tiny_model
 
 
@@ -100,9 +100,9 @@ def train(name: str, url: str, folder: str) -> list[dict[str, Any]]:
     return [*logs, {"changed": changed, "seen": seen}]
 
 
-def run_recipe(recipe: Path, folder: str) -> Any:
-    """Run the code of a recipe, with the tiny model and for two steps; return what it logs."""
-    (code,) = re.findall(r"```python\n(.*?)```", recipe.read_text(), re.DOTALL)
+def run_recipe(folder: str) -> Any:
+    """Run the recipe, with the tiny model and for two steps; return what it logs."""
+    (code,) = recipes("trl.md")
     for old, new in (
         ("Qwen/Qwen3-0.6B", folder),
         ('"checkpoints", max_steps=100,', f"{folder!r}, max_steps=2, logging_steps=1, use_cpu=True,"),
@@ -114,7 +114,7 @@ def run_recipe(recipe: Path, folder: str) -> Any:
     return [entry for entry in space["trainer"].state.log_history if "reward" in entry]
 
 
-def main(urls: dict[str, str], recipe: Path) -> None:
+def main(urls: dict[str, str]) -> None:
     """Train on each."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -123,9 +123,9 @@ def main(urls: dict[str, str], recipe: Path) -> None:
             save_tiny_model(folder, ANSWERS[name])
             found[name] = train(name, url, folder)
         save_tiny_model(folder, _cook)
-        found["recipe"] = run_recipe(recipe, folder)
+        found["recipe"] = run_recipe(folder)
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), Path(sys.argv[2]))
+    main(json.loads(sys.argv[1]))
