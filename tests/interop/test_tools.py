@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +17,7 @@ from gymnasium.utils.env_checker import check_env
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import ActionOutsideSpaceError
+from openenv_gym.integrations.trl import environment_factory
 from openenv_gym.wrappers import flatten_for_rl
 from tests.interop.tool_environment import app
 from tests.support.peer import peer_server
@@ -48,6 +50,20 @@ def test_each_tool_is_an_alternative_of_the_action_space(kitchen: str) -> None:
     assert [list(part) for part in env.action_space.spaces] == [["item", "count"], [], ["why"]]
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
+
+
+def test_each_tool_is_a_method_for_trl(kitchen: str) -> None:
+    kind = environment_factory(kitchen)
+    one: Any = kind()
+    other: Any = kind()
+    assert (one.reset(seed=3), other.reset()) == ("", "")
+    assert json.loads(one.put(item="egg", count=2)) == {"egg": 2}
+    assert (one.look(), other.look()) == ("2 egg", "nothing")
+    assert one.drop(why="too hot").startswith("Error: ")
+    assert "count" in one.put(item="egg", count="many")
+    assert "missing a required argument: 'item'" in one.put(count=2)
+    assert (one.reward, one.done) == (0.0, False)
+    kind.server.close()
 
 
 def test_a_tool_s_answer_has_its_text_its_data_and_its_error(kitchen: str) -> None:
