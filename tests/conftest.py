@@ -73,6 +73,7 @@ TIER_OF = {
     "gym/test_spaces_samples.py": "unit",
     "gym/test_spaces_speed.py": "faults",
     "gym/test_spaces_unions.py": "unit",
+    "gym/test_spawned_processes.py": "slow",
     "gym/test_wild_payloads.py": "unit",
     "gym/test_wire_v1.py": "unit",
     "gym/test_wire_v2.py": "unit",

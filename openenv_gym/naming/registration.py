@@ -103,10 +103,16 @@ def follow_lookups() -> None:
     `UnknownNameError`. Gymnasium has no hook for that: its registry is a dict. Two functions are wrapped, for
     ids in our namespace only: ``spec``, and the private `_find_spec`, which ``make`` and ``make_vec`` call. A
     Gymnasium without `_find_spec` would still make the names that were known at the last ``spec`` or import.
+
+    In a worker process, a lookup of ``openenv_gym:openenv/NAME`` begins before this module is imported. It
+    ends in the private `_check_version_exists`, which is wrapped to explain an unknown name too.
     """
     find_spec = getattr(gymnasium_registration, "_find_spec", None)
     if find_spec is not None:
         gymnasium_registration._find_spec = _refreshing(find_spec)  # type: ignore[assignment]
+    check = getattr(gymnasium_registration, "_check_version_exists", None)
+    if check is not None:
+        gymnasium_registration._check_version_exists = _explaining(check)
     spec = _refreshing(gym.spec)
     for module in (gym, gym.envs, gymnasium_registration):
         module.spec = spec  # type: ignore[attr-defined]
@@ -126,6 +132,17 @@ def _refreshing(look_up: Callable[[str], Any]) -> Callable[[str], Any]:
         return look_up(name)
 
     return look_up_fresh
+
+
+def _explaining(check: Callable[..., None]) -> Callable[..., None]:
+    @wraps(check)
+    def check_or_explain(ns: str | None, name: str, version: int | None) -> None:
+        env_id = gymnasium_registration.get_env_id(ns, name, version)
+        if ns == NAMESPACE and env_id not in gym.registry:
+            raise _unknown(env_id)
+        check(ns, name, version)
+
+    return check_or_explain
 
 
 def _unknown(env_id: str) -> UnknownNameError:

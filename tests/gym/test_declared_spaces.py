@@ -162,6 +162,16 @@ class Forgetful(Mission):
         return f"go to the door {self.calls}"
 
 
+class Silent(spaces.Space[str]):
+    """Texts that cannot be sampled."""
+
+    def __init__(self) -> None:
+        super().__init__(dtype=str)
+
+    def contains(self, x: Any) -> bool:
+        return isinstance(x, str)
+
+
 class Image(spaces.Box):
     def __init__(self) -> None:
         super().__init__(0, 255, (4, 4, 3), np.uint8)
@@ -200,6 +210,18 @@ def test_a_custom_space_is_the_nearest_one(space: spaces.Space[Any], kind: type)
         assert_comes_back(space, space.sample())
 
 
+def test_texts_that_cannot_be_sampled_are_any_text() -> None:
+    assert type(over_the_wire(Silent())) is UnicodeText
+    assert_comes_back(Silent(), "any text")
+
+
+def test_the_schema_of_a_custom_space_is_the_same_in_each_process() -> None:
+    assert schema_from_space(spaces.Dict({"m": Mission()})) == schema_from_space(
+        spaces.Dict({"m": Mission()})
+    )
+    assert " at 0x" not in json.dumps(schema_from_space(Mission()))
+
+
 def test_samples_of_custom_text_are_what_the_server_takes() -> None:
     space = Mission()
     remote = over_the_wire(space)
@@ -232,5 +254,7 @@ class Lying(spaces.Box):
 @pytest.mark.parametrize("kind", [Unknown, Unsampled, Lying])
 def test_other_spaces_are_refused_by_name(kind: type[spaces.Space[Any]]) -> None:
     for space in (kind(), spaces.Dict({"part": kind()})):
-        with pytest.raises(SchemaError, match=f"^{kind.__name__} is not one of the spaces"):
+        with pytest.raises(SchemaError, match=f"^{kind.__name__} is not one of the spaces") as raised:
             schema_from_space(space)
+        assert "TransformObservation" in str(raised.value)
+        assert "--wrap MODULE:CLASS" in str(raised.value)

@@ -22,11 +22,10 @@ ROOT = Path(__file__).parents[2]
 SUITE = Path(__file__).parent / "gymnasium_suite"
 # The tests of what takes environments.
 WHICH = ("tests/test_core.py", "tests/vector", "tests/wrappers")
-# What Gymnasium's environments and wrappers need, and environments with custom spaces.
+# What Gymnasium's environments and wrappers need.
 WITH = (
     f"gymnasium[box2d,classic-control,other,toy-text]=={gymnasium.__version__}",
     "array-api-compat",
-    "minigrid",
 )
 
 
@@ -82,8 +81,8 @@ def run(arguments: list[str], folder: Path, **variables: str) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_wrappers_and_environments_with_other_packages() -> None:
-    run(["tests/gym/test_every_wrapper.py", "tests/gym/test_minigrid.py"], ROOT)
+def test_wrappers_with_other_packages() -> None:
+    run(["tests/gym/test_every_wrapper.py"], ROOT)
 
 
 @pytest.mark.timeout(1800)
