@@ -31,6 +31,7 @@ TIER_OF = {
     "cli/test_gymnasium_options.py": "slow",
     "cli/test_hub_failures.py": "slow",
     "cli/test_info.py": "slow",
+    "cli/test_hub_search.py": "slow",
     "cli/test_init.py": "slow",
     "cli/test_listing.py": "slow",
     "cli/test_private_space.py": "slow",

@@ -73,7 +73,6 @@ def test_the_overview_comes_at_once() -> None:
     assert min(took) < max(0.3, 2 * least)
 
 
-@pytest.mark.integration
 def test_a_shell_completes_commands_and_their_options() -> None:
     def completed(words: str) -> list[str]:
         command = Path(sys.executable).with_name("openenv-gym")

@@ -53,6 +53,7 @@ def test_a_query_narrows_them(published: StandIn, tmp_path: Path, query: str, na
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == names
 
 
+@pytest.mark.integration
 def test_nothing_found_is_no_error(published: StandIn, tmp_path: Path) -> None:
     done = openenv(published, tmp_path, "list", "--hub", "poker")
     assert (done.returncode, done.stdout) == (0, "")

@@ -56,6 +56,11 @@ def search_spaces(query: str | None, limit: int) -> list[PublishedSpace]:
     token = huggingface_hub.get_token()
     api = huggingface_hub.HfApi(endpoint=ENDPOINT, token=token or False)
     with explained("Searching for environments", ENDPOINT, {token} if token else ()):
+        # This request is not retried; list_spaces retries for half a minute if the Hub is unreachable.
+        first = huggingface_hub.get_session().get(
+            f"{ENDPOINT}/api/spaces", params={"filter": TAG, "limit": 1}, timeout=10
+        )
+        huggingface_hub.hf_raise_for_status(first)
         found = api.list_spaces(
             filter=TAG,
             search=query,
