@@ -254,6 +254,13 @@ time.sleep(120)
 PATIENT = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it has just ended
+
+
 def killed_run(**variables: str) -> tuple[list[int], list[str]]:
     """Kills a run that has two replicas; returns its processes but for the patient, and the base URLs."""
     command = [sys.executable, "-c", RUN]
@@ -261,11 +268,7 @@ def killed_run(**variables: str) -> tuple[list[int], list[str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**env, **variables}) as run:
         assert run.stdout is not None
         urls = run.stdout.readline().split()
-        started = [
-            pid
-            for pid in descendants(run.pid)
-            if not Path(f"/proc/{pid}/cmdline").read_text().startswith(PATIENT)
-        ]
+        started = [pid for pid in descendants(run.pid) if not command_line(pid).startswith(PATIENT)]
         run.kill()
     assert len(urls) == 2
     return started, urls
