@@ -107,6 +107,9 @@ TIER_OF = {
     "test_workflows.py": "unit",
 }
 
+# A file is run by one worker. These take longest, so they are begun first.
+LONGEST = ("ray/test_ray.py", "interop/test_versions.py", "gym/test_spaces_properties.py")
+
 for _name, _examples in {"quick": 50, "ci": 400, "long": 4000}.items():
     settings.register_profile(
         _name, max_examples=_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -132,8 +135,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the mark of its tier, so that `-m` can select it."""
+    """Give each test the mark of its tier, so that `-m` can select it; begin with the longest files."""
     folder = Path(__file__).parent
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}.intersection(TIERS)
         if len(marks) > 1:

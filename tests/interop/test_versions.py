@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.peer import REPOSITORY, trainer_python
 
-GYMNASIUM = ("1.2.2", "1.2.3", "1.3.0")
+GYMNASIUM = ("1.2.2", "1.3.0")
 # What the tests below need besides.
 TESTING = (
     "email-validator>=2.2",
