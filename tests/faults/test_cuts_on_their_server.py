@@ -99,7 +99,7 @@ def drive(
             for expected in range(1, 16):
                 word = (word + 1) % 1000
                 heard = step(word)
-                assert {key: int(heard[key]) for key in heard} == {
+                assert {key: int(heard[key]) for key in heard if key != "metadata"} == {
                     "instance": int(first["instance"]),
                     "episode": int(first["episode"]),
                     "step": expected,

@@ -30,6 +30,7 @@ from openenv_gym.errors import (
     SessionLostError,
     StepTimeoutError,
 )
+from openenv_gym.transport.blocking import BlockingTransport
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, without_v2
 
@@ -326,7 +327,7 @@ def test_a_full_server_says_how_many_sessions_wait_for_their_clients() -> None:
 def test_an_answer_that_is_too_large_is_not_asked_for_again(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openenv_gym.transport.blocking.MAX_MESSAGE_SIZE", 20)
+    monkeypatch.setattr(BlockingTransport.__init__, "__defaults__", (20,))
     with running(served()) as base_url:
         env = RemoteEnv(base_url)
         begin = time.monotonic()

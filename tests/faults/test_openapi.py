@@ -56,6 +56,8 @@ def ask_everything(server: ProcessProvider) -> None:
     assert asked == {
         *("DELETE /mcp", "GET /health", "GET /metrics", "GET /schema", "GET /metadata", "GET /state"),
         *("POST /reset", "POST /step", "POST /mcp"),
+        *("GET /list_environments", "GET /{env_name}/splits"),
+        *(f"POST /{{env_name}}/{call}" for call in ("tasks", "num_tasks", "task", "task_range")),
     }
     assert_good_clients_work(server.base_url)
 
