@@ -32,7 +32,7 @@ class Piles(Observation):
 
 
 class Nim(Environment[Take, Piles, State]):
-    """Take one from a pile until all are empty. Tells the legal piles in each way that there is."""
+    """Take one from a pile until all are empty. The legal piles are told in every way."""
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 

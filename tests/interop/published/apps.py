@@ -1,4 +1,4 @@
-"""Applications with tools, tasks, and routes of their own."""
+"""Applications with tools, tasks, and additional routes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Counted(MCPEnvironment):
 
 
 class Echo(Environment):
-    """It has a client of its tools and actions of its own, without `MCPEnvironment`."""
+    """It has its own client of its tools, and its own actions, without `MCPEnvironment`."""
 
     def __init__(self) -> None:
         mcp: Any = FastMCP("echo")

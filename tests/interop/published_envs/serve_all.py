@@ -1,4 +1,4 @@
-"""Serve folders, each from a process of its own that is forked after the imports: `serve_all.py FOLDER…`.
+"""Serve folders, each from its own process, which is forked after the imports: `serve_all.py FOLDER…`.
 
 With the published package these are its servers, with ours ours. Prints a line of JSON with the ports.
 """
