@@ -228,7 +228,7 @@ class RemoteVecEnv(VecEnv):
         except AttributeError:
             return False
         except ResetNeededError:
-            pass
+            pass  # it has the attribute, but no value before a reset
         return True
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
