@@ -44,6 +44,8 @@ def isolate() -> Callable[[], None]:
         patch.setenv(variable, str(folder / variable))
     patch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(folder / "XDG_CONFIG_HOME"))
     patch.setenv("DOCKER_HOST", _NO_ENGINE)
+    # Ray's nodes are all on this machine: they need no copy of this folder, and no environment of their own.
+    patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     for name in _INSTALLERS:
         if (user_config / name).is_dir():
             shutil.copytree(user_config / name, folder / "XDG_CONFIG_HOME" / name)
