@@ -80,6 +80,7 @@ TIER_OF = {
     "gym/test_wire_v2.py": "unit",
     "gym/test_wrappers.py": "unit",
     "integrations": "slow",
+    "integrations/test_pettingzoo.py": "slow",
     "interop": "libraries",
     "notebooks": "libraries",
     "providers/test_documents.py": "slow",

@@ -63,7 +63,7 @@ def describe(maker: GymnasiumMaker) -> ServedEnv:
         ],
         "untyped_modules": sorted(module for module in imports if module.partition(".")[0] != "gymnasium"),
         "statements": statements,
-        "sampled_action": repr(SpaceField(env.action_space).codec.encode(env.action_space.sample())),
+        "sampled_action": _source(SpaceField(env.action_space).codec.encode(env.action_space.sample())),
         **{
             f"{name}_space": f"an element of `{_one_line(build_space(describe_space(space)))}`"
             for name, space in (("action", env.action_space), ("observation", env.observation_space))
@@ -74,14 +74,13 @@ def describe(maker: GymnasiumMaker) -> ServedEnv:
 
 
 def _requirements(packages: set[str]) -> list[str]:
-    """Return the distributions of imported packages, without those that another of them requires."""
+    """Return the distributions of imported packages, without those that another of them always installs."""
     distributions = metadata.packages_distributions()
     names = {name for package in packages for name in distributions.get(package, ())[:1]}
     needed = (requirement for name in names for requirement in metadata.requires(name) or ())
-    needed_names = {re.split(r"[^\w.-]", requirement)[0] for requirement in needed}
-    return sorted(
-        f"{name}>={metadata.version(name)}" for name in names - needed_names - {"gymnasium", "numpy"}
-    )
+    installed = {re.split(r"[^\w.-]", part)[0] for part in needed if "extra ==" not in part}
+    ours = {"openenv-gym", "gymnasium", "numpy"}
+    return sorted(f"{name}>={metadata.version(name)}" for name in names - installed - ours)
 
 
 def _one_line(space: object) -> str:

@@ -18,6 +18,7 @@ from openenv_gym.errors import ConfigurationError
 _PACKAGES = (
     (r"ALE/.+|.+(NoFrameskip|Deterministic)-v\d", "ale_py", "ale-py"),
     (r"(MiniGrid|BabyAI)-.+", "minigrid", "minigrid"),
+    ("PettingZoo-v0", "openenv_gym.integrations.pettingzoo", "pettingzoo"),
     (r"MiniWorld-.+", "miniworld", "miniworld"),
     (
         r"(Fetch(Reach|Push|Slide|PickAndPlace)|Hand(Reach|Manipulate)|AdroitHand|FrankaKitchen|(Ant|Point)Maze_).*",

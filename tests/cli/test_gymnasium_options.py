@@ -133,6 +133,7 @@ MADE = {
         ],
         {"minigrid"},
     ),
+    "rps_env": (["PettingZoo-v0", "--gym-kwarg", "env=classic/rps-v2"], {"pettingzoo", "pygame-ce"}),
 }
 
 
