@@ -80,8 +80,12 @@ class DockerProvider(Provider):
             variables[bearer.VARIABLE] = key
         if max_sessions is not None:
             variables["MAX_CONCURRENT_ENVS"] = str(at_least_one(max_sessions, "max_sessions"))
+        variables.update(_mapping(env_vars, "env_vars"))
+        if network is None and bearer.VARIABLE not in variables:
+            # Only this machine can reach it, which the server in the container cannot know.
+            variables.setdefault("ALLOWED_HOSTS", "localhost")
         self._options: dict[str, Any] = {
-            "environment": {**variables, **_mapping(env_vars, "env_vars")},
+            "environment": variables,
             "ports": {f"{_checked_port(port)}/tcp": ("127.0.0.1", host_port)},
             "volumes": {
                 _mounted(source): {"bind": target, "mode": "rw"}

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from openenv_gym.contract import ServerMode
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.wire.bearer import is_key
+from openenv_server.security.hosts import check_allowed_host
 from openenv_server.security.origins import ANY, parse_origin
 
 LogFormat = Literal["text", "json"]
@@ -57,6 +58,11 @@ class Settings(BaseSettings):
         default=(),
         description="origins of web pages that may use it, separated by commas; * is any; default: its own",
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="host names that requests may use, separated by commas; * is any; default: on loopback "
+        "addresses localhost and IP addresses, elsewhere any",
+    )
     # The default, 64 MiB, holds the actions of a thousand slots, even if they are images.
     max_message_bytes: int = Field(default=2**26, ge=1, description="the most bytes of a message or a body")
     max_slots_per_socket: int = Field(default=4096, ge=1, description="the most sessions on a connection")
@@ -83,9 +89,9 @@ class Settings(BaseSettings):
             )
         return key
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "allowed_hosts", mode="before")
     @classmethod
-    def _split_origins(cls, value: Any) -> Any:
+    def _split_list(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
@@ -99,6 +105,11 @@ class Settings(BaseSettings):
             if origin != ANY:
                 parse_origin(origin)
         return origins
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(check_allowed_host, hosts))
 
 
 def variables() -> list[tuple[str, str]]:

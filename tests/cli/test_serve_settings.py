@@ -41,6 +41,7 @@ BAD = {
     "OPENENV_MODE": "training",
     "OPENENV_API_KEY": "two words",
     "ALLOWED_ORIGINS": "[1",
+    "ALLOWED_HOSTS": "env.example:80",
     "MAX_MESSAGE_BYTES": "1e",
     "MAX_SLOTS_PER_SOCKET": "0",
     "MAX_SOCKETS_PER_ADDRESS": "many",

@@ -251,7 +251,7 @@ def test_a_page_of_another_origin_is_refused_and_told_which_setting(protocol: st
 
 @PROTOCOLS
 def test_the_servers_own_pages_and_programs_are_let_in(protocol: str | None) -> None:
-    with running(app()) as base_url:
+    with running(app(ALLOWED_HOSTS="env.example")) as base_url:
         # The library sends the server's own address as the origin, as its pages would.
         open_socket(base_url, protocol=protocol).close()
         open_socket(base_url, protocol=protocol, suppress_origin=True).close()

@@ -14,7 +14,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.errors import ErrorReply, log_error, server_failure
-from openenv_server.security.origins import may_come_from
+from openenv_server.security.hosts import HostCheck
+from openenv_server.security.origins import ANY, may_come_from, parse_origin
 from openenv_server.settings import Settings
 
 # Probes request this path without a key.
@@ -26,7 +27,7 @@ _MOST_DISCARDED = 2**26
 
 
 class Guard:
-    """Refuses requests without the key, from pages of other origins, or above a limit; passes on the others.
+    """Refuses requests without the key, by an unknown name, from pages of other origins, or above a limit.
 
     Exceptions from routes are logged here, and the client receives the error id.
 
@@ -40,6 +41,7 @@ class Guard:
         key = settings.openenv_api_key
         self._key = None if key is None else key.get_secret_value().encode()
         self._allowed_origins = settings.allowed_origins
+        self._host_check = _host_check(settings)
         self._most_bytes = settings.max_message_bytes
         self._most_sockets = settings.max_sockets_per_address
         self._sockets: Counter[str] = Counter()
@@ -70,6 +72,17 @@ class Guard:
             )
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
+        hosts = headers.getlist("host")
+        if self._host_check is not None and not self._host_check.allows(
+            hosts, (scope.get("server") or ("",))[0]
+        ):
+            return _response(
+                403,
+                ErrorCode.FORBIDDEN,
+                f"This server does not answer to the name {', '.join(hosts)[:200]}: a web page could have "
+                "made it point here. Use localhost or an IP address, add the name to ALLOWED_HOSTS, or "
+                "require a key with OPENENV_API_KEY",
+            )
         if is_request and scope["method"] in _SAFE_METHODS:
             return None
         origins = headers.getlist("origin")
@@ -127,6 +140,14 @@ class Guard:
                 raise
             failure: ErrorReply = server_failure(error, failed, ErrorCode.INTERNAL_ERROR)
             await _response(500, failure.code, failure.message, **failure.details)(scope, receive, send)
+
+
+def _host_check(settings: Settings) -> HostCheck | None:
+    """The check of host names; None if each request shows the key, which no page knows."""
+    if settings.openenv_api_key is not None and not settings.allowed_hosts:
+        return None
+    pages = [ANY if origin == ANY else parse_origin(origin)[1] for origin in settings.allowed_origins]
+    return HostCheck([*settings.allowed_hosts, *pages], is_strict=bool(settings.allowed_hosts))
 
 
 def _has_key(authorizations: Sequence[str], key: bytes) -> bool:
