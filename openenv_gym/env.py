@@ -19,13 +19,12 @@ from openenv_gym.env_spaces import EnvSpaces, OnMisfit, read_env_spaces
 from openenv_gym.errors import (
     ActionOutsideSpaceError,
     ClosedError,
-    ConfigurationError,
     OpenEnvError,
     ResetNeededError,
     SpaceError,
 )
 from openenv_gym.metrics import METRICS_BUFFER, PARTS, SlotMetrics, parts_us
-from openenv_gym.rendering import RENDER_FPS, RENDER_MODES
+from openenv_gym.rendering import RENDER_FPS, RENDER_MODES, warn_without_mode
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Session, Times, reset_options
@@ -358,16 +357,16 @@ class RemoteEnv(gym.Env[Any, Any]):
         """Render on the server if it can; otherwise render the last observation.
 
         Returns:
-            For "rgb_array" uint8 of shape (H, W, 3) in fresh memory; for "ansi" a str.
+            For "rgb_array" uint8 of shape (H, W, 3) in fresh memory; for "ansi" a str; without a render mode
+            None, and a warning.
 
         Raises:
-            ConfigurationError: The environment was made without a render mode.
             ClosedError: The server renders, but the environment was closed.
             ResetNeededError: Before the first reset.
         """
         if self.render_mode is None:
-            modes = self._env_spaces.render_modes
-            raise ConfigurationError(f"Nothing to render: make it with render_mode=, one of {modes}")
+            warn_without_mode(self._env_spaces.render_modes)
+            return None
         if self._shown is None:
             raise ResetNeededError("Nothing to render before the first reset")
         if self.render_mode == self._env_spaces.server_renders:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
+from gymnasium import logger, spaces
 
 from openenv_gym.spaces.compiler import SchemaFinding
 from openenv_gym.spaces.custom import JsonText
@@ -45,6 +45,21 @@ def renderers(space: spaces.Space[Any], report: Sequence[SchemaFinding]) -> dict
     if texts:
         found["ansi"] = _Texts(texts)
     return found
+
+
+def warn_without_mode(modes: Sequence[str]) -> None:
+    """Warn that an environment was made without a render mode, so that nothing is rendered.
+
+    Gymnasium's own environments warn too: libraries call ``render`` without asking for the mode.
+
+    Args:
+        modes: The supported modes.
+    """
+    if modes:
+        advice = f"make the environment with render_mode=, one of {', '.join(modes)}"
+    else:
+        advice = "the server supports none, and observations have neither an image nor text"
+    logger.warn(f"Nothing is rendered without a render mode: {advice}")
 
 
 class FrameLists:

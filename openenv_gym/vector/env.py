@@ -33,7 +33,7 @@ from openenv_gym.errors import (
     excerpt,
 )
 from openenv_gym.metrics import METRICS_BUFFER, Metrics
-from openenv_gym.rendering import FrameLists
+from openenv_gym.rendering import FrameLists, warn_without_mode
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Times, reset_options
@@ -509,14 +509,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             reset and step since the last call or the start of the slot's episode.
 
         Raises:
-            ConfigurationError: The environment was made without a render mode.
             ClosedError: The server renders, and the environment was closed.
             UsageError: The server renders, and a slot has a step under way.
             ResetNeededError: No episode was begun.
         """
         if self.render_mode is None:
-            modes = self._env_spaces.render_modes
-            raise ConfigurationError(f"Nothing to render: make it with render_mode=, one of {modes}")
+            warn_without_mode(self._env_spaces.render_modes)
+            return (None,) * self.num_envs
         if self._backend is None or not self._results.has_episode.all():
             raise ResetNeededError("Nothing to render before the first reset")
         return self._render_now() if self._frames is None else self._frames.take()

@@ -105,11 +105,25 @@ def test_gymnasiums_wrappers_collect_the_frames(url: str) -> None:
 def test_a_mode_that_is_not_there_is_refused(url: str, serve_gym: Any) -> None:
     with pytest.raises(TypeError, match=r"cannot be rendered as 'rgb_array'.*no render mode"):
         make(serve_gym("CartPole-v1"), render_mode="rgb_array")
-    env = make(url).unwrapped
-    with pytest.raises(ConfigurationError, match=r"make it with render_mode="):
-        env.render()
     with pytest.raises(gym.error.ResetNeeded):
         make(url, render_mode="ansi").unwrapped.render()
+
+
+def test_nothing_is_rendered_without_a_mode(url: str, serve_gym: Any) -> None:
+    # As Gymnasium's own environments do: libraries call render() without asking for the mode.
+    env = make(url)
+    env.reset()
+    with pytest.warns(UserWarning, match="render_mode=, one of rgb_array, ansi"):
+        assert env.render() is None
+    with pytest.warns(UserWarning, match="supports none"):
+        assert make(serve_gym("CartPole-v1")).unwrapped.render() is None
+    local = gym.make_vec("CartPole-v1", 2, "sync")
+    envs = gym.make_vec("openenv/remote", 2, base_url=url)
+    for either in (local, envs):
+        either.reset()
+        with pytest.warns(UserWarning, match="render"):
+            assert either.render() == (None, None)
+        either.close()
 
 
 class Grey(BaseModel):
