@@ -61,7 +61,8 @@ def flatten_for_rl(
         A wrapper around ``env``, even if nothing had to be changed.
 
     Raises:
-        SpaceError: A space has a part that cannot be flattened: a `Graph`.
+        SpaceError: A space has a part that cannot be flattened: a `Graph`, or a space that is not one of
+            Gymnasium's, unless its samples are strings.
 
     Example:
         >>> env = flatten_for_rl(gym.make("openenv/my-env"))

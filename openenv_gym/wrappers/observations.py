@@ -12,8 +12,9 @@ from gymnasium.spaces.utils import flatten, flatten_space
 from gymnasium.vector.utils import iterate
 from gymnasium.wrappers import TransformObservation
 
-from openenv_gym.errors import SpaceError
+from openenv_gym.errors import SchemaError, SpaceError
 from openenv_gym.spaces.custom import ordered_dict
+from openenv_gym.spaces.declared import standard_space
 
 # A `Discrete` of more values than this is one number, instead of one-hot.
 _MOST_PLACES = 1024
@@ -29,7 +30,8 @@ class Fixed(NamedTuple):
 class FixedSizeObservation(TransformObservation[Any, Any, Any]):
     """Converts texts and sequences to arrays of a fixed size. Everything else is unchanged.
 
-    A text becomes its UTF-8 bytes plus one, padded with zeros: ``Box(0, 256, (max_text_bytes,), int32)``.
+    A text becomes its UTF-8 bytes plus one, padded with zeros: ``Box(0, 256, (max_text_bytes,), int32)``. So
+    does an element of a space that is not one of Gymnasium's, if its samples are strings.
     A sequence becomes a `Tuple` of a mask of its items and the flattened items, padded with zeros. Longer
     texts and sequences are cut, with a warning the first time. A `Discrete` of more than 1,024 values becomes
     a `Box` of one number.
@@ -40,7 +42,8 @@ class FixedSizeObservation(TransformObservation[Any, Any, Any]):
         max_items: The length of each sequence, in items.
 
     Raises:
-        SpaceError: The observation space has a part without a fixed size: a `Graph`.
+        SpaceError: The observation space has a part without a fixed size, a `Graph`, or one that Gymnasium
+            cannot flatten.
     """
 
     def __init__(self, env: gym.Env[Any, Any], *, max_text_bytes: int = 256, max_items: int = 16) -> None:
@@ -90,8 +93,22 @@ def fix(space: spaces.Space[Any], max_text_bytes: int, max_items: int) -> Fixed:
             )
         case spaces.Graph():
             raise SpaceError(f"{space} has no fixed size.", advice="Pass an observation_space= without it.")
+        case _ if flatten_space.dispatch(type(space)) is flatten_space.dispatch(object):
+            return fix(_standard(space), max_text_bytes, max_items)
         case _:
             return Fixed(space, lambda element: element)
+
+
+def _standard(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Return the space that stands for one that Gymnasium cannot flatten, such as MiniGrid's of texts."""
+    try:
+        return standard_space(space)
+    except SchemaError as error:
+        raise SpaceError(
+            f"Gymnasium cannot flatten {type(space).__name__}.",
+            advice="Wrap the environment so that it has another space: "
+            "gymnasium.wrappers.TransformObservation(env, convert, Box(…)).",
+        ) from error
 
 
 def _fix_text(space: spaces.Text, max_text_bytes: int) -> Fixed:

@@ -161,6 +161,34 @@ def test_a_graph_is_refused() -> None:
         flatten_for_rl(Sampler(spaces.Discrete(2), graph))
 
 
+class Mission(spaces.Space[Any]):
+    """A space of elements that Gymnasium cannot flatten, as MiniGrid's of texts."""
+
+    def __init__(self, *samples: Any) -> None:
+        super().__init__()
+        self._samples = samples
+
+    def sample(self, mask: Any = None, probability: Any = None) -> Any:
+        return self._samples[self.np_random.integers(len(self._samples))]
+
+    def contains(self, x: Any) -> bool:
+        return x in self._samples
+
+
+def test_a_space_of_strings_is_flat_as_text_is() -> None:
+    mission = Mission("go to the key", "stop")
+    for space in (mission, spaces.Dict({"mission": mission}), spaces.Tuple([mission])):
+        env = flatten_for_rl(Sampler(space, spaces.Discrete(2)))
+        assert env.observation_space == spaces.Box(0, 256, (256,), np.float32)
+        observation, _ = env.reset(seed=1)
+        assert bytes(int(token) - 1 for token in observation if token).decode() in ("go to the key", "stop")
+
+
+def test_a_space_that_cannot_be_flattened_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"cannot flatten Mission\. Wrap the environment"):
+        flatten_for_rl(Sampler(spaces.Dict({"mission": Mission(object())}), spaces.Discrete(2)))
+
+
 def test_an_action_space_without_end_is_refused() -> None:
     with pytest.raises(SpaceError, match="more than 100,000 columns"):
         flatten_for_rl(Sampler(spaces.Discrete(2), spaces.Tuple([UnicodeText()] * 2)), max_text_length=90_000)
