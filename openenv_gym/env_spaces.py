@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,6 @@ from openenv_gym.schema_keywords import (
     OBSERVATION_ONLY_ON_THE_WIRE,
     SERVED_ENV_KEYWORD,
     SERVER_RENDERS_KEYWORD,
-    SPEC_FIELDS,
 )
 from openenv_gym.spaces import Codec, SchemaFinding, compile_action, compile_observation
 from openenv_gym.spaces.misfits import CoercingCodec, fit
@@ -32,7 +32,7 @@ class ServedEnv(NamedTuple):
 
     Attributes:
         metadata: Its metadata.
-        spec: The fields of its spec in `SPEC_FIELDS`; None stands for unknown.
+        spec: The fields of its spec in `schema_keywords.SPEC_FIELDS`; None stands for unknown.
     """
 
     metadata: Mapping[str, Any]
@@ -40,12 +40,22 @@ class ServedEnv(NamedTuple):
 
     @classmethod
     def of(cls, observation_schema: Mapping[str, Any]) -> ServedEnv:
-        """Read an observation's schema."""
+        """Read an observation's schema. Values that Gymnasium does not take count as unknown."""
         served = observation_schema.get(SERVED_ENV_KEYWORD)
         served = served if isinstance(served, dict) else {}
         metadata = served.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        if not _is_positive(metadata.get("render_fps", RENDER_FPS)):
+            metadata = {**metadata, "render_fps": RENDER_FPS}
+        steps, threshold = served.get("max_episode_steps"), served.get("reward_threshold")
+        is_random = served.get("nondeterministic")
         return cls(
-            metadata if isinstance(metadata, dict) else {}, {name: served.get(name) for name in SPEC_FIELDS}
+            metadata,
+            {
+                "max_episode_steps": steps if type(steps) is int and _is_positive(steps) else None,
+                "reward_threshold": threshold if type(threshold) in (int, float) else None,
+                "nondeterministic": is_random if isinstance(is_random, bool) else None,
+            },
         )
 
     def complete(self, spec: EnvSpec | None) -> EnvSpec | None:
@@ -122,6 +132,10 @@ class EnvSpaces(NamedTuple):
         return self.observation.take_misfits if isinstance(self.observation, CoercingCodec) else None
 
 
+def _is_positive(number: Any) -> bool:
+    return type(number) in (int, float) and number > 0 and number != math.inf
+
+
 def read_env_spaces(
     endpoint: Endpoint,
     schemas: Schemas,
@@ -156,13 +170,14 @@ def read_env_spaces(
     if on_misfit == "coerce":
         beside = set(observation_schema.get("properties", ())) | OBSERVATION_ONLY_ON_THE_WIRE
         observation = CoercingCodec(observation, beside, str(endpoint))
+    rendered = observation_schema.get(SERVER_RENDERS_KEYWORD)
     spaces = EnvSpaces(
         schemas,
         action,
         observation,
         {"action": action_report, "observation": observation_report},
         renderers(observation.space, observation_report),
-        observation_schema.get(SERVER_RENDERS_KEYWORD),
+        rendered if isinstance(rendered, str) else None,
         ServedEnv.of(observation_schema),
     )
     if render_mode is not None and render_mode not in spaces.render_modes:

@@ -63,7 +63,10 @@ CALL_RESET = "Call reset for a new session."
 
 def excerpt(value: object) -> str:
     """Return the ``repr`` of a value for a message, cut to 200 characters."""
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except Exception:  # too deep, or an integer of too many digits
+        shown = f"<{type(value).__name__}>"
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 

@@ -55,6 +55,7 @@ TIER_OF = {
     "gym/test_columns.py": "unit",
     "gym/test_declared_spaces.py": "unit",
     "gym/test_framing.py": "unit",
+    "gym/test_hostile_schemas.py": "slow",
     "gym/test_hub_names.py": "unit",
     "gym/test_partition.py": "unit",
     "gym/test_pydantic_types.py": "slow",

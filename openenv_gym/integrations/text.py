@@ -15,7 +15,7 @@ from openenv_gym.generic_client import plain
 from openenv_gym.integrations.shared_sessions import SharedConnection
 from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, OBSERVATION_ONLY_ON_THE_WIRE
 from openenv_gym.session.responses import problems, sentence
-from openenv_gym.spaces.schema import Node, resolve
+from openenv_gym.spaces.schema import Node, open_schema
 from openenv_gym.spaces.tools import takes_tool_calls
 from openenv_gym.transport.blocking import run
 
@@ -190,12 +190,10 @@ def _tools(env: RemoteEnv) -> tuple[TextTool, ...]:
     action_schema = env._env_spaces.schemas[0]
     if takes_tool_calls(action_schema) and env.tools:
         return tuple(
-            TextTool(
-                tool.name, tool.description, _parameters(resolve(tool.input_schema, tool.input_schema)), False
-            )
+            TextTool(tool.name, tool.description, _parameters(open_schema(tool.input_schema)), False)
             for tool in env.tools
         )
-    node = resolve(action_schema, action_schema)
+    node = open_schema(action_schema)
     return (TextTool("step", str(node.schema.get("description") or ""), _parameters(node), True),)
 
 
@@ -203,7 +201,7 @@ def _parameters(node: Node) -> tuple[Parameter, ...]:
     required = node.schema.get("required", ())
     found = [
         Parameter(name, part, name in required)
-        for name, part in node.properties()
+        for name, part in node.properties
         if name not in ACTION_ONLY_ON_THE_WIRE
     ]
     return tuple(sorted(found, key=lambda parameter: not parameter.is_required))

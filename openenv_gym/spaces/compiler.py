@@ -13,11 +13,11 @@ from openenv_gym.schema_keywords import RENDER_KEYWORD
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.declared import codec_from_space
+from openenv_gym.spaces.limits import MOST_LEVELS, too_deep
 from openenv_gym.spaces.schema import Node, Schema
 
-# A larger schema is refused before it costs time or memory.
-_MOST_NODES = 20_000
-_DEEPEST = 64
+# What a space costs, in units of `Document.spend`.
+_WORK = 4
 
 # Constraints that a space cannot express. The server checks them.
 _ONLY_THE_SERVER_CHECKS = (
@@ -92,7 +92,6 @@ class Compiler:
     overrides: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     report: list[SchemaFinding] = field(default_factory=list)
-    _nodes: int = 0
     _depth: int = 0
     _samples: int = 0
 
@@ -102,11 +101,9 @@ class Compiler:
         Raises:
             SchemaError: The schema is too large, or an override does not fit it.
         """
-        self._nodes += 1
-        if self._nodes > _MOST_NODES:
-            raise SchemaError(f"{node.where}: the schema has more than {_MOST_NODES:,} parts")
-        if self._depth >= _DEEPEST:
-            raise SchemaError(f"{node.where}: the schema has more than {_DEEPEST} levels")
+        node.document.spend(_WORK, node.path)
+        if self._depth >= MOST_LEVELS:
+            raise too_deep(node.path)
         place = len(self.report)
         self._depth += 1
         try:
@@ -127,16 +124,17 @@ class Compiler:
     def sample_payload(self, node: Node) -> Any:
         """Return a sampled payload of a node that has no parts: the same in each process."""
         codec = Compiler(self.rules).compile(node)
+        node.document.spend_on_sample(codec.space, node.path)
         codec.space.seed(self._samples)
         self._samples += 1
         return codec.encode(codec.space.sample())
 
     def fields(self, node: Node, left_out: Callable[[str, Node], bool] | None = None) -> codecs.DictCodec:
         """Return the codec of an object's properties, except those that are left out."""
-        required = node.schema.get("required", ())
+        required = frozenset(node.schema.get("required", ()))
         parts: dict[str, Codec] = {}
         defaults: dict[str, Any] = {}
-        for name, child in node.properties():
+        for name, child in node.properties:
             if left_out is not None and left_out(name, child):
                 continue
             if self.omit_defaults and name not in required:

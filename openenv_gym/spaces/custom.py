@@ -16,9 +16,9 @@ from gymnasium.vector.utils.shared_memory import create_shared_memory
 from openenv_gym.spaces.patterns import PRINTABLE, sampler_of
 
 UNBOUNDED = 2**31 - 1
-_SAMPLED_EXTRA_CHARACTERS = 32
-_SAMPLED_EXTRA_ITEMS = 4
-_TRIES = 20
+SAMPLED_EXTRA_CHARACTERS = 32
+SAMPLED_EXTRA_ITEMS = 4
+TRIES = 20
 
 
 def ordered_dict(parts: Mapping[str, Space[Any]]) -> Dict:
@@ -28,7 +28,19 @@ def ordered_dict(parts: Mapping[str, Space[Any]]) -> Dict:
     return space
 
 
-class UnicodeText(Text):
+class BriefText(Text):
+    """``gymnasium.spaces.Text`` with short samples, however long its elements may be."""
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Return a string of the alphabet, at most 32 characters longer than the minimum."""
+        if mask is not None or probability is not None:
+            return super().sample(mask, probability)
+        longest = min(self.max_length, self.min_length + SAMPLED_EXTRA_CHARACTERS)
+        length = self.np_random.integers(self.min_length, longest + 1)
+        return "".join(self.np_random.choice(self.character_list, size=length))
+
+
+class UnicodeText(BriefText):
     """Unicode strings, with bounds for their length in code points.
 
     ``gymnasium.spaces.Text`` is limited to an alphabet, and takes seconds to build with all of Unicode as its
@@ -49,14 +61,6 @@ class UnicodeText(Text):
     ) -> None:
         longest = UNBOUNDED if max_length is None else max_length
         super().__init__(max_length=longest, min_length=min_length, charset=PRINTABLE, seed=seed)
-
-    def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """Return a printable string, at most 32 characters longer than the minimum."""
-        if mask is not None or probability is not None:
-            return super().sample(mask, probability)
-        longest = min(self.max_length, self.min_length + _SAMPLED_EXTRA_CHARACTERS)
-        length = self.np_random.integers(self.min_length, longest + 1)
-        return "".join(self.np_random.choice(self.character_list, size=length))
 
     def contains(self, x: Any) -> bool:
         """Return whether ``x`` is a str with a length within the bounds."""
@@ -86,6 +90,9 @@ class ExampleText(UnicodeText):
         min_length: The minimum number of code points.
         max_length: The maximum number of code points; None for no bound.
         seed: Seeds the sampling.
+
+    Raises:
+        ValueError: ``examples`` is empty, or has other values than strings.
     """
 
     def __init__(
@@ -98,6 +105,8 @@ class ExampleText(UnicodeText):
     ) -> None:
         super().__init__(min_length, max_length, seed=seed)
         self.examples = tuple(examples)
+        if not self.examples or not all(isinstance(example, str) for example in self.examples):
+            raise ValueError("The examples must be strings, at least one")
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
         """Return one of the examples."""
@@ -116,7 +125,11 @@ class PatternText(UnicodeText):
         seed: Seeds the sampling.
 
     Raises:
-        ValueError: The pattern's syntax is not supported, or nothing of such a length matches it.
+        UnsupportedPatternError: The pattern's syntax is not supported, it is too complex, or nothing of such
+            a length was found to match it.
+
+    Attributes:
+        work: The work that the first sample took, in units of about 10 µs.
     """
 
     def __init__(
@@ -130,6 +143,7 @@ class PatternText(UnicodeText):
         super().__init__(min_length, max_length, seed=seed)
         self.pattern = pattern
         self._sampler = sampler_of(pattern, min_length, max_length)
+        self.work = self._sampler.work
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
         """Return a string that matches, at most 32 characters longer than the shortest."""
@@ -174,6 +188,9 @@ class BoundedSequence(SequenceSpace):
         max_length: The maximum number of items; None for no bound.
         seed: Seeds the sampling.
         unique: Whether samples repeat no item if they can; a set has no repetitions.
+
+    Raises:
+        ValueError: The minimum is larger than the maximum, or they are no integers.
     """
 
     def __init__(
@@ -186,6 +203,9 @@ class BoundedSequence(SequenceSpace):
         unique: bool = False,
     ) -> None:
         super().__init__(space, seed=seed)
+        longest = UNBOUNDED if max_length is None else max_length
+        if type(min_length) is not int or type(longest) is not int or not 0 <= min_length <= longest:
+            raise ValueError(f"The lengths must be integers from 0 up, got {min_length} and {max_length}")
         self.unique = unique
         self.min_length = min_length
         self.max_length = max_length
@@ -195,14 +215,14 @@ class BoundedSequence(SequenceSpace):
         if mask is not None or probability is not None:
             sampled: tuple[Any, ...] = super().sample(mask, probability)
             return sampled
-        longest = self.min_length + _SAMPLED_EXTRA_ITEMS
+        longest = self.min_length + SAMPLED_EXTRA_ITEMS
         if self.max_length is not None:
             longest = min(longest, self.max_length)
         length = int(self.np_random.integers(self.min_length, longest + 1))
         items = [self.feature_space.sample() for _ in range(length)]
         if self.unique:
             different = {repr(item): item for item in items}
-            for _ in range(_TRIES * length):
+            for _ in range(TRIES * length):
                 if len(different) == length:
                     break
                 item = self.feature_space.sample()

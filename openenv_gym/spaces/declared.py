@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -19,14 +20,27 @@ from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.custom import (
     BoundedSequence,
+    BriefText,
     ExampleText,
     JsonText,
     PatternText,
     UnicodeText,
     ordered_dict,
 )
+from openenv_gym.spaces.limits import MOST_LEVELS, Document, check_samples, too_deep
 
 Json = dict[str, Any]
+
+# What costs one unit of work (`Document.spend`), and what a space costs.
+_VALUES_OF_A_UNIT = 2**6
+_CHARACTERS_OF_A_UNIT = 2**3
+_WORK = 4
+# Gymnasium's texts are sampled up to their maximum length.
+_LONGEST_SAMPLED = 2**16
+_NUMBER_TYPES = frozenset(
+    {"bool", "float16", "float32", "float64"}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
 
 # Samples of a custom space: few show what they are, and more are examples of its texts.
 _FEW, _MANY = 3, 32
@@ -49,7 +63,8 @@ def describe_space(space: spaces.Space[Any]) -> Json:
         SchemaError: The protocol does not support this kind of space.
     """
     known = standard_space(space)
-    name = next(name for name, kind in _KINDS.items() if type(known) is kind.type)
+    kind = _kind_of(known)
+    name = next(name for name, known_kind in _KINDS.items() if known_kind is kind)
     return {"type": name, **_KINDS[name].describe(known)}
 
 
@@ -104,12 +119,60 @@ def _samples(space: spaces.Space[Any], count: int) -> list[Any]:
         return []
 
 
-def build_space(description: Json) -> spaces.Space[Any]:
+def build_space(description: Json, within: Document | None = None) -> spaces.Space[Any]:
     """Return the space of a description; it equals (``==``) the described one.
 
+    Args:
+        description: What `describe_space` returned.
+        within: The document of the schema that has the description, which bounds the work.
+
     Raises:
-        SchemaError: `describe_space` did not make the description.
+        SchemaError: `describe_space` did not make the description, or the space is too large.
     """
+    if not isinstance(description, dict):
+        raise SchemaError(f"Not the description of a space: {excerpt(description)}")
+    _spend_on(description, Document(description, within))
+    space = _built(description)
+    check_samples(space, SPACE_KEYWORD)
+    return space
+
+
+def _spend_on(description: Json, document: Document) -> None:
+    """Count the work for a space and for those inside it, before they are built."""
+    pending: list[tuple[Any, int]] = [(description, 1)]
+    while pending:
+        part, level = pending.pop()
+        if level > MOST_LEVELS:
+            raise too_deep(SPACE_KEYWORD)
+        if isinstance(part, list):
+            pending += [(inner, level) for inner in part if isinstance(inner, list)]
+            pending += [(inner, level + 1) for inner in part if isinstance(inner, dict)]
+            document.spend(len(part) // _VALUES_OF_A_UNIT, SPACE_KEYWORD)
+        elif isinstance(part, dict):
+            document.spend(_WORK, SPACE_KEYWORD)
+            if part.get("type") in ("Box", "MultiBinary"):
+                document.spend_on_array(_size(part), SPACE_KEYWORD)
+            elif part.get("type") == "Text":
+                document.spend(len(str(part.get("characters"))) // _CHARACTERS_OF_A_UNIT, SPACE_KEYWORD)
+            pending += [(inner, level + 1) for inner in part.values() if isinstance(inner, dict | list)]
+
+
+def _size(description: Json) -> int:
+    """Return the size of an array in bytes."""
+    shape, dtype = description.get("shape"), description.get("dtype", "int8")
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+        raise SchemaError(f"Not the description of a space, with this shape: {excerpt(shape)}")
+    return math.prod(shape) * _number_type(dtype).itemsize
+
+
+def _number_type(name: Any) -> np.dtype[Any]:
+    dtype = np.dtype(name) if isinstance(name, str) and name in _NUMBER_TYPES else None
+    if dtype is None:
+        raise SchemaError(f"Not the description of a space, with this dtype: {excerpt(name)}")
+    return dtype
+
+
+def _built(description: Json) -> spaces.Space[Any]:
     try:
         return _KINDS[description["type"]].build(description)
     except SchemaError:
@@ -155,7 +218,7 @@ def _describe_box(space: spaces.Box[Any]) -> Json:
 
 
 def _build_box(description: Json) -> spaces.Space[Any]:
-    dtype, shape = np.dtype(description["dtype"]), tuple(description["shape"])
+    dtype, shape = _number_type(description["dtype"]), tuple(description["shape"])
     low, high = (
         np.broadcast_to(np.array(description[bound], dtype=dtype), shape) for bound in ("low", "high")
     )
@@ -170,12 +233,18 @@ def _describe_text(space: spaces.Text) -> Json:
     }
 
 
+def _build_text(description: Json) -> spaces.Space[Any]:
+    longest = description["max_length"]
+    kind = spaces.Text if longest <= _LONGEST_SAMPLED else BriefText
+    return kind(longest, min_length=description["min_length"], charset=description["characters"])
+
+
 def _describe_dict(space: spaces.Dict) -> Json:
     return {"spaces": [[name, describe_space(part)] for name, part in space.spaces.items()]}
 
 
 def _build_dict(description: Json) -> spaces.Space[Any]:
-    return ordered_dict({name: build_space(part) for name, part in description["spaces"]})
+    return ordered_dict({name: _built(part) for name, part in description["spaces"]})
 
 
 _KINDS: dict[str, _Kind] = {
@@ -188,7 +257,7 @@ _KINDS: dict[str, _Kind] = {
     "Discrete": _Kind(
         spaces.Discrete,
         lambda space: {"n": int(space.n), "start": int(space.start), "dtype": space.dtype.name},
-        lambda d: spaces.Discrete(d["n"], start=d["start"], dtype=np.dtype(d["dtype"]).type),
+        lambda d: spaces.Discrete(d["n"], start=d["start"], dtype=_number_type(d["dtype"]).type),
         codecs.IntegerCodec,
     ),
     "MultiDiscrete": _Kind(
@@ -199,7 +268,7 @@ _KINDS: dict[str, _Kind] = {
             "dtype": space.dtype.name,
         },
         lambda d: spaces.MultiDiscrete(
-            np.array(d["nvec"]), dtype=np.dtype(d["dtype"]).type, start=np.array(d["start"])
+            np.array(d["nvec"]), dtype=_number_type(d["dtype"]).type, start=np.array(d["start"])
         ),
         codecs.ArrayCodec,
     ),
@@ -212,7 +281,7 @@ _KINDS: dict[str, _Kind] = {
     "Text": _Kind(
         spaces.Text,
         _describe_text,
-        lambda d: spaces.Text(d["max_length"], min_length=d["min_length"], charset=d["characters"]),
+        _build_text,
         codecs.TextCodec,
     ),
     "UnicodeText": _Kind(
@@ -250,7 +319,7 @@ _KINDS: dict[str, _Kind] = {
     "Tuple": _Kind(
         spaces.Tuple,
         lambda space: {"spaces": [describe_space(part) for part in space.spaces]},
-        lambda d: spaces.Tuple([build_space(part) for part in d["spaces"]]),
+        lambda d: spaces.Tuple([_built(part) for part in d["spaces"]]),
         lambda space: codecs.TupleCodec([codec_from_space(part) for part in space.spaces], space),
     ),
     "Dict": _Kind(
@@ -264,7 +333,7 @@ _KINDS: dict[str, _Kind] = {
     "Sequence": _Kind(
         spaces.Sequence,
         lambda space: {"space": describe_space(space.feature_space), "stack": space.stack},
-        lambda d: spaces.Sequence(build_space(d["space"]), stack=d["stack"]),
+        lambda d: spaces.Sequence(_built(d["space"]), stack=d["stack"]),
         lambda space: codecs.SequenceCodec(codec_from_space(space.feature_space), space),
     ),
     "BoundedSequence": _Kind(
@@ -274,13 +343,13 @@ _KINDS: dict[str, _Kind] = {
             "min_length": space.min_length,
             "max_length": space.max_length,
         },
-        lambda d: BoundedSequence(build_space(d["space"]), d["min_length"], d["max_length"]),
+        lambda d: BoundedSequence(_built(d["space"]), d["min_length"], d["max_length"]),
         lambda space: codecs.SequenceCodec(codec_from_space(space.feature_space), space),
     ),
     "OneOf": _Kind(
         spaces.OneOf,
         lambda space: {"spaces": [describe_space(part) for part in space.spaces]},
-        lambda d: spaces.OneOf([build_space(part) for part in d["spaces"]]),
+        lambda d: spaces.OneOf([_built(part) for part in d["spaces"]]),
         lambda space: codecs.OneOfCodec([codec_from_space(part) for part in space.spaces], space),
     ),
     "Graph": _Kind(
@@ -290,8 +359,8 @@ _KINDS: dict[str, _Kind] = {
             "edge_space": None if space.edge_space is None else describe_space(space.edge_space),
         },
         lambda d: spaces.Graph(
-            build_space(d["node_space"]),
-            None if d["edge_space"] is None else build_space(d["edge_space"]),
+            _built(d["node_space"]),
+            None if d["edge_space"] is None else _built(d["edge_space"]),
         ),
         lambda space: codecs.GraphCodec(
             space,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,14 @@ import numpy as np
 from openenv_gym.schema_keywords import SPACE_KEYWORD
 from openenv_gym.spaces.custom import canonical_json
 from openenv_gym.spaces.patterns import sampler_of
-from openenv_gym.spaces.schema import Node, resolve
+from openenv_gym.spaces.schema import Node
 
 Sample = Callable[[Node], Any]
 
 _DEEPEST = 8
 _COUNT = 8
 _MOST_NODES = 1000
+_MOST_GIVEN = 256
 # Every kind of key that Pydantic has reads it: text, numbers, booleans.
 _KEYS = "^[1-9][0-9]*$"
 
@@ -92,9 +93,9 @@ def json_examples(node: Node, sample: Sample) -> list[Any]:
     """
     given = node.schema.get("examples")
     if isinstance(given, list) and given:
-        return given
+        return given[:_MOST_GIVEN]
     if node.is_recursive:
-        node = resolve(node.schema, node.document, node.path)
+        node = node.expanded()
     found: dict[str, Any] = {}
     for number in range(_COUNT):
         try:
@@ -129,13 +130,12 @@ class _Examples:
         if depth > _DEEPEST or self._nodes > _MOST_NODES:
             raise _TooDeepError
         if node.is_recursive:
-            node = resolve(node.schema, node.document, node.path)
+            node = node.expanded()
         schema = node.schema
         if "enum" in schema or "const" in schema or SPACE_KEYWORD in schema:
             return self._sample(node)
-        branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-        if branches:
-            return self._branch([node.child(branch, "|") for branch in branches], depth)
+        if node.alternatives:
+            return self._branch([node.child(branch, "|") for branch in node.alternatives], depth)
         kind = schema.get("type")
         if isinstance(kind, list):
             return self._branch([node.replace({**schema, "type": one}) for one in kind], depth)
@@ -161,16 +161,18 @@ class _Examples:
         raise _TooDeepError
 
     def _object(self, node: Node, depth: int) -> dict[str, Any]:
-        schema, required = node.schema, node.schema.get("required", ())
+        schema, required = node.schema, frozenset(node.schema.get("required", ()))
         found = {}
-        for name, child in node.properties():
+        for name, child in node.properties:
             if name in required or not self._stays_small(depth):
                 try:
                     found[name] = self.of(child, depth + 1)
                 except _TooDeepError:
                     if name in required:
                         raise
-        least = int(schema.get("minProperties", 0))
+        least = schema.get("minProperties", 0)
+        if least > _MOST_NODES:
+            raise _TooDeepError
         values, keys = _entries(node)
         if values is not None and (least or not (schema.get("properties") or self._stays_small(depth))):
             for _ in range(max(least, 1) * 4):
@@ -184,7 +186,7 @@ class _Examples:
         places = schema.get("prefixItems")
         if places is not None:
             return [self.of(node.child(place, "[]"), depth + 1) for place in places]
-        least = int(schema.get("minItems", 0))
+        least = schema.get("minItems", 0)
         length = least if self._stays_small(depth) or schema.get("maxItems") == least else least + 1
         item = node.child(schema.get("items", {}), "[]")
         try:
@@ -197,7 +199,10 @@ class _Examples:
 
     def _key(self, keys: Node | str) -> str:
         if isinstance(keys, str):
-            return sampler_of(keys, max_length=4 if keys == _KEYS else None).sample(self._random)
+            try:
+                return sampler_of(keys, max_length=4 if keys == _KEYS else None).sample(self._random)
+            except ValueError:
+                return str(self._random.integers(1, 1000))  # only the server checks this pattern
         return str(self._sample(keys))
 
     def _stays_small(self, depth: int) -> bool:
@@ -226,5 +231,5 @@ def _entries(node: Node) -> tuple[Node | None, Node | str]:
     if values is False:
         return None, _KEYS
     names = schema.get("propertyNames")
-    keys = _KEYS if names is None else node.child({"type": "string", **names}, "{}")
+    keys = node.child({"type": "string", **names}, "{}") if isinstance(names, Mapping) else _KEYS
     return node.child(values, "{}"), keys

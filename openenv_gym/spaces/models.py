@@ -19,7 +19,8 @@ from openenv_gym.schema_keywords import (
 from openenv_gym.spaces import rules
 from openenv_gym.spaces.codecs import Codec, DictCodec, FieldCodec
 from openenv_gym.spaces.compiler import Compiler, SchemaFinding
-from openenv_gym.spaces.schema import Node, Schema, resolve
+from openenv_gym.spaces.limits import MOST_LEVELS, check_samples
+from openenv_gym.spaces.schema import Node, Schema, open_schema
 from openenv_gym.spaces.tools import RESULT_FIELDS, ToolResultCodec, compile_tool_calls
 
 Override = Space[Any] | Mapping[str, Space[Any]] | None
@@ -90,7 +91,10 @@ def space_from_schema(schema: Schema) -> Space[Any]:
     Raises:
         SchemaError: It cannot become a space.
     """
-    return Compiler(rules.RULES).compile(resolve(schema, schema)).space
+    root = open_schema(schema)
+    space = Compiler(rules.RULES).compile(root).space
+    check_samples(space, root.path)
+    return space
 
 
 def space_from_model(model: Any) -> Space[Any]:
@@ -105,11 +109,20 @@ def space_from_model(model: Any) -> Space[Any]:
 def _compile_model(
     schema: Schema, left_out: frozenset[str], compiler: Compiler, unwrap: bool, space: Override
 ) -> CompiledSchema:
-    root = resolve(schema, schema)
+    root = open_schema(schema)
+    compiled = _compile_root(root, left_out, compiler, unwrap, space)
+    check_samples(compiled.codec.space, root.path)
+    return compiled
+
+
+def _compile_root(
+    root: Node, left_out: frozenset[str], compiler: Compiler, unwrap: bool, space: Override
+) -> CompiledSchema:
+    schema = root.schema
     if isinstance(space, Mapping):
         compiler.overrides = dict(space)
     if TOOLS_KEYWORD in schema and compiler.sends_all:
-        calls = compile_tool_calls(schema, compiler)
+        calls = compile_tool_calls(root, compiler)
         _check_paths(compiler)
         return CompiledSchema(calls, compiler.report)
     if "properties" not in root.schema:
@@ -145,11 +158,11 @@ def _check_paths(compiler: Compiler) -> None:
         )
 
 
-def _array_shapes(example: Any, path: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+def _array_shapes(example: Any, path: str = "", level: int = 1) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the paths and shapes of the arrays of numbers in a payload."""
     if isinstance(example, Mapping):
-        for name, part in example.items():
-            yield from _array_shapes(part, f"{path}.{name}" if path else str(name))
+        for name, part in example.items() if level < MOST_LEVELS else ():
+            yield from _array_shapes(part, f"{path}.{name}" if path else str(name), level + 1)
     elif isinstance(example, list):
         try:
             array = np.array(example)

@@ -21,6 +21,7 @@ from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs import Codec
 from openenv_gym.spaces.compiler import Compiler, Rule
 from openenv_gym.spaces.custom import (
+    UNBOUNDED,
     BoundedSequence,
     ExampleText,
     JsonText,
@@ -30,13 +31,16 @@ from openenv_gym.spaces.custom import (
 )
 from openenv_gym.spaces.declared import build_space, codec_from_space
 from openenv_gym.spaces.examples import format_pattern, json_examples
-from openenv_gym.spaces.schema import Node, Schema, kinds
+from openenv_gym.spaces.patterns import UnsupportedPatternError
+from openenv_gym.spaces.schema import Node, Schema, check_parts, kinds
 
 # Formats of strings that may be any.
 _FREE_FORMATS = frozenset({"binary", "password"})
 _DECIMALS = 32
 _MOST_LABELS = 2**16
-_MOST_ARRAY_BYTES = 2**30
+_MOST_EXAMPLES = 256
+# NumPy 1 has no more dimensions.
+_MOST_DIMENSIONS = 32
 _MOST_DISCRETE_VALUES = 2**31
 # Gymnasium samples integers below high + 1, which has to fit into an int64 too.
 _LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 2
@@ -44,19 +48,19 @@ _LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 2
 
 def _declared(compiler: Compiler, node: Node) -> Codec | None:
     description = node.schema.get(SPACE_KEYWORD)
-    return None if description is None else codec_from_space(build_space(description))
+    return None if description is None else codec_from_space(build_space(description, node.document))
 
 
 def _labels(compiler: Compiler, node: Node) -> Codec | None:
     labels = [node.schema["const"]] if "const" in node.schema else node.schema.get("enum")
     if not labels:
         return None
+    if len(labels) > _MOST_LABELS:
+        raise SchemaError(f"{node.where}: more than {_MOST_LABELS:,} labels")
     different: dict[Any, Any] = {}
     for label in labels:
         different.setdefault(codecs.label_key(label), label)
     labels = list(different.values())
-    if len(labels) > _MOST_LABELS:
-        raise SchemaError(f"{node.where}: more than {_MOST_LABELS:,} labels")
     return codecs.NullCodec() if labels == [None] else codecs.LabelCodec(labels)
 
 
@@ -86,11 +90,11 @@ def _text(compiler: Compiler, node: Node) -> Codec | None:
     schema = node.schema
     if schema.get("type") != "string":
         return None
-    shortest, longest = schema.get("minLength", 0), schema.get("maxLength")
+    shortest, longest = _lengths(node, "Length", "characters")
     return codecs.TextCodec(
         _text_of_examples(schema.get("examples"), shortest, longest)
-        or _text_of_pattern(schema.get("pattern"), shortest, longest)
-        or _text_of_pattern(format_pattern(schema.get("format")), shortest, longest)
+        or _text_of_pattern(node, schema.get("pattern"), shortest, longest)
+        or _text_of_pattern(node, format_pattern(schema.get("format")), shortest, longest)
         or _text_of_examples(_documents(compiler, node), shortest, longest)
         or (_text_of_examples([schema.get("default")], shortest, longest) if _is_special(schema) else None)
         or UnicodeText(shortest, longest)
@@ -105,17 +109,34 @@ def _is_special(schema: Schema) -> bool:
 def _text_of_examples(examples: Any, shortest: int, longest: int | None) -> UnicodeText | None:
     fitting = [
         text
-        for text in (examples if isinstance(examples, list) else ())
+        for text in (examples[:_MOST_EXAMPLES] if isinstance(examples, list) else ())
         if isinstance(text, str) and shortest <= len(text) <= (math.inf if longest is None else longest)
     ]
     return ExampleText(fitting, shortest, longest) if fitting else None
 
 
-def _text_of_pattern(pattern: Any, shortest: int, longest: int | None) -> UnicodeText | None:
+def _text_of_pattern(
+    node: Node, pattern: str | None, shortest: int, longest: int | None
+) -> UnicodeText | None:
+    if pattern is None:
+        return None
     try:
-        return PatternText(pattern, shortest, longest) if isinstance(pattern, str) else None
-    except ValueError:
+        text = PatternText(pattern, shortest, longest)
+    except UnsupportedPatternError as error:
+        node.document.spend(error.work, node.path)
         return None  # samples are of any form, and the report says so
+    node.document.spend(text.work, node.path)
+    return text
+
+
+def _lengths(node: Node, what: str, unit: str) -> tuple[int, int | None]:
+    """Return the bounds of a length, such as ``minItems`` and ``maxItems``, if anything is between them."""
+    shortest, longest = node.schema.get(f"min{what}", 0), node.schema.get(f"max{what}")
+    if shortest > UNBOUNDED:
+        raise SchemaError(f"{node.where}: min{what} of {shortest} is too large")
+    if longest is not None and shortest > longest:
+        raise SchemaError(f"{node.where}: nothing has at least {shortest} and at most {longest} {unit}")
+    return shortest, longest
 
 
 def _documents(compiler: Compiler, node: Node) -> list[str]:
@@ -133,8 +154,11 @@ def _numeric_array(compiler: Compiler, node: Node) -> Codec | None:
     if not shape or SPACE_KEYWORD in inner.schema or "enum" in inner.schema or "const" in inner.schema:
         return None
     kind = inner.schema.get("type")
-    if kind in {"boolean", "integer", "number"} and math.prod(shape) * 8 > _MOST_ARRAY_BYTES:
-        raise SchemaError(f"{node.where}: an array of shape {shape} is too large")
+    if kind not in ("boolean", "integer", "number"):
+        return None
+    if len(shape) > _MOST_DIMENSIONS:
+        raise SchemaError(f"{node.where}: an array of more than {_MOST_DIMENSIONS} dimensions")
+    node.document.spend_on_array(math.prod(shape) * 8, node.path)
     if kind == "boolean":
         return codecs.BooleanArrayCodec(shape)
     bounds = _few_integers(inner) if kind == "integer" else None
@@ -142,7 +166,7 @@ def _numeric_array(compiler: Compiler, node: Node) -> Codec | None:
         low, high = bounds
         values = np.full(shape, high - low + 1, np.int64)
         return codecs.ArrayCodec(spaces.MultiDiscrete(values, start=np.full(shape, low, np.int64)))
-    return codecs.ArrayCodec(_box(inner, shape)) if kind in {"integer", "number"} else None
+    return codecs.ArrayCodec(_box(inner, shape))
 
 
 def _places(compiler: Compiler, node: Node) -> Codec | None:
@@ -150,9 +174,10 @@ def _places(compiler: Compiler, node: Node) -> Codec | None:
     schema = node.schema
     places = schema.get("prefixItems")
     if places is None:
-        length = _fixed_length(node)
+        length = node.fixed_length
         if length is None:
             return None
+        check_parts(node)
         places = [schema.get("items", {})] * length
     elif schema.get("maxItems", len(places)) != len(places) or schema.get("minItems", 0) != len(places):
         return None
@@ -166,7 +191,7 @@ def _sequence(compiler: Compiler, node: Node) -> Codec | None:
     if schema.get("type") != "array" or "prefixItems" in schema or "items" not in schema:
         return None
     item = compiler.compile(node.child(schema["items"], "[]"))
-    shortest, longest = schema.get("minItems", 0), schema.get("maxItems")
+    shortest, longest = _lengths(node, "Items", "items")
     if shortest == 0 and longest is None:
         return codecs.SequenceCodec(item)
     unique = schema.get("uniqueItems", False)
@@ -178,10 +203,9 @@ def _object(compiler: Compiler, node: Node) -> Codec | None:
 
 
 def _union(compiler: Compiler, node: Node) -> Codec | None:
-    branches = [*node.schema.get("anyOf", ()), *node.schema.get("oneOf", ())]
-    if not branches:
+    nodes = [node.child(branch, f"|{i}") for i, branch in enumerate(node.alternatives)]
+    if not nodes:
         return None
-    nodes = [node.child(branch, f"|{i}") for i, branch in enumerate(branches)]
     # Null comes last: X or nothing.
     nodes.sort(key=lambda branch: branch.schema.get("type") == "null")
     _give_numbers_as_text(compiler, nodes)
@@ -240,7 +264,7 @@ def _shape(compiler: Compiler, node: Node) -> tuple[tuple[int, ...], Node]:
     inferred = compiler.shapes.get(node.path)
     lengths: list[int] = []
     for depth, inner in enumerate(_nested(node)):
-        length = _fixed_length(inner)
+        length = inner.fixed_length
         if length is None and inferred is not None and depth < len(inferred):
             length = inferred[depth]
         if length is None:
@@ -255,33 +279,43 @@ def _nested(node: Node) -> Iterator[Node]:
         node = node.child(node.schema.get("items", {}), "[]")
 
 
-def _fixed_length(node: Node) -> int | None:
-    schema = node.schema
-    if schema.get("type") != "array" or "prefixItems" in schema or schema.get("uniqueItems"):
-        return None
-    length = schema.get("minItems")
-    return length if isinstance(length, int) and length == schema.get("maxItems") and length > 0 else None
-
-
 def _few_integers(node: Node) -> tuple[int, int] | None:
     """Return the bounds of an integer, if both are given and close enough for a `Discrete`."""
     low, high = _integer_bounds(node)
     if low is None or high is None or high - low >= _MOST_DISCRETE_VALUES:
         return None
-    if low > high:
-        raise SchemaError(f"{node.where}: no integer is between {low} and {high}")
     return (low, high) if low >= _LEAST_INTEGER and high <= _GREATEST_INTEGER else None
 
 
 def _integer_bounds(node: Node) -> tuple[int | None, int | None]:
+    """Return the least and the greatest integer, None for no bound.
+
+    Raises:
+        SchemaError: No integer of 64 bits is between them.
+    """
     schema = node.schema
-    lows = [math.ceil(schema["minimum"])] if "minimum" in schema else []
-    highs = [math.floor(schema["maximum"])] if "maximum" in schema else []
-    if "exclusiveMinimum" in schema:
+    lows = [math.ceil(schema["minimum"])] if _is_bound(node, "minimum", -math.inf) else []
+    highs = [math.floor(schema["maximum"])] if _is_bound(node, "maximum", math.inf) else []
+    if _is_bound(node, "exclusiveMinimum", -math.inf):
         lows.append(math.floor(schema["exclusiveMinimum"]) + 1)
-    if "exclusiveMaximum" in schema:
+    if _is_bound(node, "exclusiveMaximum", math.inf):
         highs.append(math.ceil(schema["exclusiveMaximum"]) - 1)
-    return max(lows, default=None), min(highs, default=None)
+    low, high = max(lows, default=None), min(highs, default=None)
+    least = _LEAST_INTEGER if low is None else low
+    greatest = _GREATEST_INTEGER if high is None else high
+    if max(least, _LEAST_INTEGER) > min(greatest, _GREATEST_INTEGER):
+        raise SchemaError(f"{node.where}: no integer of 64 bits is between {low} and {high}")
+    return low, high
+
+
+def _is_bound(node: Node, keyword: str, unbounded: float) -> bool:
+    """Return whether an integer has a bound that is not infinite."""
+    bound = node.schema.get(keyword)
+    if bound is None or bound == unbounded:
+        return False
+    if isinstance(bound, float) and math.isinf(bound):
+        raise SchemaError(f"{node.where}: no integer has the {keyword} {bound}")
+    return True
 
 
 def _box(node: Node, shape: tuple[int, ...]) -> spaces.Box[Any]:
@@ -295,10 +329,20 @@ def _box(node: Node, shape: tuple[int, ...]) -> spaces.Box[Any]:
             np.int64,
         )
     schema = node.schema
-    lows = [-math.inf, schema.get("minimum", -math.inf)]
-    highs = [math.inf, schema.get("maximum", math.inf)]
+    lows = [-math.inf, _as_float(schema.get("minimum", -math.inf))]
+    highs = [math.inf, _as_float(schema.get("maximum", math.inf))]
     if "exclusiveMinimum" in schema:
-        lows.append(math.nextafter(schema["exclusiveMinimum"], math.inf))
+        lows.append(math.nextafter(_as_float(schema["exclusiveMinimum"]), math.inf))
     if "exclusiveMaximum" in schema:
-        highs.append(math.nextafter(schema["exclusiveMaximum"], -math.inf))
-    return spaces.Box(max(lows), min(highs), shape, np.float64)
+        highs.append(math.nextafter(_as_float(schema["exclusiveMaximum"]), -math.inf))
+    lowest, highest = max(lows), min(highs)
+    if lowest > highest or lowest == math.inf or highest == -math.inf:
+        raise SchemaError(f"{node.where}: no number is between {lowest} and {highest}")
+    return spaces.Box(lowest, highest, shape, np.float64)
+
+
+def _as_float(bound: float) -> float:
+    try:
+        return float(bound)
+    except OverflowError:
+        return math.inf if bound > 0 else -math.inf

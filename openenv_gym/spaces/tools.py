@@ -19,7 +19,8 @@ from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs.base import misfit
 from openenv_gym.spaces.compiler import Compiler, SchemaFinding
 from openenv_gym.spaces.custom import JsonText, UnicodeText, canonical_json, ordered_dict
-from openenv_gym.spaces.schema import Schema, resolve
+from openenv_gym.spaces.keywords import check_keywords
+from openenv_gym.spaces.schema import Node, Schema, open_schema
 
 # The fields of an observation's payload that become the fields of the same space for every tool.
 RESULT_FIELDS = frozenset({"tool_name", "result", "error", "tools"})
@@ -42,14 +43,18 @@ class Tool(NamedTuple):
 
 
 def takes_tool_calls(action_schema: Schema) -> bool:
-    """Return whether an action is the call of a tool: a name and arguments of any kind."""
+    """Return whether an action is the call of a tool: a name and arguments of any kind.
+
+    Raises:
+        SchemaError: ``action_schema`` is no schema.
+    """
+    check_keywords(action_schema)
     properties = action_schema.get("properties", {})
-    kind = properties.get("type", {})
-    return {"tool_name", "arguments"} <= properties.keys() and "call_tool" in (
-        kind.get("const"),
-        kind.get("default"),
-        *kind.get("enum", ()),
-    )
+    kind = properties.get("type")
+    if not isinstance(kind, Mapping) or not {"tool_name", "arguments"} <= properties.keys():
+        return False
+    check_keywords(kind, "type")
+    return "call_tool" in (kind.get("const"), kind.get("default"), *kind.get("enum", ()))
 
 
 def with_tools(schema: Schema, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -70,11 +75,11 @@ def tools_of(codec: codecs.Codec) -> tuple[Tool, ...]:
     return codec.tools if isinstance(codec, ToolCallCodec) else ()
 
 
-def compile_tool_calls(schema: Schema, compiler: Compiler) -> ToolCallCodec:
+def compile_tool_calls(root: Node, compiler: Compiler) -> ToolCallCodec:
     """Return the codec of calls of the tools in an action's schema."""
     tools, arguments = [], []
-    for tool in schema[TOOLS_KEYWORD]:
-        node = resolve(tool["input_schema"], tool["input_schema"], tool["name"])
+    for tool in root.schema[TOOLS_KEYWORD]:
+        node = open_schema(tool["input_schema"], tool["name"], root.document)
         place = len(compiler.report)
         codec = compiler.fields(node)
         finding = SchemaFinding(tool["name"], "the arguments of a tool", codec.space)

@@ -363,7 +363,7 @@ def _message_in(body: bytes | None) -> str:
     """The message of a server's error; "" if it is not one, as from a gateway."""
     try:
         answer = json.loads(body or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     message = answer.get("message") if isinstance(answer, dict) else None
     return message if isinstance(message, str) else ""

@@ -24,8 +24,9 @@ from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import v2
 from openenv_gym.wire.handshake import BadHandshakeError
 
-# Schemas are small. A server that sends more than this is not one of ours.
+# Observations may be large; schemas and lists of tools are not. Only other servers send more than this.
 _MAX_BYTES = 64 * 2**20
+_MAX_SCHEMA_BYTES = 16 * 2**20
 # A refusal has a sentence or two.
 _MAX_REFUSAL_BYTES = 2**16
 
@@ -33,13 +34,16 @@ _MAX_REFUSAL_BYTES = 2**16
 Schemas = tuple[dict[str, Any], dict[str, Any]]
 
 
-def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, Any]:
+def get_json(
+    endpoint: Endpoint, path: str, *, timeout_s: float, max_bytes: int = _MAX_BYTES
+) -> dict[str, Any]:
     """GET a JSON object.
 
     Args:
         endpoint: The server.
         path: The path, with a slash in front.
         timeout_s: The time for the whole request, in seconds.
+        max_bytes: The size of the largest response that is read.
 
     Raises:
         EndpointUnreachableError: Nothing answers there.
@@ -48,7 +52,7 @@ def get_json(endpoint: Endpoint, path: str, *, timeout_s: float) -> dict[str, An
         DeadlineExceededError: The response took too long.
         NotAnOpenEnvServerError: The response is not one that an OpenEnv server gives.
     """
-    return _request(endpoint, "GET", path, None, timeout_s).fields
+    return _request(endpoint, "GET", path, None, timeout_s, max_bytes=max_bytes).fields
 
 
 def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
@@ -59,8 +63,9 @@ def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
 
     Raises:
         NotAnOpenEnvServerError: It has none; and the errors of `get_json`.
+        SchemaError: They are not schemas, or too large.
     """
-    response = get_json(endpoint, "/schema", timeout_s=timeout_s)
+    response = get_json(endpoint, "/schema", timeout_s=timeout_s, max_bytes=_MAX_SCHEMA_BYTES)
     action, observation = response.get("action"), response.get("observation")
     if not isinstance(action, dict) or not isinstance(observation, dict):
         raise not_openenv(endpoint, "its /schema has no action and observation", "GET /schema")
@@ -79,7 +84,7 @@ def get_tools(endpoint: Endpoint, *, timeout_s: float) -> list[dict[str, Any]]:
         NotAnOpenEnvServerError: The response has none; and the errors of `get_json`.
     """
     request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).encode()
-    response = _request(endpoint, "POST", "/mcp", request, timeout_s).fields
+    response = _request(endpoint, "POST", "/mcp", request, timeout_s, max_bytes=_MAX_SCHEMA_BYTES).fields
     result = response.get("result")
     tools = result.get("tools") if isinstance(result, dict) else None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
@@ -150,20 +155,25 @@ def _request(
     timeout_s: float,
     *,
     accepts_503: bool = False,
+    max_bytes: int = _MAX_BYTES,
 ) -> _Response:
     operation = f"{method} {path}"
 
     def request() -> _Response:
-        status, headers, text = exchange(endpoint, method, path, body, timeout_s)
+        status, headers, text = exchange(endpoint, method, path, body, timeout_s, max_bytes + 1)
         if accepts_503 and status == 503 and (fields := _health_in(text)) is not None:
             return _Response(fields, headers)
         if not 200 <= status < 300:
             raise refused(
                 endpoint, status, {name.lower(): value for name, value in headers.items()}, text, operation
             )
+        if len(text) > max_bytes:
+            raise not_openenv(
+                endpoint, f"its answer to {operation} has more than {max_bytes:,} bytes", operation
+            )
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise not_openenv(endpoint, f"its answer to {operation} is not JSON", operation) from error
         if not isinstance(fields, dict):
             raise not_openenv(endpoint, f"its answer to {operation} is not a JSON object", operation)
@@ -173,9 +183,14 @@ def _request(
 
 
 def exchange(
-    endpoint: Endpoint, method: str, path: str, body: bytes | None, timeout_s: float
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    body: bytes | None,
+    timeout_s: float,
+    max_bytes: int = _MAX_BYTES,
 ) -> tuple[int, Message, bytes]:
-    """Send a request; return the status, the headers and the body of the response."""
+    """Send a request; return the status, the headers and the body of the response, cut to ``max_bytes``."""
     operation = f"{method} {path}"
     route = route_to(endpoint)
     connection = http.client.HTTPConnection(route.host, route.port)
@@ -190,8 +205,8 @@ def exchange(
             connection.sock = stream.raw
             connection.request(method, f"{route.path}{path}", body, headers)
             with connection.getresponse() as response:
-                text = response.read(_MAX_BYTES if response.status < 300 else _MAX_REFUSAL_BYTES)
-                if response.status < 300 and response.length and len(text) < _MAX_BYTES:
+                text = response.read(max_bytes if response.status < 300 else _MAX_REFUSAL_BYTES)
+                if response.status < 300 and response.length and len(text) < max_bytes:
                     raise http.client.IncompleteRead(text, response.length)
     except http.client.RemoteDisconnected as error:
         raise connect_error(endpoint, HungUpError(), operation, timeout_s) from bare(error)
@@ -216,6 +231,6 @@ def _health_in(text: bytes) -> dict[str, Any] | None:
     """The health in a response with status 503, which a gateway may have sent as well."""
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) and "status" in fields else None

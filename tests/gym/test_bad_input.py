@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -84,6 +85,67 @@ def test_a_server_that_does_not_speak_http() -> None:
         pytest.raises(errors.NotAnOpenEnvServerError, match="not HTTP"),
     ):
         gym.make("openenv/remote", base_url=base_url)
+
+
+def http(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("schemas", "message"),
+    [
+        (b'{"action": {"properties": []}, "observation": {}}', "properties must be an object, got"),
+        (b'{"action": {"properties": {"type": [1]}}, "observation": {}}', "type: a schema is an object, not"),
+        (
+            b'{"action": {"$defs": 3}, "observation": {}, "reset_observation": {"properties": 3}}',
+            "properties must",
+        ),
+        (
+            b'{"action": {"x-openenv-tools": [3]}, "observation": {}}',
+            "x-openenv-tools must be a list of tools",
+        ),
+        (
+            b'{"action": {"enum": [%s1]}, "observation": {}}' % (b"1," * 3_000_000),
+            "more than 2,097,152 values",
+        ),
+    ],
+)
+def test_schemas_that_are_none(schemas: bytes, message: str) -> None:
+    with answering(http(schemas)) as base_url, pytest.raises(errors.SchemaError, match=message):
+        RemoteEnv(base_url)
+
+
+@pytest.mark.parametrize(
+    ("schemas", "message"),
+    [
+        (
+            b'{"action": {"enum": [%s1]}, "observation": {}}' % (b'"a",' * 5_000_000),
+            "more than 16,777,216 bytes",
+        ),
+        (b'{"action": %s, "observation": {}}' % (b"[" * 100_000), "is not JSON"),
+    ],
+)
+def test_schemas_that_are_not_even_read(schemas: bytes, message: str) -> None:
+    with answering(http(schemas)) as base_url, pytest.raises(errors.NotAnOpenEnvServerError, match=message):
+        RemoteEnv(base_url)
+
+
+def test_what_a_server_says_of_episodes_is_checked() -> None:
+    served = {
+        "max_episode_steps": "9",
+        "reward_threshold": [],
+        "nondeterministic": 3,
+        "metadata": {"render_fps": -1},
+    }
+    field = {"type": "object", "properties": {"x": {"type": "boolean"}}}
+    schemas = {
+        "action": field,
+        "observation": {**field, "x-gymnasium-env": served, "x-openenv-server-renders": ["rgb_array"]},
+    }
+    with answering(http(json.dumps(schemas).encode())) as base_url, RemoteEnv(base_url) as env:
+        assert env.metadata["render_fps"] == 30
+        assert env.metadata["render_modes"] == []
+        assert set(env._env_spaces.served.spec.values()) == {None}
 
 
 def test_a_connection_that_breaks_in_an_answer() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from openenv_cli.playing.questions import OMITTED, InvalidAnswerError, Question, question_of
 from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, TOOLS_KEYWORD
-from openenv_gym.spaces.schema import Node, Schema, resolve
+from openenv_gym.spaces.schema import Node, Schema, open_schema
 
 _FIELD_BY_FIELD = "+"
 
@@ -75,8 +75,8 @@ def ask_action(schema: Schema, lines: Lines, tell: Callable[[str], None]) -> dic
     """
     if TOOLS_KEYWORD in schema:
         return _ask_tool_call(schema[TOOLS_KEYWORD], lines, tell)
-    root = resolve(schema, schema)
-    names = {name for name, _ in root.properties()} - ACTION_ONLY_ON_THE_WIRE
+    root = open_schema(schema)
+    names = {name for name, _ in root.properties} - ACTION_ONLY_ON_THE_WIRE
     if not names:
         lines.ask("Enter to step: ")
         return {}
@@ -93,11 +93,11 @@ def _ask_tool_call(
     """Ask for a tool, and then for its arguments."""
     schemas = {tool["name"]: tool["input_schema"] for tool in tools}
     described = "\n".join(f"{tool['name']}: {tool['description']}" for tool in tools)
-    which = resolve({"enum": list(schemas), "description": described}, {})
+    which = open_schema({"enum": list(schemas), "description": described})
     first = _FirstOrWhole(lines, {"type", "tool_name", "arguments", *ACTION_ONLY_ON_THE_WIRE})
     try:
         name = _ask(question_of(which, "tool"), first, tell)
-        arguments = _ask_fields(resolve(schemas[name], schemas[name]), "", first, tell)
+        arguments = _ask_fields(open_schema(schemas[name]), "", first, tell)
     except _WholeActionTypedError as typed:
         return typed.payload
     return {"type": "call_tool", "tool_name": name, "arguments": arguments}
@@ -142,7 +142,7 @@ def _ask_fields(
 ) -> dict[str, Any]:
     required = node.schema.get("required", [])
     answers = {}
-    for name, field in node.properties():
+    for name, field in node.properties:
         if name in omit:
             continue
         if "const" in field.schema:
