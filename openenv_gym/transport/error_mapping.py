@@ -78,8 +78,16 @@ def connect_error(endpoint: Endpoint, error: Exception, operation: str, timeout_
             return _wrong_scheme(endpoint, operation, speaks_tls=True)
         finding = f"no WebSocket at /ws ({error})" if operation == HANDSHAKE else str(error)
         return not_openenv(endpoint, finding, operation)
-    if isinstance(error, HungUpError):
+    if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         return _hung_up(endpoint, operation)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return EndpointUnreachableError(
+            f"This process has no file descriptor left to connect to {where(endpoint)}: {error.strerror}.",
+            advice="Raise its limit with `ulimit -n`, or close what it has open. A RemoteVectorEnv needs one "
+            "connection for all of its slots.",
+            endpoint=endpoint.base_url,
+            operation=operation,
+        )
     if is_timeout(error):
         what = "open a WebSocket" if operation == HANDSHAKE else f"answer {operation}"
         return DeadlineExceededError(
@@ -253,8 +261,8 @@ def _hung_up(endpoint: Endpoint, operation: str) -> EndpointError:
     return EndpointUnreachableError(
         f"{where(endpoint)} accepts connections, but closed this one without an answer to {operation}.",
         advice=_proxy_advice(endpoint)
-        or f"The server may be starting or stopping. If its port is for {urlsplit(other).scheme}, make "
-        f"{other} the base URL.",
+        or "The server may be starting or stopping, or have no file descriptors left, which its log says "
+        f"(ulimit -n). If its port is for {urlsplit(other).scheme}, make {other} the base URL.",
         endpoint=endpoint.base_url,
         operation=operation,
     )

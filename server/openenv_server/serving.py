@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import gc
@@ -12,14 +13,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.naming.known import running_servers
+from openenv_server.http_protocol import ConnectionTable, LimitedProtocol
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.settings import read_settings
@@ -58,12 +62,19 @@ class Server(uvicorn.Server):
         worker: int = 0,
         headers: list[tuple[str, str]] | None = None,
     ) -> None:
+        settings = read_settings()
+        proxies = settings.forwarded_allow_ips
+        table = ConnectionTable(settings.request_timeout, settings.max_sockets_per_address, proxies)
         super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
-                ws_max_size=read_settings().max_message_bytes,
+                ws_max_size=settings.max_message_bytes,
+                http=cast(type[asyncio.Protocol], partial(LimitedProtocol, table)),
                 ws=TakeoverProtocol,
+                forwarded_allow_ips=list(proxies),
+                callback_notify=table.check_descriptors,  # a full process accepts nothing to notice
+                timeout_notify=1,
                 ws_per_message_deflate=False,
                 headers=headers,
                 workers=1,  # else uvicorn reads it from an environment variable

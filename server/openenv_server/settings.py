@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -67,7 +68,20 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=2**26, ge=1, description="the most bytes of a message or a body")
     max_slots_per_socket: int = Field(default=4096, ge=1, description="the most sessions on a connection")
     max_sockets_per_address: int = Field(
-        default=4096, ge=1, description="the most sockets from one address, per process"
+        default=4096,
+        ge=1,
+        description="the most WebSockets from one address, and as many other connections, per process",
+    )
+    request_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        description="seconds in which the head of a request has to arrive, and then its body, which has one "
+        "more for each 1,000 bytes",
+    )
+    forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are "
+        "believed, separated by commas; * is any; default: none",
     )
     drain_timeout: float = Field(
         default=10.0, gt=0, description="the most seconds for a graceful shutdown after SIGTERM"
@@ -89,7 +103,7 @@ class Settings(BaseSettings):
             )
         return key
 
-    @field_validator("allowed_origins", "allowed_hosts", mode="before")
+    @field_validator("allowed_origins", "allowed_hosts", "forwarded_allow_ips", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -105,6 +119,14 @@ class Settings(BaseSettings):
             if origin != ANY:
                 parse_origin(origin)
         return origins
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy != ANY:
+                ip_network(proxy)
+        return proxies
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -45,6 +45,8 @@ BAD = {
     "MAX_MESSAGE_BYTES": "1e",
     "MAX_SLOTS_PER_SOCKET": "0",
     "MAX_SOCKETS_PER_ADDRESS": "many",
+    "REQUEST_TIMEOUT": "0",
+    "FORWARDED_ALLOW_IPS": "gateway",
     "DRAIN_TIMEOUT": "nan",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",

@@ -1,7 +1,7 @@
 """Every internal of uvicorn and websockets that the server relies on, by name.
 
-If this fails with a newer uvicorn, adapt `openenv_server.socket_takeover` and `openenv_server.serving`, then
-raise the upper bound in pyproject.toml.
+If this fails with a newer uvicorn, adapt `openenv_server.socket_takeover`, `openenv_server.http_protocol` and
+`openenv_server.serving`, then raise the upper bound in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from importlib.metadata import requires, version
 
 import pytest
 import uvicorn
+from openenv_server.http_protocol import LimitedProtocol
 from openenv_server.serving import Server
 from openenv_server.socket_takeover import TakeoverProtocol
 from packaging.requirements import Requirement
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets import websockets_sansio_impl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
@@ -33,6 +36,38 @@ def test_the_protocol_awaits_what_is_overridden(name: str) -> None:
 @pytest.mark.parametrize("name", ["scheme", "scope", "transport", "queue", "handshake_complete"])
 def test_the_protocol_sets_the_attributes_that_are_read(name: str) -> None:
     assert f"self.{name}" in inspect.getsource(WebSocketsSansIOProtocol)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "connection_made",
+        "connection_lost",
+        "data_received",
+        "on_headers_complete",
+        "on_body",
+        "on_message_complete",
+        "on_response_complete",
+        "handle_websocket_upgrade",
+        "pause_writing",
+        "resume_writing",
+    ],
+)
+def test_the_http_protocol_has_the_methods_that_are_overridden(name: str) -> None:
+    overridden, own = getattr(HttpToolsProtocol, name), getattr(LimitedProtocol, name)
+    assert inspect.signature(overridden).parameters.keys() == inspect.signature(own).parameters.keys()
+    assert not inspect.iscoroutinefunction(overridden)
+
+
+@pytest.mark.parametrize("name", ["transport", "client", "cycle", "loop", "server_state"])
+def test_the_http_protocol_sets_the_attributes_that_are_read(name: str) -> None:
+    assert f"self.{name}" in inspect.getsource(HttpToolsProtocol)
+
+
+def test_the_http_protocol_has_what_else_is_read() -> None:
+    assert "self.response_complete" in inspect.getsource(httptools_impl.RequestResponseCycle)
+    assert "self.default_headers" in inspect.getsource(uvicorn.server.ServerState)
+    assert httptools_impl.STATUS_LINE[431].startswith(b"HTTP/1.1 431 ")
 
 
 def test_the_protocol_offers_extensions_in_its_scope() -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from openenv_server.operations.descriptors import descriptors
 from openenv_server.sessions.capacity import Sessions
 
 # After so many failures in a row to make an environment, the next one will fail too.
@@ -74,6 +75,7 @@ def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
 
     - all sessions are taken;
     - a thread was abandoned because its environment does not return;
+    - file descriptors run short, or did within the last ten seconds;
     - the server is stopping.
 
     Healthy otherwise.
@@ -88,6 +90,8 @@ def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
         degraded.append("all sessions are taken")
     if sessions.abandoned_threads:
         degraded.append(f"{sessions.abandoned_threads} threads have an environment that does not return")
+    if shortage := descriptors.shortage():
+        degraded.append(shortage)
     if sessions.is_stopping:
         degraded.append("the server is stopping")
     return Health(

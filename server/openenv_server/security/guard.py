@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 from collections import Counter
@@ -24,6 +25,8 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _INTERNAL_ERROR = 1011
 _POLICY_VIOLATION = 1008
 _MOST_DISCARDED = 2**26
+# A body that is large or slow has more time than REQUEST_TIMEOUT, but has to keep coming.
+_LEAST_BYTES_PER_S = 1000
 
 
 class Guard:
@@ -43,6 +46,7 @@ class Guard:
         self._allowed_origins = settings.allowed_origins
         self._host_check = _host_check(settings)
         self._most_bytes = settings.max_message_bytes
+        self._request_timeout_s = settings.request_timeout
         self._most_sockets = settings.max_sockets_per_address
         self._sockets: Counter[str] = Counter()
 
@@ -126,7 +130,14 @@ class Guard:
             has_begun = True
             await send(message)
 
-        body = await _limited_body(headers, receive, self._most_bytes)
+        try:
+            body = await _limited_body(headers, receive, self._most_bytes, self._request_timeout_s)
+        except TimeoutError:
+            message = f"The body took more than {self._request_timeout_s:g} s (REQUEST_TIMEOUT)"
+            late = _response(408, ErrorCode.VALIDATION_ERROR, message)
+            late.headers["Connection"] = "close"
+            await late(scope, receive, send)
+            return
         if body is None:
             message = f"The body exceeds the limit of {self._most_bytes:,} bytes (MAX_MESSAGE_BYTES)"
             await _refuse(_response(413, ErrorCode.VALIDATION_ERROR, message), scope, receive, send)
@@ -159,30 +170,32 @@ def _has_key(authorizations: Sequence[str], key: bytes) -> bool:
     return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), key)
 
 
-async def _limited_body(headers: Headers, receive: Receive, most_bytes: int) -> Receive | None:
-    """A `receive` for a request's body; None if the body is too large.
+async def _limited_body(
+    headers: Headers, receive: Receive, most_bytes: int, timeout_s: float
+) -> Receive | None:
+    """Read a request's body; return a `receive` for it, or None if it is too large.
 
-    If the client does not announce the size, the body is read here.
+    Raises:
+        TimeoutError: It takes too long.
     """
-    length = headers.get("content-length")
-    if length is not None and "transfer-encoding" not in headers:
-        if int(length) <= most_bytes:
-            return receive
-        await _discard(receive)
-        return None
+    length = None if "transfer-encoding" in headers else headers.get("content-length")
+    is_too_large = length is not None and int(length) > most_bytes
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return receive  # the client left, and nobody reads what it sent
-        body += message.get("body", b"")
-        is_last = not message.get("more_body", False)
-        if len(body) > most_bytes:
-            if not is_last:
-                await _discard(receive)
-            return None
-        if is_last:
-            break
+    latest = asyncio.get_running_loop().time() + timeout_s
+    is_last = False
+    async with asyncio.timeout_at(latest) as timeout:
+        while not (is_too_large or is_last):
+            message = await receive()
+            if message["type"] != "http.request":
+                return receive  # the client left, and nobody reads what it sent
+            body += message.get("body", b"")
+            is_last = not message.get("more_body", False)
+            is_too_large = len(body) > most_bytes
+            timeout.reschedule(latest + len(body) / _LEAST_BYTES_PER_S)
+    if is_too_large:
+        if not is_last:
+            await _discard(receive, timeout_s)
+        return None
     waiting = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
     async def receive_next() -> Message:
@@ -191,14 +204,16 @@ async def _limited_body(headers: Headers, receive: Receive, most_bytes: int) -> 
     return receive_next
 
 
-async def _discard(receive: Receive) -> None:
+async def _discard(receive: Receive, timeout_s: float) -> None:
     """Read on for a while: many clients read the response only after they have sent everything."""
     left = _MOST_DISCARDED
-    while left > 0:
-        message = await receive()
-        if not message.get("more_body", False):
-            return
-        left -= len(message["body"])
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message["body"])
 
 
 def _response(status: int, code: ErrorCode, message: str, **details: str) -> JSONResponse:
