@@ -29,7 +29,8 @@ from openenv_gym.wire.framing import (
 
 # Small, because an event loop may have thousands of connections. Larger frames get memory for themselves.
 _BUFFER_SIZE = 1 << 13
-# With so many unread messages, the socket is not read any more.
+# With so many unread messages, or with several that exceed the maximum size together, the socket is not read
+# any more.
 _MAX_UNREAD = 16
 _CLOSE_TIMEOUT_S = 1.0
 _NO_MEMORY = memoryview(b"")
@@ -55,6 +56,7 @@ class AsyncFrameSocket(asyncio.BufferedProtocol):
         self.unread: deque[Event] = deque()
         self.is_paused = False
         self._parser = Parser(is_client=True, max_size=max_size, buffer_size=_BUFFER_SIZE)
+        self._max_size = max_size
         self._handshake: bytearray | None = bytearray()  # unread bytes of it; None once frames begin
         self._transport = cast(asyncio.Transport, None)  # set before anything else is called
         self._failure: OSError | None = None
@@ -203,15 +205,22 @@ class AsyncFrameSocket(asyncio.BufferedProtocol):
             self.unread.append(event)
             if type(payload) is memoryview:
                 self._parser.exchange_memory(_NO_MEMORY)
-            if len(self.unread) >= _MAX_UNREAD and self._is_reading:
+            if self._is_reading and len(self.unread) > 1 and self._has_too_much():
                 self._is_reading = False
                 self._transport.pause_reading()
             _wake(self._reader)
-        elif opcode is Opcode.PING:
-            self._transport.write(b"".join(serialize((payload,), Opcode.PONG, is_client=True)))
         elif opcode is Opcode.CLOSE:
             self._fail(peer_closed(payload))
             self.hang_up()
+        else:
+            self._parser.limits.count_control_frame(self.loop.time())
+            if (
+                opcode is Opcode.PING and not self.is_paused
+            ):  # else pongs pile up for a peer that reads nothing
+                self._transport.write(b"".join(serialize((payload,), Opcode.PONG, is_client=True)))
+
+    def _has_too_much(self) -> bool:
+        return len(self.unread) >= _MAX_UNREAD or sum(len(data) for _, data in self.unread) > self._max_size
 
     def _refuse(self, error: BadFrameError) -> None:
         self._fail(error)

@@ -33,7 +33,12 @@ HANDSHAKE = "the handshake at /ws"
 OUR_SERVER = "uvicorn"
 
 # The peer closed the connection because of what it got, and would again; or it goes away on purpose.
-_FINAL_CODES = (CloseCode.PROTOCOL_ERROR, CloseCode.TOO_BIG, CloseCode.GOING_AWAY)
+_FINAL_CODES = (
+    CloseCode.PROTOCOL_ERROR,
+    CloseCode.POLICY_VIOLATION,
+    CloseCode.TOO_BIG,
+    CloseCode.GOING_AWAY,
+)
 _MAX_SHOWN = 500
 
 # A gateway's statuses for a server behind it that does not answer: 5xx of RFC 9110, and those of Cloudflare.

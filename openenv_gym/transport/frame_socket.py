@@ -183,17 +183,22 @@ class FrameSocket:
             may_read: Whether nobody waits for the socket to become readable.
 
         Raises:
+            BadFrameError: The peer sends more pings than allowed. It has been told.
             OSError: The connection broke.
         """
-        self._answer_buffered()
-        if self._parser.is_in_message:
-            self._send_pong()
-        elif isinstance(self.raw, ssl.SSLSocket):
-            if may_read:
-                self._read_now(self.raw)
-                self._answer_buffered()
-        else:
-            self._answer_peeked()
+        try:
+            self._answer_buffered()
+            if self._parser.is_in_message:
+                self._send_pong()
+            elif isinstance(self.raw, ssl.SSLSocket):
+                if may_read:
+                    self._read_now(self.raw)
+                    self._answer_buffered()
+            else:
+                self._answer_peeked()
+        except BadFrameError as error:
+            self.say_goodbye(error.code, error.reason)
+            raise
 
     def _answer_peeked(self) -> None:
         """Answer the pings at the start of what the kernel has, and leave everything else there."""
@@ -237,6 +242,8 @@ class FrameSocket:
     def _answer(self, event: Event) -> None:
         """Respond to a control frame."""
         opcode, payload = event
+        if opcode is not Opcode.CLOSE:
+            self._parser.limits.count_control_frame(time.monotonic())
         if opcode is Opcode.PING:
             self.send(payload, opcode=Opcode.PONG)
         elif opcode is Opcode.PONG:

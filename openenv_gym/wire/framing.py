@@ -17,8 +17,12 @@ Payload = bytes | memoryview
 # Messages of this size and more are masked with NumPy, and worth sending without copying.
 LARGE = 1 << 12
 
+# A frame of six bytes costs its receiver as much as one of a kilobyte, so tiny frames are limited: fragments
+# of a message that are smaller than so many bytes, and pings and pongs within so many seconds.
+SMALL_FRAGMENT, MAX_SMALL_FRAGMENTS = 1 << 10, 1 << 10
+MAX_CONTROL_FRAMES, CONTROL_FRAMES_S = 1000, 10.0
+
 _MAX_CONTROL_SIZE = 125
-_MAX_PARTS = 1 << 16
 _LONGEST_HEAD = 14
 _FIN, _MASKED = 0x80, 0x80
 
@@ -42,6 +46,7 @@ class CloseCode(IntEnum):
     PROTOCOL_ERROR = 1002
     NO_CODE = 1005
     ABNORMAL = 1006
+    POLICY_VIOLATION = 1008
     TOO_BIG = 1009
     SERVICE_RESTART = 1012
 
@@ -71,6 +76,50 @@ class BadFrameError(ConnectionError):
     def __init__(self, reason: str, code: CloseCode = CloseCode.PROTOCOL_ERROR) -> None:
         self.code, self.reason = code, reason
         super().__init__(reason)
+
+
+class FrameLimits:
+    """Counts the tiny frames of one peer, and refuses too many of them."""
+
+    def __init__(self) -> None:
+        self._small = 0
+        self._control = 0
+        self._control_since = -CONTROL_FRAMES_S
+
+    def count_fragment(self, size: int, *, is_last: bool) -> None:
+        """Count a fragment of a message.
+
+        Raises:
+            BadFrameError: The message has more than `MAX_SMALL_FRAGMENTS` fragments of less than
+                `SMALL_FRAGMENT` bytes.
+        """
+        self._small += size < SMALL_FRAGMENT
+        if self._small > MAX_SMALL_FRAGMENTS:
+            raise BadFrameError(
+                f"a message has more than {MAX_SMALL_FRAGMENTS:,} fragments of less than {SMALL_FRAGMENT:,} "
+                "bytes",
+                CloseCode.POLICY_VIOLATION,
+            )
+        if is_last:
+            self._small = 0
+
+    def count_control_frame(self, now_s: float) -> None:
+        """Count a ping or a pong.
+
+        Args:
+            now_s: The time, by ``time.monotonic()``.
+
+        Raises:
+            BadFrameError: More than `MAX_CONTROL_FRAMES` came within `CONTROL_FRAMES_S` seconds.
+        """
+        if now_s - self._control_since >= CONTROL_FRAMES_S:
+            self._control, self._control_since = 0, now_s
+        self._control += 1
+        if self._control > MAX_CONTROL_FRAMES:
+            raise BadFrameError(
+                f"more than {MAX_CONTROL_FRAMES:,} pings and pongs came within {CONTROL_FRAMES_S:g} s",
+                CloseCode.POLICY_VIOLATION,
+            )
 
 
 # A whole message, or a control frame.
@@ -144,9 +193,13 @@ class Parser:
         is_client: Whether this is the client's side, which refuses masked frames; a server refuses others.
         max_size: The maximum size of a message in bytes.
         buffer_size: The size of the buffer in bytes. Frames that do not fit in it get memory for themselves.
+
+    Attributes:
+        limits: Counts fragments. The shell has it count pings and pongs as well, since it has a clock.
     """
 
     def __init__(self, *, is_client: bool, max_size: int, buffer_size: int = 1 << 16) -> None:
+        self.limits = FrameLimits()
         self._is_client = is_client
         self._max_size = max_size
         self._size = buffer_size
@@ -161,7 +214,6 @@ class Parser:
         self._words = np.empty(0, np.uint32)
         # The message that is being received in several frames, if there is one.
         self._kind: Opcode | None = None
-        self._parts = 0
         self._message = bytearray()
         self._kept = np.empty(0, np.uint8).data
 
@@ -315,12 +367,10 @@ class Parser:
         """Add a fragment to its message; the message if it is complete."""
         if self._kind is None:
             self._kind = opcode
-        self._parts += 1
-        if self._parts > _MAX_PARTS:
-            raise BadFrameError(f"a message has more than {_MAX_PARTS:,} parts", CloseCode.TOO_BIG)
+        self.limits.count_fragment(len(payload), is_last=is_last)
         self._message += payload
         if not is_last:
             return None
         event = self._kind, memoryview(self._message)
-        self._kind, self._parts, self._message = None, 0, bytearray()
+        self._kind, self._message = None, bytearray()
         return event

@@ -1,4 +1,4 @@
-"""A WebSocket protocol for uvicorn whose socket a handler can take over.
+"""A WebSocket protocol for uvicorn with limits, and whose socket a handler can take over.
 
 On the event loop, a message takes two iterations of the loop, and a step on another thread two more wake-ups.
 A connection worker has its own thread; with the bare socket it reads, steps and answers without any of them.
@@ -9,7 +9,6 @@ module relies on, and ``pyproject.toml`` has an upper bound on uvicorn's version
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -17,9 +16,17 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.frames import Frame
+
+from openenv_gym.wire.framing import BadFrameError, CloseCode, FrameLimits
+
+# The event loop receives up to 256 KiB at once, which may be 40,000 frames. So many bytes are parsed at a
+# time, and no more once so many messages wait for the handler.
+_SLICE_SIZE = 1 << 12
+_MAX_UNREAD = 16
 
 EXTENSION = "openenv.takeover"
 
@@ -27,10 +34,89 @@ TakeOver = Callable[[Callable[[], None]], Awaitable[socket.socket | None]]
 
 
 class TakeoverProtocol(WebSocketsSansIOProtocol):
-    """For ``uvicorn.Config(ws=TakeoverProtocol)``. Otherwise the same as ``ws="websockets-sansio"``."""
+    """For ``uvicorn.Config(ws=TakeoverProtocol)``. Otherwise the same as ``ws="websockets-sansio"``.
+
+    Tiny frames are limited as `FrameLimits` says, and so is what is kept for a client that reads no answers.
+    """
 
     _taken: socket.socket | None = None
     _on_stopping: Callable[[], None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = FrameLimits()
+        self._unparsed = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what was received, up to the limits. Reading is paused while some of it is left."""
+        self._unparsed += data
+        self._parse()
+
+    async def receive(self) -> Any:
+        """The next message for the handler. Others get their turn between those that came together."""
+        message = await super().receive()
+        if self._unparsed and self.queue.empty():
+            self.read_paused = True
+            self.transport.pause_reading()
+            self.loop.call_soon(self._parse)
+        return message
+
+    def _parse(self) -> None:
+        data, begin = self._unparsed, 0
+        while begin < len(data) and self.queue.qsize() < _MAX_UNREAD and not self.transport.is_closing():
+            end = begin + _SLICE_SIZE
+            try:
+                super().data_received(data[begin:end])
+            except BadFrameError as error:
+                self.conn.fail(error.code, error.reason)
+                self.handle_parser_exception()
+            begin = end
+        self._unparsed = data[begin:]
+        if self.read_paused and self.queue.empty() and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def handle_parser_exception(self) -> None:
+        """Close the connection because of what the client sent, maybe before the handshake was answered."""
+        if self.conn.close_sent is not None:
+            super().handle_parser_exception()
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": CloseCode.PROTOCOL_ERROR})
+        self.close_sent = True
+        self.transport.close()
+
+    def handle_text(self, event: Frame) -> None:
+        """Take the first frame of a text message."""
+        if not event.fin:
+            self._count_fragment(event)
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take the first frame of a binary message."""
+        if not event.fin:
+            self._count_fragment(event)
+        super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further frame of a message."""
+        self._count_fragment(event)
+        super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless the client reads nothing."""
+        self._limits.count_control_frame(self.loop.time())
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # drop the pong
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take a pong."""
+        self._limits.count_control_frame(self.loop.time())
+        super().handle_pong(event)
+
+    def _count_fragment(self, event: Frame) -> None:
+        self._limits.count_fragment(len(event.data), is_last=event.fin)
 
     async def run_asgi(self) -> None:
         """Offer the socket to the handler, except on Windows and under TLS, which need the event loop."""
@@ -57,13 +143,17 @@ class TakeoverProtocol(WebSocketsSansIOProtocol):
                 self._taken.shutdown(socket.SHUT_RDWR)
 
     async def _take_over(self, on_stopping: Callable[[], None]) -> socket.socket | None:
-        """The socket, in blocking mode; None if the event loop already received a message."""
+        """The socket, in blocking mode; None if the event loop already received a part of a message."""
         self._on_stopping = on_stopping
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.transport.set_write_buffer_limits(0)
+            await self.writable.wait()  # until the client has taken the response to the handshake
+        if self.transport.is_closing():
+            raise WebSocketDisconnect(CloseCode.ABNORMAL)
         self.stop_keepalive()
-        self.transport.pause_reading()
-        while self.transport.get_write_buffer_size():
-            await asyncio.sleep(0)  # the response to the handshake is still in the buffer
-        if not self.queue.empty():
+        if self.queue.qsize() or self._unparsed or self.frames or self.conn.reader.buffer:
+            self.transport.set_write_buffer_limits()
             self.transport.resume_reading()
             self.start_keepalive()
             return None
@@ -79,6 +169,9 @@ async def take_socket(websocket: WebSocket, on_stopping: Callable[[], None]) -> 
     Args:
         websocket: The accepted WebSocket.
         on_stopping: Called when the server stops, before it closes the connection.
+
+    Raises:
+        WebSocketDisconnect: The client has left.
     """
     take_over: TakeOver | None = websocket.scope.get("extensions", {}).get(EXTENSION)
     return None if take_over is None else await take_over(on_stopping)

@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 
 from openenv_gym.wire import handshake
 from openenv_gym.wire.framing import (
+    CONTROL_FRAMES_S,
+    MAX_CONTROL_FRAMES,
+    MAX_SMALL_FRAGMENTS,
+    SMALL_FRAGMENT,
     BadFrameError,
     CloseCode,
     Event,
+    FrameLimits,
     Opcode,
     Parser,
     PeerClosedError,
@@ -147,20 +152,45 @@ def test_a_client_refuses_masked_frames() -> None:
         fed(parser(), frame(Opcode.TEXT, b"x", masked=True))
 
 
-def test_many_parts_cost_linear_time_and_are_bounded() -> None:
-    def seconds(parts: int) -> float:
-        raw = (
-            frame(Opcode.BINARY, b"", is_last=False) + frame(Opcode.CONTINUATION, b"x", is_last=False) * parts
-        )
+def test_large_fragments_cost_linear_time() -> None:
+    def seconds(fragments: int) -> float:
+        part = bytes(SMALL_FRAGMENT)
+        raw = frame(Opcode.BINARY, b"", is_last=False)
+        raw += frame(Opcode.CONTINUATION, part, is_last=False) * fragments + frame(Opcode.CONTINUATION, b"")
         parsing = parser()
         begin = time.process_time()
-        assert fed(parsing, raw) == []
+        ((_, payload),) = fed(parsing, raw)
+        assert len(payload) == fragments * SMALL_FRAGMENT
         return time.process_time() - begin
 
-    seconds(6000)
-    assert seconds(60_000) < 30 * min(seconds(6000) for _ in range(3))
-    with pytest.raises(BadFrameError, match="parts"):
-        seconds(100_000)
+    seconds(1000)
+    assert seconds(10_000) < 30 * min(seconds(1000) for _ in range(3))
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", bytes(SMALL_FRAGMENT - 1)])
+def test_small_fragments_are_limited_in_each_message(payload: bytes) -> None:
+    parsing = parser()
+    first = frame(Opcode.BINARY, payload, is_last=False)
+    next_one = frame(Opcode.CONTINUATION, payload, is_last=False)
+    for _ in range(2):  # the count begins again with each message
+        most = first + next_one * (MAX_SMALL_FRAGMENTS - 2) + frame(Opcode.CONTINUATION, payload)
+        assert fed(parsing, most) == [(Opcode.BINARY, payload * MAX_SMALL_FRAGMENTS)]
+    with pytest.raises(BadFrameError, match="more than 1,024 fragments") as refused:
+        fed(parsing, first + next_one * MAX_SMALL_FRAGMENTS)
+    assert refused.value.code == CloseCode.POLICY_VIOLATION
+
+
+def test_control_frames_are_limited_in_each_period() -> None:
+    limits = FrameLimits()
+    for period in range(3):
+        for _ in range(MAX_CONTROL_FRAMES):
+            limits.count_control_frame(period * CONTROL_FRAMES_S)
+    with pytest.raises(BadFrameError, match="more than 1,000 pings and pongs came within 10 s") as refused:
+        limits.count_control_frame(2.9 * CONTROL_FRAMES_S)
+    assert refused.value.code == CloseCode.POLICY_VIOLATION
+    patient = FrameLimits()
+    for second in range(0, 100_000, 20):  # a peer that pings now and then
+        patient.count_control_frame(second)
 
 
 def test_a_large_payload_is_received_into_the_memory_that_it_stays_in() -> None:

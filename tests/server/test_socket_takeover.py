@@ -20,20 +20,52 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets import websockets_sansio_impl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.server import ServerProtocol
 
 
-@pytest.mark.parametrize("name", ["run_asgi", "send", "shutdown", "stop_keepalive", "start_keepalive"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data_received",
+        "handle_bytes",
+        "handle_cont",
+        "handle_parser_exception",
+        "handle_ping",
+        "handle_pong",
+        "handle_text",
+        "receive",
+        "run_asgi",
+        "send",
+        "shutdown",
+        "start_keepalive",
+        "stop_keepalive",
+    ],
+)
 def test_the_protocol_has_the_methods_that_are_overridden_or_called(name: str) -> None:
     assert callable(getattr(WebSocketsSansIOProtocol, name))
 
 
-@pytest.mark.parametrize("name", ["run_asgi", "send"])
+@pytest.mark.parametrize("name", ["receive", "run_asgi", "send"])
 def test_the_protocol_awaits_what_is_overridden(name: str) -> None:
     assert inspect.iscoroutinefunction(getattr(WebSocketsSansIOProtocol, name))
     assert inspect.iscoroutinefunction(getattr(TakeoverProtocol, name))
 
 
-@pytest.mark.parametrize("name", ["scheme", "scope", "transport", "queue", "handshake_complete"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "close_sent",
+        "conn",
+        "frames",
+        "handshake_complete",
+        "queue",
+        "read_paused",
+        "scheme",
+        "scope",
+        "transport",
+        "writable",
+    ],
+)
 def test_the_protocol_sets_the_attributes_that_are_read(name: str) -> None:
     assert f"self.{name}" in inspect.getsource(WebSocketsSansIOProtocol)
 
@@ -68,6 +100,15 @@ def test_the_http_protocol_has_what_else_is_read() -> None:
     assert "self.response_complete" in inspect.getsource(httptools_impl.RequestResponseCycle)
     assert "self.default_headers" in inspect.getsource(uvicorn.server.ServerState)
     assert httptools_impl.STATUS_LINE[431].startswith(b"HTTP/1.1 431 ")
+
+
+def test_the_parser_has_what_is_called_and_read() -> None:
+    parser = ServerProtocol()
+    assert parser.close_sent is None
+    assert parser.data_to_send() == []
+    parser.receive_data(b"GET")
+    assert parser.reader.buffer == b"GET"
+    parser.fail(1008, "reason")
 
 
 def test_the_protocol_offers_extensions_in_its_scope() -> None:

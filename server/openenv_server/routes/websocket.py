@@ -91,9 +91,13 @@ async def _serve_v2(
     most_bytes: int,
 ) -> None:
     """Serve version 2 from a connection worker."""
-    await socket.accept(subprotocol=v2.SUBPROTOCOL)
     loop, closed = asyncio.get_running_loop(), asyncio.Event()
-    raw = await take_socket(socket, on_stopping=connections.leave)
+    try:
+        await socket.accept(subprotocol=v2.SUBPROTOCOL)
+        raw = await take_socket(socket, on_stopping=connections.leave)
+    except WebSocketDisconnect:
+        log.debug("a client left in the handshake")
+        return
     transport: Transport
     if raw is None:
         transport = AsgiTransport(socket, loop, closed, session_timeout_s, most_bytes)
