@@ -201,7 +201,7 @@ def _parameters(node: Node) -> tuple[Parameter, ...]:
     required = node.schema.get("required", ())
     found = [
         Parameter(name, part, name in required)
-        for name, part in node.properties
+        for name, part in node.properties()
         if name not in ACTION_ONLY_ON_THE_WIRE
     ]
     return tuple(sorted(found, key=lambda parameter: not parameter.is_required))

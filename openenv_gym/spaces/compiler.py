@@ -134,7 +134,7 @@ class Compiler:
         required = frozenset(node.schema.get("required", ()))
         parts: dict[str, Codec] = {}
         defaults: dict[str, Any] = {}
-        for name, child in node.properties:
+        for name, child in node.properties():
             if left_out is not None and left_out(name, child):
                 continue
             if self.omit_defaults and name not in required:

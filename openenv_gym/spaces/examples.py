@@ -163,7 +163,7 @@ class _Examples:
     def _object(self, node: Node, depth: int) -> dict[str, Any]:
         schema, required = node.schema, frozenset(node.schema.get("required", ()))
         found = {}
-        for name, child in node.properties:
+        for name, child in node.properties():
             if name in required or not self._stays_small(depth):
                 try:
                     found[name] = self.of(child, depth + 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from openenv_gym.errors import SchemaError, excerpt
@@ -93,11 +92,10 @@ class Node:
         joint = "" if not self.path or step.startswith(("[", "|")) else "."
         return resolve(schema, self.document, f"{self.path}{joint}{step}", self.seen)
 
-    @cached_property
-    def properties(self) -> tuple[tuple[str, Node], ...]:
-        """The names and nodes of an object's properties, in the schema's order."""
-        schemas = self.schema.get("properties", {})
-        return tuple((name, self.child(schema, name)) for name, schema in schemas.items())
+    def properties(self) -> Iterator[tuple[str, Node]]:
+        """Yield the names and nodes of an object's properties, in the schema's order."""
+        for name, schema in self.schema.get("properties", {}).items():
+            yield name, self.child(schema, name)
 
 
 def union_of_models(one: Schema, other: Schema) -> dict[str, Any]:
@@ -219,7 +217,7 @@ def _children(node: Node) -> Iterator[tuple[Node, int]]:
     schema = node.schema
     if _has_own_space(schema):
         return
-    yield from ((child, 1) for _, child in node.properties)
+    yield from ((child, 1) for _, child in node.properties())
     yield from ((node.child(part, "[]"), 1) for part in schema.get("prefixItems", ()))
     yield from ((node.child(part, "|"), 1) for part in node.alternatives)
     if "items" in schema and schema.get("type") == "array":

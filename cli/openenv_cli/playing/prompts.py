@@ -76,7 +76,7 @@ def ask_action(schema: Schema, lines: Lines, tell: Callable[[str], None]) -> dic
     if TOOLS_KEYWORD in schema:
         return _ask_tool_call(schema[TOOLS_KEYWORD], lines, tell)
     root = open_schema(schema)
-    names = {name for name, _ in root.properties} - ACTION_ONLY_ON_THE_WIRE
+    names = {name for name, _ in root.properties()} - ACTION_ONLY_ON_THE_WIRE
     if not names:
         lines.ask("Enter to step: ")
         return {}
@@ -142,7 +142,7 @@ def _ask_fields(
 ) -> dict[str, Any]:
     required = node.schema.get("required", [])
     answers = {}
-    for name, field in node.properties:
+    for name, field in node.properties():
         if name in omit:
             continue
         if "const" in field.schema:
