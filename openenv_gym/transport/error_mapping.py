@@ -43,6 +43,8 @@ _MAX_SHOWN = 500
 
 # A gateway's statuses for a server behind it that does not answer: 5xx of RFC 9110, and those of Cloudflare.
 _AWAY = frozenset({502, 503, 504, *range(520, 525), 530})
+# A connection that was accepted, and then cut.
+_CUT = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What a server answers to a handshake that reached it as a plain GET.
 _NO_UPGRADE = frozenset({200, 400, 404, 405, 426})
@@ -83,7 +85,7 @@ def connect_error(endpoint: Endpoint, error: Exception, operation: str, timeout_
             return _wrong_scheme(endpoint, operation, speaks_tls=True)
         finding = f"no WebSocket at /ws ({error})" if operation == HANDSHAKE else str(error)
         return not_openenv(endpoint, finding, operation)
-    if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+    if isinstance(error, HungUpError) or (isinstance(error, OSError) and error.errno in _CUT):
         return _hung_up(endpoint, operation)
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return EndpointUnreachableError(
