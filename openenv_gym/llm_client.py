@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from openenv_gym.backoff import Backoff
 from openenv_gym.errors import EndpointError, InvalidEndpointError, LanguageModelError, excerpt
+from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import exchange
 
@@ -413,14 +414,14 @@ def _post(server: Endpoint, path: str, body: Fields) -> Any:
     for attempt in range(1, _ATTEMPTS + 1):
         cause: Exception | None = None
         try:
-            status, _, text = exchange(server, "POST", path, json.dumps(body).encode(), _TIMEOUT_S)
+            status, _, text = exchange(server, "POST", path, json.dumps(body).encode(), Deadline(_TIMEOUT_S))
             if status < 300:
                 return json.loads(text)
             reason = f"it answered {status}: {excerpt(text.decode(errors='replace'))}"
             is_lasting = status < 500 and status not in _RETRY_STATUSES
         except EndpointError as error:
             reason, is_lasting, cause = error.message.rstrip("."), False, error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reason, is_lasting, cause = f"its answer is not JSON ({error})", True, error
         if is_lasting or attempt == _ATTEMPTS:
             break

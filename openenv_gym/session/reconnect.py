@@ -135,6 +135,8 @@ async def _connect_to_worker(
 ) -> Connection:
     """Connect to one of a server's processes; the kernel chooses which one accepts."""
     for _ in range(CONNECTS_A_WORKER * worker[1]):
+        if time.monotonic() > until:
+            break
         connection = await transport.connect(endpoint, timeout_s=_time_left(until, timeout_s))
         if connection.worker == worker:
             return connection

@@ -10,6 +10,7 @@ from typing import Any
 
 from openenv_gym.errors import (
     CapacityError,
+    DeadlineExceededError,
     EndpointError,
     OpenEnvError,
     ProtocolError,
@@ -21,12 +22,15 @@ from openenv_gym.session.reconnect import ReconnectBudget, reconnect
 from openenv_gym.session.recovery import LOSS_RETRIES
 from openenv_gym.session.responses import error_of, lost_error, sentence, wrong_response
 from openenv_gym.transport.connection import Connection, Transport
+from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 
 # How long closing waits for the server, in seconds.
 _CLOSE_TIMEOUT_S = 1.0
+# How long a broken connection is resumed at most, in seconds, whatever the server says.
+_LONGEST_GRACE_S = 3600.0
 
 
 class _Pending:
@@ -130,7 +134,8 @@ class V2Channel:
         if not isinstance(response, v2.Opened):
             raise self._wrong_response(response, "open")
         self.slots.update(response.slots)
-        self._token, self._grace_s = response.token, min(response.grace_s, self._budget.most_s)
+        self._token = response.token
+        self._grace_s = min(_LONGEST_GRACE_S, self._budget.most_s, response.grace_s)
         self.sends_payloads = response.payloads
         if response.errors:
             await self._take_back(response)
@@ -155,12 +160,16 @@ class V2Channel:
     ) -> v2.Result:
         if self._early:
             return self._early.popleft()
+        sent_at, received_at = self.sent_at, self.received_at
+        most_s = timeout_s or self._timeout_s(is_reset)
+        response = await self._receive(operation, most_s)
         while True:
-            response = await self._receive(operation, timeout_s or self._timeout_s(is_reset))
             if type(response) is not v2.Result:
                 raise self._wrong_response(response, operation)
             if self._is_first(response):
                 return response
+            self.received_at = received_at
+            response = await self._receive_next(operation, most_s, max(sent_at, received_at))
 
     def late_at(self, *, is_reset: bool) -> float:
         return max(self.sent_at, self.received_at) + self._timeout_s(is_reset)
@@ -198,9 +207,10 @@ class V2Channel:
             self._timeouts = Timeouts(*[_CLOSE_TIMEOUT_S] * 3)
             self._grace_s = min(self._grace_s, _CLOSE_TIMEOUT_S)
             # If this fails, the server is gone or busy; it ends the sessions with the connection too.
-            with contextlib.suppress(EndpointError, RemoteError):
+            with contextlib.suppress(EndpointError, RemoteError, TimeoutError):
+                deadline = Deadline(_CLOSE_TIMEOUT_S)
                 await self._send(v2.Close(id=self._next_id(), slots=slots), "close")
-                while type(await self._receive("close", _CLOSE_TIMEOUT_S)) is not v2.Closed:
+                while type(await self._receive("close", deadline.left_s())) is not v2.Closed:
                     pass  # responses to other requests may come first
         self.connection.hang_up()
 
@@ -225,14 +235,14 @@ class V2Channel:
         """Send a request that has one response, and wait for it."""
         try:
             await self._send(request, operation)
-            while True:
-                response = await self._receive(operation, self._timeouts.step_s)
-                if type(response) is not v2.Result or response.id == request.id:
-                    break
+            begin, most_s = self.sent_at, self._timeouts.step_s
+            response = await self._receive(operation, most_s)
+            while type(response) is v2.Result and response.id != request.id:
                 if self._is_first(response):
                     self._early.append(response)
                     # Its arrays may be views of the memory that the next message is received into.
                     self.connection.exchange_memory(memoryview(b""))
+                response = await self._receive_next(operation, most_s, begin)
             self._forget(request.id)
             return response
         except Exception:
@@ -279,6 +289,17 @@ class V2Channel:
         if type(response) is v2.Failed:
             raise self._failed(response, operation)
         return response
+
+    async def _receive_next(self, operation: str, timeout_s: float, begin: float) -> v2.Answer:
+        """Wait for the next response after one that does not count, as one that comes again after resuming.
+
+        It does not extend the timeout, which began at ``begin`` by ``time.perf_counter()``.
+        """
+        left_s = begin + timeout_s - perf_counter()
+        if left_s > 0:
+            with contextlib.suppress(DeadlineExceededError):
+                return await self._receive(operation, left_s)
+        raise self.connection.expire(timeout_s, operation)
 
     def _failed(self, response: v2.Failed, operation: str) -> OpenEnvError:
         request_id = response.id

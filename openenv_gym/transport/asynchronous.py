@@ -12,6 +12,7 @@ from openenv_gym.errors import EndpointError
 from openenv_gym.transport import async_frame_socket
 from openenv_gym.transport.async_frame_socket import AsyncFrameSocket
 from openenv_gym.transport.connection import MAX_MESSAGE_SIZE, Connection, close_gracefully
+from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import (
     HANDSHAKE,
@@ -44,15 +45,14 @@ class AsyncTransport:
     async def connect(
         self, endpoint: Endpoint, *, timeout_s: float, offers_v2: bool = True
     ) -> AsyncConnection:
-        before = endpoint.cookies.header("/ws")
+        before, deadline = endpoint.cookies.header("/ws"), Deadline(timeout_s)
         try:
-            return await _connect(endpoint, timeout_s, offers_v2, self._max_message_size)
+            return await _connect(endpoint, deadline, offers_v2, self._max_message_size)
         except EndpointError:
             if endpoint.cookies.header("/ws") == before:
                 raise
-        return await _connect(
-            endpoint, timeout_s, offers_v2, self._max_message_size
-        )  # with the cookie that it was refused for
+        # With the cookie that it was refused for.
+        return await _connect(endpoint, deadline, offers_v2, self._max_message_size)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -169,12 +169,12 @@ class AsyncConnection(Connection):
 
 
 async def _connect(
-    endpoint: Endpoint, timeout_s: float, offers_v2: bool, max_message_size: int
+    endpoint: Endpoint, deadline: Deadline, offers_v2: bool, max_message_size: int
 ) -> AsyncConnection:
     frames: AsyncFrameSocket | None = None
     route = route_to(endpoint)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(deadline.left_s()):
             frames = await async_frame_socket.connect(route, max_message_size)
             headers, received = await open_websocket(frames, endpoint, route, offers_v2=offers_v2)
             frames.begin_frames(received)
@@ -182,6 +182,6 @@ async def _connect(
         if frames is not None:
             frames.abort()
         if isinstance(error, OSError | ValueError) and not isinstance(error, EndpointError):
-            raise connect_error(endpoint, error, HANDSHAKE, timeout_s) from bare(error)
+            raise connect_error(endpoint, error, HANDSHAKE, deadline.timeout_s) from bare(error)
         raise
     return AsyncConnection(endpoint, frames, headers, has_gateway(route, headers))

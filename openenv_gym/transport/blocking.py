@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any, TypeVar, cast
 from openenv_gym.errors import EndpointError
 from openenv_gym.transport import keepalive
 from openenv_gym.transport.connection import CLOSE_TIMEOUT_S, MAX_MESSAGE_SIZE, Connection, close_gracefully
+from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import (
     HANDSHAKE,
@@ -30,6 +32,8 @@ from openenv_gym.transport.handshake import CHUNK_SIZE, has_gateway, open_tunnel
 from openenv_gym.transport.routes import Route, route_to
 from openenv_gym.wire import v2
 from openenv_gym.wire.framing import Opcode, Payload
+
+_SENT_AT_ONCE = 1 << 14
 
 T = TypeVar("T")
 ArgT = TypeVar("ArgT")
@@ -115,7 +119,7 @@ class BlockingConnection(Connection):
 
     Args:
         endpoint: The server.
-        connect_timeout_s: The time for the TCP, TLS and WebSocket handshakes, in seconds.
+        connect_timeout_s: The time for all of the TCP, TLS and WebSocket handshakes, in seconds.
         offers_v2: Whether to offer version 2 of the protocol.
         max_message_size: The maximum size of a message in bytes.
 
@@ -135,9 +139,9 @@ class BlockingConnection(Connection):
         max_message_size: int = MAX_MESSAGE_SIZE,
     ) -> None:
         self.endpoint = endpoint
-        route = route_to(endpoint)
+        route, deadline = route_to(endpoint), Deadline(connect_timeout_s)
         raw, headers, received = with_cookies(
-            endpoint, "/ws", lambda: _connect(endpoint, route, connect_timeout_s, offers_v2)
+            endpoint, "/ws", lambda: _connect(endpoint, route, deadline, offers_v2)
         )
         self.has_gateway = has_gateway(route, headers)
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
@@ -271,11 +275,11 @@ class OpeningStream:
     """A blocking socket to an endpoint until its handshakes are over, which has to be by a deadline.
 
     Opens the socket, with a proxy's tunnel and with TLS if the route needs them. As a context manager it
-    closes the socket if the block fails.
+    closes the socket if the block fails. `http.client` may use it in place of a socket.
 
     Args:
         route: The way to the endpoint.
-        timeout_s: The time for all handshakes, in seconds.
+        deadline: The time for everything that is done with it.
 
     Attributes:
         raw: The socket.
@@ -286,9 +290,9 @@ class OpeningStream:
         OSError: There is no connection.
     """
 
-    def __init__(self, route: Route, timeout_s: float) -> None:
-        self._deadline = time.monotonic() + timeout_s
-        self.raw = socket.create_connection(route.first_hop, timeout_s)
+    def __init__(self, route: Route, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self.raw = _open_socket(*route.first_hop, deadline)
         with self:
             self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             run(open_tunnel(self, route))
@@ -298,18 +302,27 @@ class OpeningStream:
 
     def limit(self) -> None:
         """Limit the next call to the time that is left."""
-        left_s = self._deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("timed out")
-        self.raw.settimeout(left_s)
+        self.raw.settimeout(self._deadline.left_s())
 
     async def send(self, data: bytes) -> None:
-        self.limit()
-        self.raw.sendall(data)
+        self.sendall(data)
 
     async def receive(self) -> bytes:
         self.limit()
         return self.raw.recv(CHUNK_SIZE)
+
+    # What `http.client` calls.
+
+    def sendall(self, data: bytes) -> None:
+        for begin in range(0, len(data), _SENT_AT_ONCE):
+            self.limit()  # over TLS, each part of what is sent at once may take as long
+            self.raw.sendall(data[begin : begin + _SENT_AT_ONCE])
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Incoming(self))
+
+    def close(self) -> None:
+        pass  # the response is still to be read
 
     def __enter__(self) -> OpeningStream:
         return self
@@ -319,6 +332,40 @@ class OpeningStream:
     ) -> None:
         if kind is not None:
             self.raw.close()
+
+
+class _Incoming(io.RawIOBase):
+    """The bytes that a stream receives by its deadline, as a file."""
+
+    def __init__(self, stream: OpeningStream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.limit()
+        return self._stream.raw.recv_into(buffer)
+
+
+def _open_socket(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """Connect to the first address of a host that can be reached, each in its share of the time."""
+    failure: OSError = OSError(f"{host} has no address")
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        raw = socket.socket(family, kind, protocol)
+        try:
+            raw.settimeout(deadline.left_s() / (len(addresses) - number))
+            raw.connect(address)
+        except OSError as error:
+            raw.close()
+            failure = error
+        except BaseException:
+            raw.close()
+            raise
+        else:
+            return raw
+    raise failure
 
 
 def with_cookies(endpoint: Endpoint, path: str, call: Callable[[], T]) -> T:
@@ -339,13 +386,13 @@ def with_cookies(endpoint: Endpoint, path: str, call: Callable[[], T]) -> T:
 
 
 def _connect(
-    endpoint: Endpoint, route: Route, timeout_s: float, offers_v2: bool
+    endpoint: Endpoint, route: Route, deadline: Deadline, offers_v2: bool
 ) -> tuple[socket.socket, dict[str, str], bytes]:
     """Open a socket and do the handshakes; the socket, the response's headers, and the bytes after it."""
     try:
-        with OpeningStream(route, timeout_s) as stream:
+        with OpeningStream(route, deadline) as stream:
             return stream.raw, *run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
     except (OSError, ValueError) as error:
         if isinstance(error, EndpointError):
             raise
-        raise connect_error(endpoint, error, HANDSHAKE, timeout_s) from bare(error)
+        raise connect_error(endpoint, error, HANDSHAKE, deadline.timeout_s) from bare(error)

@@ -35,6 +35,8 @@ from openenv_gym.wire.framing import (
 # Reads what has come without blocking; 0 on Windows, which has no such flag.
 _DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _PONG_INTERVAL_S = 0.5
+# A message that takes longer has the timeout set to what is left of it.
+_PRECISION_S = 0.02
 _MAX_GATHERED = 512  # of the 1024 parts that sendmsg takes
 
 # How long a socket is busy-polled before it blocks, in seconds.
@@ -128,10 +130,12 @@ class FrameSocket:
         framed = serialize(parts, opcode, is_client=self._is_client)
         with self._sending:
             try:
-                if self._has_kernel_timeouts and sum(map(len, framed)) >= LARGE:
-                    self._send_gathered(framed)
-                else:
-                    self.raw.sendall(b"".join(framed))
+                if not self._has_kernel_timeouts or sum(map(len, framed)) < LARGE:
+                    data = b"".join(framed)
+                    sent = self.raw.send(data)
+                    framed = [memoryview(data)[sent:]] if sent < len(data) else []
+                if framed:
+                    self._send_rest(framed)
             except BlockingIOError as error:
                 self._shut_down()
                 raise TimeoutError("timed out") from error
@@ -256,16 +260,29 @@ class FrameSocket:
         with contextlib.suppress(OSError):  # it may not be connected any more
             self.raw.shutdown(socket.SHUT_RDWR)
 
-    def _send_gathered(self, parts: list[Payload]) -> None:
-        """Send parts without joining them."""
-        if sys.platform == "win32":
-            raise NotImplementedError("Windows has no sendmsg")
+    def _send_rest(self, parts: list[Payload]) -> None:
+        """Send parts without joining them. The timeout of a client is for all of them."""
+        deadline = None
+        if self._is_client and self._timeout_s is not None:
+            deadline = time.monotonic() + self._timeout_s
         while parts:
-            sent = self.raw.sendmsg(parts[:_MAX_GATHERED])
+            if sys.platform == "win32" or not self._has_kernel_timeouts:
+                sent = self.raw.send(parts[0])
+            else:
+                sent = self.raw.sendmsg(parts[:_MAX_GATHERED])
             while parts and sent >= len(parts[0]):
                 sent -= len(parts.pop(0))
             if sent:
                 parts[0] = memoryview(parts[0])[sent:]
+            if parts and deadline is not None:
+                self._limit(deadline)
+
+    def _limit(self, deadline: float) -> None:
+        """Let the next call block until the deadline at most, by ``time.monotonic()``."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self.set_timeout(left_s)
 
     def _read_now(self, raw: ssl.SSLSocket) -> None:
         """Read what has come, without blocking."""
@@ -306,8 +323,9 @@ class FrameSocket:
             raise tls_broke(error) from error
         if count == 0:
             raise PeerClosedError(CloseCode.ABNORMAL)
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise TimeoutError("timed out")
+        deadline = self._deadline
+        if deadline is not None and deadline - time.monotonic() < (self._timeout_s or 0) - _PRECISION_S:
+            self._limit(deadline)
         return count
 
 

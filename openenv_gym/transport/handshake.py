@@ -78,12 +78,12 @@ def has_gateway(route: Route, headers: dict[str, str]) -> bool:
 
 
 async def _response(stream: Stream, *, is_tunnel: bool = False) -> tuple[handshake.Response, bytes]:
-    data = b""
+    parser = handshake.ResponseParser(is_tunnel=is_tunnel)
+    has_data = False
     while True:
-        chunk = await stream.receive()
-        data += chunk
-        parsed = handshake.parse_response(data, is_tunnel=is_tunnel, at_end=not chunk)
-        if parsed is not None:
+        data = await stream.receive()
+        if (parsed := parser.feed(data)) is not None:
             return parsed
-        if not chunk:
-            raise HungUpError if not data else ConnectionResetError("the connection broke in the handshake")
+        if not data:
+            raise ConnectionResetError("the connection broke in the handshake") if has_data else HungUpError
+        has_data = True

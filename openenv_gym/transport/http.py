@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from openenv_gym.spaces.schema import union_of_models
 from openenv_gym.spaces.tools import takes_tool_calls, with_tools
 from openenv_gym.transport.blocking import OpeningStream, with_cookies
+from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import (
     HungUpError,
@@ -29,6 +30,7 @@ _MAX_BYTES = 64 * 2**20
 _MAX_SCHEMA_BYTES = 16 * 2**20
 # A refusal has a sentence or two.
 _MAX_REFUSAL_BYTES = 2**16
+_READ_AT_ONCE = 2**16
 
 # The JSON Schemas of actions and of observations.
 Schemas = tuple[dict[str, Any], dict[str, Any]]
@@ -52,7 +54,7 @@ def get_json(
         DeadlineExceededError: The response took too long.
         NotAnOpenEnvServerError: The response is not one that an OpenEnv server gives.
     """
-    return _request(endpoint, "GET", path, None, timeout_s, max_bytes=max_bytes).fields
+    return _request(endpoint, "GET", path, None, Deadline(timeout_s), max_bytes=max_bytes).fields
 
 
 def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
@@ -61,18 +63,23 @@ def get_schemas(endpoint: Endpoint, *, timeout_s: float) -> Schemas:
     If the observation after a reset is of another model than that after a step, the schema is of either. If
     an action is the call of a tool, the server's tools are in both schemas.
 
+    Args:
+        endpoint: The server.
+        timeout_s: The time for all requests, in seconds.
+
     Raises:
         NotAnOpenEnvServerError: It has none; and the errors of `get_json`.
         SchemaError: They are not schemas, or too large.
     """
-    response = get_json(endpoint, "/schema", timeout_s=timeout_s, max_bytes=_MAX_SCHEMA_BYTES)
+    deadline = Deadline(timeout_s)
+    response = _request(endpoint, "GET", "/schema", None, deadline, max_bytes=_MAX_SCHEMA_BYTES).fields
     action, observation = response.get("action"), response.get("observation")
     if not isinstance(action, dict) or not isinstance(observation, dict):
         raise not_openenv(endpoint, "its /schema has no action and observation", "GET /schema")
     first = response.get("reset_observation")
     if isinstance(first, dict) and first.get("properties") != observation.get("properties"):
         observation = union_of_models(observation, first)
-    if takes_tool_calls(action) and (tools := get_tools(endpoint, timeout_s=timeout_s)):
+    if takes_tool_calls(action) and (tools := _tools(endpoint, deadline)):
         return with_tools(action, tools), with_tools(observation, tools)
     return action, observation
 
@@ -83,8 +90,12 @@ def get_tools(endpoint: Endpoint, *, timeout_s: float) -> list[dict[str, Any]]:
     Raises:
         NotAnOpenEnvServerError: The response has none; and the errors of `get_json`.
     """
+    return _tools(endpoint, Deadline(timeout_s))
+
+
+def _tools(endpoint: Endpoint, deadline: Deadline) -> list[dict[str, Any]]:
     request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).encode()
-    response = _request(endpoint, "POST", "/mcp", request, timeout_s, max_bytes=_MAX_SCHEMA_BYTES).fields
+    response = _request(endpoint, "POST", "/mcp", request, deadline, max_bytes=_MAX_SCHEMA_BYTES).fields
     result = response.get("result")
     tools = result.get("tools") if isinstance(result, dict) else None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
@@ -98,7 +109,7 @@ def get_health(endpoint: Endpoint, *, timeout_s: float) -> tuple[dict[str, Any],
 
     An unhealthy server (503) has a response too. Raises the errors of `get_json`.
     """
-    response = _request(endpoint, "GET", "/health", None, timeout_s, accepts_503=True)
+    response = _request(endpoint, "GET", "/health", None, Deadline(timeout_s), accepts_503=True)
     return response.fields, v2.worker_of(response.headers.get(v2.WORKER_HEADER))[1]
 
 
@@ -134,7 +145,7 @@ def first_observation(endpoint: Endpoint, *, timeout_s: float) -> dict[str, Any]
     Raises:
         NotAnOpenEnvServerError: The response has none; and the errors of `get_json`.
     """
-    observation = _request(endpoint, "POST", "/reset", b"{}", timeout_s).fields.get("observation")
+    observation = _request(endpoint, "POST", "/reset", b"{}", Deadline(timeout_s)).fields.get("observation")
     if not isinstance(observation, dict):
         raise not_openenv(endpoint, "its answer to POST /reset has no observation", "POST /reset")
     return observation
@@ -152,7 +163,7 @@ def _request(
     method: str,
     path: str,
     body: bytes | None,
-    timeout_s: float,
+    deadline: Deadline,
     *,
     accepts_503: bool = False,
     max_bytes: int = _MAX_BYTES,
@@ -160,7 +171,7 @@ def _request(
     operation = f"{method} {path}"
 
     def request() -> _Response:
-        status, headers, text = exchange(endpoint, method, path, body, timeout_s, max_bytes + 1)
+        status, headers, text = exchange(endpoint, method, path, body, deadline, max_bytes + 1)
         if accepts_503 and status == 503 and (fields := _health_in(text)) is not None:
             return _Response(fields, headers)
         if not 200 <= status < 300:
@@ -187,10 +198,14 @@ def exchange(
     method: str,
     path: str,
     body: bytes | None,
-    timeout_s: float,
+    deadline: Deadline,
     max_bytes: int = _MAX_BYTES,
 ) -> tuple[int, Message, bytes]:
-    """Send a request; return the status, the headers and the body of the response, cut to ``max_bytes``."""
+    """Send a request; return the status, the headers and the body of the response, cut to ``max_bytes``.
+
+    Raises:
+        EndpointError: As `get_json`, but a refusal is returned.
+    """
     operation = f"{method} {path}"
     route = route_to(endpoint)
     connection = http.client.HTTPConnection(route.host, route.port)
@@ -199,22 +214,21 @@ def exchange(
     if body is not None:
         headers["Content-Type"] = "application/json"
     try:
-        stream = OpeningStream(route, timeout_s)
+        stream = OpeningStream(route, deadline)
         with closing(stream.raw):
-            stream.limit()
-            connection.sock = stream.raw
+            connection.sock = stream
             connection.request(method, f"{route.path}{path}", body, headers)
             with connection.getresponse() as response:
-                text = response.read(max_bytes if response.status < 300 else _MAX_REFUSAL_BYTES)
+                text = _body(response, max_bytes if response.status < 300 else _MAX_REFUSAL_BYTES)
                 if response.status < 300 and response.length and len(text) < max_bytes:
                     raise http.client.IncompleteRead(text, response.length)
     except http.client.RemoteDisconnected as error:
-        raise connect_error(endpoint, HungUpError(), operation, timeout_s) from bare(error)
+        raise connect_error(endpoint, HungUpError(), operation, deadline.timeout_s) from bare(error)
     except http.client.BadStatusLine as error:
         bad = BadHandshakeError(
             f"its answer to {operation} is not HTTP", str(error.args[0]).encode("latin-1")
         )
-        raise connect_error(endpoint, bad, operation, timeout_s) from error
+        raise connect_error(endpoint, bad, operation, deadline.timeout_s) from error
     except http.client.IncompleteRead as error:
         reason = f"the connection broke in the answer to {operation}"
         raise unreachable(endpoint, reason, operation) from bare(error)
@@ -222,9 +236,20 @@ def exchange(
         finding = f"its answer to {operation} is not HTTP ({error})"
         raise not_openenv(endpoint, finding, operation) from error
     except (OSError, ValueError) as error:
-        raise connect_error(endpoint, error, operation, timeout_s) from bare(error)
+        raise connect_error(endpoint, error, operation, deadline.timeout_s) from bare(error)
+    if len(text) == _MAX_BYTES:
+        finding = f"its answer to {operation} has {_MAX_BYTES:,} bytes or more"
+        raise not_openenv(endpoint, finding, operation)
     endpoint.cookies.update(path, response.headers.get_all("Set-Cookie") or ())
     return response.status, response.headers, text
+
+
+def _body(response: http.client.HTTPResponse, most: int) -> bytes:
+    """The body, up to so many bytes. It is read in parts, since each of its chunks may be a single byte."""
+    body = bytearray()
+    while len(body) < most and (part := response.read(min(most - len(body), _READ_AT_ONCE))):
+        body += part
+    return bytes(body)
 
 
 def _health_in(text: bytes) -> dict[str, Any] | None:

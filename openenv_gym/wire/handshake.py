@@ -76,27 +76,48 @@ def connect_request(host: str, authorization: str = "") -> bytes:
     return _head([*lines, f"Proxy-Authorization: {authorization}"] if authorization else lines)
 
 
-def parse_response(
-    data: bytes, *, is_tunnel: bool = False, at_end: bool = False
-) -> tuple[Response, bytes] | None:
-    """Read an HTTP response; None if more bytes are needed.
+class ResponseParser:
+    """Reads an HTTP response from the bytes of a connection, as they arrive.
 
     Args:
-        data: Everything received so far.
         is_tunnel: Whether this answers a `connect_request`, whose body is of no interest.
-        at_end: Whether nothing more will come, so that a truncated body has to do.
-
-    Returns:
-        The response, and the bytes after it: the first frames of a WebSocket.
-
-    Raises:
-        BadHandshakeError: The bytes are not an HTTP response.
     """
-    head, end, rest = data.partition(_END_OF_HEAD)
-    if not end:
-        if len(data) > _MAX_HEAD_SIZE or not b"HTTP/".startswith(data[:5]):
-            raise BadHandshakeError("the response is not HTTP", data)
-        return None
+
+    def __init__(self, *, is_tunnel: bool = False) -> None:
+        self._is_tunnel = is_tunnel
+        self._data = bytearray()  # what was received and is not parsed
+        self._response: Response | None = None  # once its head is here
+        self._body_size = 0
+
+    def feed(self, data: bytes) -> tuple[Response, bytes] | None:
+        """Take bytes; none mean that nothing more will come, so that a truncated body has to do.
+
+        Returns:
+            The response, and the bytes after it: the first frames of a WebSocket. None if more are needed.
+
+        Raises:
+            BadHandshakeError: The bytes are not an HTTP response.
+        """
+        searched = max(len(self._data) - len(_END_OF_HEAD), 0)
+        self._data += data
+        if self._response is None:
+            end = self._data.find(_END_OF_HEAD, searched)
+            if max(end, len(self._data) if end < 0 else 0) > _MAX_HEAD_SIZE or not b"HTTP/".startswith(
+                self._data[:5]
+            ):
+                raise BadHandshakeError("the response is not HTTP", bytes(self._data))
+            if end < 0:
+                return None
+            self._response = _parse_head(bytes(self._data[:end]))
+            self._body_size = 0 if self._is_tunnel else _body_size(self._response)
+            del self._data[: end + len(_END_OF_HEAD)]
+        size = self._body_size
+        if len(self._data) < size and data:
+            return None
+        return self._response._replace(body=bytes(self._data[:size])), bytes(self._data[size:])
+
+
+def _parse_head(head: bytes) -> Response:
     first, *lines = head.decode("latin-1").split("\r\n")
     version, _, status = first.partition(" ")
     if not version.startswith("HTTP/") or not status[:3].isdigit():
@@ -109,14 +130,15 @@ def parse_response(
         name, value = name.strip().lower(), value.strip()
         separator = "\n" if name == "set-cookie" else ", "
         headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
-    response = Response(int(status[:3]), headers)
-    if is_tunnel or response.status == SWITCHING_PROTOCOLS:
-        return response, rest
-    length = headers.get("content-length", "0")
-    size = min(int(length), _MAX_BODY_SIZE) if length.isdecimal() else 0
-    if len(rest) < size and not at_end:
-        return None
-    return response._replace(body=rest[:size]), rest[size:]
+    return Response(int(status[:3]), headers)
+
+
+def _body_size(response: Response) -> int:
+    """How many bytes of the body are read."""
+    length = response.headers.get("content-length", "0")
+    if response.status == SWITCHING_PROTOCOLS or not length.isdecimal() or len(length) > 20:
+        return 0
+    return min(int(length), _MAX_BODY_SIZE)
 
 
 def check_upgrade(response: Response, key: str) -> None:

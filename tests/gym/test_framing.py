@@ -279,8 +279,10 @@ def test_a_request_has_the_headers_of_the_rfc() -> None:
 
 @pytest.mark.parametrize("cut", range(0, len(ACCEPTED), 7))
 def test_a_response_is_parsed_once_all_of_it_is_here(cut: int) -> None:
-    assert handshake.parse_response(ACCEPTED[:cut]) is None
-    parsed = handshake.parse_response(ACCEPTED + b"\x81\x00")
+    parser = handshake.ResponseParser()
+    if cut:
+        assert parser.feed(ACCEPTED[:cut]) is None
+    parsed = parser.feed(ACCEPTED[cut:] + b"\x81\x00")
     assert parsed is not None
     response, rest = parsed
     assert (response.status, response.headers["x-a"], rest) == (101, "1, 2", b"\x81\x00")
@@ -296,7 +298,7 @@ def test_a_response_is_parsed_once_all_of_it_is_here(cut: int) -> None:
     ],
 )
 def test_a_response_that_accepts_nothing_is_refused(old: bytes, new: bytes) -> None:
-    parsed = handshake.parse_response(ACCEPTED.replace(old, new))
+    parsed = handshake.ResponseParser().feed(ACCEPTED.replace(old, new))
     assert parsed is not None
     with pytest.raises(handshake.BadHandshakeError, match="the response has"):
         handshake.check_upgrade(parsed[0], RFC_KEY)
@@ -304,11 +306,14 @@ def test_a_response_that_accepts_nothing_is_refused(old: bytes, new: bytes) -> N
 
 def test_a_refusal_has_a_body() -> None:
     raw = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nreason"
-    assert handshake.parse_response(raw[:-1]) is None
-    parsed = handshake.parse_response(raw)
+    parser = handshake.ResponseParser()
+    assert parser.feed(raw[:-1]) is None
+    parsed = parser.feed(raw[-1:])
     assert parsed is not None
     assert (parsed[0].status, parsed[0].body) == (403, b"reason")
-    truncated = handshake.parse_response(raw[:-3], at_end=True)
+    parser = handshake.ResponseParser()
+    assert parser.feed(raw[:-3]) is None
+    truncated = parser.feed(b"")
     assert truncated is not None
     assert truncated[0].body == b"rea"
 
@@ -324,11 +329,21 @@ def test_a_refusal_has_a_body() -> None:
 )
 def test_what_is_not_http_is_refused(raw: bytes) -> None:
     with pytest.raises(handshake.BadHandshakeError, match="the response"):
-        handshake.parse_response(raw)
+        handshake.ResponseParser().feed(raw)
 
 
 @given(st.binary(max_size=300))
 def test_random_responses_are_parsed_or_refused(data: bytes) -> None:
     for prefix in (b"", b"HTTP/1.1 101 OK\r\n"):
         with contextlib.suppress(handshake.BadHandshakeError):
-            handshake.parse_response(prefix + data)
+            handshake.ResponseParser().feed(prefix + data)
+
+
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\r\nContent-Length: 65000\r\n\r\n"])
+def test_a_response_that_drips_costs_linear_time(end: bytes) -> None:
+    raw = b"HTTP/1.1 403 No\r\nX: " + bytes(60_000) + end + bytes(65_000)
+    parser = handshake.ResponseParser()
+    begin = time.process_time()
+    fed_bytes = next(count for count in range(1, len(raw) + 1) if parser.feed(raw[count - 1 : count]))
+    assert fed_bytes == (len(raw) if b"Length" in end else len(raw) - 65_000)
+    assert time.process_time() - begin < 2

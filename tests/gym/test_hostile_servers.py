@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import socket
+import struct
+import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from openenv_gym.errors import DeadlineExceededError, SessionLostError
+from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
+from openenv_gym.errors import DeadlineExceededError, NotAnOpenEnvServerError, SessionLostError
+from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.v2 import V2Channel
 from openenv_gym.transport.asynchronous import AsyncTransport
 from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.connection import Transport
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.frame_socket import FrameSocket
+from openenv_gym.transport.http import get_json, get_schemas
+from openenv_gym.wire import v2
+from tests.support.scripted import opened, result
 from tests.support.websocket_peer import peer
+
+TIMEOUT_S = 0.6
+# What a busy machine may take beyond that.
+LEEWAY_S = 3.0
 
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -141,3 +156,251 @@ def test_unread_messages_are_limited_in_size_too() -> None:
     with peer(flood) as endpoint:
         asyncio.run(main(endpoint))
     assert sent < 12
+
+
+# --- deadlines that drip ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def dripping(first: bytes, drop: bytes, interval_s: float = 0.05) -> Iterator[int]:
+    """A server that sends a beginning, and then a drop again and again for 30 s; gives its port."""
+    is_over = threading.Event()
+
+    def drip(raw: socket.socket) -> None:
+        with raw, contextlib.suppress(OSError):
+            raw.sendall(first)
+            for _ in itertools.takewhile(lambda _: not is_over.wait(interval_s), range(int(30 / interval_s))):
+                raw.sendall(drop)
+
+    def serve() -> None:
+        while True:
+            try:
+                raw, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=drip, args=(raw,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+        is_over.set()
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def gives_up_in_time(timeout_s: float = TIMEOUT_S) -> Iterator[None]:
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceededError, match=f"within {timeout_s:g} s"):
+        yield
+    took_s = time.monotonic() - begin
+    print(f"gave up after {took_s:.2f} s of {timeout_s:g} s")
+    assert 0.9 * timeout_s < took_s < timeout_s + LEEWAY_S
+
+
+HEADS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "header lines": (b"HTTP/1.1 200 OK\r\n", b"X: x\r\n"),
+    "continues": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b" "),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "chunk size": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x"),
+    "refusal": (b"HTTP/1.1 503 No\r\nContent-Length: 9999\r\n\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("path", ["/health", "/schema"])
+def test_an_http_response_that_drips(name: str, path: str) -> None:
+    with dripping(*HEADS[name]) as port, gives_up_in_time():
+        endpoint = Endpoint(f"http://127.0.0.1:{port}")
+        if path == "/schema":
+            get_schemas(endpoint, timeout_s=TIMEOUT_S)
+        else:
+            get_json(endpoint, path, timeout_s=TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda url: RemoteEnv(url, connect_timeout_s=TIMEOUT_S),
+        lambda url: RemoteVectorEnv(url, 2, connect_timeout_s=TIMEOUT_S),
+        lambda url: GenericEnvClient(url, connect_timeout_s=TIMEOUT_S).reset(),
+    ],
+    ids=["env", "vector env", "client"],
+)
+def test_every_client_gives_up_on_a_response_that_drips(use: Callable[[str], Any]) -> None:
+    with dripping(*HEADS["headers"]) as port, gives_up_in_time():
+        use(f"http://127.0.0.1:{port}")
+
+
+def connect(both: tuple[Transport, Runner], url: str) -> None:
+    transport, drive = both
+    drive(transport.connect(Endpoint(url), timeout_s=TIMEOUT_S))
+
+
+@pytest.mark.parametrize("name", ["headers", "header lines", "refusal"])
+def test_a_websocket_handshake_that_drips(both: tuple[Transport, Runner], name: str) -> None:
+    with dripping(*HEADS[name]) as port, gives_up_in_time():
+        connect(both, f"http://127.0.0.1:{port}")
+
+
+def test_a_tls_handshake_that_drips(both: tuple[Transport, Runner]) -> None:
+    with dripping(b"\x16\x03\x03\x40\x00", b"\x02") as port:
+        with gives_up_in_time():
+            connect(both, f"https://127.0.0.1:{port}")
+        with gives_up_in_time():
+            get_json(Endpoint(f"https://127.0.0.1:{port}"), "/health", timeout_s=TIMEOUT_S)
+
+
+def test_a_proxy_that_drips(both: tuple[Transport, Runner], monkeypatch: pytest.MonkeyPatch) -> None:
+    with dripping(*HEADS["headers"]) as port:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        with gives_up_in_time():
+            connect(both, "http://192.0.2.1:80")
+        with gives_up_in_time():
+            get_json(Endpoint("http://192.0.2.1:80"), "/health", timeout_s=TIMEOUT_S)
+
+
+def test_a_refusal_with_a_cookie_does_not_double_the_time(both: tuple[Transport, Runner]) -> None:
+    """The second attempt, with the cookie, has what is left of the time."""
+    answers = iter([b"HTTP/1.1 421 No\r\nSet-Cookie: a=1\r\nContent-Length: 0\r\n\r\n"])
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                raw, _ = listening.accept()
+                held.append(raw)
+                time.sleep(TIMEOUT_S * 0.8)
+                raw.sendall(next(answers, b""))
+
+    held: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        begin = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            connect(both, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        assert time.monotonic() - begin < 1.6 * TIMEOUT_S + 1
+        listening.shutdown(socket.SHUT_RDWR)
+    for raw in held:
+        raw.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "finding"),
+    [
+        (b"[" * 100_000, "is not JSON"),
+        (b" " * (16 * 2**20 + 1), "has 16,777,216 bytes or more"),
+    ],
+)
+def test_a_body_that_is_too_deep_or_too_large_is_refused(data: bytes, finding: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+    with dripping(head + data, b"") as port, pytest.raises(NotAnOpenEnvServerError, match=finding):
+        get_json(Endpoint(f"http://127.0.0.1:{port}"), "/schema", timeout_s=20)
+
+
+def test_headers_without_end_are_refused(both: tuple[Transport, Runner]) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 100_000
+    with dripping(head, b"") as port:
+        with pytest.raises(NotAnOpenEnvServerError):
+            connect(both, f"http://127.0.0.1:{port}")
+        with pytest.raises(NotAnOpenEnvServerError):
+            get_json(Endpoint(f"http://127.0.0.1:{port}"), "/schema", timeout_s=20)
+
+
+@pytest.mark.parametrize("drop", [b"x", b"\x89\x00"], ids=["a message", "pings"])
+@pytest.mark.parametrize("interval_s", [0.02, TIMEOUT_S * 0.9], ids=["often", "at the last moment"])
+def test_a_message_that_drips(both: tuple[Transport, Runner], drop: bytes, interval_s: float) -> None:
+    def drip(frames: FrameSocket) -> None:
+        head = b"\x82\x7f" + struct.pack("!Q", 10**6) if drop == b"x" else b""
+        with contextlib.suppress(OSError):
+            frames.raw.sendall(head)
+            for _ in range(int(4 / interval_s)):
+                time.sleep(interval_s)
+                frames.raw.sendall(drop)
+
+    transport, drive = both
+    took_s: list[float] = []
+
+    async def main(endpoint: Endpoint) -> None:
+        connection = await transport.connect(endpoint, timeout_s=5)
+        begin = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            await connection.receive(timeout_s=TIMEOUT_S, operation="step 1")
+        took_s.append(time.monotonic() - begin)
+
+    with peer(drip) as endpoint:
+        drive(main(endpoint))
+    # The last drop before the end leaves a tenth of the time. Nothing comes for as long again after that.
+    assert 0.9 * TIMEOUT_S < took_s[0] < 1.6 * TIMEOUT_S
+
+
+def test_a_server_that_reads_in_drops(both: tuple[Transport, Runner]) -> None:
+    def sip(frames: FrameSocket) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(80):
+                time.sleep(0.05)
+                frames.raw.recv(1000)
+
+    transport, drive = both
+
+    async def main(endpoint: Endpoint) -> None:
+        connection = await transport.connect(endpoint, timeout_s=5)
+        with gives_up_in_time():
+            await connection.send([bytes(2**26)], timeout_s=TIMEOUT_S, operation="step 1")
+
+    with peer(sip) as endpoint:
+        drive(main(endpoint))
+
+
+def test_results_that_nobody_asked_for_do_not_extend_a_step(both: tuple[Transport, Runner]) -> None:
+    def answer(frames: FrameSocket) -> None:
+        frames.receive()
+        frames.send(*v2.encode(opened(0)))
+        frames.receive()
+        with contextlib.suppress(OSError):
+            for _ in range(80):
+                frames.send(*v2.encode(result(99, 0)))
+                time.sleep(0.05)
+
+    transport, drive = both
+
+    async def main(endpoint: Endpoint) -> None:
+        connection = await transport.connect(endpoint, timeout_s=5)
+        channel = V2Channel(connection, transport, Timeouts(5, TIMEOUT_S, TIMEOUT_S))
+        await channel.open([0])
+        await channel.send_step([0], [{}], "step 1")
+        with gives_up_in_time():
+            await channel.result("step 1")
+
+    with peer(answer) as endpoint:
+        drive(main(endpoint))
+
+
+@pytest.mark.parametrize("use", ["states", "close"])
+def test_results_that_nobody_asked_for_do_not_extend_other_requests(
+    both: tuple[Transport, Runner], use: str
+) -> None:
+    def answer(frames: FrameSocket) -> None:
+        frames.receive()
+        frames.send(*v2.encode(opened(0)))
+        with contextlib.suppress(OSError):
+            for _ in range(80):
+                frames.send(*v2.encode(result(99, 0)))
+                time.sleep(0.05)
+
+    transport, drive = both
+
+    async def main(endpoint: Endpoint) -> None:
+        connection = await transport.connect(endpoint, timeout_s=5)
+        channel = V2Channel(connection, transport, Timeouts(5, TIMEOUT_S, TIMEOUT_S))
+        await channel.open([0])
+        if use == "states":
+            with gives_up_in_time():
+                await channel.states([0])
+        else:
+            begin = time.monotonic()
+            await channel.close()
+            assert time.monotonic() - begin < 1 + LEEWAY_S
+
+    with peer(answer) as endpoint:
+        drive(main(endpoint))
