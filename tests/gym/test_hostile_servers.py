@@ -289,13 +289,13 @@ def test_a_refusal_with_a_cookie_does_not_double_the_time(both: tuple[Transport,
     ("data", "finding"),
     [
         (b"[" * 100_000, "is not JSON"),
-        (b" " * (16 * 2**20 + 1), "has 16,777,216 bytes or more"),
+        (b" " * (16 * 2**20 + 1), "has more than 16,777,216 bytes"),
     ],
 )
 def test_a_body_that_is_too_deep_or_too_large_is_refused(data: bytes, finding: str) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     with dripping(head + data, b"") as port, pytest.raises(NotAnOpenEnvServerError, match=finding):
-        get_json(Endpoint(f"http://127.0.0.1:{port}"), "/schema", timeout_s=20)
+        get_schemas(Endpoint(f"http://127.0.0.1:{port}"), timeout_s=20)
 
 
 def test_headers_without_end_are_refused(both: tuple[Transport, Runner]) -> None:
@@ -304,7 +304,7 @@ def test_headers_without_end_are_refused(both: tuple[Transport, Runner]) -> None
         with pytest.raises(NotAnOpenEnvServerError):
             connect(both, f"http://127.0.0.1:{port}")
         with pytest.raises(NotAnOpenEnvServerError):
-            get_json(Endpoint(f"http://127.0.0.1:{port}"), "/schema", timeout_s=20)
+            get_schemas(Endpoint(f"http://127.0.0.1:{port}"), timeout_s=20)
 
 
 @pytest.mark.parametrize("drop", [b"x", b"\x89\x00"], ids=["a message", "pings"])
