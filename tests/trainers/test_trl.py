@@ -1,4 +1,4 @@
-"""TRL's GRPO on an environment with tools, on a chat and on a Gymnasium environment; and the recipe."""
+"""TRL's GRPO on tools, on a chat, on a Gymnasium environment and on programs that run; and the recipe."""
 
 from __future__ import annotations
 
@@ -34,32 +34,31 @@ def trained(serve_gym: Callable[[str], str], sockets: list[Any]) -> dict[str, An
             sockets.append(scope)
         await kitchen(scope, receive, send)
 
-    chat = ProcessProvider(str(ROOT / "envs" / "chat_env"))
-    chat.launch()
-    try:
-        with running(counted) as url:
-            urls = {"kitchen": url, "chat": chat.base_url, "lake": serve_gym("FrozenLake-v1")}
-            done = subprocess.run(
-                [
-                    trainers_python(),
-                    "-m",
-                    "tests.trainers.trl_training",
-                    json.dumps(urls),
-                ],
-                cwd=ROOT,
-                env={**os.environ, "OPENENV_MY_ENV_URL": url},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-    finally:
-        chat.stop()
+    with (
+        running(counted) as url,
+        ProcessProvider(str(ROOT / "envs" / "chat_env")) as chat,
+        ProcessProvider(str(ROOT / "envs" / "coding_env")) as coding,
+    ):
+        urls = {
+            "kitchen": url,
+            "chat": chat.base_url,
+            "lake": serve_gym("FrozenLake-v1"),
+            "coding": coding.base_url,
+        }
+        done = subprocess.run(
+            [trainers_python(), "-m", "tests.trainers.trl_training", json.dumps(urls)],
+            cwd=ROOT,
+            env={**os.environ, "OPENENV_MY_ENV_URL": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-@pytest.mark.parametrize("name", ["kitchen", "chat", "lake"])
+@pytest.mark.parametrize("name", ["kitchen", "chat", "lake", "coding"])
 def test_grpo_trains(name: str, trained: dict[str, Any]) -> None:
     *steps, outcome = trained[name]
     assert len(steps) == 2
@@ -82,6 +81,10 @@ def test_rewards_are_those_of_the_environment(trained: dict[str, Any]) -> None:
     assert len({reward for reward, _, _ in chatted}) > 1
     walked = trained["lake"][-1]["seen"]
     assert {done for _, done, _ in walked} == {True, False}
+    coded = trained["coding"][-1]["seen"]
+    assert {reward for reward, _, _ in coded} == {0, 1}
+    assert all(reward == done == ("print(6 * " in said) for reward, done, said in coded)
+    assert all(("ZeroDivisionError" in said) == ("1 / 0" in said) for _, _, said in coded)
 
 
 def test_a_batch_has_one_connection(trained: dict[str, Any], sockets: list[Any]) -> None:

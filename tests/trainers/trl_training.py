@@ -48,11 +48,23 @@ def _walk(prompt: str) -> str:
     return "done" if is_over else _call("step", action=random.randint(0, 3))
 
 
-ANSWERS: dict[str, Callable[[str], str]] = {"kitchen": _cook, "chat": _chat, "lake": _walk}
+def _code(prompt: str) -> str:
+    """Write a program: one that solves the task, one that does not, or one that fails; twice at most."""
+    if "The episode has ended." in prompt or prompt.count("<tool_response>\n") == 2:
+        return "done"
+    number = re.findall(r"6 times (\d+)", prompt)[-1]
+    return _call("step", code=random.choice([f"print(6 * {number})", f"print({number})", "1 / 0"]))
+
+
+ANSWERS: dict[str, Callable[[str], str]] = {"kitchen": _cook, "chat": _chat, "lake": _walk, "coding": _code}
 COLUMNS: dict[str, dict[str, Any]] = {
     "kitchen": {},
     "chat": {"task": ["word"] * 8, "system_prompt": ["Obey."] * 8},
     "lake": {},
+    "coding": {
+        "prompt": [[{"role": "user", "content": f"Print 6 times {number}. "}] for number in range(2, 10)],
+        "expected_stdout": [str(6 * number) for number in range(2, 10)],
+    },
 }
 
 
