@@ -8,10 +8,22 @@ from tests.support.peer import trainer_python
 
 STABLE_BASELINES = ("stable-baselines3==2.9.2", "sb3-contrib==2.9.2", "rl-zoo3==2.9.2")
 LANGUAGE_MODELS = ("trl==1.16.0", "verifiers==0.4.0")
+# Environments to train in; Atari's preprocessing needs OpenCV.
+ENVIRONMENTS = (
+    "gymnasium[box2d,mujoco]",
+    "ale-py==0.12.1",
+    "minigrid==3.2.0",
+    "opencv-python-headless>=4.10",
+)
 
 
 def trainers_python() -> Path:
     """The interpreter of the environment that most of them share."""
     return trainer_python(
-        "openenv-gym[cli]", "torch==2.13.0", "pytest>=8.3", *STABLE_BASELINES, *LANGUAGE_MODELS
+        "openenv-gym[cli]",
+        "torch==2.13.0",
+        "pytest>=8.3",
+        *STABLE_BASELINES,
+        *LANGUAGE_MODELS,
+        *ENVIRONMENTS,
     )

@@ -1,0 +1,32 @@
+"""Trainings in remote environments beside the same ones in local environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+
+
+class Trained(NamedTuple):
+    """A training that has ended.
+
+    Attributes:
+        weights: The parameters of all networks, by name.
+        fps: Steps of environments per second.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    fps: float
+
+
+def assert_all_the_same(what: str, trainings: Mapping[str, Callable[[], Trained]]) -> None:
+    """Train in each kind of environments, the local one first; compare weights, print the speed of each."""
+    results = {kind: train() for kind, train in trainings.items()}
+    local = next(iter(results.values()))
+    assert local.weights
+    for kind, (weights, fps) in results.items():
+        print(f"{what}, {kind}: {fps:.0f} fps, {fps / local.fps:.2f} of the local one's")
+        assert weights.keys() == local.weights.keys()
+        for name, weight in weights.items():
+            assert torch.equal(weight, local.weights[name]), f"{kind}, {name}"
