@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.trainers.inside_tests import Outcomes, names_in
-from tests.trainers.venvs import trainers_python
+from tests.trainers.venvs import old_gymnasium_python, trainers_python
 
 FILE = "sb3_vec_env.py"
 pytestmark = pytest.mark.timeout(900)  # once, the libraries are installed
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    return Outcomes(trainers_python(), FILE, tmp_path_factory.mktemp("inside"))
+@pytest.fixture(
+    scope="module", params=[trainers_python, old_gymnasium_python], ids=["gymnasium", "gymnasium-1.2"]
+)
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    return Outcomes(request.param(), FILE, tmp_path_factory.mktemp("inside"))
 
 
 @pytest.mark.parametrize("name", names_in(FILE))
