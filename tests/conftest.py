@@ -98,6 +98,7 @@ TIER_OF = {
     "server/test_factories.py": "slow",
     "server/test_graceful_shutdown.py": "slow",
     "server/test_gymnasium_maker.py": "slow",
+    "server/test_key_stays_private.py": "slow",
     "server/test_loading.py": "slow",
     "server/test_operations.py": "slow",
     "server/test_workers.py": "slow",

@@ -16,6 +16,7 @@ from typing import Any
 
 from openenv_gym.errors import ConfigurationError, MissingExtraError
 from openenv_gym.manifest import application, environment_folder
+from openenv_gym.process_key import process_key
 from openenv_gym.providers.progress import tell
 from openenv_gym.providers.provider import at_least_one
 from openenv_gym.transport.credentials import key_to_ask_for
@@ -43,7 +44,7 @@ class ResolvedCommand:
         template: Its words, with a placeholder for the socket.
         variables: Environment variables to add to this process's.
         without: Environment variables of this process to leave out.
-        api_key: The key that the server requires: "" for none, None for this process's ``OPENENV_API_KEY``.
+        api_key: The key that the server requires: "" for none, None for this process's own.
     """
 
     template: tuple[str, ...]
@@ -60,8 +61,8 @@ class ResolvedCommand:
         kept = {name: value for name, value in os.environ.items() if name not in self.without}
         if self.api_key is not None:
             kept.pop(bearer.VARIABLE, None)  # the server refuses an empty key
-        key = {bearer.VARIABLE: self.api_key} if self.api_key else {}
-        return {**kept, **key, **self.variables}
+        key = process_key() if self.api_key is None else self.api_key
+        return {**kept, **({bearer.VARIABLE: key} if key else {}), **self.variables}
 
 
 class ServerCommand:
@@ -159,7 +160,8 @@ def _install(uv: str, folder: Path) -> str:
         ConfigurationError: uv failed; the message has its last log lines.
     """
     tell(f"Installing the packages of {folder}…")
-    variables = {name: value for name, value in os.environ.items() if name not in PYTHON_VARIABLES}
+    hidden = {*PYTHON_VARIABLES, bearer.VARIABLE}
+    variables = {name: value for name, value in os.environ.items() if name not in hidden}
     process = subprocess.Popen(
         [uv, "run", "--quiet", "--frozen", "--no-dev", "--project", folder, "python", "-c", _SHOW_PYTHON],
         stdin=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.process_key import process_key
 from openenv_gym.wire import bearer
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a token of RFC 9110
@@ -62,7 +63,7 @@ class Credentials:
             raise ConfigurationError("headers= has an Authorization. Pass that or api_key=, not both.")
         source = "api_key="
         if api_key is None and not has_authorization:
-            source, api_key = f"${bearer.VARIABLE}", os.environ.get(bearer.VARIABLE)
+            source, api_key = f"${bearer.VARIABLE}", process_key()
         if api_key:
             if not (isinstance(api_key, str) and bearer.is_key(api_key)):
                 raise ConfigurationError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openenv_gym.contract import ConcurrencyConfig, ServerCapacityStatus, ServerMode
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.process_key import keep_key
 from openenv_server.calls import class_behind, is_base_state
 from openenv_server.connections.adapters import adapter_for
 from openenv_server.connections.worker import Connections
@@ -25,6 +27,7 @@ from openenv_server.routes.landing import landing_page
 from openenv_server.routes.tasks import task_routes
 from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
+from openenv_server.security.secrets import hide_in_logs
 from openenv_server.sessions.capacity import Sessions, decide_capacity, supports_concurrency
 from openenv_server.settings import read_settings
 from openenv_server.tools.routes import ToolSessions, mcp_routes
@@ -194,6 +197,8 @@ class EnvironmentServer:
             max_concurrent_envs = concurrency_config.max_concurrent_envs
             session_timeout_s = session_timeout_s or concurrency_config.session_timeout
         settings = self._settings = read_settings()
+        key = settings.openenv_api_key
+        hide_in_logs(None if key is None else key.get_secret_value())
         if max_concurrent_envs is None:
             max_concurrent_envs = settings.max_concurrent_envs
         if session_timeout_s is None:
@@ -303,6 +308,10 @@ class EnvironmentServer:
 
         @asynccontextmanager
         async def lifespan(app: Any) -> AsyncIterator[Any]:
+            key = self._settings.openenv_api_key
+            if key is not None and threading.current_thread() is threading.main_thread():
+                # The process is the server's. In a thread beside a client, it would take the client's key.
+                keep_key(key.get_secret_value())
             async with outer(app) as state:
                 await asyncio.to_thread(self.sessions.try_factory)
                 try:

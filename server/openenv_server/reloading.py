@@ -16,7 +16,7 @@ from watchfiles import Change, DefaultFilter, watch
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.manifest import MANIFEST
-from openenv_server.operations.logs import configure_logs
+from openenv_server.server_process import begin_process
 from openenv_server.serving import base_url_of, bind
 from openenv_server.settings import Settings
 from openenv_server.workers import BACKLOG, GRACE_S, Worker, stop_signals, stop_workers
@@ -64,7 +64,7 @@ def serve_reloading(
         ConfigurationError: It cannot listen there.
         KeyboardInterrupt: Ctrl-C ended it.
     """
-    configure_logs(settings.log_format, settings.log_level)
+    begin_process(settings)
     listening = bind(host, port)
     stop = stop_signals()
     may_serve = multiprocessing.get_context("spawn").Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from openenv_gym.contract import ServerMode
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.wire.bearer import is_key
+from openenv_gym.process_key import process_key
+from openenv_gym.wire import bearer
 from openenv_server.security.hosts import check_allowed_host
 from openenv_server.security.origins import ANY, parse_origin
 
@@ -96,7 +98,7 @@ class Settings(BaseSettings):
     @field_validator("openenv_api_key")
     @classmethod
     def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not is_key(key.get_secret_value()):
+        if key is not None and not bearer.is_key(key.get_secret_value()):
             # Also if it is empty: most likely a variable that was not filled in.
             raise ValueError(
                 "a key must be printable ASCII without spaces, and not empty; unset it for no key"
@@ -146,12 +148,14 @@ def variables() -> list[tuple[str, str]]:
 
 
 def read_settings() -> Settings:
-    """Read the settings from the environment variables.
+    """Read the settings from the environment variables, and the key that this process keeps.
 
     Raises:
         ConfigurationError: One is invalid. The message names it, and contains no key.
     """
     try:
+        if bearer.VARIABLE not in os.environ and (key := process_key()) is not None:
+            return Settings(openenv_api_key=SecretStr(key))
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(

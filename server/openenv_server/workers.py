@@ -23,7 +23,7 @@ from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.frame_socket import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
 from openenv_server.app import try_factory
-from openenv_server.operations.logs import configure_logs
+from openenv_server.server_process import begin_process
 from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind, inherited
 from openenv_server.settings import Settings
 
@@ -60,7 +60,7 @@ def serve_app(
         host: The address to listen on.
         port: The port to listen on; 0 is a free one.
         fd: The file descriptor of a bound socket, to listen on instead.
-        settings: The log format and level, and the drain timeout.
+        settings: The log format and level, the key, and the drain timeout.
         on_started: Called with the base URL once it accepts connections.
         on_stopped: Called when the shutdown begins; perhaps again at the end.
 
@@ -69,7 +69,7 @@ def serve_app(
         KeyboardInterrupt: Ctrl-C ended it.
         SystemExit: A second signal ended it.
     """
-    configure_logs(settings.log_format, settings.log_level)
+    begin_process(settings)
     if workers == 1:
         app = make_app()
         listening = bind(host, port) if fd is None else inherited(fd)
@@ -251,7 +251,7 @@ def _work(
     """The main function of each worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent stops them
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    configure_logs(settings.log_format, settings.log_level)
+    begin_process(settings)
     servers: list[Server] = []
     threading.Thread(target=_stop_with_parent, args=(parent, servers), daemon=True).start()
     try:

@@ -7,6 +7,7 @@ import logging
 import threading
 from datetime import UTC, datetime
 
+from openenv_server.security.secrets import secret_filter
 from openenv_server.settings import LogFormat, LogLevel
 
 # The attributes of every record. All others were passed as `extra`.
@@ -32,7 +33,7 @@ class JsonFormatter(logging.Formatter):
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         fields = {**fields, **extra, **fields}  # extra fields cannot replace the first four
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
+            fields["traceback"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(fields, default=str)
 
 
@@ -49,6 +50,7 @@ def configure_logs(log_format: LogFormat, level: LogLevel) -> None:
     Call it before importing an environment, so that the environment's own configuration wins.
     """
     handler = logging.StreamHandler()
+    handler.addFilter(secret_filter)
     handler.setFormatter(
         JsonFormatter()
         if log_format == "json"
