@@ -70,7 +70,8 @@ class RemoteEnv(gym.Env[Any, Any]):
             (``{"memory": "2g"}``), of `HubProvider` for a Space.
         connect_timeout_s: The time to connect, in seconds.
         reset_timeout_s: The time for the answer to a reset, in seconds.
-        step_timeout_s: The time for the answer to a step, in seconds.
+        step_timeout_s: The time for the answer to a step, in seconds. Our server then closes the session
+            and frees its place; if it does not answer at all, that is noticed 3 s later.
         capacity_timeout_s: How long making the environment waits for a server that is not up yet, and `reset`
             for one that is full or restarting, in seconds.
         on_session_lost: What a step does when its session is lost for good: "raise" an error, or "truncate"

@@ -269,7 +269,7 @@ class ServerEndedError(SessionLostError):
 
 
 class DeadlineExceededError(EndpointError, ConnectionError, TimeoutError):
-    """No response in time. The connection was dropped, so a late response is never taken for a new one."""
+    """No response in time. The session is closed, so a late response is never taken for a new one."""
 
 
 class WaitTimeoutError(DeadlineExceededError, multiprocessing.TimeoutError):

@@ -10,6 +10,9 @@ from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
 
+# How much longer to wait for a server that gives up on late slots by itself, in seconds.
+PATIENCE_S = 3.0
+
 
 class Timeouts(NamedTuple):
     """How long to wait, in seconds.
@@ -96,7 +99,13 @@ class Channel(Protocol):
         """Send a request to begin episodes. Raises what `send_step` does."""
 
     async def send_step(
-        self, slots: Sequence[int], actions: Any, operation: str, *, gather: bool = True
+        self,
+        slots: Sequence[int],
+        actions: Any,
+        operation: str,
+        *,
+        gather: bool = True,
+        timeout_s: float | None = None,
     ) -> None:
         """Send one action a slot.
 
@@ -106,6 +115,7 @@ class Channel(Protocol):
             operation: The request's name in errors, "step 12".
             gather: Whether the server waits for all slots and sends one response, or sends results as slots
                 get ready.
+            timeout_s: How long `result` will wait instead of the channel's own timeout.
 
         Raises:
             SessionLostError: The connection is closed.

@@ -27,6 +27,9 @@ LOSSES: tuple[type[OpenEnvError], ...] = (SessionLostError, StepTimeoutError, De
 # Immediate retries of an open or a reset, each in a new session, after the connection broke.
 LOSS_RETRIES = 2
 
+# How long to wait for the place of a lost session to become free, in seconds.
+_LOST_PLACE_S = 5.0
+
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
@@ -56,11 +59,16 @@ class ResetRetry:
         capacity_timeout_s: How long to wait for a full or unreachable server, in seconds.
         truncates: Whether losses only truncate episodes and never end the run: every kind is retried, even if
             the server caused it on purpose, and with backoff once the immediate retries are used up.
+        has_lost: Whether a session was lost whose place may not be free yet. A full server is retried for at
+            least `_LOST_PLACE_S`.
     """
 
-    def __init__(self, capacity_timeout_s: float, *, truncates: bool = False) -> None:
+    def __init__(self, capacity_timeout_s: float, *, truncates: bool = False, has_lost: bool = False) -> None:
         self._timeout_s = capacity_timeout_s
         self._deadline = time.monotonic() + capacity_timeout_s
+        self._place_deadline = self._deadline
+        if has_lost:
+            self._place_deadline = max(self._deadline, time.monotonic() + _LOST_PLACE_S)
         self._truncates = truncates
         self._losses_left = LOSS_RETRIES
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
@@ -77,12 +85,15 @@ class ResetRetry:
             if self._losses_left and (self._truncates or is_retryable):
                 self._losses_left -= 1
                 return now
-            return self._after_backoff(now) if self._truncates or _is_restarting(error) else None
+            if self._truncates or _is_restarting(error):
+                return self._after_backoff(now, self._deadline)
+            return None
         if not isinstance(error, CapacityError | EndpointUnreachableError):
             return None
         if isinstance(error, CapacityError) and error.in_all is not None:
             return None
-        attempt = self._after_backoff(now)
+        deadline = self._place_deadline if isinstance(error, CapacityError) else self._deadline
+        attempt = self._after_backoff(now, deadline)
         if attempt is None:
             self._advise(error)
         elif isinstance(error, EndpointUnreachableError) and not self._has_warned:
@@ -90,10 +101,10 @@ class ResetRetry:
             log.warning("%s Retrying for up to %g s (capacity_timeout_s).", error, self._timeout_s)
         return attempt
 
-    def _after_backoff(self, now: float) -> float | None:
-        if now >= self._deadline:
+    def _after_backoff(self, now: float, deadline: float) -> float | None:
+        if now >= deadline:
             return None
-        return min(now + self._backoff.next_s(), self._deadline)
+        return min(now + self._backoff.next_s(), deadline)
 
     def _advise(self, error: OpenEnvError) -> None:
         if self._timeout_s > 0:

@@ -8,6 +8,7 @@ from openenv_gym.errors import (
     CALL_RESET,
     ActionRefusedError,
     CapacityError,
+    DeadlineExceededError,
     OpenEnvError,
     ProtocolError,
     RemoteEnvironmentError,
@@ -35,6 +36,13 @@ def error_of(
     where = f"{endpoint}, {operation}"
     if code == ErrorCode.UNKNOWN_SESSION:
         return lost_error(endpoint, operation, message)
+    if code == ErrorCode.DEADLINE_EXCEEDED:
+        return DeadlineExceededError(
+            f"{endpoint} did not answer {operation} within {details.get('timeout_s')} s, because its "
+            "environment does not return. The server has closed the session.",
+            advice=CALL_RESET,
+            **context,
+        )
     context.update(code=code, details=details, server_message=message)
     match code:
         case ErrorCode.CAPACITY_REACHED:

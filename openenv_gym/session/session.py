@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from openenv_gym.errors import (
     ConfigurationError,
+    DeadlineExceededError,
     EndpointUnreachableError,
     OpenEnvError,
     ProtocolError,
@@ -129,6 +130,7 @@ class Session:
         self._explain = explain
         self._channel: Channel | None = None
         self._has_episode = False
+        self._has_timed_out = False  # whether the server may still keep the place of the last session
         self._may_step_first = steps_first
         self._offers_v2 = True
 
@@ -160,7 +162,7 @@ class Session:
             options = {key: value for key, value in data.items() if key != "seed"}
         else:
             seed = None
-        retries = ResetRetry(self._capacity_timeout_s)
+        retries = ResetRetry(self._capacity_timeout_s, has_lost=self._has_timed_out)
         while True:
             try:
                 channel = await self._ready_channel()
@@ -171,11 +173,12 @@ class Session:
                     await self._add_explanation(error)  # a server that has exited is not waited for
                 attempt = retries.next_attempt(error)
                 if attempt is None:
+                    self._note_timeout(error)
                     await self._add_explanation(error)
                     raise
                 await self._transport.sleep(max(attempt - time.monotonic(), 0))
             else:
-                self._has_episode = True
+                self._has_episode, self._has_timed_out = True, False
                 return outcome
 
     async def step(self, action: Any, operation: str = "step", timeout_s: float | None = None) -> Outcome:
@@ -201,9 +204,10 @@ class Session:
         try:
             coding = self._coding
             actions = coding.column(action) if channel.is_v2 else [coding.payload(action)]
-            await channel.send_step(_SLOT, actions, operation)
+            await channel.send_step(_SLOT, actions, operation, timeout_s=timeout_s)
             return await self._outcome(channel, operation, timeout_s=timeout_s)
         except OpenEnvError as error:
+            self._note_timeout(error)
             await self._add_explanation(error)
             raise
 
@@ -319,6 +323,9 @@ class Session:
                 endpoint=self.endpoint.base_url,
                 operation=operation,
             ) from error
+
+    def _note_timeout(self, error: OpenEnvError) -> None:
+        self._has_timed_out |= isinstance(error, DeadlineExceededError)
 
     async def _add_explanation(self, error: OpenEnvError) -> None:
         if self._explain is not None:

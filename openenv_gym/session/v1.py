@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, ProtocolError
-from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.channel import PATIENCE_S, Timeouts
 from openenv_gym.session.responses import error_of, lost_error, wrong_response
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
@@ -19,7 +19,13 @@ from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
 
 # After these error responses the server has closed the session, or closes it now.
-_CLOSING = (ErrorCode.SESSION_ERROR, ErrorCode.CAPACITY_REACHED, ErrorCode.FACTORY_ERROR, ErrorCode.TIMEOUT)
+_CLOSING = (
+    ErrorCode.SESSION_ERROR,
+    ErrorCode.CAPACITY_REACHED,
+    ErrorCode.FACTORY_ERROR,
+    ErrorCode.TIMEOUT,
+    ErrorCode.DEADLINE_EXCEEDED,
+)
 
 
 class V1Channel:
@@ -66,17 +72,24 @@ class V1Channel:
     ) -> None:
         (seed,) = seeds
         data = options if seed is None else {**options, "seed": seed}
-        await self._send(v1.encode_reset(data), operation)
+        await self._send(v1.encode_reset(data, self._limit(self._timeouts.reset_s)), operation)
 
     async def send_step(
-        self, slots: Sequence[int], actions: Any, operation: str, *, gather: bool = True
+        self,
+        slots: Sequence[int],
+        actions: Any,
+        operation: str,
+        *,
+        gather: bool = True,
+        timeout_s: float | None = None,
     ) -> None:
-        await self._send(v1.encode_step(actions[0]), operation)
+        limit_s = self._limit(timeout_s or self._timeouts.step_s)
+        await self._send(v1.encode_step(actions[0], limit_s), operation)
 
     async def result(
         self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
     ) -> v2.Result:
-        response = await self._receive(operation, timeout_s or self._timeout_s(is_reset))
+        response = await self._receive(operation, self._wait_s(timeout_s or self._timeout_s(is_reset)))
         if not isinstance(response, v1.StepAnswer):
             raise await self._wrong_response(response, operation)
         return v2.Result(
@@ -92,10 +105,10 @@ class V1Channel:
         )
 
     def late_at(self, *, is_reset: bool) -> float:
-        return self.sent_at + self._timeout_s(is_reset)
+        return self.sent_at + self._wait_s(self._timeout_s(is_reset))
 
     def expire(self, operation: str, *, is_reset: bool) -> EndpointError:
-        return self.connection.expire(self._timeout_s(is_reset), operation)
+        return self.connection.expire(self._wait_s(self._timeout_s(is_reset)), operation)
 
     async def states(self, slots: Sequence[int]) -> list[Any]:
         await self._send(v1.STATE_REQUEST, "state")
@@ -124,10 +137,18 @@ class V1Channel:
 
     async def close(self) -> None:
         self.slots = set()
-        await self.connection.close(v1.CLOSE_REQUEST)
+        await self.connection.close(v1.encode_close(self._limit(self._timeouts.step_s)))
 
     def _timeout_s(self, is_reset: bool) -> float:
         return self._timeouts.reset_s if is_reset else self._timeouts.step_s
+
+    def _limit(self, timeout_s: float) -> float | None:
+        """The timeout to send with a request, if the server heeds it."""
+        return timeout_s if self.connection.heeds_timeouts else None
+
+    def _wait_s(self, timeout_s: float) -> float:
+        """How long to wait for the response to a request with that timeout, in seconds."""
+        return timeout_s + PATIENCE_S if self.connection.heeds_timeouts else timeout_s
 
     async def _send(self, request: str, operation: str) -> None:
         if self.connection.has_pending:

@@ -17,7 +17,7 @@ from openenv_gym.errors import (
     RemoteError,
     SessionLostError,
 )
-from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.channel import PATIENCE_S, Timeouts
 from openenv_gym.session.reconnect import ReconnectBudget, reconnect
 from openenv_gym.session.recovery import LOSS_RETRIES
 from openenv_gym.session.responses import error_of, lost_error, sentence, wrong_response
@@ -31,6 +31,10 @@ from openenv_gym.wire.codes import ErrorCode
 _CLOSE_TIMEOUT_S = 1.0
 # How long a broken connection is resumed at most, in seconds, whatever the server says.
 _LONGEST_GRACE_S = 3600.0
+
+
+# After these errors of a slot its session is closed.
+_CLOSING = (ErrorCode.TIMEOUT, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNKNOWN_SESSION)
 
 
 class _Pending:
@@ -51,7 +55,8 @@ class _Pending:
 class V2Channel:
     """A `Channel` over version 2 of the protocol.
 
-    One request may have several responses, with different slots. If the connection breaks, the channel
+    One request may have several responses, with different slots. The server knows the timeouts and gives up
+    on slots that exceed them; the others' results count. If the connection breaks, the channel
     reconnects, resumes the sessions, and asks for what is still pending: the server replays what it has done,
     or does it now, but never twice.
 
@@ -90,6 +95,7 @@ class V2Channel:
         self._max_episode_steps = max_episode_steps
         self._payloads = payloads
         self.sends_payloads = False
+        self._has_timeouts = False  # whether the server gives up on late slots
         self._token = ""
         self._grace_s = 0.0
         self._pending: dict[int, _Pending] = {}
@@ -119,6 +125,7 @@ class V2Channel:
             autoreset=self._autoreset,
             max_episode_steps=self._max_episode_steps,
             payloads=self._payloads,
+            timeout_s=self._timeouts.step_s,
         )
         for retries_left in reversed(range(LOSS_RETRIES + 1)):
             try:
@@ -136,7 +143,7 @@ class V2Channel:
         self.slots.update(response.slots)
         self._token = response.token
         self._grace_s = min(_LONGEST_GRACE_S, self._budget.most_s, response.grace_s)
-        self.sends_payloads = response.payloads
+        self.sends_payloads, self._has_timeouts = response.payloads, response.timeouts
         if response.errors:
             await self._take_back(response)
             raise self._not_opened(response.errors, len(slots))
@@ -144,14 +151,30 @@ class V2Channel:
     async def send_reset(
         self, slots: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any], operation: str
     ) -> None:
-        request = v2.Reset(id=self._next_id(), slots=list(slots), seeds=list(seeds), options=options)
+        request = v2.Reset(
+            id=self._next_id(),
+            slots=list(slots),
+            seeds=list(seeds),
+            options=options,
+            timeout_s=self._timeouts.reset_s if self._has_timeouts else None,
+        )
         await self._send(request, operation)
 
     async def send_step(
-        self, slots: Sequence[int], actions: Any, operation: str, *, gather: bool = True
+        self,
+        slots: Sequence[int],
+        actions: Any,
+        operation: str,
+        *,
+        gather: bool = True,
+        timeout_s: float | None = None,
     ) -> None:
         request = v2.Step(
-            id=self._next_id(), slots=list(slots), actions=actions, min_ready=0 if gather else 1
+            id=self._next_id(),
+            slots=list(slots),
+            actions=actions,
+            min_ready=0 if gather else 1,
+            timeout_s=(timeout_s or self._timeouts.step_s) if self._has_timeouts else None,
         )
         await self._send(request, operation)
 
@@ -161,7 +184,7 @@ class V2Channel:
         if self._early:
             return self._early.popleft()
         sent_at, received_at = self.sent_at, self.received_at
-        most_s = timeout_s or self._timeout_s(is_reset)
+        most_s = self._wait_s(timeout_s or self._timeout_s(is_reset))
         response = await self._receive(operation, most_s)
         while True:
             if type(response) is not v2.Result:
@@ -172,10 +195,10 @@ class V2Channel:
             response = await self._receive_next(operation, most_s, max(sent_at, received_at))
 
     def late_at(self, *, is_reset: bool) -> float:
-        return max(self.sent_at, self.received_at) + self._timeout_s(is_reset)
+        return max(self.sent_at, self.received_at) + self._wait_s(self._timeout_s(is_reset))
 
     def expire(self, operation: str, *, is_reset: bool) -> EndpointError:
-        return self.connection.expire(self._timeout_s(is_reset), operation)
+        return self.connection.expire(self._wait_s(self._timeout_s(is_reset)), operation)
 
     async def states(self, slots: Sequence[int]) -> list[Any]:
         return await self._values(v2.GetState(id=self._next_id(), slots=list(slots)), "state")
@@ -188,7 +211,7 @@ class V2Channel:
 
     def slot_error(self, error: v2.SlotError, operation: str) -> OpenEnvError:
         """Return the error of one slot, and forget the slot if its session is gone."""
-        if error.code in (ErrorCode.TIMEOUT, ErrorCode.UNKNOWN_SESSION):
+        if error.code in _CLOSING:
             self.slots.discard(error.slot)
         return error_of(self.endpoint, operation, error.code, error.message, error.details)
 
@@ -198,18 +221,20 @@ class V2Channel:
 
     async def release(self, slots: Sequence[int]) -> None:
         """End some sessions; the others continue."""
-        await self._ask(v2.Close(id=self._next_id(), slots=list(slots)), "close")
+        request = v2.Close(id=self._next_id(), slots=list(slots), timeout_s=self._timeouts.step_s)
+        await self._ask(request, "close")
         self.slots.difference_update(slots)
 
     async def close(self) -> None:
         slots, self.slots = sorted(self.slots), set()
         if self.connection.is_open and slots:
+            request = v2.Close(id=self._next_id(), slots=slots, timeout_s=self._timeouts.step_s)
             self._timeouts = Timeouts(*[_CLOSE_TIMEOUT_S] * 3)
             self._grace_s = min(self._grace_s, _CLOSE_TIMEOUT_S)
             # If this fails, the server is gone or busy; it ends the sessions with the connection too.
             with contextlib.suppress(EndpointError, RemoteError, TimeoutError):
                 deadline = Deadline(_CLOSE_TIMEOUT_S)
-                await self._send(v2.Close(id=self._next_id(), slots=slots), "close")
+                await self._send(request, "close")
                 while type(await self._receive("close", deadline.left_s())) is not v2.Closed:
                     pass  # responses to other requests may come first
         self.connection.hang_up()
@@ -223,7 +248,12 @@ class V2Channel:
     def _timeout_s(self, is_reset: bool) -> float:
         return self._timeouts.reset_s if is_reset else self._timeouts.step_s
 
+    def _wait_s(self, timeout_s: float) -> float:
+        """How long to wait for the response to a request with that timeout, in seconds."""
+        return timeout_s + PATIENCE_S if self._has_timeouts else timeout_s
+
     async def _values(self, request: v2.GetState | v2.Render | v2.Mcp, operation: str) -> list[Any]:
+        request.timeout_s = self._timeouts.step_s
         response = await self._ask(request, operation)
         if not isinstance(response, v2.Values):
             raise self._wrong_response(response, operation)
@@ -235,7 +265,7 @@ class V2Channel:
         """Send a request that has one response, and wait for it."""
         try:
             await self._send(request, operation)
-            begin, most_s = self.sent_at, self._timeouts.step_s
+            begin, most_s = self.sent_at, self._wait_s(self._timeouts.step_s)
             response = await self._receive(operation, most_s)
             while type(response) is v2.Result and response.id != request.id:
                 if self._is_first(response):

@@ -26,7 +26,7 @@ from openenv_gym.transport.error_mapping import (
 )
 from openenv_gym.transport.handshake import has_gateway, open_websocket
 from openenv_gym.transport.routes import route_to
-from openenv_gym.wire import v2
+from openenv_gym.wire import v1, v2
 from openenv_gym.wire.framing import Opcode, Payload
 
 ArgT = TypeVar("ArgT")
@@ -78,6 +78,7 @@ class AsyncConnection(Connection):
         self.has_gateway = has_gateway
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
+        self.heeds_timeouts = v1.TIMEOUTS_HEADER in headers
         self.has_pending = False
         self._sent: Message = ()
         self.says_goodbye = True

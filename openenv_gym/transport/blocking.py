@@ -30,7 +30,7 @@ from openenv_gym.transport.error_mapping import (
 from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.transport.handshake import CHUNK_SIZE, has_gateway, open_tunnel, open_websocket
 from openenv_gym.transport.routes import Route, route_to
-from openenv_gym.wire import v2
+from openenv_gym.wire import v1, v2
 from openenv_gym.wire.framing import Opcode, Payload
 
 _SENT_AT_ONCE = 1 << 14
@@ -146,6 +146,7 @@ class BlockingConnection(Connection):
         self.has_gateway = has_gateway(route, headers)
         self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
+        self.heeds_timeouts = v1.TIMEOUTS_HEADER in headers
         self.has_pending = False
         self._sent: Message = ()
         self.says_goodbye = True

@@ -39,6 +39,7 @@ class Connection(Protocol):
         has_gateway: Whether something stands between, so that a refused connection says nothing about the
             server.
         says_goodbye: Whether `hang_up` sends a close frame, so that the server ends the sessions.
+        heeds_timeouts: Whether the server takes timeouts with the requests of version 1.
     """
 
     endpoint: Endpoint
@@ -47,6 +48,7 @@ class Connection(Protocol):
     has_pending: bool
     has_gateway: bool
     says_goodbye: bool
+    heeds_timeouts: bool = False
 
     @property
     def is_open(self) -> bool:

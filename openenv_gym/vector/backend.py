@@ -288,6 +288,9 @@ class Backend:
             for read in sorted(reads, key=lambda read: read.due_at) if self._waiting else reads:
                 if read.due_at:
                     time.sleep(max(read.due_at - time.monotonic(), 0))
+                if time.perf_counter() > read.late_at and not is_available(read):
+                    # Another response was waited for meanwhile; this one is here, or is given up now.
+                    read = (wait([read], time.monotonic()) or [read])[0]
                 self._read_whole(read)
         self._has_begun = True
         if self.failures:
@@ -360,7 +363,8 @@ class Backend:
     def _beginning_of(self, seed: int | None, options: dict[str, Any]) -> Beginning:
         # The first episodes begin together or not at all, so their slots do not wait one by one.
         timeout_s = self._rules.capacity_timeout_s if self._has_begun else 0.0
-        return Beginning(seed, options, ResetRetry(timeout_s, truncates=self._rules.truncates), {})
+        retry = ResetRetry(timeout_s, truncates=self._rules.truncates, has_lost=self._has_begun)
+        return Beginning(seed, options, retry, {})
 
     def _begin_again(self, slots: Sequence[int]) -> None:
         for slot in slots:
@@ -526,7 +530,8 @@ class Backend:
             error = channel.slot_error(refused, self._name([slot], "reset" if begins else "step"))
             if slot in channel.slots:
                 self._note(error, [slot], is_lost=begins)
-            elif begins:
+            elif begins or self._is_autoresetting(slot):
+                self._beginning.setdefault(slot, self._beginning_of(None, {}))
                 self._retry([slot], error)
             else:
                 self._lose([slot], error)

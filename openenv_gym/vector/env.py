@@ -81,7 +81,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             which the next calls overwrite.
         connect_timeout_s: The time to connect, in seconds.
         reset_timeout_s: The time for the response to a reset, in seconds.
-        step_timeout_s: The time for the response to a step, in seconds.
+        step_timeout_s: The time for the response to a step, in seconds. The server gives up on the slots that
+            take longer, and the others' results count. If it does not answer at all within 3 s more, all
+            slots of the connection are lost.
         capacity_timeout_s: How long making the environment waits if no server is up yet; and the first
             `reset`, and whatever opens a new session, if they are full or restarting, in seconds. With `send`
             and `recv`, the other slots continue meanwhile.

@@ -382,7 +382,7 @@ def _release(connection: Connection) -> None:
     if connection.is_v2:
         connection.hang_up()
     else:
-        run(connection.close(v1.CLOSE_REQUEST))
+        run(connection.close(v1.encode_close()))
 
 
 def in_proportion(count: int, free: Sequence[int]) -> list[int]:

@@ -14,16 +14,25 @@ from typing import Any
 from openenv_gym.errors import ProtocolError
 from openenv_gym.wire.codes import ErrorCode
 
+# A header of the accepted handshake, from a server that gives up on requests that exceed their ``timeout_s``.
+TIMEOUTS_HEADER = "x-openenv-timeouts"
+
 STATE_REQUEST = '{"type":"state"}'
-CLOSE_REQUEST = '{"type":"close"}'
 
 
 @dataclass(slots=True)
 class Request:
-    """A message from a client."""
+    """A message from a client.
+
+    Attributes:
+        type: Its type.
+        data: Its data.
+        timeout_s: How long the client waits for the answer, in seconds, if it says so.
+    """
 
     type: str
     data: dict[str, Any]
+    timeout_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -74,14 +83,24 @@ class BadRequestError(ProtocolError):
 # --- requests ---------------------------------------------------------------------------------------------
 
 
-def encode_reset(data: dict[str, Any]) -> str:
+def encode_reset(data: dict[str, Any], timeout_s: float | None = None) -> str:
     """Encode the request for a new episode; ``data`` are the arguments of the environment's reset."""
-    return _dump({"type": "reset", "data": data})
+    return _dump({"type": "reset", "data": data, **_limit(timeout_s)})
 
 
-def encode_step(payload: dict[str, Any]) -> str:
+def encode_step(payload: dict[str, Any], timeout_s: float | None = None) -> str:
     """Encode the request for a step; ``payload`` holds the action's fields."""
-    return _dump({"type": "step", "data": payload})
+    return _dump({"type": "step", "data": payload, **_limit(timeout_s)})
+
+
+def _limit(timeout_s: float | None) -> dict[str, float]:
+    # Published servers refuse fields that they do not know.
+    return {} if timeout_s is None else {"timeout_s": timeout_s}
+
+
+def encode_close(timeout_s: float | None = None) -> str:
+    """Encode the request to end the session."""
+    return _dump({"type": "close", **_limit(timeout_s)})
 
 
 def encode_mcp(message: Mapping[str, Any]) -> str:
@@ -114,7 +133,12 @@ def decode_request(text: str) -> Request:
         raise BadRequestError(
             f'"data" is a JSON object, not {type(data).__name__}', ErrorCode.VALIDATION_ERROR
         )
-    return Request(kind, data)
+    timeout_s = message.get("timeout_s")
+    if timeout_s is not None and not (type(timeout_s) in (int, float) and timeout_s > 0):
+        raise BadRequestError(
+            f'"timeout_s" is a positive number of seconds, not {timeout_s!r}', ErrorCode.VALIDATION_ERROR
+        )
+    return Request(kind, data, timeout_s)
 
 
 # --- answers ----------------------------------------------------------------------------------------------

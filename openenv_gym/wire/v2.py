@@ -335,7 +335,7 @@ def _with_packed_integers(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_packed_integers(part) for part in value]
     if isinstance(value, msgspec.Struct):
-        fields = msgspec.structs.asdict(value)
+        fields = {name: part for name, part in msgspec.structs.asdict(value).items() if part is not None}
         tag = {value.__struct_config__.tag_field: value.__struct_config__.tag}
         return {**_with_packed_integers(fields), **(tag if None not in tag else {})}
     return value

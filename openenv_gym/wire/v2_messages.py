@@ -7,11 +7,12 @@ map from names to columns, or a list with one payload for each slot.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 Autoreset = Literal["next_step", "same_step", "disabled"]
+_Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class _Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=True):
@@ -29,7 +30,17 @@ class _Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=Tru
 # --- requests ---------------------------------------------------------------------------------------------
 
 
-class Open(_Message, tag="open"):
+class _Limited(_Message, kw_only=True):
+    """The fields of a request that a slot may take too long for.
+
+    Attributes:
+        timeout_s: Give up on each slot that takes longer, in seconds. Older servers ignore it.
+    """
+
+    timeout_s: _Seconds | None = None
+
+
+class Open(_Limited, tag="open"):
     """Open sessions.
 
     Attributes:
@@ -44,7 +55,7 @@ class Open(_Message, tag="open"):
     payloads: bool = False
 
 
-class Reset(_Message, tag="reset"):
+class Reset(_Limited, tag="reset"):
     """Start episodes.
 
     Attributes:
@@ -56,7 +67,7 @@ class Reset(_Message, tag="reset"):
     options: dict[str, Any] = {}
 
 
-class Step(_Message, tag="step"):
+class Step(_Limited, tag="step"):
     """Take one action in each slot.
 
     Attributes:
@@ -80,15 +91,15 @@ class Resume(_Message, tag="resume"):
     missing: list[tuple[int, list[int]]] = []
 
 
-class GetState(_Message, tag="state"):
+class GetState(_Limited, tag="state"):
     """Request the states of environments."""
 
 
-class Render(_Message, tag="render"):
+class Render(_Limited, tag="render"):
     """Request an image of each slot."""
 
 
-class Mcp(_Message, tag="mcp"):
+class Mcp(_Limited, tag="mcp"):
     """Ask the environment's tools: a request of the Model Context Protocol to each slot.
 
     Attributes:
@@ -98,7 +109,7 @@ class Mcp(_Message, tag="mcp"):
     request: dict[str, Any]
 
 
-class Close(_Message, tag="close"):
+class Close(_Limited, tag="close"):
     """Close sessions."""
 
 
@@ -122,12 +133,14 @@ class Opened(_Message, tag="opened"):
         token: Another socket can resume the sessions of this one with it.
         grace_s: How long the sessions are kept after this socket breaks, in seconds.
         payloads: Whether they do, as requested. Older servers leave it out.
+        timeouts: Whether the server gives up on slots that exceed ``timeout_s``. Older servers leave it out.
     """
 
     errors: list[SlotError] = []
     token: str = ""
     grace_s: float = 0.0
     payloads: bool = False
+    timeouts: bool = False
 
 
 class Resumed(_Message, tag="resumed"):

@@ -129,11 +129,23 @@ def factory_failure(factory: Callable[[], Any], error: BaseException) -> Configu
 
 
 class StepLimitExceededError(ServerError):
-    """A reset or a step exceeded the step timeout. Its thread is abandoned."""
+    """A reset or a step exceeded the server's step timeout. Its thread is abandoned."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         super().__init__(f"The reset or the step took more than {limit_s:g} s, and its session is closed")
+
+
+class DeadlinePassedError(ServerError):
+    """A slot did not answer within the client's own timeout. Its thread is abandoned."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(f"The client waits for {timeout_s:g} s at most, and the session is closed")
+
+
+class SessionAbandonedError(ServerError):
+    """The session was given up before this call of its environment began."""
 
 
 class WrongResultError(ServerError, TypeError):
@@ -181,6 +193,8 @@ def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply
             return ErrorReply(ErrorCode.FACTORY_ERROR, str(error), details)
         case StepLimitExceededError():
             return ErrorReply(ErrorCode.TIMEOUT, str(error), {"timeout_s": error.limit_s})
+        case DeadlinePassedError():
+            return ErrorReply(ErrorCode.DEADLINE_EXCEEDED, str(error), {"timeout_s": error.timeout_s})
         case _:
             error_id = log_error(error, failed, **log_fields)
             message = f"{type(error).__name__}: {error}"

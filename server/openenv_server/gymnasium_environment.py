@@ -41,6 +41,11 @@ class StepLock:
         if self._holders.pop(holder, False):  # atomic, so only one of two calls releases
             self._lock.release()
 
+    def transfer(self, holder: object, other: object) -> None:
+        """Make another the holder, if ``holder`` holds it. Thread-safe."""
+        if self._holders.pop(holder, False):
+            self._holders[other] = True
+
     @contextmanager
     def held_by(self, holder: object) -> Iterator[None]:
         """Hold the lock within a ``with`` block."""
@@ -155,7 +160,7 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
 
     def __init__(self, make_env: MakeEnv, models: GymnasiumModels | None = None) -> None:
         super().__init__()
-        with PROCESS_LOCK.held_by(self):
+        with PROCESS_LOCK.held_by(threading.current_thread()):
             self._env = make_env()
         runs_in_parallel = getattr(self._env.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
         self.step_lock = None if runs_in_parallel else PROCESS_LOCK

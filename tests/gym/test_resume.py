@@ -210,7 +210,7 @@ def test_sessions_are_opened_again_on_a_new_connection_if_there_is_no_token_yet(
     )
     channel, transport = channel_over(first, second, third, clock=clock)
     run(channel.open([0]))
-    assert first.sent == second.sent == third.sent == [v2.Open(id=1, slots=[0])]
+    assert first.sent == second.sent == third.sent == [v2.Open(id=1, slots=[0], timeout_s=60.0)]
     assert channel.connection is third
     assert channel.slots == {0}
     assert len(transport.connects) == LOSS_RETRIES
@@ -264,7 +264,7 @@ def test_too_few_free_sessions_are_an_error_with_the_counts(clock: Clock) -> Non
     assert (caught.value.asked_for, caught.value.available) == (3, 1)
     assert caught.value.in_all is None
     assert (caught.value.endpoint, caught.value.operation) == (ENDPOINT.base_url, "open")
-    assert connection.sent[1] == v2.Close(id=2, slots=[1])  # all or none
+    assert connection.sent[1] == v2.Close(id=2, slots=[1], timeout_s=60.0)  # all or none
     assert not connection.is_open
     assert channel.slots == set()
 
@@ -518,7 +518,7 @@ def test_close_ends_all_sessions_and_skips_other_responses(clock: Clock) -> None
     run(channel.open([0, 1]))
     step(channel, 0)
     run(channel.close())
-    assert connection.sent[-1] == v2.Close(id=3, slots=[0, 1])
+    assert connection.sent[-1] == v2.Close(id=3, slots=[0, 1], timeout_s=60.0)
     assert connection.ends == ["hang_up"]
     assert channel.slots == set()
     run(channel.close())

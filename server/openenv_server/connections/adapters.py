@@ -95,6 +95,7 @@ class ModelDriver:
 
     def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, payloads: bool) -> None:
         self._calls = session.calls
+        self._session = session
         self._payloads = payloads
         self._loop = loop
         self._reset, self._step = session.reset_method, session.step_method
@@ -136,7 +137,8 @@ class ModelDriver:
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any], method: str) -> Any:
         """Run a method's coroutine on the event loop."""
         watching = watched(coroutine, self._calls.kind, method)
-        return asyncio.run_coroutine_threadsafe(watching, self._loop).result()
+        self._session.pending = pending = asyncio.run_coroutine_threadsafe(watching, self._loop)
+        return pending.result()
 
 
 class ModelAdapter:

@@ -12,11 +12,18 @@ from typing import Any
 
 from openenv_gym.wire.framing import Payload
 from openenv_gym.wire.v2 import SlotError
-from openenv_server.connections.batches import GatheredBatch, SequentialBatch, Work
+from openenv_server.connections.batches import (
+    NO_DEADLINE,
+    Deadline,
+    Detached,
+    GatheredBatch,
+    SequentialBatch,
+    Work,
+)
 from openenv_server.connections.results import ResultEncoder, not_open
 from openenv_server.connections.slot import Slot, SlotResult
-from openenv_server.connections.step_watchdog import StepWatchdog, StoppedBatch
-from openenv_server.errors import ErrorReply, HandedOverError, StepLimitExceededError, reply_to
+from openenv_server.connections.step_watchdog import StepWatchdog
+from openenv_server.errors import ErrorReply, HandedOverError, ServerError, SessionAbandonedError, reply_to
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.counters import Durations
 from openenv_server.sessions.replay_cache import ReplayCache
@@ -27,13 +34,16 @@ log = logging.getLogger("openenv_server")
 class BatchRunner:
     """Runs the fast slots of a request on the connection's thread, and the slow ones on theirs.
 
+    If a fast slot takes long, its thread ends with it, and a new one serves the connection; the other slots
+    of the request run on their sessions' threads. So a slot that hangs holds up no other.
+
     Args:
         sessions: The server's sessions.
         slots: The connection's slots, by number.
         replay_cache: Keeps the answers.
         encoder: Encodes the answers.
         send: Sends a frame.
-        serve: Continues to serve the connection, on a new thread, after its own thread was abandoned.
+        serve: Continues to serve the connection, on a new thread, after its own is stuck in a slot.
 
     Attributes:
         is_idle: Whether no slow slot was busy when the last request was answered.
@@ -68,6 +78,7 @@ class BatchRunner:
         arguments: Sequence[Any],
         min_ready: int,
         arrived: float,
+        timeout_s: float | None,
     ) -> None:
         """Run a reset or a step.
 
@@ -78,10 +89,12 @@ class BatchRunner:
             arguments: The argument of each slot; an `ErrorReply` stands for an action that is refused.
             min_ready: How many results each answer but the last has at least; 0 waits for all.
             arrived: When the request arrived, by ``time.perf_counter()``.
+            timeout_s: How long the client waits, in seconds, if it says so.
 
         Raises:
-            HandedOverError: The batch exceeded the step timeout, and another thread serves the connection.
+            HandedOverError: A slot took long, and another thread serves the connection.
         """
+        deadline = NO_DEADLINE if timeout_s is None else Deadline(arrived + timeout_s, timeout_s)
         counters = self._sessions.counters
         durations = counters.reset_s if work is Slot.reset else counters.step_s
         answer = partial(self._answer, request_id, arrived, self._encoder.busy.seconds, durations)
@@ -89,7 +102,7 @@ class BatchRunner:
         fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
         if len(fast) == len(numbers) and ErrorReply not in set(map(type, arguments)):
             self.is_idle = True
-            batch = SequentialBatch(fast, arguments, work, answer)
+            batch = SequentialBatch(fast, arguments, work, answer, min_ready, deadline)
             self._replay_cache.add(request_id, numbers, batch)
             self._run_here(batch, arrived)
             return
@@ -108,34 +121,44 @@ class BatchRunner:
             else:
                 elsewhere.append((slot, argument))
         self.is_idle = not elsewhere
-        gathered = GatheredBatch(len(numbers), min_ready, answer)
+        gathered = GatheredBatch(len(numbers), min_ready, answer, deadline)
         self._replay_cache.add(request_id, numbers, gathered)
         for slot, argument in elsewhere:
             self._submit(slot, work, argument, gathered, arrived)
         gathered.add(refused)
         if here:
             slots_here, arguments_here = zip(*here, strict=True)
-            self._run_here(SequentialBatch(slots_here, arguments_here, work, gathered.add), arrived)
+            batch = SequentialBatch(slots_here, arguments_here, work, gathered.add, 1, deadline)
+            self._run_here(batch, arrived)
 
     def _run_here(self, batch: SequentialBatch, arrived: float) -> None:
         """Run a batch on this thread."""
         self._batch = batch
         self._sessions.counters.queue_s.add(perf_counter() - arrived, len(batch.slots))
         if not batch.run():
-            # The watchdog stopped it, and may have abandoned its last slot.
-            session = batch.slots[len(batch.results) - 1].session
-            if session.is_abandoned:
-                self._sessions.settle(session)
+            if batch.detached is not None:
+                slot, gathered, has_returned = batch.detached
+                try:
+                    if slot.session.step_lock is not None:
+                        slot.session.step_lock.release(slot.session)
+                    if self._watchdog.end(slot):
+                        gathered.add(batch.results[-1:])
+                finally:
+                    has_returned.set()
             raise HandedOverError
 
     def _submit(self, slot: Slot, work: Work, argument: Any, batch: GatheredBatch, arrived: float) -> None:
         """Run a slot on its session's thread."""
 
         def run() -> None:
-            with slot.session.turn(work.__name__):
-                self._watchdog.start(slot)
-                self._sessions.counters.queue_s.add(perf_counter() - arrived)
-                result = work(slot, argument)
+            try:
+                with slot.session.turn(work.__name__):
+                    if not self._watchdog.start(slot):
+                        return
+                    self._sessions.counters.queue_s.add(perf_counter() - arrived)
+                    result = work(slot, argument)
+            except SessionAbandonedError:
+                return
             if self._watchdog.end(slot):
                 batch.add([result])
 
@@ -153,46 +176,49 @@ class BatchRunner:
         for frame in self._encoder.frames(request_id, results, arrived, busy_before_s, durations):
             self._send(frame)
 
-    # --- the step timeout -----------------------------------------------------------------------------
+    # --- slots that take too long -----------------------------------------------------------------------
 
     def check_watchdog(self) -> None:
-        """Abandon slots that exceed the step timeout. Call it on the event loop, again and again."""
-        for slot, batch in self._watchdog.take_overdue():
-            error = self._abandon(slot)
-            slot.session.submit(partial(self._sessions.settle, slot.session))
+        """Give up slots that take too long. Call it on the event loop, again and again."""
+        for slot, batch, error in self._watchdog.take_overdue():
+            _in_thread(batch.add, [self.abandon(slot, error)])
+        running = self._batch
+        if running is not None and self._watchdog.is_stuck(running):
+            gathered = running.take_over(self._detach)
+            if gathered is not None:
+                self._batch = None
+                _in_thread(self._continue, running, gathered)
+
+    def abandon(self, slot: Slot, error: ServerError) -> SlotError:
+        """Give up a slot whose environment does not return; returns the error that its client receives.
+
+        Call it on the event loop.
+        """
+        if self._slots.get(slot.number) is slot:
+            del self._slots[slot.number]
+        self._sessions.abandon(slot.session, f"{error} (slot {slot.number})")
+        return SlotError(slot.number, *reply_to(error, "a slot took too long"))
+
+    def forget(self, slot: Slot, error: SlotError) -> None:
+        """Answer the request that a slot is busy with, if any, after its session was given up."""
+        batch = self._watchdog.give_up(slot)
+        if batch is not None:
             _in_thread(batch.add, [error])
-        stopped = self._watchdog.stop(self._batch)
-        if stopped is not None:
-            self._batch = None
-            failed: list[SlotResult] = []
-            if stopped.stuck is not None:
-                failed.append(self._abandon(stopped.stuck))
-                if stopped.batch.has_stopped:
-                    self._sessions.settle(stopped.stuck.session)  # it returned at the last moment
-            stopped.batch.release_lock()
-            _in_thread(self._continue, stopped, failed)
 
-    def _abandon(self, slot: Slot) -> SlotError:
-        """Abandon a slot whose thread does not return; returns the error that its client receives."""
-        log.error(
-            "slot %d took more than %g s: its session is closed, its thread is abandoned",
-            slot.number,
-            self._watchdog.limit_s,
-            extra={"slot": slot.number, **slot.session.log_fields},
-        )
-        self._slots.pop(slot.number, None)
-        self._sessions.abandon(slot.session)
-        exceeded = StepLimitExceededError(self._watchdog.limit_s)
-        return SlotError(slot.number, *reply_to(exceeded, "a step exceeded the timeout"))
+    def _detach(self, detached: Detached) -> None:
+        """Keep the thread of a slot's session from running anything beside the thread that is stuck in it."""
+        self._watchdog.detach(detached)
+        detached.slot.session.submit(lambda: _wait(detached.has_returned))
 
-    def _continue(self, stopped: StoppedBatch, failed: list[SlotResult]) -> None:
-        """Finish a batch that was stopped, together with its thread, and serve the connection from here."""
-        old = stopped.batch
-        position = old.slots.index(stopped.stuck) if stopped.stuck is not None else len(old.results)
-        results = [*old.results[:position], *failed]
-        gathered = GatheredBatch(len(old.slots), 0, old.answer)
+    def _continue(self, old: SequentialBatch, gathered: GatheredBatch) -> None:
+        """Go on with a batch that was taken over from its thread, and serve the connection from here."""
         self._replay_cache.replace(old, gathered)
-        for slot, argument in list(zip(old.slots, old.arguments, strict=True))[len(results) :]:
+        self.is_idle = False
+        stuck = None if old.detached is None else old.detached.slot
+        place = len(old.results) if stuck is None else old.slots.index(stuck)
+        left = list(zip(old.slots, old.arguments, strict=True))[place + (stuck is not None) :]
+        results = old.results[:place]
+        for slot, argument in left:
             slot.is_fast = False
             self._submit(slot, old.work, argument, gathered, perf_counter())
         gathered.add(results)
@@ -201,4 +227,8 @@ class BatchRunner:
 
 def _in_thread(work: Callable[..., None], *arguments: Any) -> None:
     """Run something on a thread, so that the event loop does not wait for it."""
-    threading.Thread(target=work, args=arguments, daemon=True).start()
+    threading.Thread(target=work, args=arguments, name="openenv-connection", daemon=True).start()
+
+
+def _wait(event: threading.Event) -> None:
+    event.wait()

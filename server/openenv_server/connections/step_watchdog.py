@@ -1,21 +1,39 @@
-"""Finds resets and steps that exceed the step timeout."""
+"""Finds resets and steps that take too long."""
 
 from __future__ import annotations
 
 import math
 import threading
-from time import monotonic
+from time import perf_counter
 from typing import NamedTuple
 
-from openenv_server.connections.batches import GatheredBatch, SequentialBatch
+from openenv_server.connections.batches import Detached, GatheredBatch, SequentialBatch
 from openenv_server.connections.slot import Slot
+from openenv_server.errors import DeadlinePassedError, ServerError, StepLimitExceededError
+from openenv_server.sessions.session import LATEST_S, LEAST_S
+
+# A batch that stays in one slot for so many seconds is taken over, so that the others need not wait.
+DETACH_S = 0.25
 
 
-class StoppedBatch(NamedTuple):
-    """A sequential batch that was stopped; ``stuck`` is the slot that does not return, if any."""
+class Busy(NamedTuple):
+    """A slot that is busy on its session's thread, or waits for its turn.
 
-    batch: SequentialBatch
-    stuck: Slot | None
+    Attributes:
+        batch: Where its result belongs.
+        since: When its turn came, by ``time.perf_counter()``; infinite if it waits.
+    """
+
+    batch: GatheredBatch
+    since: float
+
+
+class Overdue(NamedTuple):
+    """A slot that took too long. Nobody waits for its result any more."""
+
+    slot: Slot
+    batch: GatheredBatch
+    error: ServerError
 
 
 class StepWatchdog:
@@ -26,8 +44,8 @@ class StepWatchdog:
     """
 
     def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._busy: dict[Slot, tuple[GatheredBatch, float]] = {}  # the batch, and when its turn came
+        self._limit_s = limit_s
+        self._busy: dict[Slot, Busy] = {}
         self._lock = threading.Lock()
         self._has_worked = False
         self._seen: tuple[SequentialBatch | None, int] = (None, 0)
@@ -37,21 +55,36 @@ class StepWatchdog:
         """Record that a slot is busy on its session's thread, and waits for its turn."""
         slot.is_busy = True
         with self._lock:
-            self._busy[slot] = batch, math.inf
+            self._busy[slot] = Busy(batch, math.inf)
             self._has_worked = True
 
-    def start(self, slot: Slot) -> None:
-        """Record that the slot has its turn; its time starts now."""
+    def detach(self, detached: Detached) -> None:
+        """Record that a slot of a batch that was taken over is running, since it was first seen to."""
+        detached.slot.is_busy, detached.slot.is_fast = True, False
         with self._lock:
-            if slot in self._busy:
-                self._busy[slot] = self._busy[slot][0], monotonic()
+            self._busy[detached.slot] = Busy(detached.batch, self._seen_at)
+            self._has_worked = True
+
+    def start(self, slot: Slot) -> bool:
+        """Record that the slot has its turn; returns False if it was given up meanwhile."""
+        with self._lock:
+            busy = self._busy.get(slot)
+            if busy is None:
+                return False
+            self._busy[slot] = busy._replace(since=perf_counter())
+            return True
 
     def end(self, slot: Slot) -> bool:
-        """Record that the slot is done; returns False if it was abandoned meanwhile."""
-        with self._lock:
-            is_awaited = self._busy.pop(slot, None) is not None
+        """Record that the slot is done; returns False if it was given up meanwhile."""
+        is_awaited = self.give_up(slot) is not None
         slot.is_busy = False
         return is_awaited
+
+    def give_up(self, slot: Slot) -> GatheredBatch | None:
+        """Wait for a slot no longer; returns where its result is missing now, if it is busy."""
+        with self._lock:
+            busy = self._busy.pop(slot, None)
+        return None if busy is None else busy.batch
 
     def was_quiet(self) -> bool:
         """Whether no slot has been busy on its session's thread since the last call."""
@@ -60,32 +93,39 @@ class StepWatchdog:
             self._has_worked = bool(self._busy)
         return was_quiet
 
-    def take_overdue(self) -> list[tuple[Slot, GatheredBatch]]:
-        """The busy slots that exceed the timeout. They count as abandoned from now on."""
-        now = monotonic()
+    def take_overdue(self) -> list[Overdue]:
+        """The busy slots that exceed the step timeout or the client's deadline, which are given up now."""
+        if not self._busy:
+            return []
+        now = perf_counter()
+        overdue = []
         with self._lock:
-            overdue = [
-                (slot, batch) for slot, (batch, since) in self._busy.items() if now - since > self.limit_s
-            ]
-            for slot, _ in overdue:
+            for slot, (batch, since) in list(self._busy.items()):
+                error: ServerError
+                deadline = batch.deadline
+                if now - since > self._limit_s:
+                    error = StepLimitExceededError(self._limit_s)
+                elif now > deadline.at and (now - since > LEAST_S or now > deadline.at + LATEST_S):
+                    error = DeadlinePassedError(deadline.timeout_s)
+                else:
+                    continue
                 del self._busy[slot]
+                overdue.append(Overdue(slot, batch, error))
         return overdue
 
-    def stop(self, batch: SequentialBatch | None) -> StoppedBatch | None:
-        """Stop a sequential batch if one of its slots exceeds the timeout. Call it again and again.
+    def is_stuck(self, batch: SequentialBatch) -> bool:
+        """Whether to take a batch over. Call it again and again.
 
-        The first call records the batch's position. A later one, if the position is the same after the
-        timeout, asks the batch to stop. The next one finds that it has stopped, or is stuck in a slot.
+        The first call records the batch's position. A later one, if the position is the same, asks the batch
+        to stop. The next one returns True: by then the batch has stopped, or is stuck in a slot.
         """
-        if batch is None or batch.has_ended or not batch.has_begun:
-            return None
-        if batch.has_stopped:
-            return StoppedBatch(batch, None)
+        if batch.has_ended:
+            return False
         position = len(batch.results)
+        if batch.should_stop:
+            return True
         if self._seen != (batch, position):
-            self._seen, self._seen_at = (batch, position), monotonic()
-        elif batch.should_stop:
-            return StoppedBatch(batch, batch.slots[position])
-        elif monotonic() - self._seen_at > self.limit_s:
+            self._seen, self._seen_at = (batch, position), perf_counter()
+        elif perf_counter() - self._seen_at > DETACH_S:
             batch.should_stop = True
-        return None
+        return False

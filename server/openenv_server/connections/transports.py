@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -18,6 +19,13 @@ from openenv_server.errors import STOPPING, ClientLeftError, NotBinaryError, Ser
 
 # How long a client may be silent before it is pinged, and how long it has to answer, in seconds.
 PING_INTERVAL_S = 20.0
+
+# After so many seconds of a request, a client of version 1 is watched, so that it can leave.
+_WATCH_AFTER_S = 0.25
+# The most messages that it may send meanwhile.
+_MOST_WAITING = 1000
+
+T = TypeVar("T")
 
 
 class Transport(Protocol):
@@ -135,6 +143,7 @@ class Inbox:
         self._timeout_s = timeout_s
         self._waiting: asyncio.Timeout | None = None
         self._is_shut = False
+        self._early: deque[dict[str, Any]] = deque()
 
     async def next(self) -> dict[str, Any]:
         """The next message.
@@ -145,6 +154,8 @@ class Inbox:
         """
         if self._is_shut:
             raise ServerStoppingError(STOPPING)
+        if self._early:
+            return self._early.popleft()
         try:
             async with asyncio.timeout(self._timeout_s) as self._waiting:
                 return dict(await self._receive())
@@ -154,6 +165,44 @@ class Inbox:
             raise
         finally:
             self._waiting = None
+
+    async def unless_left(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something for the client, and cancel it if the client leaves meanwhile.
+
+        Raises:
+            ClientLeftError: The client has left, or sends too much without waiting for answers.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        has_left = False
+
+        async def watch() -> None:
+            nonlocal has_left
+            while len(self._early) < _MOST_WAITING:
+                self._early.append(dict(await self._receive()))
+                if self._early[-1]["type"] == "websocket.disconnect":
+                    break
+            has_left = True
+            task.cancel()
+
+        watching: asyncio.Task[None] | None = None
+
+        def begin() -> None:
+            nonlocal watching
+            watching = asyncio.ensure_future(watch())
+
+        timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, begin)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not has_left:
+                raise
+            task.uncancel()
+            raise ClientLeftError("The client has left, or sends too many requests at once") from None
+        finally:
+            timer.cancel()
+            if watching is not None:
+                watching.cancel()
 
     def shut(self) -> None:
         """Make `next` fail, even one that is waiting. Call it on the event loop."""

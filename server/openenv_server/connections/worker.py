@@ -10,11 +10,11 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.wire import v2
@@ -30,6 +30,7 @@ from openenv_server.errors import (
     STOPPING,
     CapacityReachedError,
     ClientLeftError,
+    DeadlinePassedError,
     FactoryFailedError,
     HandedOverError,
     NotBinaryError,
@@ -39,7 +40,7 @@ from openenv_server.errors import (
 )
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.replay_cache import ReplayCache
-from openenv_server.sessions.session import Session
+from openenv_server.sessions.session import CLOSE_TIMEOUT_S
 
 # A thread that waits for the interpreter wakes up once a switch interval to ask for it. With a thousand
 # threads at Python's 5 ms, most of the time goes into that; so each connection adds to the interval.
@@ -49,18 +50,35 @@ _SWITCH_INTERVAL_A_CONNECTION_S = 1e-4
 # More in one message would keep the event loop from the other clients: refusing a slot takes it 10 µs.
 _MOST_SLOTS = 2**14
 
+# A connection waits so many seconds for sessions to open, to close or to answer. Then another thread waits,
+# and the connection takes further requests.
+_PROMPT_S = 0.25
+_WATCH_INTERVAL_S = 0.05
+
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
 
 
-class SentAnswer(NamedTuple):
-    """An answer that is sent again as a whole."""
+class WholeAnswer:
+    """An answer that is sent again as a whole, once it is there.
 
-    send: Callable[[], None]
+    Args:
+        send: Sends a frame.
+    """
+
+    def __init__(self, send: Callable[[list[Payload]], None]) -> None:
+        self._send = send
+        self._frame: list[Payload] = []
+
+    def send(self, frame: list[Payload]) -> None:
+        """Send it."""
+        self._frame = frame
+        self._send(frame)
 
     def replay(self, slots: Sequence[int]) -> None:
         """Send it again."""
-        self.send()
+        if self._frame:
+            self._send(self._frame)
 
 
 class ConnectionWorker:
@@ -91,6 +109,10 @@ class ConnectionWorker:
         self._is_leaving = False
         self.kept = 0
         self._slots: dict[int, Slot] = {}
+        self._opening: set[int] = set()
+        self._has_ended = False
+        self._changing_slots = threading.Lock()
+        self._unfinished: dict[Future[list[Any]], threading.Thread] = {}
         self._replay_cache = ReplayCache()
         self._sending = threading.RLock()
         self._resumed: SimpleQueue[tuple[Transport, v2.Resume] | None] = SimpleQueue()
@@ -145,8 +167,16 @@ class ConnectionWorker:
         except HandedOverError:
             return
         self._connections.remove(self._token)
+        with self._changing_slots:
+            self._has_ended = True
+            slots = list(self._slots.values())
+        for unfinished, thread in list(self._unfinished.items()):
+            if self._is_leaving:
+                thread.join()  # the client waits for it
+            else:
+                unfinished.cancel()
         with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
-            self._end(list(self._slots.values()))
+            self._on_loop(self._ends(slots)).result()
         self._connections.unwatch(self)
         while not self._resumed.empty():
             if (resumed := self._resumed.get()) is not None:
@@ -163,7 +193,7 @@ class ConnectionWorker:
                 try:
                     self._answer_next()
                 except TimeoutError:
-                    if self._runner.was_quiet():  # else its silence begins with the answer
+                    if self._runner.was_quiet() and not self._unfinished:  # else it waits for an answer
                         message = "The client was silent for too long: its sessions are closed"
                         self._fail(None, ErrorCode.SESSION_ERROR, message)
                         return False
@@ -235,7 +265,7 @@ class ConnectionWorker:
             return
         data = [request.options if seed is None else {**request.options, "seed": seed} for seed in seeds]
         self._is_resumable = True
-        self._runner.run(request.id, request.slots, Slot.reset, data, 0, self._arrived)
+        self._runner.run(request.id, request.slots, Slot.reset, data, 0, self._arrived, request.timeout_s)
 
     def _step(self, request: v2.Step) -> None:
         try:
@@ -244,19 +274,28 @@ class ConnectionWorker:
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, f"The actions are refused: {error}")
             return
         self._is_resumable = True
-        self._runner.run(request.id, request.slots, Slot.step, actions, request.min_ready, self._arrived)
+        self._runner.run(
+            request.id,
+            request.slots,
+            Slot.step,
+            actions,
+            request.min_ready,
+            self._arrived,
+            request.timeout_s,
+        )
 
     def _open(self, request: v2.Open) -> None:
         self._encoder.sends_payloads |= request.payloads
         errors = []
         new = []
         for number in request.slots:
-            if number in self._slots:
-                errors.append(self._slots[number].refused(f"Slot {number} is already open"))
+            if number in self._slots or number in self._opening:
+                message = f"Slot {number} is already open"
+                errors.append(SlotError(number, ErrorCode.VALIDATION_ERROR, message, {}))
             else:
                 new.append(number)
         most = self._connections.max_slots
-        available = most - len(self._slots)
+        available = most - len(self._slots) - len(self._opening)
         message = (
             f"A connection can have at most {most} slot{'s' if most != 1 else ''} (MAX_SLOTS_PER_SOCKET)"
         )
@@ -264,23 +303,45 @@ class ConnectionWorker:
             SlotError(number, ErrorCode.CAPACITY_REACHED, message, {}) for number in new[available:]
         )
         del new[available:]
-        opened = self._run_on_loop([self._sessions.open(self._client) for _ in new])
-        for number, session in zip(new, opened, strict=True):
-            if isinstance(session, Session):
-                driver = self._adapter.driver(session, self._loop, payloads=request.payloads)
-                self._slots[number] = Slot(
-                    number,
-                    session,
-                    driver,
-                    request.autoreset,
-                    request.max_episode_steps,
-                    steps_first=request.payloads,
-                )
-            elif isinstance(session, CapacityReachedError | FactoryFailedError):
-                errors.append(SlotError(number, *reply_to(session, "opening a session failed")))
-            else:
-                failure = server_failure(session, "opening a session failed", ErrorCode.SESSION_ERROR)
+        self._opening.update(new)
+        answer = WholeAnswer(self._send)
+        self._replay_cache.add(request.id, request.slots, answer)
+        coroutines = [self._open_slot(request, number) for number in new]
+        self._finish(coroutines, partial(self._opened, request, answer, new, errors))
+
+    async def _open_slot(self, request: v2.Open, number: int) -> None:
+        session = await self._sessions.open(self._client, request.timeout_s)
+        driver = self._adapter.driver(session, self._loop, payloads=request.payloads)
+        slot = Slot(
+            number,
+            session,
+            driver,
+            request.autoreset,
+            request.max_episode_steps,
+            steps_first=request.payloads,
+        )
+        with self._changing_slots:
+            if not self._has_ended:
+                self._slots[number] = slot
+                return
+        await self._sessions.close(session)
+
+    def _opened(
+        self,
+        request: v2.Open,
+        answer: WholeAnswer,
+        new: Sequence[int],
+        errors: list[SlotError],
+        results: Sequence[BaseException | None],
+    ) -> None:
+        """Answer a request to open slots."""
+        for number, error in zip(new, results, strict=True):
+            if isinstance(error, CapacityReachedError | FactoryFailedError | DeadlinePassedError):
+                errors.append(SlotError(number, *reply_to(error, "opening a session failed")))
+            elif error is not None:
+                failure = server_failure(error, "opening a session failed", ErrorCode.SESSION_ERROR)
                 errors.append(SlotError(number, *failure))
+        self._opening.difference_update(new)
         failed = {error.slot for error in errors}
         self._encoder.count_errors(errors)
         frame = v2.encode(
@@ -291,13 +352,14 @@ class ConnectionWorker:
                 token=self._token,
                 grace_s=self._connections.resume_grace_s,
                 payloads=request.payloads,
+                timeouts=True,
             )
         )
-        self._replay_cache.add(request.id, request.slots, SentAnswer(partial(self._send, frame)))
-        self._send(frame)
+        with self._sending:
+            answer.send(frame)
 
     def _hand_over(self, request: v2.Resume) -> None:
-        if self._slots or not self._connections.hand_over(self._transport, request):
+        if self._slots or self._opening or not self._connections.hand_over(self._transport, request):
             grace_s = self._connections.resume_grace_s
             message = f"No such sessions: the server was restarted, or {grace_s:g} s have passed"
             self._fail(request.id, ErrorCode.UNKNOWN_SESSION, message)
@@ -327,42 +389,105 @@ class ConnectionWorker:
     def _send_values(
         self, request: v2.GetState | v2.Render | v2.Mcp, read: Callable[[Slot], Coroutine[Any, Any, Any]]
     ) -> None:
-        known = [self._slots[number] for number in request.slots if number in self._slots]
-        errors = [not_open(number) for number in request.slots if number not in self._slots]
-        numbers, values = [], []
-        for slot, value in zip(known, self._run_on_loop([read(slot) for slot in known]), strict=True):
-            if isinstance(value, BaseException):
-                errors.append(slot.failed(value))
-            else:
-                numbers.append(slot.number)
-                values.append(value)
-        self._encoder.count_errors(errors)
-        self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
+        slots = [self._slots.get(number) for number in request.slots]
+        known = [slot for slot in slots if slot is not None]
+        errors = [not_open(number) for number, slot in zip(request.slots, slots, strict=True) if slot is None]
+
+        async def read_in_time(slot: Slot) -> Any:
+            try:
+                async with asyncio.timeout(request.timeout_s) as limit:
+                    return await read(slot)
+            except TimeoutError:
+                if not limit.expired():
+                    raise  # the environment's own
+                error = self._runner.abandon(slot, DeadlinePassedError(request.timeout_s or 0.0))
+                self._runner.forget(slot, error)
+                return error
+
+        def answer(found: Sequence[Any]) -> None:
+            numbers, values = [], []
+            for slot, value in zip(known, found, strict=True):
+                if isinstance(value, SlotError):
+                    errors.append(value)
+                elif isinstance(value, BaseException):
+                    errors.append(slot.failed(value))
+                else:
+                    numbers.append(slot.number)
+                    values.append(value)
+            self._encoder.count_errors(errors)
+            self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
+
+        self._finish([read_in_time(slot) for slot in known], answer, known)
 
     def _close(self, request: v2.Close) -> None:
-        known = [number for number in request.slots if number in self._slots]
-        self._end([self._slots.pop(number) for number in known])
-        self._send(v2.encode(v2.Closed(id=request.id, slots=known)))
+        with self._changing_slots:
+            slots = [self._slots.pop(number) for number in request.slots if number in self._slots]
 
-    def _end(self, slots: Sequence[Slot]) -> None:
-        self._run_on_loop([self._sessions.close(slot.session) for slot in slots])
+        def answer(_: Sequence[Any]) -> None:
+            self._send(v2.encode(v2.Closed(id=request.id, slots=[slot.number for slot in slots])))
 
-    def _run_on_loop(self, coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
-        """Run coroutines concurrently on the server's event loop, and wait for all."""
+        self._finish(self._ends(slots, request.timeout_s), answer)
+
+    def _ends(self, slots: Sequence[Slot], timeout_s: float | None = None) -> list[Coroutine[Any, Any, None]]:
+        """Coroutines that close the sessions of some slots."""
+
+        async def end(slot: Slot) -> None:
+            await self._sessions.close(slot.session, min(timeout_s or CLOSE_TIMEOUT_S, CLOSE_TIMEOUT_S))
+            if slot.session.is_abandoned:
+                self._runner.forget(slot, not_open(slot.number))
+
+        return [end(slot) for slot in slots]
+
+    def _finish(
+        self,
+        coroutines: Sequence[Coroutine[Any, Any, Any]],
+        answer: Callable[[list[Any]], None],
+        slots: Sequence[Slot] = (),
+    ) -> None:
+        """Run coroutines concurrently on the server's event loop, and answer when all are done.
+
+        If they take long, another thread waits for them, and this one goes on with the next request.
+
+        Args:
+            coroutines: The coroutines.
+            answer: Called with their results.
+            slots: The slots whose environments they call.
+        """
+        future = self._on_loop(coroutines)
+        try:
+            results = future.result(_PROMPT_S)
+        except TimeoutError:
+            for slot in slots:
+                slot.is_fast = False  # so that its next step waits for this call
+            thread = threading.Thread(target=self._finish_late, args=(future, answer), daemon=True)
+            self._unfinished[future] = thread
+            thread.start()
+        else:
+            answer(results)
+
+    def _finish_late(self, future: Future[list[Any]], answer: Callable[[list[Any]], None]) -> None:
+        with contextlib.suppress(CancelledError):  # the connection has ended
+            results = future.result()
+            self._unfinished.pop(future, None)
+            answer(results)
+
+    def _on_loop(self, coroutines: Sequence[Coroutine[Any, Any, T]]) -> Future[list[T | BaseException]]:
+        """Run coroutines concurrently on the server's event loop."""
         if not coroutines:
-            return []
+            done: Future[list[T | BaseException]] = Future()
+            done.set_result([])
+            return done
 
         async def gather() -> list[T | BaseException]:
             return await asyncio.gather(*coroutines, return_exceptions=True)
 
         gathered = gather()
         try:
-            future = asyncio.run_coroutine_threadsafe(gathered, self._loop)
+            return asyncio.run_coroutine_threadsafe(gathered, self._loop)
         except RuntimeError:  # the event loop has gone
             for coroutine in (gathered, *coroutines):
                 coroutine.close()
             raise
-        return future.result()
 
     def _fail(
         self,
@@ -455,17 +580,17 @@ class Connections:
             return sum(worker.kept for worker in self._workers.values())
 
     def start_watchdog(self) -> None:
-        """Look for resets and steps that exceed the step timeout, on the running event loop."""
-        limit_s = self.sessions.step_timeout_s
-        if limit_s is None or self._watchdog is not None:
+        """Look for slots that take too long, on the running event loop, while there are connections."""
+        if self._watchdog is not None and not self._watchdog.done():
             return
-        interval_s = min(limit_s / 4, 1.0)
 
         async def watch() -> None:
             while True:
-                await asyncio.sleep(interval_s)
+                await asyncio.sleep(_WATCH_INTERVAL_S)
                 with self._lock:
                     workers = list(self._watched)
+                if not workers:
+                    return
                 for worker in workers:
                     try:
                         worker.check_watchdog()

@@ -69,7 +69,8 @@ def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
 
     - the last three environments could not be made;
     - the event loop was blocked for two seconds or more within the last ten: by an ``async`` environment, or
-      by one that holds Python's lock. Meanwhile nothing responds, so a probe needs a timeout as well.
+      by one that holds Python's lock. Meanwhile nothing responds, so a probe needs a timeout as well;
+    - as many threads were abandoned as the server has sessions, 8 at least: further ones keep their places.
 
     Degraded, which passes, or which a restart does not fix:
 
@@ -86,10 +87,13 @@ def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
         unhealthy.append(f"the last {sessions.failures_in_a_row} environments could not be made")
     if pause_s >= PAUSE_S:
         unhealthy.append(f"the event loop was blocked for {pause_s:.1f} s")
+    stuck = f"{sessions.abandoned_threads} threads have an environment that does not return"
+    if sessions.abandoned_threads >= sessions.most_abandoned:
+        unhealthy.append(stuck)
+    elif sessions.abandoned_threads:
+        degraded.append(stuck)
     if sessions.active >= sessions.capacity:
         degraded.append("all sessions are taken")
-    if sessions.abandoned_threads:
-        degraded.append(f"{sessions.abandoned_threads} threads have an environment that does not return")
     if shortage := descriptors.shortage():
         degraded.append(shortage)
     if sessions.is_stopping:

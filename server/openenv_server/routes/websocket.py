@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
@@ -17,6 +16,8 @@ from openenv_server.connections.transports import AsgiTransport, Inbox, SocketTr
 from openenv_server.connections.worker import Connections, ConnectionWorker
 from openenv_server.errors import (
     CapacityReachedError,
+    ClientLeftError,
+    DeadlinePassedError,
     ErrorReply,
     FactoryFailedError,
     ServerStoppingError,
@@ -28,7 +29,7 @@ from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.routes.http import address_of
 from openenv_server.serialization import validate_action
 from openenv_server.sessions.capacity import Sessions
-from openenv_server.sessions.session import Session
+from openenv_server.sessions.session import CLOSE_TIMEOUT_S, Session
 from openenv_server.socket_takeover import take_socket
 from openenv_server.tools.routes import ToolSessions
 
@@ -56,12 +57,18 @@ def websocket_routes(
         if v2.SUBPROTOCOL in socket.scope["subprotocols"]:
             await _serve_v2(socket, connections, shutdown, session_timeout_s, most_bytes)
             return
-        await socket.accept()
+        await socket.accept(headers=[(v1.TIMEOUTS_HEADER.encode(), b"1")])
         client = V1Client(socket, sessions, shutdown, session_timeout_s, most_bytes)
         # The published tool client calls tools over HTTP, and resets the same session here.
         shared = tool_sessions.get(socket.query_params.get("session_id", ""))
         try:
-            session = shared or await sessions.open(address_of(socket))
+            session = shared
+            if session is None:
+                session = await client.inbox.unless_left(sessions.open(address_of(socket)))
+        except ClientLeftError as error:
+            log.debug("a client left before its session was open: %s", error)
+            await client.hang_up()
+            return
         except CapacityReachedError as error:
             await client.refuse(reply_to(error, "opening a session failed"), _TRY_AGAIN_LATER)
             return
@@ -70,12 +77,15 @@ def websocket_routes(
             return
         try:
             is_closing = await client.serve(session, action_model)
+        except ClientLeftError as error:
+            is_closing = True
+            log.debug("%s", error, extra=session.log_fields)
         except WebSocketDisconnect:
             is_closing = False
             log.debug("a client left", extra=session.log_fields)
         finally:
             if shared is None:
-                await sessions.close(session)
+                await sessions.close(session, client.close_timeout_s)
         if is_closing:
             # Only now, so that a client that has closed one session finds its place free.
             await client.hang_up()
@@ -104,8 +114,8 @@ async def _serve_v2(
     else:
         frames = FrameSocket(raw, is_client=False, max_size=most_bytes)
         transport = SocketTransport(frames, loop, closed, session_timeout_s)
-    connections.start_watchdog()
     worker = ConnectionWorker(transport, connections, loop, address_of(socket))
+    connections.start_watchdog()
     with shutdown.closes(worker.leave):
         worker.start()
         await closed.wait()
@@ -120,6 +130,10 @@ class V1Client:
         shutdown: The server's graceful shutdown.
         session_timeout_s: How long it may be silent, in seconds.
         most_bytes: The most bytes of a message.
+
+    Attributes:
+        inbox: Its messages.
+        close_timeout_s: How long its environment may take to close, in seconds.
     """
 
     def __init__(
@@ -134,7 +148,8 @@ class V1Client:
         self._sessions = sessions
         self._shutdown = shutdown
         self._most_bytes = most_bytes
-        self._inbox = Inbox(socket, session_timeout_s)
+        self.inbox = Inbox(socket, session_timeout_s)
+        self.close_timeout_s = CLOSE_TIMEOUT_S
         self._session_timeout_s = session_timeout_s
 
     async def refuse(self, reply: ErrorReply, close_code: int) -> None:
@@ -158,12 +173,12 @@ class V1Client:
         Returns:
             Whether it closed the session, and waits for the socket to be closed.
         """
-        with self._shutdown.closes(self._inbox.shut):
+        with self._shutdown.closes(self.inbox.shut):
             if self._sessions.is_stopping:
-                self._inbox.shut()  # the shutdown began while the environment was made
+                self.inbox.shut()  # the shutdown began while the environment was made
             while True:
                 try:
-                    frame = await self._inbox.next()
+                    frame = await self.inbox.next()
                 except TimeoutError:
                     message = (
                         f"The client was silent for {self._session_timeout_s:g} s: the session is closed"
@@ -194,12 +209,12 @@ class V1Client:
                     await self._socket.send_text(self._error(ErrorReply(error.code, str(error), {})))
                     continue
                 if request.type == "close":
+                    self.close_timeout_s = min(request.timeout_s or CLOSE_TIMEOUT_S, CLOSE_TIMEOUT_S)
                     return True
                 try:
-                    answer = await self._answer(session, request, action_model)
-                except StepLimitExceededError as error:
-                    self._sessions.abandon(session)
-                    session.submit(partial(self._sessions.settle, session))
+                    answer = await self.inbox.unless_left(self._answer(session, request, action_model))
+                except (StepLimitExceededError, DeadlinePassedError) as error:
+                    self._sessions.abandon(session, str(error))
                     await self.refuse(reply_to(error, "a step exceeded the timeout"), _INTERNAL_ERROR)
                     return False
                 await self._socket.send_text(answer)
@@ -209,6 +224,7 @@ class V1Client:
 
         Raises:
             StepLimitExceededError: It took too long. The session is unusable afterwards.
+            DeadlinePassedError: It took longer than the client waits. The same.
         """
         action: BaseModel | None = None
         if request.type == "step":
@@ -219,9 +235,9 @@ class V1Client:
         try:
             match request.type:
                 case "step":
-                    return v1.encode_observation(await session.step(action))
+                    return v1.encode_observation(await session.step(action, timeout_s=request.timeout_s))
                 case "reset":
-                    return v1.encode_observation(await session.reset(request.data))
+                    return v1.encode_observation(await session.reset(request.data, request.timeout_s))
                 case "state":
                     return v1.encode_state(await session.state())
                 case "mcp":
@@ -229,7 +245,7 @@ class V1Client:
                 case other:
                     message = f"Unknown message type {other!r}: use reset, step, state, mcp or close"
                     return self._error(ErrorReply(ErrorCode.UNKNOWN_TYPE, message, {}))
-        except StepLimitExceededError:
+        except (StepLimitExceededError, DeadlinePassedError):
             raise
         except Exception as error:
             return self._error(

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -15,17 +16,25 @@ from openenv_server.calls import class_behind, own_attribute
 from openenv_server.errors import (
     CapacityReachedError,
     ConcurrencyConfigurationError,
+    DeadlinePassedError,
     FactoryFailedError,
     StepLimitExceededError,
     factory_failure,
 )
+from openenv_server.gymnasium_environment import PROCESS_LOCK
 from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.first_calls import FirstCalls
-from openenv_server.sessions.session import Factory, Session, StepCounts
+from openenv_server.sessions.session import CLOSE_TIMEOUT_S, Factory, Session, StepCounts
 
 DEFAULT_CAPACITY = 64
 # How long a server that starts waits for its first environment, in seconds.
 TRIAL_S = 10.0
+
+# How long a session that is closed may still be busy with an earlier call, in seconds.
+BUSY_TIMEOUT_S = 0.5
+# Abandoned threads whose places are given away, for a server with fewer sessions.
+_LEAST_ABANDONED = 8
+_RELEASE_INTERVAL_S = 1.0
 
 log = logging.getLogger("openenv_server")
 
@@ -44,6 +53,7 @@ class Sessions:
         passing: Sessions of a single request, which need no place among the others.
         is_stopping: Whether the server is stopping and opens no more sessions.
         abandoned_threads: Threads whose environment does not return.
+        most_abandoned: The places of so many of them are given away; further ones keep theirs.
         failures_in_a_row: Failures to make an environment since the last success.
         worker: The number of this process among those that serve the same address.
         counters: The server's counters.
@@ -72,8 +82,13 @@ class Sessions:
         self._open: set[Session] = set()
         self._first: Session | None = None
         self._has_tried = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._passing_places = asyncio.Semaphore(capacity)
+
+    @property
+    def most_abandoned(self) -> int:
+        return max(self.capacity, _LEAST_ABANDONED)
 
     def try_factory(self) -> None:
         """Make the environment of the first session, so that a factory that fails does so at the start.
@@ -111,16 +126,28 @@ class Sessions:
                 await session.open()
                 await session.close()
 
-    async def open(self, client: str) -> Session:
+    async def open(self, client: str, timeout_s: float | None = None) -> Session:
         """Open a session for the client at that address.
+
+        If this is cancelled or takes too long, the place is free at once, and the environment is closed when
+        it is there.
+
+        Args:
+            client: The address.
+            timeout_s: How long the environment may take to be made, in seconds.
 
         Raises:
             CapacityReachedError: All sessions are taken, or the server is stopping.
             FactoryFailedError: The environment could not be made.
+            DeadlinePassedError: It was not made in time.
         """
         if self.active >= self.capacity and not self.is_stopping:
             raise CapacityReachedError(self.active, self.capacity, kept=self.kept())
-        return await self._open_session(client, is_passing=False)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._open_session(client, is_passing=False)
+        except TimeoutError as error:
+            raise DeadlinePassedError(timeout_s or 0.0) from error
 
     @asynccontextmanager
     async def open_for_request(self, client: str) -> AsyncIterator[Session]:
@@ -136,28 +163,31 @@ class Sessions:
             CapacityReachedError: The server is stopping.
             FactoryFailedError: The environment could not be made.
         """
-        async with self._passing_places:
-            session = await self._open_session(client, is_passing=True)
-            try:
-                yield session
-            except StepLimitExceededError:
-                self.abandon(session)
-                session.submit(lambda: self.settle(session))
-                raise
-            finally:
-                await self.close(session)
+        await self._passing_places.acquire()
+        session = await self._open_session(client, is_passing=True)
+        try:
+            yield session
+        except StepLimitExceededError as error:
+            self.abandon(session, str(error))
+            raise
+        finally:
+            await self.close(session)
 
     async def _open_session(self, client: str, *, is_passing: bool) -> Session:
-        if self.is_stopping:
-            raise CapacityReachedError(self.active, self.capacity, is_stopping=True)
         self._count(is_passing, 1)
+        if self.is_stopping:
+            self._count(is_passing, -1)
+            raise CapacityReachedError(self.active, self.capacity, is_stopping=True)
         self._loop = asyncio.get_running_loop()
+        session, self._first = self._first, None
+        if session is None:
+            session = self._new_session(client)
+        session.client, session.is_passing = client, is_passing
         try:
-            session, self._first = self._first, None
-            if session is None:
-                session = self._new_session(client)
-            session.client, session.is_passing = client, is_passing
             await session.open()
+        except asyncio.CancelledError:
+            self._abandon_opening(session)
+            raise
         except BaseException as error:
             self._count(is_passing, -1)
             self.failures_in_a_row += isinstance(error, FactoryFailedError)
@@ -173,23 +203,35 @@ class Sessions:
         return session
 
     def _count(self, is_passing: bool, change: int) -> None:
-        if is_passing:
-            self.passing += change
-        else:
+        if not is_passing:
             self.active += change
+            return
+        self.passing += change
+        if change < 0:
+            self._passing_places.release()
 
-    async def close(self, session: Session) -> None:
-        """Close a session. Its place is free once its environment is closed."""
+    async def close(self, session: Session, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Close a session. Its place is free once its environment is closed, or has been given up.
+
+        Args:
+            session: The session.
+            timeout_s: How long its environment may take to close, in seconds. An earlier call that is still
+                running is waited for only `BUSY_TIMEOUT_S`. A server that stops waits for both.
+        """
         if session.is_abandoned:
             return
-        session.closing = asyncio.ensure_future(session.close())
+        session.closing = closing = asyncio.ensure_future(session.close())
         try:
-            await session.closing
-        except asyncio.CancelledError:
-            if not session.is_abandoned:
-                raise
+            busy_timeout_s = None if self.is_stopping else min(timeout_s, BUSY_TIMEOUT_S)
+            await asyncio.wait([closing], timeout=busy_timeout_s)
+            if not closing.done() and session.is_closing:
+                await asyncio.wait([closing], timeout=timeout_s - BUSY_TIMEOUT_S)
+            if not closing.done():
+                what = f"did not close within {timeout_s:g} s" if session.is_closing else "was busy"
+                self.abandon(session, f"its environment {what} when its client had left")
         finally:
-            self._remove(session)
+            if not session.is_abandoned:
+                self._remove(session)
 
     def _remove(self, session: Session) -> None:
         if session not in self._open:
@@ -209,21 +251,69 @@ class Sessions:
             self.counters.resets + sum(count.resets for count in counts),
         )
 
-    def abandon(self, session: Session) -> None:
-        """Give up a session whose thread exceeds the step timeout. Its place is free at once.
+    def abandon(self, session: Session, reason: str) -> None:
+        """Give up a session whose environment does not return. Safe to call again.
 
-        Call it on the event loop. If the thread returns one day, it has to call `settle`.
+        Its place is free at once, unless `most_abandoned` threads have been abandoned before. If the
+        environment returns one day, it is closed. Call it on the event loop.
+
+        Args:
+            session: The session.
+            reason: Why, for the log.
         """
+        if session.is_abandoned:
+            return
         session.is_abandoned = True
         if session.step_lock is not None:
             session.step_lock.release(session)
+        if session.pending is not None:
+            session.pending.cancel()
         if session.closing is not None:
             session.closing.cancel()  # it waits for that thread
-        self._remove(session)
-        self.abandoned_threads += 1
+        if self._count_abandoned(session, reason):
+            self._remove(session)
+        session.submit(partial(self._settle, session))
 
-    def settle(self, session: Session) -> None:
-        """Close an abandoned session once its thread has returned. Thread-safe, and safe to call again."""
+    def _count_abandoned(self, session: Session, reason: str) -> bool:
+        """Count an abandoned thread; returns whether its place is given away."""
+        self.abandoned_threads += 1
+        is_free = self.abandoned_threads <= self.most_abandoned
+        log.error(
+            "session %s is given up: %s. Its thread cannot be stopped (%d such threads), and its place is %s",
+            session.id,
+            reason,
+            self.abandoned_threads,
+            "free" if is_free else f"kept, because that is more than {self.most_abandoned}",
+            extra=session.log_fields,
+        )
+        return is_free
+
+    def _abandon_opening(self, session: Session) -> None:
+        """Give up a session whose environment is still being made; it is closed when it is there."""
+        # Taking the lock away lets other sessions make theirs.
+        PROCESS_LOCK.release(session.thread)
+        is_free = self._count_abandoned(session, "its environment was not made before its client gave up")
+        if is_free:
+            self._count(session.is_passing, -1)
+
+        async def close() -> None:
+            opening = asyncio.ensure_future(session.open())
+            while not opening.done():
+                await asyncio.wait([opening], timeout=_RELEASE_INTERVAL_S)
+                PROCESS_LOCK.release(session.thread)
+            with suppress(FactoryFailedError):
+                await opening
+                await session.close()
+            self.abandoned_threads -= 1
+            if not is_free:
+                self._count(session.is_passing, -1)
+
+        task = asyncio.ensure_future(close())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _settle(self, session: Session) -> None:
+        """Close an abandoned session, on its own thread, once that has returned."""
 
         async def close() -> None:
             if session.is_settled:
@@ -231,6 +321,7 @@ class Sessions:
             session.is_settled = True
             await session.close()
             self.abandoned_threads -= 1
+            self._remove(session)  # if its place was kept
 
         closing = close()
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +18,13 @@ from pydantic import BaseModel
 
 from openenv_server.blocking import watched
 from openenv_server.calls import EnvironmentCalls
-from openenv_server.errors import FactoryFailedError, StepLimitExceededError, log_error
+from openenv_server.errors import (
+    DeadlinePassedError,
+    FactoryFailedError,
+    SessionAbandonedError,
+    StepLimitExceededError,
+    log_error,
+)
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, StepLock
 from openenv_server.serialization import observation_json, state_json
 from openenv_server.sessions.counters import Counters, Durations
@@ -24,6 +32,16 @@ from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.threads import WorkerThread
 from openenv_server.tools.jsonrpc import respond
 from openenv_server.tools.published import ClientTools, Tools, tools_of
+
+# How long an environment may take to close, in seconds.
+CLOSE_TIMEOUT_S = 10.0
+# For how long an environment that was given up may keep others from running while it closes, in seconds.
+_LATE_CLOSE_S = 0.05
+
+# A call may have waited for its turn behind one that hangs. Once its turn has come, it gets so many seconds
+# even if the client's deadline has passed; but it is given up so many seconds after the deadline in any case.
+LEAST_S = 0.25
+LATEST_S = 2.0
 
 Factory = Callable[[], Any]
 T = TypeVar("T")
@@ -59,9 +77,11 @@ class Session:
         step_lock: Held around every call of an environment that must not run beside others, else None.
         submit: Queues a job on the thread that handles its own result.
         is_passing: Whether it is open for a single request.
-        is_abandoned: Whether the thread exceeded the step timeout, and nobody waits for it any more.
+        is_abandoned: Whether nobody waits any more for the environment to return.
         is_settled: Whether that thread has returned since, and everything is closed.
+        is_closing: Whether the environment's own ``close`` has begun.
         closing: The task that closes it.
+        pending: The coroutine of the environment that its thread waits for, if any.
     """
 
     environment: Any = None
@@ -88,8 +108,9 @@ class Session:
         self._action_model = action_model
         self._first_calls = first_calls or FirstCalls()
         self._step_timeout_s = step_timeout_s
-        self.is_passing = self.is_abandoned = self.is_settled = self._is_closed = False
+        self.is_passing = self.is_abandoned = self.is_settled = self.is_closing = self._is_closed = False
         self.closing: asyncio.Task[None] | None = None
+        self.pending: Future[Any] | None = None
         self._thread = WorkerThread()
         self._made: Future[Any] | None = None
         self.step_lock: StepLock | None = None
@@ -110,13 +131,13 @@ class Session:
         return made
 
     async def open(self) -> None:
-        """Make the environment, or wait for it if `make` was called.
+        """Make the environment, or wait for it if `make` was called. May be called again if cancelled.
 
         Raises:
             FactoryFailedError: The factory raised.
         """
         try:
-            self.environment = await self.run(self._make if self._made is None else self._made.result)
+            self.environment = await self.run((self._made or self.make()).result)
         except Exception as error:
             self._thread.stop()
             name = getattr(self._factory, "__name__", repr(self._factory))
@@ -140,6 +161,11 @@ class Session:
             return self._factory()
 
     @property
+    def thread(self) -> threading.Thread:
+        """The session's thread."""
+        return self._thread.thread
+
+    @property
     def log_fields(self) -> dict[str, Any]:
         """The fields that its log records have beside the message."""
         return {"session": self.id, "client": self.client}
@@ -149,32 +175,57 @@ class Session:
 
         Calls run in parallel unless the environment must not run beside others, but for the first reset and
         the first render of a server.
+
+        Raises:
+            SessionAbandonedError: The session was given up while it waited for its turn.
         """
         if self.step_lock is not None:
-            return self.step_lock.held_by(self)
+            return self._alone(self.step_lock)
         return self._first_calls.alone(call) if call in ("reset", "render") else nullcontext()
 
-    async def reset(self, data: dict[str, Any]) -> str:
+    @contextmanager
+    def _alone(self, lock: StepLock) -> Iterator[None]:
+        with lock.held_by(self):
+            if self.is_abandoned:
+                raise SessionAbandonedError  # nobody would take the lock from it if the call hangs
+            yield
+
+    async def reset(self, data: dict[str, Any], timeout_s: float | None = None) -> str:
         """Start an episode; returns the result as JSON text.
+
+        Args:
+            data: The keywords.
+            timeout_s: How long the client waits, in seconds, if it says so.
 
         Raises:
             StepLimitExceededError: It took too long. The session is unusable afterwards.
+            DeadlinePassedError: It took longer than the client waits. The same.
         """
         arguments, report = self.calls.reset_arguments(data)
         call = partial(self.reset_method, **arguments)
-        text = await self._timed("reset", call, self.calls.reset_is_async, self._counters.reset_s, report)
+        is_async, durations = self.calls.reset_is_async, self._counters.reset_s
+        text = await self._timed("reset", call, is_async, durations, timeout_s, report)
         self._resets += 1
         return text
 
-    async def step(self, action: Any, extras: dict[str, Any] | None = None) -> str:
+    async def step(
+        self, action: Any, extras: dict[str, Any] | None = None, timeout_s: float | None = None
+    ) -> str:
         """Take one action; returns the result as JSON text.
+
+        Args:
+            action: The action.
+            extras: Further keywords for the environment's own ``step``.
+            timeout_s: How long the client waits, in seconds, if it says so.
 
         Raises:
             StepLimitExceededError: It took too long. The session is unusable afterwards.
+            DeadlinePassedError: It took longer than the client waits. The same.
         """
         arguments = self.calls.step_arguments(extras) if extras else {}
         call = partial(self.step_method, action, **arguments)
-        text = await self._timed("step", call, self.calls.step_is_async, self._counters.step_s)
+        is_async, durations = self.calls.step_is_async, self._counters.step_s
+        text = await self._timed("step", call, is_async, durations, timeout_s)
         self._steps += 1
         return text
 
@@ -184,6 +235,7 @@ class Session:
         call: Callable[[], Any],
         is_async: bool,
         durations: Durations,
+        timeout_s: float | None,
         metadata: dict[str, Any] | None = None,
     ) -> str:
         """Call the environment, and record how long the call waited and how long it took."""
@@ -195,21 +247,28 @@ class Session:
             self._counters.queue_s.add(begin - arrived)
             return text
 
+        limits = [limit for limit in (self._step_timeout_s, timeout_s) if limit is not None]
+        limit_s = min(limits, default=None)
         if is_async:
             method: Callable[[], Coroutine[Any, Any, Any]] = call
             called = self.calls.step_name if name == "step" else self.calls.reset_name
             work_on_loop = watched(method(), self.calls.kind, called)
-            result = await self._in_time(work_on_loop, asyncio.timeout(self._step_timeout_s))
+            result = await self._in_time(work_on_loop, asyncio.timeout(limit_s), timeout_s)
             return as_text(result, arrived, perf_counter())
 
-        # Waiting for the turn does not count towards the step timeout.
+        # Waiting for the turn does not count towards the step timeout, and little towards the client's.
         loop = asyncio.get_running_loop()
-        waits = self.step_lock is not None and self._step_timeout_s is not None
-        limit = asyncio.timeout(None if waits else self._step_timeout_s)
+        waits = self.step_lock is not None and limit_s is not None
+        latest_s = None if timeout_s is None else timeout_s + LATEST_S
+        limit = asyncio.timeout(latest_s if waits else limit_s)
 
         def start_limit() -> None:
+            waited_s = perf_counter() - arrived
+            left_s = self._step_timeout_s or math.inf
+            if timeout_s is not None:
+                left_s = min(left_s, max(timeout_s - waited_s, LEAST_S), timeout_s + LATEST_S - waited_s)
             with suppress(RuntimeError):  # the result was faster
-                limit.reschedule(loop.time() + (self._step_timeout_s or 0))
+                limit.reschedule(loop.time() + left_s)
 
         def work() -> str:
             with self.turn(name):
@@ -220,18 +279,22 @@ class Session:
                 end = perf_counter()
             return as_text(result, begin, end)
 
-        return await self._in_time(self.run(work), limit)
+        return await self._in_time(self.run(work), limit, timeout_s)
 
-    async def _in_time(self, work: Awaitable[T], limit: asyncio.Timeout) -> T:
-        if self._step_timeout_s is None:
+    async def _in_time(self, work: Awaitable[T], limit: asyncio.Timeout, timeout_s: float | None) -> T:
+        if self._step_timeout_s is None and timeout_s is None:
             return await work
+        arrived = perf_counter()
         try:
             async with limit:
                 return await work
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the environment's own
-            raise StepLimitExceededError(self._step_timeout_s) from error
+            step_timeout_s = self._step_timeout_s
+            if timeout_s is not None and (step_timeout_s is None or perf_counter() - arrived >= timeout_s):
+                raise DeadlinePassedError(timeout_s) from error
+            raise StepLimitExceededError(step_timeout_s or 0.0) from error
 
     async def state(self) -> str:
         """The environment's state as JSON text."""
@@ -261,22 +324,30 @@ class Session:
         if self._is_closed:
             return
         self._is_closed = True
-        close: Any = getattr(self.environment, "close", None)
+        close: Any = getattr(self.environment, "close", lambda: None)
+        loop = asyncio.get_running_loop()
 
         def close_in_turn() -> None:
+            self.is_closing = True
             # Not as a first call: one that hangs in another session must not delay the server's end.
             if isinstance(self.tools, ClientTools):
                 self.tools.close()
-            with nullcontext() if self.step_lock is None else self.step_lock.held_by(self):
+            lock = self.step_lock
+            if lock is None:
+                close()
+                return
+            with lock.held_by(self):
+                limit_s = _LATE_CLOSE_S if self.is_abandoned else CLOSE_TIMEOUT_S
+                with suppress(RuntimeError):  # the server has stopped
+                    loop.call_soon_threadsafe(loop.call_later, limit_s, lock.release, self)
                 close()
 
         try:
-            if close is not None:
-                await (
-                    watched(close(), self.calls.kind, "close")
-                    if self.calls.close_is_async
-                    else self.run(close_in_turn)
-                )
+            if self.calls.close_is_async:
+                self.is_closing = True
+                await watched(close(), self.calls.kind, "close")
+            else:
+                await self.run(close_in_turn)
         except Exception:
             log.exception("closing %s failed", type(self.environment).__name__, extra=self.log_fields)
         finally:

@@ -18,12 +18,16 @@ class WorkerThread:
 
     A queue and a wake-up of the event loop take half the time of a ThreadPoolExecutor, which also wakes a
     condition variable.
+
+    Attributes:
+        thread: The thread itself.
     """
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # A daemon, so an environment that never returns does not keep the process alive.
-        threading.Thread(target=self._work, name="openenv-session", daemon=True).start()
+        self.thread = threading.Thread(target=self._work, name="openenv-session", daemon=True)
+        self.thread.start()
 
     def submit(self, work: Callable[[], None]) -> None:
         """Queue a job that handles its own result and failures."""

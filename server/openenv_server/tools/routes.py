@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 from openenv_gym.tool_types import JsonRpcErrorCode
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode
-from openenv_server.errors import STOPPING, CapacityReachedError, FactoryFailedError
+from openenv_server.connections.transports import Inbox
+from openenv_server.errors import STOPPING, CapacityReachedError, ClientLeftError, FactoryFailedError
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.routes.http import address_of, json_response
 from openenv_server.sessions.capacity import Sessions
@@ -156,7 +157,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
         try:
             with shutdown.closes(leave):
                 await serving
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, ClientLeftError):
             pass  # the client has left
         except asyncio.CancelledError:
             if not sessions.is_stopping:
@@ -170,8 +171,9 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
 
 async def _serve(socket: WebSocket, session: Session) -> None:
     """Answer the requests of a WebSocket until the client leaves."""
+    inbox = Inbox(socket, None)
     while True:
-        frame = await socket.receive()
+        frame = await inbox.next()
         if frame["type"] == "websocket.disconnect":
             return
         response: dict[str, Any] | None
@@ -180,6 +182,6 @@ async def _serve(socket: WebSocket, session: Session) -> None:
         except (ValueError, RecursionError) as error:
             response = failure(None, JsonRpcErrorCode.PARSE_ERROR, f"Not JSON: {error}")
         else:
-            response = await session.mcp(message)
+            response = await inbox.unless_left(session.mcp(message))
         if response is not None:
             await socket.send_text(json.dumps(response))
