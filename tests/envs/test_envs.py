@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,11 +117,56 @@ def test_it_passes_its_own_checks(name: str, check: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_its_own_tests_pass(name: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ENVS)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     completed = subprocess.run(
-        command, cwd=ENVS / name, env=environment, capture_output=True, text=True, timeout=280
+        command, cwd=ENVS / name, env=environment, capture_output=True, text=True, timeout=580
+    )
+    assert completed.returncode == 0, completed.stdout[-4000:] + completed.stderr[-1000:]
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that all users may enter."""
+    with tempfile.TemporaryDirectory(prefix="ordinary-user-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="the tests above run as an ordinary user")
+def test_attacks_on_the_sandbox_fail_for_an_ordinary_user_too(public_folder: Path) -> None:
+    uv = os.environ.get("UV") or shutil.which("uv")
+    assert uv is not None, "uv makes the environment: pip install uv"
+    # This interpreter may be one that only root can run.
+    python = "/usr/bin/python3"
+    if subprocess.run([python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]).returncode:
+        pytest.skip(f"{python} is older than Python 3.11")
+    subprocess.run([uv, "venv", "-q", "--python", python, "venv"], cwd=public_folder, check=True)
+    packages = [f"{ENVS.parent}[server]", "landlockpy", "pyseccomp", "pytest"]
+    install = [uv, "pip", "install", "-q", "--python", "venv/bin/python", *packages]
+    subprocess.run(install, cwd=public_folder, check=True)
+    shutil.copytree(ENVS / "coding_env", public_folder / "coding_env")
+    completed = subprocess.run(
+        [
+            public_folder / "venv/bin/python",
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/test_isolation.py",
+        ],
+        cwd=public_folder / "coding_env",
+        env={"PATH": os.environ["PATH"], "HOME": str(public_folder), "PYTHONPATH": str(public_folder)},
+        user=61183,
+        group=61183,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        timeout=580,
     )
     assert completed.returncode == 0, completed.stdout[-4000:] + completed.stderr[-1000:]

@@ -17,8 +17,9 @@ import platformdirs
 from tests.support.engine import Engine
 
 TAG = "python:3.12-slim"
-# As in the image it stands for, and, since there is no apt-get in it, what `openenv-base` takes from there.
+# As in the image it stands for, and, since there is no apt-get in it, what images that start from it install.
 _WANTED = ("base-files", "base-passwd", "busybox-static", "curl", "libstdc++6", "netbase", "passwd", "tzdata")
+_WANTED += ("bubblewrap", "libc-bin", "libseccomp2", "mount", "util-linux")
 # Needed to install packages, not to use them.
 _PRUNED = {"cdebconf", "debconf", "dpkg", "install-info", "perl-base"}
 _CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
@@ -159,6 +160,7 @@ def _complete(tree: Path, certificates: Path) -> None:
         shutil.copyfile(tree / "usr/share/base-passwd" / master, tree / "etc" / name)
     # Applets that the packages have as commands already are left out.
     subprocess.run(["chroot", str(tree), "/bin/busybox", "--install", "-s"], check=True, capture_output=True)
+    subprocess.run(["chroot", str(tree), "/sbin/ldconfig"], check=True)
     python = next((tree / "usr/bin").glob("python3.*"))
     for name in ("python", "python3"):
         (tree / "usr/bin" / name).symlink_to(python.name)

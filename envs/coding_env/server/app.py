@@ -14,6 +14,7 @@ if TYPE_CHECKING or __package__ != "server":
     )
     from .coding_environment import CodingEnvironment
     from .limits import Limits
+    from .sandbox import strongest_isolation
 else:  # run from inside the folder
     from models import (
         CodingAction,
@@ -21,12 +22,19 @@ else:  # run from inside the folder
     )
     from server.coding_environment import CodingEnvironment
     from server.limits import Limits
+    from server.sandbox import strongest_isolation
 
 LIMITS = Limits.from_environment()
 
 
 def create_coding_environment() -> CodingEnvironment:
-    """Make the environment of a session."""
+    """Make the environment of a session.
+
+    Raises:
+        SandboxError: This machine does not allow the required isolation. A server makes one environment when
+            it starts, and ends with the reason.
+    """
+    strongest_isolation(LIMITS)
     return CodingEnvironment(LIMITS)
 
 

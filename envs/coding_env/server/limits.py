@@ -25,7 +25,7 @@ class Limits:
         files: The most files and folders in the working folder.
         processes: The most processes and threads at a time.
         output_kb: How much of each output is kept.
-        isolation: The weakest isolation to accept; if the machine has no isolation as strong, a reset fails.
+        isolation: The weakest isolation to accept; if the machine has none, no server starts.
         python: The interpreter that runs programs. They can import its packages.
     """
 

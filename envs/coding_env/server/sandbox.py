@@ -9,27 +9,23 @@ import logging
 import os
 import socket
 import subprocess
-import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from . import commands
 from .limits import ISOLATIONS, Isolation, Limits
 
-_FOLDER = Path(__file__).parent
-# Without the server's packages and variables; nothing in this folder hides a module.
-_START = (
-    "import sys; sys.path.append(sys.argv[1]); from supervisor.supervise import main; main(int(sys.argv[2]))"
-)
-# What programs may read besides their interpreter.
-_READABLE = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
-_READABLE += ["/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives"]
 _START_TIMEOUT_S = 20.0
 # Extra time for a step: the machine may be slow, and ending many processes takes a while.
 _GRACE_S = 20.0
 _CLOSE_TIMEOUT_S = 5.0
+_HELP = (
+    "Install bubblewrap and allow namespaces of users (for a container: --security-opt seccomp=unconfined "
+    "--security-opt apparmor=unconfined --security-opt systempaths=unconfined), or use a kernel with Landlock."
+)
 
 log = logging.getLogger(__name__)
 _choosing = threading.Lock()
@@ -76,28 +72,29 @@ class Sandbox:
     def __init__(self, limits: Limits, isolation: Isolation) -> None:
         self.isolation = isolation
         self._limits = limits
-        self._control, theirs = socket.socketpair()
         try:
-            # It inherits only the socket, and standard error, to which it reports its own failures.
+            config = self._config()
+            command = commands.in_namespaces(limits) if isolation == "namespaces" else commands.among_others()
+        except commands.MissingError as error:
+            raise SandboxError(str(error)) from error
+        self._control, theirs = socket.socketpair()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        variables = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", _START, str(_FOLDER), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
+                command,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env={"LANG": "C.UTF-8", **_temporary_folder()},
+                stderr=self._errors,
+                env={"LANG": "C.UTF-8", **variables},
                 cwd="/",
                 start_new_session=True,
             )
-        except BaseException:
-            self._control.close()
-            raise
-        finally:
-            theirs.close()
         self._lines = self._control.makefile("rb")
-        error = self._ask(self._config(), _START_TIMEOUT_S)["error"]
-        if error is not None:
+        reason = self._ask(config, _START_TIMEOUT_S)["error"]
+        if reason is not None:
             self.close()
-            raise SandboxError(error)
+            raise SandboxError(reason)
 
     def run(
         self, code: str, stdin: str = "", *, timeout_s: float | None = None, hash_seed: int = 0
@@ -115,7 +112,10 @@ class Sandbox:
         """
         limit_s = self._limits.timeout_s if timeout_s is None else min(timeout_s, self._limits.timeout_s)
         request = {"code": code, "stdin": stdin, "timeout_s": limit_s, "hash_seed": hash_seed}
-        answer = self._ask(request, limit_s + _GRACE_S)
+        try:
+            answer = self._ask(request, limit_s + _GRACE_S)
+        except SandboxError as error:
+            raise SandboxError(f"{error}. Call reset for a new one.") from error
         for name in ("stdout", "stderr"):
             answer[name] = base64.b64decode(answer[name]).decode("utf-8", "replace")
         return Outcome(**answer)
@@ -126,6 +126,7 @@ class Sandbox:
             self._control.shutdown(socket.SHUT_RDWR)
         self._lines.close()
         self._control.close()
+        self._errors.close()
         try:
             self._process.wait(timeout=_CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -135,13 +136,13 @@ class Sandbox:
 
     def _config(self) -> dict[str, Any]:
         limits = self._limits
-        prefixes = _prefixes_of(limits.python)
         return {
             "isolation": self.isolation,
             "python": limits.python,
-            "readable": [*_READABLE, *prefixes],
+            "readable": commands.readable_by_programs(limits.python),
+            "user": commands.spare_user(),
+            "program_folder": commands.PROGRAM_FOLDER,
             "limits": {
-                "timeout_s": limits.timeout_s,
                 "cpu_s": limits.cpu_s,
                 "memory_bytes": limits.memory_mb << 20,
                 "files_bytes": limits.files_mb << 20,
@@ -157,16 +158,23 @@ class Sandbox:
             self._control.sendall(json.dumps(message).encode() + b"\n")
             line = self._lines.readline()
         except (OSError, ValueError) as error:
-            self.close()
-            raise SandboxError(f"The sandbox does not respond: {error}. Call reset for a new one.") from error
+            raise self._failure(f"The sandbox does not respond ({error})") from error
         except BaseException:
             self.close()
             raise
         if not line:
-            self.close()
-            raise SandboxError("The sandbox has exited; the server's log says why. Call reset for a new one.")
+            raise self._failure("The sandbox has exited")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _failure(self, what: str) -> SandboxError:
+        """Close the sandbox; return an error with the last line that the supervisor wrote."""
+        last = ""
+        with contextlib.suppress(OSError, ValueError):
+            self._errors.seek(0)
+            last = self._errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+        self.close()
+        return SandboxError(f"{what}: {last}" if last else what)
 
 
 def open_sandbox(limits: Limits) -> Sandbox:
@@ -175,9 +183,17 @@ def open_sandbox(limits: Limits) -> Sandbox:
     Raises:
         SandboxError: No isolation is as strong as the limits require.
     """
+    return Sandbox(limits, strongest_isolation(limits))
+
+
+def strongest_isolation(limits: Limits) -> Isolation:
+    """Return the strongest isolation that this machine allows; found out once.
+
+    Raises:
+        SandboxError: No isolation is as strong as the limits require.
+    """
     with _choosing:
-        isolation = _strongest(limits)
-    return Sandbox(limits, isolation)
+        return _strongest(limits)
 
 
 @cache
@@ -192,7 +208,7 @@ def _strongest(limits: Limits) -> Isolation:
         if reasons:
             log.warning("programs are confined by %s only (%s)", isolation, "; ".join(reasons))
         return isolation
-    message = f"This machine does not allow the required isolation ({'; '.join(reasons)})."
+    message = f"This machine does not allow the required isolation ({'; '.join(reasons)}). {_HELP}"
     if limits.isolation != "limits":
         message += " If programs may see everything on this machine, set CODING_ENV_ISOLATION=limits."
     raise SandboxError(message)
@@ -206,22 +222,3 @@ def _try_out(limits: Limits, isolation: Isolation) -> None:
             raise SandboxError(f"a first program failed ({outcome.exit_code}): {outcome.stderr.strip()}")
     finally:
         sandbox.close()
-
-
-@cache
-def _prefixes_of(python: str) -> tuple[str, ...]:
-    """Return the folders of an interpreter and of its packages."""
-    code = "import sys; print(*{sys.prefix, sys.base_prefix, sys.exec_prefix}, sep='\\n');"
-    # Debian's interpreter reads a file there when it starts.
-    code += "print(f'/etc/python{sys.version_info[0]}.{sys.version_info[1]}')"
-    try:
-        completed = subprocess.run(
-            [python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=_START_TIMEOUT_S
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SandboxError(f"CODING_ENV_PYTHON={python} is not an interpreter: {error}") from error
-    return tuple(sorted(completed.stdout.split("\n")[:-1]))
-
-
-def _temporary_folder() -> dict[str, str]:
-    return {"TMPDIR": os.environ["TMPDIR"]} if "TMPDIR" in os.environ else {}

@@ -1,44 +1,40 @@
 """The supervisor of one sandbox: a process that runs programs for the server, one at a time.
 
-The server starts it with one end of a socket, and stops it by closing the other, as also happens when the
-server dies. It imports only the standard library and this package.
+Its standard input is one end of a socket. The server stops it by closing the other, as also happens when the
+server dies. They exchange JSON lines. In namespaces, it is the first process, and all end when it ends.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 
-from .among_others import AmongOthers
-from .messages import decode_config, decode_request, encode
-from .namespaces import Namespaces
+from .confinement import Confinement
 from .program import Program, ServerGoneError
 
 
-def main(descriptor: int) -> None:
-    """Serve a socket until it is closed.
-
-    Args:
-        descriptor: The socket's file descriptor.
-    """
-    control = socket.socket(fileno=descriptor)
+def main() -> None:
+    """Serve the socket until it is closed."""
+    control = socket.socket(fileno=0)
     lines = control.makefile("rb")
     first = lines.readline()
     if not first:
         return
-    config = decode_config(first)
-    kind = Namespaces if config["isolation"] == "namespaces" else AmongOthers
-    confinement = kind(config)
+    config = json.loads(first)
     try:
-        confinement.enter()
-    except OSError as error:
-        control.sendall(encode({"error": str(error)}))
+        confinement = Confinement(config)
+    except (OSError, RuntimeError, ImportError) as error:
+        _send(control, {"error": str(error)})
         return
     try:
-        control.sendall(encode({"error": None}))
+        _send(control, {"error": None})
         for line in lines:
-            answer = Program(confinement, config, control).run(decode_request(line))
-            control.sendall(encode(answer))
+            _send(control, Program(confinement, config, control).run(json.loads(line)))
     except (ServerGoneError, ConnectionError):
         return  # nobody waits for an answer
     finally:
         confinement.leave()
+
+
+def _send(control: socket.socket, message: dict[str, object]) -> None:
+    control.sendall(json.dumps(message).encode() + b"\n")
