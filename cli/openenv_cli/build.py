@@ -102,6 +102,7 @@ def _build_from(
     from openenv_cli.bundle import bundled
     from openenv_cli.docker.client import find_builder
     from openenv_cli.docker.environment import build_environment, find_dockerfile
+    from openenv_cli.files import IgnoreRules
 
     for given, option in ((dockerfile, "--dockerfile"), (context, "--context")):
         if given is not None and not given.exists():
@@ -116,7 +117,15 @@ def _build_from(
     with ExitStack() as stack:
         with status("Copying the folder…"):
             bundle = stack.enter_context(bundled(folder))
-        build_environment(bundle, dockerfile, tag, name=name, build_args=build_args, no_cache=no_cache)
+        build_environment(
+            bundle,
+            dockerfile,
+            tag,
+            name=name,
+            build_args=build_args,
+            no_cache=no_cache,
+            rules=IgnoreRules(folder),
+        )
 
 
 def _build_arg(pair: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import tomlkit
 
 from openenv_cli.files import IgnoreRules, read_text, stale_lock
+from openenv_cli.links import is_left_out, link_problem
 from openenv_cli.output import status
 from openenv_gym.errors import ConfigurationError
 
@@ -37,7 +38,8 @@ def bundled(folder: Path, exclude: Sequence[str] = ()) -> Iterator[Path]:
 
     Raises:
         ConfigurationError: ``uv.lock`` does not match ``pyproject.toml``, a dependency's wheel cannot be
-            built, or the folder has a broken or circular link.
+            built, or the folder has a link that is broken or circular, or that leads out of the folder or to
+            what is left out.
         OSError: The disk is full.
     """
     folder = folder.resolve()
@@ -61,35 +63,38 @@ def _check_lock(folder: Path) -> None:
 
 
 def _copy(folder: Path, copy: Path, rules: IgnoreRules) -> None:
-    """Copy a folder, following links."""
+    """Copy a folder, with copies of what links in it lead to."""
     for where, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(where)
         within = PurePosixPath(here.relative_to(folder).as_posix())
-        folders[:] = [name for name in folders if not rules.excludes(within / name, is_folder=True)]
+        is_linked = here.resolve() != here
+        folders[:] = [
+            name
+            for name in folders
+            if not rules.excludes(within / name, is_folder=True)
+            and not (is_linked and is_left_out((here / name).resolve(), folder, rules))
+        ]
         for name in folders:
-            _refuse_loop(here / name, folder)
+            _refuse_link(here / name, folder, rules)
         target = copy / within
         target.mkdir()
         for name in files:
-            if not rules.excludes(within / name):
+            if not rules.excludes(within / name) and not (
+                is_linked and is_left_out(here.resolve() / name, folder, rules)
+            ):
+                _refuse_link(here / name, folder, rules)
                 try:
                     shutil.copy2(here / name, target / name)
                 except OSError as error:
                     _refuse(error, here / name)
 
 
-def _refuse_loop(path: Path, folder: Path) -> None:
-    if not path.is_symlink():
-        return
-    target = path.resolve()
-    for above in path.parents:
-        if above.resolve().is_relative_to(target):
-            raise ConfigurationError(
-                f"{path} is a link to {target}, which contains the link itself.",
-                advice="Remove it, or add it to .gitignore.",
-            )
-        if above == folder:
-            return
+def _refuse_link(path: Path, folder: Path, rules: IgnoreRules) -> None:
+    problem = link_problem(path, folder, rules)
+    if problem:
+        raise ConfigurationError(
+            f"{problem}.", advice="Replace it with what it should lead to, or add it to .gitignore."
+        )
 
 
 def _refuse(error: OSError, path: Path | None = None) -> NoReturn:

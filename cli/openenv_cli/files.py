@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -27,13 +26,8 @@ _ALWAYS_EXCLUDED = (
     ".pytest_cache/",
     ".ruff_cache/",
 )
-_SECRET_FILES = (
-    ".env", ".env.*", ".netrc", ".pypirc", ".git-credentials", "id_rsa", "id_ed25519", "id_ecdsa",
-    "*.pem", "*.key", "*.p12", "credentials.json", "secrets.*",
-)  # fmt: skip
 # uv's exit code if the lock is out of date or no versions fit; with 2, it could not tell.
 _UV_FAILED = 1
-_EXAMPLES = (".example", ".sample", ".template")
 
 
 def read_text(path: Path) -> str:
@@ -61,11 +55,6 @@ def read_patterns(path: Path, *, only_text: bool = False) -> list[str]:
     if not path.is_file() or (only_text and b"\0" in path.read_bytes()):
         return []
     return path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-
-
-def looks_secret(name: str) -> bool:
-    """Whether a file of this name most likely holds a secret."""
-    return any(fnmatchcase(name, pattern) for pattern in _SECRET_FILES) and not name.endswith(_EXAMPLES)
 
 
 def stale_lock(folder: Path) -> str | None:
@@ -118,13 +107,21 @@ class IgnoreRules:
 
     def excludes(self, path: PurePosixPath, *, is_folder: bool = False) -> bool:
         """Whether a path, relative to the folder, is left out."""
+        return self._excludes(path, is_folder=is_folder) is True
+
+    def keeps(self, path: PurePosixPath) -> bool:
+        """Whether an exception, such as ``!key.pem``, names a file: then it is meant to be published."""
+        return self._excludes(path, is_folder=False) is False
+
+    def _excludes(self, path: PurePosixPath, *, is_folder: bool) -> bool | None:
         by_name = self._always.check_file(f"{path}{'/' * is_folder}").include
         if by_name is not None:
             return by_name
         return self._is_ignored(self._folder / path, self._top, is_folder=is_folder)
 
-    def _is_ignored(self, path: Path, top: Path, *, is_folder: bool) -> bool:
-        is_ignored = False
+    def _is_ignored(self, path: Path, top: Path, *, is_folder: bool) -> bool | None:
+        """Return what the last pattern that matches says; None if none does."""
+        is_ignored = None
         for above in reversed(path.parents):
             if above.is_relative_to(top):
                 name = f"{path.relative_to(above).as_posix()}{'/' * is_folder}"

@@ -15,6 +15,7 @@ from openenv_gym.errors import ConfigurationError, HubError
 if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
 
+    from openenv_cli.files import IgnoreRules
     from openenv_cli.hub.client import Hub
     from openenv_cli.hub.space import SpaceSettings
 
@@ -133,9 +134,8 @@ def push(
 
     variables, secrets = read_variables_and_secrets(env_var or (), secret or ())
     folder = (path or directory or Path()).resolve()
-    package = _Package(
-        folder, _validated(folder), base_image, _exclude_patterns(exclude or (), folder), tuple(delete or ())
-    )
+    excluded = _exclude_patterns(exclude or (), folder)
+    package = _Package(folder, _validated(folder, excluded), base_image, excluded, tuple(delete or ()))
     if registry is not None:
         from openenv_cli.docker.environment import default_tag
 
@@ -181,7 +181,7 @@ def _exclude_patterns(given: Sequence[str], folder: Path) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _validated(folder: Path) -> Manifest:
+def _validated(folder: Path, exclude: Sequence[str]) -> Manifest:
     """Check an environment's files and return its ``openenv.yaml``.
 
     Raises:
@@ -193,7 +193,7 @@ def _validated(folder: Path) -> Manifest:
     from openenv_cli.validation.report import Level, Outcome
     from openenv_cli.validation.run import validate_folder
 
-    report = validate_folder(folder, Silent(), level=Level.STATIC)
+    report = validate_folder(folder, Silent(), level=Level.STATIC, exclude=exclude)
     failed = [check for check in report.checks if check.outcome is Outcome.FAILED]
     if failed:
         reasons = "\n".join(f"✗ {check.title}: {check.detail} → {check.fix}" for check in failed)
@@ -207,6 +207,7 @@ def _push_image(package: _Package, image: str, has_interface: bool) -> None:
     from openenv_cli.docker.client import find_builder
     from openenv_cli.docker.environment import build_environment
     from openenv_cli.docker.images import push_image
+    from openenv_cli.files import IgnoreRules
     from openenv_cli.hub.space_files import prepare_dockerfile
     from openenv_cli.output import print_facts
 
@@ -214,7 +215,13 @@ def _push_image(package: _Package, image: str, has_interface: bool) -> None:
     port = package.manifest.port
     with bundled(package.folder, package.exclude) as bundle:
         dockerfile = prepare_dockerfile(bundle, base_image=package.base_image, has_interface=has_interface)
-        build_environment(bundle, dockerfile, image, name=package.manifest.name)
+        build_environment(
+            bundle,
+            dockerfile,
+            image,
+            name=package.manifest.name,
+            rules=IgnoreRules(package.folder, package.exclude),
+        )
     push_image(image)
     print_facts(
         f"Pushed {image}.",
@@ -242,11 +249,12 @@ def _push_spaces(
         HubError: The Hub refuses, fails, or is unreachable.
     """
     from openenv_cli.bundle import bundled
+    from openenv_cli.files import IgnoreRules
     from openenv_cli.hub.space_files import prepare_space
     from openenv_cli.output import note
 
     with bundled(package.folder, package.exclude) as bundle:
-        _refuse_secrets(bundle)
+        _refuse_secrets(bundle, IgnoreRules(package.folder, package.exclude))
         for remark in prepare_space(
             bundle, package.manifest, base_image=package.base_image, has_interface=has_interface
         ):
@@ -256,20 +264,16 @@ def _push_spaces(
             _push_space(hub, bundle, repo_id, settings, message, as_pull_request, package.delete)
 
 
-def _refuse_secrets(bundle: Path) -> None:
+def _refuse_secrets(bundle: Path, rules: IgnoreRules) -> None:
     """A Space shows all its files, even those that a .dockerignore excludes from the image."""
-    from openenv_cli.files import looks_secret
+    from openenv_cli.secret_files import KEEP_ADVICE, files_of, find_secrets
 
-    found = sorted(
-        path.relative_to(bundle).as_posix()
-        for path in bundle.rglob("*")
-        if path.is_file() and looks_secret(path.name)
-    )
+    found = [shown for _, shown in find_secrets(bundle, files_of(bundle), rules)]
     if found:
         raise ConfigurationError(
             "Nothing was pushed: a Space shows its files to everyone who can see it, and these look like "
             f"secrets: {', '.join(found)}.",
-            advice="Add them to .gitignore, or pass --exclude.",
+            advice=f"Add them to .gitignore, or pass --exclude. {KEEP_ADVICE}",
         )
 
 

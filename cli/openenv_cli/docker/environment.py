@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openenv_cli.docker.dockerfile import base_images, declared_arguments, read_dockerfile
 from openenv_cli.docker.images import build_image, has_image
-from openenv_cli.files import read_text
+from openenv_cli.files import IgnoreRules, read_text
 from openenv_cli.output import note
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.manifest import canonical_name
@@ -47,6 +47,7 @@ def build_environment(
     name: str,
     build_args: Mapping[str, str] | None = None,
     no_cache: bool = False,
+    rules: IgnoreRules | None = None,
 ) -> None:
     """Build an environment's image, and ``openenv-base`` first if it is needed and missing.
 
@@ -57,11 +58,14 @@ def build_environment(
         name: The environment's name, for a Dockerfile with the argument ``ENV_NAME``.
         build_args: Values for the Dockerfile's arguments.
         no_cache: Whether to build without the cache.
+        rules: Names the files that are meant to be published although they look like secrets; by default the
+            rules of the context.
 
     Raises:
-        ConfigurationError: No Docker that can build.
+        ConfigurationError: No Docker that can build, or the Dockerfile copies files that look like secrets.
         DockerError: A build failed.
     """
+    _refuse_secrets(context, dockerfile, rules or IgnoreRules(context))
     instructions = read_dockerfile(read_text(dockerfile))
     # The guide's Dockerfile has both. "standalone": everything it needs is in the context.
     ours = {"BUILD_MODE": "standalone", "ENV_NAME": name}
@@ -72,6 +76,18 @@ def build_environment(
         note(f"Building {BASE_IMAGE} first, which {dockerfile.name} starts from and which is missing.")
         build_base()
     build_image(context, dockerfile, tag, arguments, no_cache)
+
+
+def _refuse_secrets(context: Path, dockerfile: Path, rules: IgnoreRules) -> None:
+    from openenv_cli.secret_files import KEEP_ADVICE, files_of, secrets_of_image
+
+    found = secrets_of_image(dockerfile, context, files_of(context), rules)
+    if found:
+        raise ConfigurationError(
+            "Nothing was built: everyone with access to the image can read its files, and these look like "
+            f"secrets: {'; '.join(found)}.",
+            advice=f"Add them to .gitignore or .dockerignore. {KEEP_ADVICE}",
+        )
 
 
 def build_base(

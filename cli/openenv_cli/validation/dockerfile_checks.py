@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from openenv_cli.docker.dockerfile import (
     Instruction,
     final_stage,
-    ignore_rules,
-    is_ignored,
     read_dockerfile,
 )
-from openenv_cli.files import IgnoreRules, looks_secret, read_text
+from openenv_cli.files import read_text
+from openenv_cli.secret_files import KEEP_ADVICE, secrets_of_image
 from openenv_cli.validation.check import Check, CheckResult, failed, passed, warning
 from openenv_cli.validation.folder_checks import Folder
 
@@ -106,32 +104,19 @@ def _healthcheck(folder: Folder) -> CheckResult:
 
 def _secrets(folder: Folder) -> CheckResult:
     assert folder.dockerfile is not None
-    docker_rules, rules = ignore_rules(folder.dockerfile, folder.path), IgnoreRules(folder.path)
-    secrets = [
-        path
-        for path in (PurePosixPath(file.as_posix()) for file in folder.files)
-        if looks_secret(path.name) and not is_ignored(path, docker_rules) and not rules.excludes(path)
-    ]
-    found = []
+    paths = (PurePosixPath(file.as_posix()) for file in folder.files)
+    published = (path for path in paths if not folder.rules.excludes(path))
+    found = secrets_of_image(folder.dockerfile, folder.path, published, folder.rules)
     for instruction in _instructions(folder):
-        line = instruction.line
-        if instruction.name in ("COPY", "ADD") and "--from=" not in instruction.arguments:
-            found += [f"line {line} copies {path}" for path in secrets if _copies(instruction, path)]
-        elif instruction.name in ("ENV", "ARG"):
-            found += [f"line {line} sets {name}" for name in _secret_values(instruction)]
+        if instruction.name in ("ENV", "ARG"):
+            found += [f"line {instruction.line} sets {name}" for name in _secret_values(instruction)]
     if found:
         return failed(
             f"Everyone with access to the image can read its secrets: {'; '.join(found)}",
             "Add the file to .gitignore or .dockerignore, change the secret, and pass it to the container "
-            "when it starts (docker run -e, or the secrets of a Space).",
+            f"when it starts (docker run -e, or the secrets of a Space). {KEEP_ADVICE}",
         )
     return passed("It copies no file that looks like a secret, and sets no secret")
-
-
-def _copies(instruction: Instruction, path: PurePosixPath) -> bool:
-    """Whether an instruction copies a file of the folder, assuming that the folder is the build context."""
-    sources = [PurePosixPath(word.lstrip("/") or ".") for word in instruction.words[:-1]]
-    return any(fnmatchcase(str(part), str(source)) for source in sources for part in (path, *path.parents))
 
 
 def _secret_values(instruction: Instruction) -> list[str]:

@@ -8,13 +8,14 @@ import re
 import symtable
 import tokenize
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openenv_cli.docker.environment import DOCKERFILES
-from openenv_cli.files import read_text, stale_lock
+from openenv_cli.files import IgnoreRules, read_text, stale_lock
+from openenv_cli.links import link_problems
 from openenv_cli.validation.check import Check, CheckResult, failed, passed, warning
 from openenv_gym.manifest import MANIFEST
 
@@ -34,10 +35,17 @@ class Folder:
 
     Args:
         path: The folder with ``openenv.yaml``.
+        exclude: Patterns of files that are left out, as in a ``.gitignore``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, exclude: Sequence[str] = ()) -> None:
         self.path = path.resolve()
+        self._exclude = exclude
+
+    @cached_property
+    def rules(self) -> IgnoreRules:
+        """What a bundle of it leaves out."""
+        return IgnoreRules(self.path, self._exclude)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -153,6 +161,16 @@ def _lock(folder: Folder) -> CheckResult:
     return passed("Its uv.lock matches pyproject.toml")
 
 
+def _links(folder: Folder) -> CheckResult:
+    problems = list(link_problems(folder.path, folder.rules))
+    if problems:
+        return failed(
+            "\n".join(problems),
+            "Replace each link with what it should lead to, or add it to .gitignore.",
+        )
+    return passed("No link leads out of it")
+
+
 def _python(folder: Folder) -> CheckResult:
     sources = [name for name in folder.files if name.suffix == ".py"]
     mistakes = []
@@ -260,6 +278,7 @@ def _script(folder: Folder) -> CheckResult:
 FOLDER_CHECKS = (
     Check("files.required", "It has the required files", _required),
     Check("files.readme", "It has a README", _readme),
+    Check("files.links", "Its links stay inside the folder", _links),
     Check("files.python", "Its Python files have no syntax errors", _python),
     Check(
         "manifest.valid",

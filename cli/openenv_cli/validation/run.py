@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def validate_folder(
     level: Level | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     skip_build: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Report:
     """Validate an environment's folder.
 
@@ -52,12 +54,13 @@ def validate_folder(
         level: How far to go; None for as far as possible on this machine.
         timeout_s: The timeout of each start of a server and of each response, in seconds.
         skip_build: Whether to stop before the level container.
+        exclude: Patterns of files that are left out, as in a ``.gitignore``.
 
     Raises:
         ConfigurationError: It is not an environment's folder, or the level is not possible here.
     """
     start = time.monotonic()
-    folder = Folder(environment_folder(path))
+    folder = Folder(environment_folder(path), exclude)
     if level not in (None, Level.CONTAINER):
         why_not = f"the requested level is {level}"
     else:
