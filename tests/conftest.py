@@ -40,6 +40,7 @@ TIER_OF = {
     "cli/test_register.py": "slow",
     "cli/test_secret_files.py": "unit",
     "cli/test_serve_settings.py": "slow",
+    "cli/test_terminal_output.py": "unit",
     "cli/validation/test_command.py": "slow",
     "cli/validation/test_locks.py": "slow",
     "cli/validation/test_runtime.py": "slow",

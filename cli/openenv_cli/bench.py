@@ -176,9 +176,10 @@ def _print(measured: Sequence[Measured], name: str) -> None:
         for row in measured:
             print(*_cells(row), sep="\t")
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
     table = Table(title=Text(f"{name}: steps of all sessions together"), box=None, pad_edge=False)
     for column in COLUMNS:

@@ -143,11 +143,15 @@ def _print_result(tag: str, took_s: float, next_lines: list[str]) -> None:
     if not sys.stdout.isatty():
         print(tag)
         return
-    from rich.console import Console
+    from rich.markup import escape
 
+    from openenv_cli.console import Console
     from openenv_cli.docker.images import image_size
 
     console = Console(highlight=False)
-    console.print(f"\n[bold]{tag}[/bold]   {image_size(tag) / _MEGABYTE:.0f} MB, in {took_s:.0f} s\n")
+    console.print(
+        f"\n[bold]{escape(tag)}[/bold]   {image_size(tag) / _MEGABYTE:.0f} MB, in {took_s:.0f} s\n",
+        markup=True,
+    )
     for line in next_lines:
         console.print(f"  {line}", soft_wrap=True, markup=False)

@@ -47,9 +47,10 @@ def list_containers() -> None:
                 )
             )
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
     console = Console(highlight=False)
     if not containers:

@@ -11,8 +11,7 @@ import typer
 from openenv_cli.plots import check_plot, save_learning_curve
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from openenv_cli.console import Console
     from openenv_cli.q_learning import LearningCurve
 
 GYM_ID = "FrozenLake-v1"
@@ -34,8 +33,7 @@ def demo(
 
         openenv demo --plot curve.png
     """
-    from rich.console import Console
-
+    from openenv_cli.console import Console
     from openenv_gym.errors import OpenEnvError
     from openenv_gym.providers.process import ProcessProvider
 
@@ -44,24 +42,30 @@ def demo(
         check_plot(plot, "demo")
     begin = time.perf_counter()
     with ProcessProvider(gym=GYM_ID) as server:
-        console.print(f"[bold]1. A server[/bold]    {GYM_ID} at {server.base_url}, process {server.pid}")
+        console.print(
+            f"[bold]1. A server[/bold]    {GYM_ID} at {server.base_url}, process {server.pid}", markup=True
+        )
         latencies_ms = _compare(server.base_url)
         console.print(
             f"[bold]2. Equality[/bold]    {EQUAL_STEPS:,} steps equal the local environment, bit for bit\n"
             f"               {_percentile(latencies_ms, 50):.2f} ms a step (median), "
-            f"{_percentile(latencies_ms, 99):.2f} ms (99 %)"
+            f"{_percentile(latencies_ms, 99):.2f} ms (99 %)",
+            markup=True,
         )
         curve = _train(console, server.base_url)
-    console.print(f"[bold]3. Training[/bold]    tabular Q-learning on {SESSIONS} remote sessions")
+    console.print(
+        f"[bold]3. Training[/bold]    tabular Q-learning on {SESSIONS} remote sessions", markup=True
+    )
     _print_curve(console, curve)
     console.print(
         f"               success {curve.before:.0%} before, [bold]{curve.after:.0%} after[/bold]; "
-        f"{curve.steps_per_second:,.0f} steps/s in {SESSIONS} sessions"
+        f"{curve.steps_per_second:,.0f} steps/s in {SESSIONS} sessions",
+        markup=True,
     )
     if plot is not None:
         save_learning_curve(curve, f"Q-learning on {SESSIONS} remote sessions of {GYM_ID}", plot)
         console.print(f"               the curve is in {plot}")
-    console.print(f"[dim]{time.perf_counter() - begin:.1f} s in total[/dim]")
+    console.print(f"[dim]{time.perf_counter() - begin:.1f} s in total[/dim]", markup=True)
     if curve.after < MIN_SUCCESS_AFTER or curve.after <= curve.before:
         raise OpenEnvError(
             f"The agent did not learn: {curve.after:.0%} success, expected at least {MIN_SUCCESS_AFTER:.0%}."

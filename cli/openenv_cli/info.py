@@ -31,7 +31,7 @@ def info(
 
         openenv info my-env --json | jq .action_schema
     """
-    from openenv_cli.output import status, without_controls
+    from openenv_cli.output import json_text, one_line, status, without_controls
     from openenv_cli.targets import launched
 
     with launched(target) as server:
@@ -39,15 +39,16 @@ def info(
         with status(f"Asking {endpoint}…"):
             known = ask(endpoint, timeout, key="your Hub token" if server.headers else "$OPENENV_API_KEY")
     if as_json:
-        print(json.dumps(known, indent=2, ensure_ascii=False))
+        print(json_text(json.dumps(known, indent=2, ensure_ascii=False)))
         return
     rows = [(name.replace("_", " "), _in_words(name, value)) for name, value in known.items()]
     if not sys.stdout.isatty():
         for name, words in rows:
-            print(f"{name}\t{' '.join(without_controls(words).plain.split())}")
+            print(f"{one_line(name)}\t{' '.join(without_controls(words).plain.split())}")
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from openenv_cli.console import Console
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)

@@ -187,10 +187,13 @@ def _print_result(folder: Path, names: Names, repository: Path | None, is_locked
     if not sys.stdout.isatty():
         print(folder)
         return
-    from rich.console import Console
+    from rich.markup import escape
+    from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(f"[bold]{folder}[/bold]")
+    from openenv_cli.console import Console
+
+    tree = Tree(Text(str(folder), "bold"))
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
         branch = tree.add(f"{path.name}/" if path.is_dir() else path.name)
         if path.is_dir():
@@ -201,9 +204,9 @@ def _print_result(folder: Path, names: Names, repository: Path | None, is_locked
     console.print(
         f"\nNext: edit [bold]models.py[/bold] and [bold]server/{names.environment_module}.py[/bold] "
         "(and README.md and tests/ to match), then run\n\n"
-        f"  cd {os.path.relpath(folder)}\n"
+        f"  cd {escape(os.path.relpath(folder))}\n"
         f"  {'uv run ' if is_locked else ''}openenv serve",
-        highlight=False,
+        markup=True,
     )
     if repository is not None and (repository / WORKFLOW).is_file():
         dockerfile = folder.relative_to(repository) / "server" / "Dockerfile"

@@ -55,7 +55,7 @@ def list_servers(
         raise ConfigurationError(
             f"A search for {query!r} needs --hub.", advice=f"Run: openenv list --hub {shlex.quote(query)}"
         )
-    from openenv_cli.output import status
+    from openenv_cli.output import one_line, status
     from openenv_cli.targets import known_here
     from openenv_gym.naming.known import registry_file
     from openenv_gym.transport.credentials import Credentials
@@ -74,10 +74,12 @@ def list_servers(
     if not sys.stdout.isatty():
         for server, answer in zip(servers, answers, strict=True):
             source = server.source
-            print(f"openenv/{server.name}\t{source.kind}\t{source.value}\t{answer}\t{server.known_from}")
+            fields = (f"openenv/{server.name}", source.kind, source.value, answer, server.known_from)
+            print(*map(one_line, fields), sep="\t")
         return
-    from rich.console import Console
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
     console = Console(highlight=False)
     width = max(len(server.name) for server in servers)
@@ -90,7 +92,7 @@ def list_servers(
 def _list_spaces(query: str | None) -> None:
     """Print the published environments whose names match a query."""
     from openenv_cli.hub.search import TAG, search_spaces
-    from openenv_cli.output import note, status
+    from openenv_cli.output import note, one_line, status
 
     with status("Searching the Hub…"):
         found = search_spaces(query, _MAX_SPACES + 1)
@@ -101,10 +103,12 @@ def _list_spaces(query: str | None) -> None:
         note(f"These are the {_MAX_SPACES} with the most likes. Find others with: openenv list --hub QUERY")
     if not sys.stdout.isatty():
         for space in found[:_MAX_SPACES]:
-            print(space.id, space.host, space.stage, space.likes, space.description, sep="\t")
+            fields = (space.id, space.host, space.stage, space.likes, space.description)
+            print(*map(one_line, fields), sep="\t")
         return
-    from rich.console import Console
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
     console = Console(highlight=False)
     for space in found[:_MAX_SPACES]:

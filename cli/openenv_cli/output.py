@@ -15,13 +15,29 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COLOURS = {"Error": "bold red", "Warning": "bold yellow"}
 
 
+def plain(text: str) -> str:
+    """A text without control characters, except tabs and the ends of lines."""
+    return _CONTROLS.sub("�", text)
+
+
+def one_line(value: object) -> str:
+    """A value as a field of a line: without control characters, tabs and the ends of lines."""
+    return plain(re.sub(r"[\t\n\r\u2028\u2029]", " ", str(value)))
+
+
+def json_text(text: str) -> str:
+    """JSON with escapes for the control characters that JSON allows as they are."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
 def say(kind: Literal["Error", "Warning"], text: str) -> None:
     """Print an error or a warning to standard error; in a terminal with colour, wrapped between words."""
     if not sys.stderr.isatty():
-        print(f"{kind}: {text}", file=sys.stderr)
+        print(f"{kind}: {plain(text)}", file=sys.stderr)
         return
-    from rich.console import Console
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
     console = Console(stderr=True, highlight=False)
     console.print(Text.assemble((f"{kind}:", _COLOURS[kind]), " ", text))
@@ -29,7 +45,7 @@ def say(kind: Literal["Error", "Warning"], text: str) -> None:
 
 def note(text: str) -> None:
     """Print a remark beside the result, to standard error."""
-    print(text, file=sys.stderr)
+    print(plain(text), file=sys.stderr)
 
 
 def with_notes(error: Exception) -> str:
@@ -55,8 +71,9 @@ def status(text: str) -> Iterator[Callable[[str], None]]:
     Yields:
         A function that replaces the text.
     """
-    from rich.console import Console
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
     # A Text, because a name in brackets would be taken for markup. In a pipe, rich shows no status.
     with Console(stderr=True, highlight=False).status(Text(text)) as shown:
@@ -73,10 +90,11 @@ def print_facts(headline: str, facts: Mapping[str, str | None]) -> None:
     rows = {name: value for name, value in facts.items() if value}
     if not sys.stdout.isatty():
         for name, value in rows.items():
-            print(f"{name}\t{value}", flush=True)
+            print(f"{name}\t{one_line(value)}", flush=True)
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from openenv_cli.console import Console
 
     console = Console()
     console.print(f"\n{headline}", style="bold", highlight=False, markup=False)

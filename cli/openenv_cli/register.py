@@ -14,7 +14,7 @@ import filelock
 import tomlkit
 import typer
 
-from openenv_cli.output import say, status
+from openenv_cli.output import one_line, say, status
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.manifest import canonical_name
 from openenv_gym.naming.known import read_environments, registry_file
@@ -69,7 +69,7 @@ def register(
                 "--remove takes no other option.", advice=f"Run: openenv register {name} --remove"
             )
         file = remove_environment(name)
-        print(f"Removed {canonical_name(name)}\n  from {file}")
+        print(f"Removed {one_line(canonical_name(name))}\n  from {file}")
         return
     if sum(value is not None for value in sources.values()) != 1:
         raise ConfigurationError(
@@ -79,7 +79,7 @@ def register(
     source = _checked(Source.of(sources, f"openenv register {name}").absolute())
     file = add_environment(name, source, force=force)
     canonical = canonical_name(name)
-    print(f'gym.make("openenv/{canonical}")\n  {source.kind} {source.value}\n  in {file}')
+    print(f'gym.make("openenv/{canonical}")\n  {source.kind} {one_line(source.value)}\n  in {file}')
     variable = f"OPENENV_{canonical.replace('-', '_').upper()}_URL"
     if os.environ.get(variable):
         say("Warning", f"{variable} is set and takes precedence over the file.")

@@ -240,9 +240,10 @@ def _announce(output: TextIO, name: str, host: str, base_url: str, *, has_page: 
         if not _is_loopback(host):
             print(f"From other machines: {remote_url}", file=sys.stderr, flush=True)
         return
-    from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
     # A Text, because a name or an address in brackets would be taken for markup.
     lines = Text(overflow="fold").append("On this machine, after import openenv_gym:\n")

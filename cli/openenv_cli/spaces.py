@@ -43,6 +43,7 @@ def show_spaces(
 
 
 def _show(endpoint: Endpoint, unwrap: bool, omit_defaults: bool, infer_shapes: bool) -> None:
+    from openenv_cli.output import plain
     from openenv_gym.spaces import compile_action, compile_observation
     from openenv_gym.transport.http import first_observation, get_schemas
 
@@ -51,9 +52,9 @@ def _show(endpoint: Endpoint, unwrap: bool, omit_defaults: bool, infer_shapes: b
     # In a pipe, nothing is cut.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     compiled_action = compile_action(action, unwrap=unwrap, omit_defaults=omit_defaults)
-    print(f"action {lines(compiled_action, width)}\n")
+    print(plain(f"action {lines(compiled_action, width)}\n"))
     compiled_observation = compile_observation(observation, unwrap=unwrap, example=example)
-    print(f"observation {lines(compiled_observation, width)}")
+    print(plain(f"observation {lines(compiled_observation, width)}"))
 
 
 def lines(compiled: CompiledSchema, width: int | None = None) -> str:

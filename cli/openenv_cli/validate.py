@@ -96,7 +96,9 @@ def validate(
         _write(report, output)
     printer.summary(report)
     if json:
-        print(report.model_dump_json(indent=2))
+        from openenv_cli.output import json_text
+
+        print(json_text(report.model_dump_json(indent=2)))
     if not report.passed:
         sys.exit(1)
 

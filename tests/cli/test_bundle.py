@@ -129,7 +129,7 @@ def test_links_in_a_circle_are_refused(links: dict[str, str], folder: Path) -> N
     for name, target in links.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(target)
-    with pytest.raises(ConfigurationError, match="contains the link itself|outside the folder"), bundled(folder):
+    with pytest.raises(ConfigurationError, match=r"the link itself|outside"), bundled(folder):
         pass
 
 

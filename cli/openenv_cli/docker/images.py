@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from openenv_cli.docker.build_output import BuildOutput, Step
 from openenv_cli.docker.client import find_builder, find_docker, run, stream
+from openenv_cli.output import plain
 from openenv_gym.errors import DockerError
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.status import Status
     from rich.text import Text
+
+    from openenv_cli.console import Console
 
 _LAYER_DONE = ("Pushed", "Layer already exists", "Mounted from")
 # What `docker push` prints when it fails, and the advice. Docker has no error codes. The first match counts.
@@ -189,7 +191,7 @@ def _progress(title: str) -> Iterator[_Progress]:
     if not sys.stderr.isatty():
         yield _PlainProgress()
         return
-    from rich.console import Console
+    from openenv_cli.console import Console
 
     console = Console(stderr=True, highlight=False)
     with console.status("") as status:
@@ -202,7 +204,7 @@ class _PlainProgress:
     """Docker's own lines, for a pipe."""
 
     def raw(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(plain(line), file=sys.stderr, flush=True)
 
     def current(self, what: str) -> None:
         pass

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from openenv_cli.console import Console
 from openenv_cli.output import without_controls
 
 # Longer arrays are summarized.

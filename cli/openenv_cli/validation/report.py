@@ -95,7 +95,7 @@ class ReportPrinter:
     """
 
     def __init__(self, *, is_verbose: bool, to_stderr: bool) -> None:
-        from rich.console import Console
+        from openenv_cli.console import Console
 
         self._is_verbose = is_verbose
         for stream in (sys.stdout, sys.stderr):

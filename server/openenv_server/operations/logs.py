@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 from openenv_server.security.secrets import secret_filter
 from openenv_server.settings import LogFormat, LogLevel
 
 # The attributes of every record. All others were passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+# What ends a line, or is read by a terminal.
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 log = logging.getLogger("openenv_server")
 
@@ -38,7 +43,20 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A record as text, with the time in UTC."""
+    """A record as a line of text, with the time in UTC.
+
+    Control characters in it are escaped, so that no message looks like another record. The lines of a
+    traceback follow, each after two spaces.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _CONTROLS.sub(_escaped, super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:
+        return _indented(super().formatStack(stack_info))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return _time_of(record)
@@ -59,6 +77,14 @@ def configure_logs(log_format: LogFormat, level: LogLevel) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
     threading.excepthook = _log_thread_failure
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode()
+
+
+def _indented(lines: str) -> str:
+    return "\n".join(f"  {_CONTROLS.sub(_escaped, line)}" for line in lines.split("\n"))
 
 
 def _time_of(record: logging.LogRecord) -> str:

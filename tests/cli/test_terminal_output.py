@@ -1,0 +1,88 @@
+"""No text that others wrote controls the terminal, is taken for markup or forges a line."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+from openenv_cli import output
+from openenv_cli.console import Console
+from openenv_server.operations.logs import JsonFormatter, TextFormatter
+from rich.table import Table
+from rich.text import Text
+
+EVIL = "a\x1b[2J\x1b]0;title\x07b\x9b31m\rc\x08[red]d[/] [/nothing] :smile: \x1b]52;c;YQ==\x1b\\"
+CONTROLS = ("\x1b", "\x07", "\x9b", "\x08", "\r")
+
+
+def shown(renderable: Any) -> str:
+    file = io.StringIO()
+    Console(file=file, force_terminal=True, color_system=None, width=500).print(renderable)
+    return file.getvalue()
+
+
+def table() -> Table:
+    table = Table(title=EVIL)
+    table.add_column(EVIL)
+    table.add_row(EVIL)
+    return table
+
+
+@pytest.mark.parametrize("renderable", [EVIL, Text(EVIL, "bold"), table()], ids=["str", "text", "table"])
+def test_the_console_shows_neither_controls_nor_markup(renderable: Any) -> None:
+    text = shown(renderable)
+    assert not any(control in text for control in CONTROLS)
+    assert "[red]d[/] [/nothing] :smile:" in text
+
+
+def test_messages_and_facts_in_a_pipe_have_no_controls(capsys: pytest.CaptureFixture[str]) -> None:
+    output.say("Error", EVIL)
+    output.note(EVIL)
+    output.print_facts("headline", {"name": f"{EVIL}\nforged\tline"})
+    captured = capsys.readouterr()
+    assert not any(control in captured.out + captured.err for control in CONTROLS)
+    assert captured.out.count("\n") == 1
+    assert captured.out.count("\t") == 1
+
+
+def test_json_has_escapes_for_controls() -> None:
+    text = output.json_text(json.dumps({"a": "\x9b31m\x7f"}, ensure_ascii=False))
+    assert "\x9b" not in text
+    assert json.loads(text) == {"a": "\x9b31m\x7f"}
+
+
+def record(message: str, *, fails: bool = False) -> logging.LogRecord:
+    exc_info = None
+    if fails:
+        try:
+            raise ValueError(message)
+        except ValueError as error:
+            exc_info = (ValueError, error, error.__traceback__)
+    return logging.LogRecord("env", logging.ERROR, "x.py", 1, "%s", (message,), exc_info)
+
+
+FORGED = "no\n2026-01-01T00:00:00.000+00:00 INFO openenv_server: all is well\u2028x\x1b[2J"
+
+
+def test_a_message_is_one_line_of_the_log() -> None:
+    formatter = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    (line,) = formatter.format(record(FORGED)).splitlines()
+    assert r"no\n2026-01-01" in line
+    assert "\x1b" not in line
+
+
+def test_an_exception_forges_no_line_of_the_log() -> None:
+    formatter = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    first, *others = formatter.format(record(FORGED, fails=True)).splitlines()
+    assert " ERROR env: " in first
+    assert others
+    assert all(line.startswith("  ") for line in others)
+    assert "\x1b" not in "".join(others)
+
+
+def test_a_record_is_one_line_of_json() -> None:
+    (line,) = JsonFormatter().format(record(FORGED, fails=True)).splitlines()
+    assert json.loads(line)["message"] == FORGED
