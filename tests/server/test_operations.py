@@ -298,7 +298,7 @@ def test_text_logs_have_warnings_only_and_name_the_slot_in_json(tmp_path: Path) 
         else:
             first = r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00 WARNING author: the author's own words\n"
             assert re.fullmatch(first, server.lines[0])
-            assert server.lines[-1] == "RuntimeError: bad\n"
+            assert server.lines[-1] == "  RuntimeError: bad\n"
 
 
 # --- settings ---------------------------------------------------------------------------------------
