@@ -165,7 +165,7 @@ def start_failure(
     headline = " ".join(filter(None, (error.message, error.advice)))
     if lines:
         # The last line is the most telling: it goes first because some places show one line only.
-        headline = f"{headline.rstrip('.')}: {lines.pop()}"
+        headline = f"{headline.rstrip('.')}: {lines.pop().strip()}"
     return failed("\n".join([headline, *lines]), fix)
 
 
