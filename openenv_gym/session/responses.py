@@ -37,8 +37,10 @@ def error_of(
     if code == ErrorCode.UNKNOWN_SESSION:
         return lost_error(endpoint, operation, message)
     if code == ErrorCode.DEADLINE_EXCEEDED:
+        timeout_s = details.get("timeout_s")
+        within = f" within {timeout_s:g} s" if isinstance(timeout_s, int | float) else ""
         return DeadlineExceededError(
-            f"{endpoint} did not answer {operation} within {details.get('timeout_s')} s, because its "
+            f"{endpoint} did not answer {operation}{within}, because its "
             "environment does not return. The server has closed the session.",
             advice=CALL_RESET,
             **context,

@@ -101,6 +101,12 @@ def test_too_few_sessions_in_all_are_not_waited_for(clock: Clock) -> None:
     assert error.advice == ""
 
 
+def test_the_place_of_a_lost_session_is_waited_for(clock: Clock) -> None:
+    assert attempts(ResetRetry(0.0, has_lost=True), CapacityError("full"), clock)[-1] == 5.0
+    assert attempts(ResetRetry(20.0, has_lost=True), CapacityError("full"), clock)[-1] == 20.0
+    assert attempts(ResetRetry(0.0, has_lost=True), EndpointUnreachableError("nobody"), clock) == []
+
+
 def test_losses_and_a_full_server_are_counted_apart(clock: Clock) -> None:
     retries = ResetRetry(1.0)
     assert retries.next_attempt(cut()) == clock.now

@@ -65,6 +65,36 @@ def read(channel: V2Channel) -> v2.Result:
     return run(channel.result("step 1"))
 
 
+# --- timeouts ---------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_heeds_timeouts_gets_them_and_more_time(clock: Clock) -> None:
+    old, new = opened(0), opened(0)
+    new.timeouts = True
+    for response, sent, waits_s in ((old, None, 60.0), (new, 60.0, 63.0)):
+        channel, _ = channel_over(ScriptedConnection(response), clock=clock)
+        run(channel.open([0]))
+        step(channel, 0)
+        run(channel.send_reset([0], [None], {}, "reset"))
+        requests = channel.connection.sent[1:]  # type: ignore[attr-defined]
+        assert [request.timeout_s for request in requests] == [sent, sent]
+        assert channel.late_at(is_reset=False) - clock.now == waits_s
+        run(channel.send_step([0], [{}], "step 2", timeout_s=2.0))
+        assert channel.connection.sent[-1].timeout_s == (2.0 if sent else None)  # type: ignore[attr-defined]
+
+
+def test_a_slot_that_the_server_gave_up_on_is_open_no_longer(clock: Clock) -> None:
+    late = v2.SlotError(1, "DEADLINE_EXCEEDED", "too late", {"timeout_s": 3.0})
+    channel, _ = channel_over(ScriptedConnection(opened(0, 1), result(2, 0, errors=[late])), clock=clock)
+    run(channel.open([0, 1]))
+    step(channel, 0, 1)
+    (refused,) = read(channel).errors
+    failure = channel.slot_error(refused, "step 1 of slot 1")
+    assert isinstance(failure, DeadlineExceededError)
+    assert "did not answer step 1 of slot 1 within 3 s" in str(failure)
+    assert channel.slots == {0}
+
+
 # --- what is asked for after a cut ------------------------------------------------------------------------
 
 

@@ -86,6 +86,10 @@ def test_an_answer_without_an_observation() -> None:
         ("[]", ErrorCode.VALIDATION_ERROR),
         ("{}", ErrorCode.UNKNOWN_TYPE),
         ('{"type":"step","data":[]}', ErrorCode.VALIDATION_ERROR),
+        ('{"type":"step","timeout_s":0}', ErrorCode.VALIDATION_ERROR),
+        ('{"type":"step","timeout_s":NaN}', ErrorCode.VALIDATION_ERROR),
+        ('{"type":"step","timeout_s":true}', ErrorCode.VALIDATION_ERROR),
+        ('{"type":"step","timeout_s":"3"}', ErrorCode.VALIDATION_ERROR),
     ],
 )
 def test_requests_that_cannot_be_read(text: str, code: ErrorCode) -> None:
@@ -98,4 +102,7 @@ def test_requests_come_back() -> None:
     assert v1.decode_request(v1.encode_reset({"seed": 1})) == v1.Request("reset", {"seed": 1})
     assert v1.decode_request(v1.encode_step({"a": [1.5]})) == v1.Request("step", {"a": [1.5]})
     assert v1.decode_request(v1.STATE_REQUEST) == v1.Request("state", {})
+    assert v1.decode_request(v1.encode_step({}, 2.5)) == v1.Request("step", {}, 2.5)
+    assert v1.decode_request(v1.encode_reset({}, 3)) == v1.Request("reset", {}, 3)
+    assert "timeout_s" not in v1.encode_step({}) + v1.encode_reset({}) + v1.encode_close()
     assert v1.decode_request('{"type":"close","data":null,"more":1}') == v1.Request("close", {})

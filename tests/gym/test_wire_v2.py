@@ -78,6 +78,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
         (b"\x05\x00\x00\x00\x80", "Object missing required field `type`", True),
         (msgspec.msgpack.encode({"type": "dance"}), "'dance'", True),
         (msgspec.msgpack.encode({"type": "close", "id": "x", "slots": []}), "Expected `int`", False),
+        (msgspec.msgpack.encode({"type": "close", "id": 1, "slots": [], "timeout_s": 0}), "> 0", False),
         (msgspec.msgpack.encode({"type": "close", "id": 1, "slots": [1.5]}), "Expected `int`", False),
         (msgspec.msgpack.encode({"type": "step", "id": 1, "slots": []}), "`actions`", False),
         (b"\xc1", "truncated|Invalid|malformed|MessagePack", False),
