@@ -126,7 +126,10 @@ def serve(
 
     def started(base_url: str) -> None:
         if fd is None:  # with a socket, the server belongs to the program that started it
-            note.append(leave_note(name, base_url))
+            try:
+                note.append(leave_note(name, base_url))
+            except ConfigurationError as error:
+                say("Warning", str(error))
             if settings.openenv_api_key is None and not _is_loopback(address):
                 say(
                     "Warning",

@@ -7,9 +7,12 @@ has no note: it belongs to its program.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +29,11 @@ from openenv_gym.providers.supervised_process import is_running
 _APP = "openenv-gym"
 _VARIABLE = re.compile(r"OPENENV_(\w+)_URL")
 _FIX = 'Fix the file: each environment is a table, [environments.my-env] with base_url = "http://…"'
+
+_NO_NAME = "This server is not found by its name, only by its address."
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# Far more than a note has.
+_MOST_CHARACTERS = 65536
 
 
 @dataclass(frozen=True)
@@ -63,31 +71,45 @@ def known_servers(problems: list[str] | None = None) -> list[KnownServer]:
     """Every name that this machine knows, each once.
 
     Args:
-        problems: Receives a sentence for each variable and each registry entry that cannot be used.
+        problems: Receives a sentence for each variable and each registry entry that cannot be used, and if
+            running servers cannot be found.
     """
     problems = [] if problems is None else problems
     found: dict[str, KnownServer] = {}
-    for server in (*_from_variables(problems), *_from_registry_file(problems), *running_servers()):
+    for server in (*_from_variables(problems), *_from_registry_file(problems), *running_servers(problems)):
         found.setdefault(server.name, server)
     return sorted(found.values(), key=lambda server: server.name)
 
 
 def leave_note(name: str, base_url: str) -> Path:
-    """Announce a server of this process to this machine, until `remove_note`."""
+    """Announce a server of this process to this machine, until `remove_note`.
+
+    Raises:
+        ConfigurationError: The folder for it cannot be used. The server can still be used by its address.
+    """
     folder = notes_folder()
-    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
-        # The XDG Base Directory Specification wants a runtime folder that only its user can read.
-        missing.mkdir(mode=0o700, exist_ok=True)
-    note = folder / f"{os.getpid()}-{canonical_name(name)}.json"
-    # Written atomically, because others read the folder at any time.
-    draft = note.with_suffix(".draft")
-    draft.write_text(json.dumps({"name": name, "base_url": base_url, "pid": os.getpid()}))
-    return draft.replace(note)
+    try:
+        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            # The XDG Base Directory Specification wants a runtime folder that only its user can read.
+            missing.mkdir(mode=0o700, exist_ok=True)
+        folder = folder.resolve(strict=True)
+        if (unsafe := _unsafe_part(folder)) is not None:
+            raise ConfigurationError(f"{_NO_NAME} {_why_unsafe(unsafe)}")
+        note = folder / f"{os.getpid()}-{canonical_name(name)}.json"
+        # Written atomically, because others read the folder at any time.
+        draft = note.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600, exist_ok=False)
+        draft.write_text(json.dumps({"name": name, "base_url": base_url, "pid": os.getpid()}))
+        return draft.replace(note)
+    except OSError as error:
+        raise ConfigurationError(f"{_NO_NAME} {folder} cannot be used: {error}.") from error
 
 
 def remove_note(note: Path) -> None:
     """Remove a note of this process."""
-    note.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        note.unlink(missing_ok=True)
 
 
 def _from_variables(problems: list[str]) -> Iterator[KnownServer]:
@@ -136,28 +158,93 @@ def read_environments(path: Path) -> dict[str, Any]:
     return environments
 
 
-def running_servers() -> Iterator[KnownServer]:
-    """The servers of running ``openenv serve`` commands, newest first; several may share a name."""
-    folder = notes_folder()
-    if not folder.is_dir():
+def running_servers(problems: list[str] | None = None) -> Iterator[KnownServer]:
+    """The servers of this user's running ``openenv serve`` commands, newest first; several may share a name.
+
+    A client shows its key to a server that it finds here, so the notes of others do not count.
+
+    Args:
+        problems: Receives a sentence if the folder with the notes cannot be used.
+    """
+    problems = [] if problems is None else problems
+    try:
+        folder = notes_folder().resolve(strict=True)
+        unsafe = _unsafe_part(folder)
+        notes = sorted(folder.glob("*.json"), key=_written_at, reverse=True) if unsafe is None else []
+    except FileNotFoundError:
         return
-    for path in sorted(folder.glob("*.json"), key=_written_at, reverse=True):
+    except OSError as error:
+        problems.append(f"Running servers cannot be found by name: {error}.")
+        return
+    if unsafe is not None:
+        problems.append(f"Running servers are not found by name. {_why_unsafe(unsafe)}")
+        return
+    for path in notes:
         try:
-            note = json.loads(path.read_text())
+            note = json.loads(_read_own(path))
             name, url, pid = canonical_name(note["name"]), str(note["base_url"]), int(note["pid"])
-        except FileNotFoundError:
-            continue  # its server has just stopped
-        except (ValueError, KeyError, TypeError):
-            path.unlink(missing_ok=True)
+            source = Source("base_url", url)
+            is_alive = is_running(pid) and _is_own_process(pid)
+        except OSError:
+            continue  # its server has just stopped, or it is another's
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            remove_note(path)
             continue
-        if is_running(pid):
-            yield KnownServer(name, Source("base_url", url), f"openenv serve (process {pid})")
+        if is_alive:
+            yield KnownServer(name, source, f"openenv serve (process {pid})")
         else:
-            path.unlink(missing_ok=True)
+            remove_note(path)
+
+
+def _unsafe_part(folder: Path) -> Path | None:
+    """The first of a folder and its parents that others can put files into, or replace; None if none."""
+    if sys.platform == "win32":
+        return None  # the folder is in the user's profile
+    for part in (folder, *folder.parents):
+        status = part.stat()
+        is_shared = status.st_mode & _OTHERS_WRITE and not (part != folder and status.st_mode & stat.S_ISVTX)
+        if status.st_uid not in (0, os.geteuid()) or is_shared:
+            return part
+    return None
+
+
+def _why_unsafe(folder: Path) -> str:
+    return (
+        f"{folder} belongs to another user, or others may write to it: remove it, or set XDG_RUNTIME_DIR to "
+        "a folder that only you can write to."
+    )
+
+
+def _read_own(note: Path) -> str:
+    """Read a note that this user, or root, wrote and others cannot write to.
+
+    Raises:
+        OSError: It is not one.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(note, flags)) as file:
+        status = os.fstat(file.fileno())
+        is_own = sys.platform == "win32" or (
+            status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE
+        )
+        if not (is_own and stat.S_ISREG(status.st_mode)):
+            raise PermissionError(f"{note} is not a file of this user alone")
+        return file.read(_MOST_CHARACTERS)
+
+
+def _is_own_process(pid: int) -> bool:
+    """Whether a running process is this user's; another's has the number of a server that was killed."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return pid > 0
 
 
 def _written_at(note: Path) -> int:
     try:
         return note.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return 0  # its server has just stopped
