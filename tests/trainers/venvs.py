@@ -10,6 +10,7 @@ COMMON = ("openenv-gym[cli]", "torch==2.13.0", "pytest>=8.3")
 STABLE_BASELINES = ("stable-baselines3==2.9.2", "sb3-contrib==2.9.2", "rl-zoo3==2.9.2")
 LANGUAGE_MODELS = ("trl==1.16.0", "verifiers==0.4.0")
 TORCHRL = ("torchrl==0.14.1",)
+SKRL = ("skrl==2.1.1",)
 # Environments to train in; Atari's preprocessing needs OpenCV.
 ENVIRONMENTS = (
     "gymnasium[box2d,mujoco]",
@@ -21,7 +22,7 @@ ENVIRONMENTS = (
 
 def trainers_python() -> Path:
     """The interpreter of the environment that most of them share."""
-    return trainer_python(*COMMON, *STABLE_BASELINES, *LANGUAGE_MODELS, *TORCHRL, *ENVIRONMENTS)
+    return trainer_python(*COMMON, *STABLE_BASELINES, *LANGUAGE_MODELS, *TORCHRL, *SKRL, *ENVIRONMENTS)
 
 
 def old_gymnasium_python() -> Path:
