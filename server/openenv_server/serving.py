@@ -25,6 +25,7 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.naming.known import running_servers
 from openenv_server.http_protocol import ConnectionTable, LimitedProtocol
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
+from openenv_server.operations.memory import return_free_memory
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.settings import read_settings
 from openenv_server.socket_takeover import TakeoverProtocol
@@ -97,6 +98,7 @@ class Server(uvicorn.Server):
             ConfigurationError: The application's own lifespan failed.
             KeyboardInterrupt: Ctrl-C ended it.
         """
+        return_free_memory()
         # What exists now stays for good, so the garbage collector can skip it.
         gc.collect()
         gc.freeze()

@@ -18,7 +18,7 @@ from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running, without_v2
 
-THREADS, STEPS = 3, 200
+THREADS, STEPS = 4, 150
 
 
 class Shared(Counter):
