@@ -71,7 +71,7 @@ class ResetRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    seed: int | None = Field(default=None, description="Makes the episode repeatable")
+    seed: int | None = Field(default=None, ge=0, description="Makes the episode repeatable")
     episode_id: str | None = Field(default=None, description="A name for the episode")
 
 

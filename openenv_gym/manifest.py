@@ -45,7 +45,7 @@ def application(folder: Path) -> str:
         found = _APP.search((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         found = None
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{folder / MANIFEST} cannot be read: {error}") from error
     return found[1] if found else "server.app:app"
 

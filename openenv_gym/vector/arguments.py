@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.utils import seeding
 
 from openenv_gym.errors import ResetMaskError, UsageError
 
@@ -15,14 +16,18 @@ def seeds_of(seed: Any, count: int) -> list[int | None]:
 
     Raises:
         ValueError: As many seeds as slots were expected.
+        gymnasium.error.Error: A seed is negative.
     """
     if seed is None:
         return [None] * count
     if isinstance(seed, int | np.integer):
-        return [int(seed) + i for i in range(count)]
+        seed = [int(seed) + i for i in range(count)]
     seeds = [None if part is None else int(part) for part in seed]
     if len(seeds) != count:
         raise ValueError(f"{count} slots take {count} seeds, not {len(seeds)}")
+    for part in seeds:
+        if part is not None and part < 0:
+            seeding.np_random(part)  # raises Gymnasium's own error
     return seeds
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from openenv_gym.types import EnvironmentMetadata, State
 from openenv_server.environment import describe
+from openenv_server.errors import RefusedSeedError
 
 # Base classes, and the packages they are from. Attributes defined there are defaults, not an author's choice.
 _BASES = frozenset({"Environment", "MCPEnvironment"})
@@ -77,7 +78,13 @@ class EnvironmentCalls:
         Returns:
             arguments: The keywords that it takes.
             report: For the observation's metadata: ``seed_ignored``, and the names in ``ignored_options``.
+
+        Raises:
+            RefusedSeedError: The seed is negative, which Gymnasium's and NumPy's generators refuse.
         """
+        seed = data.get("seed")
+        if isinstance(seed, int) and seed < 0:
+            raise RefusedSeedError(seed)
         takes = self._reset_takes
         if _takes_any(takes):
             return dict(data), {}

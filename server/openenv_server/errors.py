@@ -128,6 +128,13 @@ def factory_failure(factory: Callable[[], Any], error: BaseException) -> Configu
     )
 
 
+class RefusedSeedError(ServerError, ValueError):
+    """A reset got a seed that no environment can take."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(f"The reset is refused: a seed must be 0 or greater, got {seed}")
+
+
 class StepLimitExceededError(ServerError):
     """A reset or a step exceeded the server's step timeout. Its thread is abandoned."""
 
@@ -191,6 +198,8 @@ def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply
         case FactoryFailedError():
             details = {"factory_name": error.factory_name, "error_id": error.error_id}
             return ErrorReply(ErrorCode.FACTORY_ERROR, str(error), details)
+        case RefusedSeedError():
+            return ErrorReply(ErrorCode.VALIDATION_ERROR, str(error), {})
         case StepLimitExceededError():
             return ErrorReply(ErrorCode.TIMEOUT, str(error), {"timeout_s": error.limit_s})
         case DeadlinePassedError():

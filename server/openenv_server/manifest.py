@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.manifest import MANIFEST, canonical_name, environment_folder
+from openenv_server.yaml_text import MOST_CHARACTERS, load_yaml
 
+_MOST_SHOWN = 200
 _APP = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -72,14 +74,11 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.exists():
         return Manifest(name=re.sub(r"[^A-Za-z0-9_.-]|^[_.-]+", "", path.parent.name) or "environment")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    content, root = load_yaml(text, str(path))
     if not isinstance(content, dict) or not isinstance(root, yaml.MappingNode):
         raise ConfigurationError(f"{path} is not a mapping of fields, such as name: my_env")
     lines = _lines(root)
@@ -120,14 +119,20 @@ def _lines(root: yaml.MappingNode) -> dict[Any, int]:
 
 def _repeated(root: yaml.MappingNode) -> list[tuple[str, int]]:
     """Repeated fields, of which YAML would take the last, with their lines."""
-    keys = [key for key, _ in root.value]
-    return [
-        (str(key.value), key.start_mark.line + 1)
-        for place, key in enumerate(keys)
-        if key.value in [earlier.value for earlier in keys[:place]]
-    ]
+    seen: set[str] = set()
+    repeated = []
+    for key, _ in root.value:
+        name = str(key.value)
+        if name in seen:
+            repeated.append((name, key.start_mark.line + 1))
+        seen.add(name)
+    return repeated
 
 
 def _message(mistake: Any) -> str:
     text = str(mistake["msg"]).removeprefix("Value error, ")
-    return text if mistake["type"] in ("missing", "value_error") else f"{text}, not {mistake['input']!r}"
+    return (
+        text
+        if mistake["type"] in ("missing", "value_error")
+        else f"{text}, not {repr(mistake['input'])[:_MOST_SHOWN]}"
+    )

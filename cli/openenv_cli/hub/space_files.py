@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from openenv_server.yaml_text import load_yaml
 
 from openenv_cli.docker.dockerfile import Stage, first_stages, read_dockerfile, read_stages
 from openenv_cli.docker.environment import base_dockerfile, find_dockerfile
@@ -107,14 +108,11 @@ def complete_card(readme: str, *, title: str, port: int, has_interface: bool) ->
         has_interface: Whether the Space's page opens the web interface.
 
     Raises:
-        ConfigurationError: The front matter is not a YAML mapping.
+        ConfigurationError: The front matter is not a YAML mapping, or too large.
     """
     found = _FRONT_MATTER.match(readme)
     text, body = (found["yaml"], readme[found.end() :]) if found else ("", readme)
-    try:
-        present = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"The front matter of README.md is not valid YAML: {error}") from error
+    present = load_yaml(text, "The front matter of README.md")[0] or {}
     if not isinstance(present, dict):
         raise ConfigurationError(
             "The front matter of README.md is not a mapping.", advice="For example: title: My Env"
