@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.wire import v2
@@ -57,6 +57,13 @@ _WATCH_INTERVAL_S = 0.05
 
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
+
+
+class Unfinished(NamedTuple):
+    """The thread that waits for some coroutines, and whether the connection's end cancels them."""
+
+    thread: threading.Thread
+    is_cancelable: bool
 
 
 class WholeAnswer:
@@ -112,7 +119,7 @@ class ConnectionWorker:
         self._opening: set[int] = set()
         self._has_ended = False
         self._changing_slots = threading.Lock()
-        self._unfinished: dict[Future[list[Any]], threading.Thread] = {}
+        self._unfinished: dict[Future[list[Any]], Unfinished] = {}
         self._replay_cache = ReplayCache()
         self._sending = threading.RLock()
         self._resumed: SimpleQueue[tuple[Transport, v2.Resume] | None] = SimpleQueue()
@@ -170,11 +177,11 @@ class ConnectionWorker:
         with self._changing_slots:
             self._has_ended = True
             slots = list(self._slots.values())
-        for unfinished, thread in list(self._unfinished.items()):
-            if self._is_leaving:
-                thread.join()  # the client waits for it
+        for future, (thread, is_cancelable) in list(self._unfinished.items()):
+            if is_cancelable and not self._is_leaving:
+                future.cancel()  # nobody waits for it
             else:
-                unfinished.cancel()
+                thread.join()
         with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
             self._on_loop(self._ends(slots)).result()
         self._connections.unwatch(self)
@@ -426,7 +433,7 @@ class ConnectionWorker:
         def answer(_: Sequence[Any]) -> None:
             self._send(v2.encode(v2.Closed(id=request.id, slots=[slot.number for slot in slots])))
 
-        self._finish(self._ends(slots, request.timeout_s), answer)
+        self._finish(self._ends(slots, request.timeout_s), answer, is_cancelable=False)
 
     def _ends(self, slots: Sequence[Slot], timeout_s: float | None = None) -> list[Coroutine[Any, Any, None]]:
         """Coroutines that close the sessions of some slots."""
@@ -443,6 +450,8 @@ class ConnectionWorker:
         coroutines: Sequence[Coroutine[Any, Any, Any]],
         answer: Callable[[list[Any]], None],
         slots: Sequence[Slot] = (),
+        *,
+        is_cancelable: bool = True,
     ) -> None:
         """Run coroutines concurrently on the server's event loop, and answer when all are done.
 
@@ -452,6 +461,7 @@ class ConnectionWorker:
             coroutines: The coroutines.
             answer: Called with their results.
             slots: The slots whose environments they call.
+            is_cancelable: Whether the connection's end cancels them.
         """
         future = self._on_loop(coroutines)
         try:
@@ -460,7 +470,7 @@ class ConnectionWorker:
             for slot in slots:
                 slot.is_fast = False  # so that its next step waits for this call
             thread = threading.Thread(target=self._finish_late, args=(future, answer), daemon=True)
-            self._unfinished[future] = thread
+            self._unfinished[future] = Unfinished(thread, is_cancelable)
             thread.start()
         else:
             answer(results)

@@ -21,6 +21,7 @@ from openenv_server.calls import EnvironmentCalls
 from openenv_server.errors import (
     DeadlinePassedError,
     FactoryFailedError,
+    ServerError,
     SessionAbandonedError,
     StepLimitExceededError,
     log_error,
@@ -42,6 +43,7 @@ _LATE_CLOSE_S = 0.05
 # even if the client's deadline has passed; but it is given up so many seconds after the deadline in any case.
 LEAST_S = 0.25
 LATEST_S = 2.0
+_CHECK_INTERVAL_S = 0.05
 
 Factory = Callable[[], Any]
 T = TypeVar("T")
@@ -247,54 +249,65 @@ class Session:
             self._counters.queue_s.add(begin - arrived)
             return text
 
-        limits = [limit for limit in (self._step_timeout_s, timeout_s) if limit is not None]
-        limit_s = min(limits, default=None)
         if is_async:
             method: Callable[[], Coroutine[Any, Any, Any]] = call
             called = self.calls.step_name if name == "step" else self.calls.reset_name
             work_on_loop = watched(method(), self.calls.kind, called)
-            result = await self._in_time(work_on_loop, asyncio.timeout(limit_s), timeout_s)
+            result = await self._in_time(work_on_loop, arrived, [arrived], timeout_s)
             return as_text(result, arrived, perf_counter())
 
-        # Waiting for the turn does not count towards the step timeout, and little towards the client's.
-        loop = asyncio.get_running_loop()
-        waits = self.step_lock is not None and limit_s is not None
-        latest_s = None if timeout_s is None else timeout_s + LATEST_S
-        limit = asyncio.timeout(latest_s if waits else limit_s)
-
-        def start_limit() -> None:
-            waited_s = perf_counter() - arrived
-            left_s = self._step_timeout_s or math.inf
-            if timeout_s is not None:
-                left_s = min(left_s, max(timeout_s - waited_s, LEAST_S), timeout_s + LATEST_S - waited_s)
-            with suppress(RuntimeError):  # the result was faster
-                limit.reschedule(loop.time() + left_s)
+        begun: list[float] = []
 
         def work() -> str:
             with self.turn(name):
-                if waits:
-                    loop.call_soon_threadsafe(start_limit)
                 begin = perf_counter()
+                begun.append(begin)
                 result = call()
                 end = perf_counter()
             return as_text(result, begin, end)
 
-        return await self._in_time(self.run(work), limit, timeout_s)
+        return await self._in_time(self._thread.run(work), arrived, begun, timeout_s)
 
-    async def _in_time(self, work: Awaitable[T], limit: asyncio.Timeout, timeout_s: float | None) -> T:
-        if self._step_timeout_s is None and timeout_s is None:
+    async def _in_time(
+        self, work: Awaitable[T], arrived: float, begun: list[float], timeout_s: float | None
+    ) -> T:
+        """Await some work, which adds to ``begun`` when its turn has come."""
+        limits = [limit for limit in (self._step_timeout_s, timeout_s) if limit is not None]
+        if not limits:
             return await work
-        arrived = perf_counter()
+        loop = asyncio.get_running_loop()
+        future = asyncio.ensure_future(work)
+        late: ServerError | None = None
+        timer: asyncio.TimerHandle
+
+        def check() -> None:
+            nonlocal late, timer
+            late = self._lateness(arrived, begun[0] if begun else math.inf, timeout_s)
+            if late is None:
+                timer = loop.call_later(_CHECK_INTERVAL_S, check)
+            else:
+                future.cancel()
+
+        timer = loop.call_later(min(limits), check)
         try:
-            async with limit:
-                return await work
-        except TimeoutError as error:
-            if not limit.expired():
-                raise  # the environment's own
-            step_timeout_s = self._step_timeout_s
-            if timeout_s is not None and (step_timeout_s is None or perf_counter() - arrived >= timeout_s):
-                raise DeadlinePassedError(timeout_s) from error
-            raise StepLimitExceededError(step_timeout_s or 0.0) from error
+            return await future
+        except asyncio.CancelledError:
+            if late is None:
+                raise
+            raise late from None
+        finally:
+            timer.cancel()
+
+    def _lateness(self, arrived: float, begin: float, timeout_s: float | None) -> ServerError | None:
+        """The error if a call takes too long. Waiting for its turn counts little."""
+        now = perf_counter()
+        if self._step_timeout_s is not None and now - begin >= self._step_timeout_s:
+            return StepLimitExceededError(self._step_timeout_s)
+        if timeout_s is not None:
+            late_s = now - arrived - timeout_s
+            if late_s >= LATEST_S or (late_s >= 0 and now - begin >= LEAST_S):
+                return DeadlinePassedError(timeout_s)
+        return None
 
     async def state(self) -> str:
         """The environment's state as JSON text."""
