@@ -11,6 +11,8 @@ STABLE_BASELINES = ("stable-baselines3==2.9.2", "sb3-contrib==2.9.2", "rl-zoo3==
 LANGUAGE_MODELS = ("trl==1.16.0", "verifiers==0.4.0")
 TORCHRL = ("torchrl==0.14.1",)
 SKRL = ("skrl==2.1.1",)
+# It wants exactly TensorDict 0.13, and imports PEFT without asking for it.
+AGILERL = ("agilerl==2.58.0", "peft==0.21.0")
 # Environments to train in; Atari's preprocessing needs OpenCV.
 ENVIRONMENTS = (
     "gymnasium[box2d,mujoco]",
@@ -23,6 +25,11 @@ ENVIRONMENTS = (
 def trainers_python() -> Path:
     """The interpreter of the environment that most of them share."""
     return trainer_python(*COMMON, *STABLE_BASELINES, *LANGUAGE_MODELS, *TORCHRL, *SKRL, *ENVIRONMENTS)
+
+
+def agilerl_python() -> Path:
+    """The interpreter of the environment with AgileRL."""
+    return trainer_python(*COMMON, *AGILERL)
 
 
 def old_gymnasium_python() -> Path:
