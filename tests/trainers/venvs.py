@@ -10,6 +10,7 @@ COMMON = ("openenv-gym[cli]", "torch==2.13.0", "pytest>=8.3")
 STABLE_BASELINES = ("stable-baselines3==2.9.2", "sb3-contrib==2.9.2", "rl-zoo3==2.9.2")
 LANGUAGE_MODELS = ("trl==1.16.0", "verifiers==0.4.0")
 TORCHRL = ("torchrl==0.14.1",)
+TIANSHOU = ("tianshou[eval]==2.0.1",)
 SKRL = ("skrl==2.1.1",)
 # It wants exactly TensorDict 0.13, and imports PEFT without asking for it.
 AGILERL = ("agilerl==2.58.0", "peft==0.21.0")
@@ -24,7 +25,9 @@ ENVIRONMENTS = (
 
 def trainers_python() -> Path:
     """The interpreter of the environment that most of them share."""
-    return trainer_python(*COMMON, *STABLE_BASELINES, *LANGUAGE_MODELS, *TORCHRL, *SKRL, *ENVIRONMENTS)
+    return trainer_python(
+        *COMMON, *STABLE_BASELINES, *LANGUAGE_MODELS, *TORCHRL, *TIANSHOU, *SKRL, *ENVIRONMENTS
+    )
 
 
 def agilerl_python() -> Path:
