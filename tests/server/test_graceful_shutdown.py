@@ -254,9 +254,12 @@ def test_sessions_that_wait_for_their_client_do_not_hold_it_up(tmp_path: Path) -
         assert took < 2
 
 
-def stuck(server: ServerProcess, kind: Any) -> None:
-    begins(kind(server.base_url), FOR_EVER_S)
+def stuck(server: ServerProcess, kind: Any) -> Client:
+    """Send a step that never returns, and SIGTERM; keep the client, because a session without is given up."""
+    client: Client = kind(server.base_url)
+    begins(client, FOR_EVER_S)
     server.signal(signal.SIGTERM)
+    return client
 
 
 @both
@@ -266,7 +269,7 @@ def test_an_environment_that_never_returns_does_not_keep_the_process(
 ) -> None:
     with serving_sleeper(tmp_path, *arguments, DRAIN_TIMEOUT="1") as server:
         other = V2(server.base_url)
-        stuck(server, kind)
+        _client = stuck(server, kind)
         assert other.goodbye()[0] == 1001
         code, took = server.ends()
         assert code == 0
@@ -279,7 +282,7 @@ def test_an_environment_that_never_returns_does_not_keep_the_process(
 @alone_or_in_a_crew
 def test_a_second_signal_ends_it_at_once(number: int, arguments: list[str], tmp_path: Path) -> None:
     with serving_sleeper(tmp_path, *arguments) as server:
-        stuck(server, V2)
+        _client = stuck(server, V2)
         time.sleep(0.5)
         assert server.process.poll() is None
         server.signal(number)
