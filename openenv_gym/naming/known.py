@@ -24,7 +24,7 @@ import platformdirs
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.manifest import canonical_name
 from openenv_gym.providers.sources import Source
-from openenv_gym.providers.supervised_process import is_running
+from openenv_gym.providers.supervised_process import is_own
 
 _APP = "openenv-gym"
 _VARIABLE = re.compile(r"OPENENV_(\w+)_URL")
@@ -184,7 +184,7 @@ def running_servers(problems: list[str] | None = None) -> Iterator[KnownServer]:
             note = json.loads(_read_own(path))
             name, url, pid = canonical_name(note["name"]), str(note["base_url"]), int(note["pid"])
             source = Source("base_url", url)
-            is_alive = is_running(pid) and _is_own_process(pid)
+            is_alive = is_own(pid)
         except OSError:
             continue  # its server has just stopped, or it is another's
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -224,23 +224,12 @@ def _read_own(note: Path) -> str:
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with os.fdopen(os.open(note, flags)) as file:
         status = os.fstat(file.fileno())
-        is_own = sys.platform == "win32" or (
+        is_ours = sys.platform == "win32" or (
             status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE
         )
-        if not (is_own and stat.S_ISREG(status.st_mode)):
+        if not (is_ours and stat.S_ISREG(status.st_mode)):
             raise PermissionError(f"{note} is not a file of this user alone")
         return file.read(_MOST_CHARACTERS)
-
-
-def _is_own_process(pid: int) -> bool:
-    """Whether a running process is this user's; another's has the number of a server that was killed."""
-    if sys.platform == "win32":
-        return True
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return pid > 0
 
 
 def _written_at(note: Path) -> int:

@@ -166,6 +166,17 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def is_own(pid: int) -> bool:
+    """Whether a process with this id exists and this user may signal it; on Windows, whether it exists."""
+    if sys.platform == "win32":
+        return is_running(pid)
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return pid > 0
+
+
 if sys.platform == "win32":
 
     def _is_running_on_windows(pid: int) -> bool:
