@@ -14,6 +14,8 @@ TIANSHOU = ("tianshou[eval]==2.0.1",)
 SKRL = ("skrl==2.1.1",)
 # It wants exactly TensorDict 0.13, and imports PEFT without asking for it.
 AGILERL = ("agilerl==2.58.0", "peft==0.21.0")
+# It wants exactly Gymnasium 1.2.2.
+RLLIB = ("ray[rllib]==2.60.0",)
 # Environments to train in; Atari's preprocessing needs OpenCV.
 ENVIRONMENTS = (
     "gymnasium[box2d,mujoco]",
@@ -36,5 +38,5 @@ def agilerl_python() -> Path:
 
 
 def old_gymnasium_python() -> Path:
-    """The interpreter of an environment with Stable-Baselines3 and the oldest Gymnasium that works."""
-    return trainer_python(*COMMON, *STABLE_BASELINES, "gymnasium==1.2.2")
+    """The interpreter of an environment with RLlib, Stable-Baselines3, and the oldest Gymnasium that works."""
+    return trainer_python(*COMMON, *STABLE_BASELINES, *RLLIB, "gymnasium[box2d]==1.2.2")
