@@ -369,7 +369,7 @@ def connect_as(base_url: str, client: str) -> websocket.WebSocket:
 
 def test_the_default_lets_a_trainer_connect_with_many_clients_at_once() -> None:
     async def drive(base_url: str) -> float:
-        clients = [GenericEnvClient(base_url) for _ in range(CLIENTS)]
+        clients = [GenericEnvClient(base_url, connect_timeout_s=90) for _ in range(CLIENTS)]
         begin = time.monotonic()
         await asyncio.gather(*(client.reset() for client in clients))
         await asyncio.gather(*(client.step({"seconds": 0.0}) for client in clients))
