@@ -38,5 +38,5 @@ def agilerl_python() -> Path:
 
 
 def old_gymnasium_python() -> Path:
-    """The interpreter of an environment with RLlib, Stable-Baselines3, and the oldest Gymnasium that works."""
+    """The interpreter of an environment with RLlib, and with the oldest Gymnasium that works."""
     return trainer_python(*COMMON, *STABLE_BASELINES, *RLLIB, "gymnasium[box2d]==1.2.2")
