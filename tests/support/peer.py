@@ -67,9 +67,11 @@ def _interpreter(name: str, *requirements: str) -> Path:
             assert uv is not None, "uv makes the peer's environment: pip install uv"
             shutil.rmtree(venv, ignore_errors=True)
             links = os.environ.get("PIP_FIND_LINKS")
+            # Tests start many processes there, which would each compile what they import.
+            install = ["pip", "install", "-q", "--compile-bytecode", "-p", str(python), *requirements]
             for arguments in (
                 ["venv", "-q", "-p", sys.executable, str(venv)],
-                ["pip", "install", "-q", "-p", str(python), *requirements, *(["-f", links] if links else [])],
+                [*install, *(["-f", links] if links else [])],
             ):
                 subprocess.run([uv, *arguments], check=True)
             ready.touch()
