@@ -29,7 +29,7 @@ class Build(NamedTuple):
 def openenv(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a pipe, to its end."""
     command = [sys.executable, "-m", "openenv_cli", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=480, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,8 @@ def test_a_build_takes_arguments_and_another_dockerfile_and_context(
     folder, context = small("RUN false"), tmp_path / "context"
     context.mkdir()
     (context / "only-here").write_text("from the context")
-    (context / ".env").write_text("taken as it is")
+    (context / ".env").write_text("meant to be there")
+    (context / ".gitignore").write_text("!.env\n")
     dockerfile = tmp_path / "Other"
     dockerfile.write_text(
         (folder / "Dockerfile").read_text().replace("RUN false", "")

@@ -37,7 +37,7 @@ def test_a_good_folder_is_a_line_a_check_and_exits_with_0(walker: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "✓ It has the required files  [files.required]"
-    assert sum(line.startswith("✓ ") for line in lines) == 16
+    assert sum(line.startswith("✓ ") for line in lines) == 17
     assert lines[-1] == "walker is valid (static)"
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
