@@ -15,7 +15,9 @@ SKRL = ("skrl==2.1.1",)
 # It wants exactly TensorDict 0.13, and imports PEFT without asking for it.
 AGILERL = ("agilerl==2.58.0", "peft==0.21.0")
 # It wants exactly Gymnasium 1.2.2.
-RLLIB = ("ray[rllib]==2.60.0",)
+RLLIB = ("ray[rllib]==2.60.0", "gymnasium==1.2.2")
+# That version's own extra for LunarLander has to be compiled.
+BOX2D = ("box2d==2.3.10", "pygame-ce==2.5.8")
 # Environments to train in; Atari's preprocessing needs OpenCV.
 ENVIRONMENTS = (
     "gymnasium[box2d,mujoco]",
@@ -39,4 +41,4 @@ def agilerl_python() -> Path:
 
 def old_gymnasium_python() -> Path:
     """The interpreter of an environment with RLlib, and with the oldest Gymnasium that works."""
-    return trainer_python(*COMMON, *STABLE_BASELINES, *RLLIB, "gymnasium[box2d]==1.2.2")
+    return trainer_python(*COMMON, *STABLE_BASELINES, *RLLIB, *BOX2D)
