@@ -39,7 +39,7 @@ FLOOD_S = float(os.environ.get("OPENENV_TEST_FLOOD_S", "3"))
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FIN = 0x80
 HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Protocol: openenv.v2\r\n\r\n"
 )
