@@ -100,12 +100,11 @@ def test_a_build_takes_arguments_and_another_dockerfile_and_context(
     folder, context = small("RUN false"), tmp_path / "context"
     context.mkdir()
     (context / "only-here").write_text("from the context")
-    (context / ".env").write_text("meant to be there")
-    (context / ".gitignore").write_text("!.env\n")
+    (context / ".settings").write_text("taken as it is")
     dockerfile = tmp_path / "Other"
     dockerfile.write_text(
         (folder / "Dockerfile").read_text().replace("RUN false", "")
-        + "ARG WHAT=nothing\nARG ENV_NAME=__ENV_NAME__\nCOPY only-here .env /\n"
+        + "ARG WHAT=nothing\nARG ENV_NAME=__ENV_NAME__\nCOPY only-here .settings /\n"
         "RUN echo $WHAT of $ENV_NAME > /what; head -c 8 /dev/urandom | md5sum > /when\n"
     )
     arguments = [
