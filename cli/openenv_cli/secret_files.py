@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from openenv_cli.docker.dockerfile import Instruction, ignore_rules, is_ignored, read_dockerfile
 from openenv_cli.files import IgnoreRules, read_text
 
-KEEP_ADVICE = "If a file is meant to be published, add an exception for it to .gitignore: !FILE."
+KEEP_ADVICE = "If another file than .env is meant to be published, add an exception to .gitignore: !FILE."
 
 # In lower case, as names are compared.
 _NAMES = (
