@@ -6,11 +6,11 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from openenv_gym.client import PayloadCoding
 from openenv_gym.errors import CapacityError, DeadlineExceededError, OpenEnvError, SessionLostError
-from openenv_gym.session.channel import Channel, Timeouts
+from openenv_gym.session.channel import SessionChannel, Timeouts
 from openenv_gym.session.reconnect import CONNECTS_A_WORKER
 from openenv_gym.session.session import Session
 from openenv_gym.session.v2 import V2Channel
@@ -51,7 +51,7 @@ class SharedConnection:
         """
         return _SharedSession(self, capacity_timeout_s)
 
-    def slot(self) -> Channel | None:
+    def slot(self) -> SessionChannel | None:
         """Open a session; None if the server cannot have several on a connection.
 
         Raises:
@@ -62,7 +62,7 @@ class SharedConnection:
             full: CapacityError | None = None
             for shared in reversed(self._channels):
                 try:
-                    return cast(Channel, shared.open_slot())
+                    return shared.open_slot()
                 except CapacityError as error:
                     full = error
             if self._is_shared and (new := self._connect()) is not None:
@@ -72,7 +72,7 @@ class SharedConnection:
                     self._is_shared = False
                     return None
                 self._channels.append(new)
-                return cast(Channel, slot)
+                return slot
             if full is not None:
                 raise full
             return None
@@ -115,7 +115,7 @@ class _SharedSession(Session):
         )
         self._shared = shared
 
-    async def _open_channel(self) -> Channel:
+    async def _open_channel(self) -> SessionChannel:
         return self._shared.slot() or await super()._open_channel()
 
 
@@ -229,14 +229,13 @@ class _SharedChannel:
 
 
 class _Slot:
-    """One session of a `_SharedChannel`: what a `Session` uses of a `Channel`. Its own slot counts as 0."""
+    """One session of a `_SharedChannel`. Its own slot counts as 0."""
 
-    is_v2, autoresets, has_pending, has_result = True, False, False, False
-    refused: Sequence[int] = ()
+    is_v2 = True
+    has_pending = False
 
     def __init__(self, shared: _SharedChannel, number: int) -> None:
         self._shared, self._channel, self._number = shared, shared.channel, number
-        self.connection = self._channel.connection
         self.sends_payloads = self._channel.sends_payloads
         self.sent_at = self.received_at = 0.0
 
@@ -260,10 +259,18 @@ class _Slot:
             self.sent_at = self._channel.sent_at
 
     async def send_step(
-        self, slots: Sequence[int], actions: Any, operation: str, *, gather: bool = True
+        self,
+        slots: Sequence[int],
+        actions: Any,
+        operation: str,
+        *,
+        gather: bool = True,
+        timeout_s: float | None = None,
     ) -> None:
         with self._shared.changed:
-            await self._channel.send_step([self._number], actions, operation, gather=gather)
+            await self._channel.send_step(
+                [self._number], actions, operation, gather=gather, timeout_s=timeout_s
+            )
             self.sent_at = self._channel.sent_at
 
     async def result(
@@ -274,6 +281,18 @@ class _Slot:
         result = self._shared.result(self._number, operation, limit_s)
         self.received_at = time.perf_counter()
         return result
+
+    async def states(self, slots: Sequence[int]) -> list[Any]:
+        with self._shared.changed:
+            return await self._channel.states([self._number])
+
+    async def render(self, slots: Sequence[int]) -> list[Any]:
+        with self._shared.changed:
+            return await self._channel.render([self._number])
+
+    async def mcp(self, slots: Sequence[int], request: dict[str, Any]) -> list[Any]:
+        with self._shared.changed:
+            return await self._channel.mcp([self._number], request)
 
     def abort(self) -> None:
         """Give the session up; it ends when its response has come."""

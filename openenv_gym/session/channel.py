@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple, Protocol
 
 from openenv_gym.errors import ConfigurationError, EndpointError
@@ -42,29 +42,19 @@ class Timeouts(NamedTuple):
         return self
 
 
-class Channel(Protocol):
-    """Sessions on one WebSocket. A slot is a session's number; the caller chooses it.
+class SessionChannel(Protocol):
+    """What one session uses of a channel.
 
     Requests and responses are separate calls, so that a caller can send to many channels before it waits for
     one. Over blocking connections, `openenv_gym.transport.blocking.run` runs them.
 
     Attributes:
         is_v2: Whether it speaks version 2 of the protocol, whose actions travel as columns.
-        autoresets: Whether the server resets slots and counts ``max_episode_steps``, as asked for in `open`.
-        sends_payloads: Whether observations arrive as JSON payloads, one a slot; known once it is open.
-        connection: The WebSocket.
-        slots: The open sessions.
-        refused: The slots of the last request that the server refused as a whole.
         sent_at: When the last request was sent, by ``time.perf_counter()``.
         received_at: When the last response had arrived.
     """
 
     is_v2: bool
-    autoresets: bool
-    sends_payloads: bool
-    connection: Connection
-    slots: set[int]
-    refused: Sequence[int]
     sent_at: float
     received_at: float
 
@@ -73,25 +63,20 @@ class Channel(Protocol):
         """The server."""
 
     @property
+    def slots(self) -> Set[int]:
+        """The open sessions. A slot is a session's number; the caller chooses it."""
+
+    @property
+    def sends_payloads(self) -> bool:
+        """Whether observations arrive as JSON payloads, one a slot; known once it is open."""
+
+    @property
     def is_open(self) -> bool:
         """Whether requests can be sent."""
 
     @property
     def has_pending(self) -> bool:
         """Whether the response to an earlier request was never read."""
-
-    @property
-    def has_result(self) -> bool:
-        """Whether `result` returns without waiting for the connection."""
-
-    async def open(self, slots: Sequence[int]) -> None:
-        """Open sessions: all of them, or none.
-
-        Raises:
-            CapacityError: The server has too few free sessions.
-            RemoteError: The server could not make an environment.
-            SessionLostError: The connection broke, again and again.
-        """
 
     async def send_reset(
         self, slots: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any], operation: str
@@ -140,12 +125,6 @@ class Channel(Protocol):
             RemoteError: The server refused the request in every slot.
         """
 
-    def late_at(self, *, is_reset: bool) -> float:
-        """When `result` would time out, by ``time.perf_counter()``."""
-
-    def expire(self, operation: str, *, is_reset: bool) -> EndpointError:
-        """Give up on a late response; return the error that `result` would raise."""
-
     async def states(self, slots: Sequence[int]) -> list[Any]:
         """Return the states of some slots."""
 
@@ -160,3 +139,38 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """End all sessions and the connection. Safe to call again."""
+
+
+class Channel(SessionChannel, Protocol):
+    """Sessions on one WebSocket.
+
+    Attributes:
+        autoresets: Whether the server resets slots and counts ``max_episode_steps``, as asked for in `open`.
+        connection: The WebSocket.
+        slots: The open sessions.
+        refused: The slots of the last request that the server refused as a whole.
+    """
+
+    autoresets: bool
+    connection: Connection
+    slots: set[int]
+    refused: Sequence[int]
+
+    @property
+    def has_result(self) -> bool:
+        """Whether `result` returns without waiting for the connection."""
+
+    async def open(self, slots: Sequence[int]) -> None:
+        """Open sessions: all of them, or none.
+
+        Raises:
+            CapacityError: The server has too few free sessions.
+            RemoteError: The server could not make an environment.
+            SessionLostError: The connection broke, again and again.
+        """
+
+    def late_at(self, *, is_reset: bool) -> float:
+        """When `result` would time out, by ``time.perf_counter()``."""
+
+    def expire(self, operation: str, *, is_reset: bool) -> EndpointError:
+        """Give up on a late response; return the error that `result` would raise."""

@@ -16,7 +16,7 @@ from openenv_gym.errors import (
     SpaceError,
     excerpt,
 )
-from openenv_gym.session.channel import Channel, Timeouts
+from openenv_gym.session.channel import Channel, SessionChannel, Timeouts
 from openenv_gym.session.recovery import ResetRetry
 from openenv_gym.session.responses import observation_misfit, tools_in
 from openenv_gym.session.v1 import V1Channel
@@ -128,7 +128,7 @@ class Session:
         self._timeouts = timeouts
         self._capacity_timeout_s = capacity_timeout_s
         self._explain = explain
-        self._channel: Channel | None = None
+        self._channel: SessionChannel | None = None
         self._has_episode = False
         self._has_timed_out = False  # whether the server may still keep the place of the last session
         self._may_step_first = steps_first
@@ -252,7 +252,7 @@ class Session:
         """Everything but the connection and the servers, which belong to the original."""
         return {**self.__dict__, "_channel": None, "_has_episode": False, "_explain": None}
 
-    async def _ready_channel(self) -> Channel:
+    async def _ready_channel(self) -> SessionChannel:
         channel = self._channel
         if channel is not None and channel.has_pending:
             channel.abort()  # a response was never read (Ctrl-C): it would be taken for the next one
@@ -262,7 +262,7 @@ class Session:
             self._channel = channel = await self._open_channel()
         return channel
 
-    async def _open_channel(self) -> Channel:
+    async def _open_channel(self) -> SessionChannel:
         connection = await self._transport.connect(
             self.endpoint, timeout_s=self._timeouts.connect_s, offers_v2=self._offers_v2
         )
@@ -285,7 +285,12 @@ class Session:
         return await self._open_channel()
 
     async def _outcome(
-        self, channel: Channel, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
+        self,
+        channel: SessionChannel,
+        operation: str,
+        *,
+        is_reset: bool = False,
+        timeout_s: float | None = None,
     ) -> Outcome:
         try:
             result = await channel.result(operation, is_reset=is_reset, timeout_s=timeout_s)
@@ -299,7 +304,7 @@ class Session:
             raise channel.slot_error(result.errors[0], operation)
         return self._read(channel, result, operation)
 
-    def _read(self, channel: Channel, result: v2.Result, operation: str) -> Outcome:
+    def _read(self, channel: SessionChannel, result: v2.Result, operation: str) -> Outcome:
         try:
             return Outcome(
                 self._coding.element(result.observations),

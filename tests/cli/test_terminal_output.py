@@ -11,6 +11,7 @@ import pytest
 from openenv_cli import output
 from openenv_cli.console import Console
 from openenv_server.operations.logs import JsonFormatter, TextFormatter
+from openenv_server.security.secrets import SecretFilter
 from rich.table import Table
 from rich.text import Text
 
@@ -74,9 +75,15 @@ def test_a_message_is_one_line_of_the_log() -> None:
     assert "\x1b" not in line
 
 
-def test_an_exception_forges_no_line_of_the_log() -> None:
+@pytest.mark.parametrize("is_filtered", [True, False])
+def test_an_exception_forges_no_line_of_the_log(is_filtered: bool) -> None:
     formatter = TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    first, *others = formatter.format(record(FORGED, fails=True)).splitlines()
+    failed = record(FORGED, fails=True)
+    if is_filtered:  # as all records of a server are
+        SecretFilter().filter(failed)
+    lines = formatter.format(failed)
+    assert formatter.format(failed) == lines
+    first, *others = lines.splitlines()
     assert " ERROR env: " in first
     assert others
     assert all(line.startswith("  ") for line in others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
@@ -48,6 +49,12 @@ class TextFormatter(logging.Formatter):
     Control characters in it are escaped, so that no message looks like another record. The lines of a
     traceback follow, each after two spaces.
     """
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = copy.copy(record)  # the original keeps a traceback that is formatted
+        if record.exc_text:  # `SecretFilter` has formatted it
+            shown.exc_text = _indented(record.exc_text)
+        return super().format(shown)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return _CONTROLS.sub(_escaped, super().formatMessage(record))
