@@ -72,7 +72,8 @@ class V1Channel:
     ) -> None:
         (seed,) = seeds
         data = options if seed is None else {**options, "seed": seed}
-        await self._send(v1.encode_reset(data, self._limit(self._timeouts.reset_s)), operation)
+        limit_s = self._timeouts.reset_s
+        await self._send(v1.encode_reset(data, self._limit(limit_s)), operation, self._wait_s(limit_s))
 
     async def send_step(
         self,
@@ -83,8 +84,9 @@ class V1Channel:
         gather: bool = True,
         timeout_s: float | None = None,
     ) -> None:
-        limit_s = self._limit(timeout_s or self._timeouts.step_s)
-        await self._send(v1.encode_step(actions[0], limit_s), operation)
+        limit_s = timeout_s or self._timeouts.step_s
+        request = v1.encode_step(actions[0], self._limit(limit_s))
+        await self._send(request, operation, self._wait_s(limit_s))
 
     async def result(
         self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
@@ -111,14 +113,14 @@ class V1Channel:
         return self.connection.expire(self._wait_s(self._timeout_s(is_reset)), operation)
 
     async def states(self, slots: Sequence[int]) -> list[Any]:
-        await self._send(v1.STATE_REQUEST, "state")
+        await self._send(v1.STATE_REQUEST, "state", self._timeouts.step_s)
         response = await self._receive("state", self._timeouts.step_s)
         if not isinstance(response, v1.StateAnswer):
             raise await self._wrong_response(response, "state")
         return [response.data]
 
     async def mcp(self, slots: Sequence[int], request: dict[str, Any]) -> list[Any]:
-        await self._send(v1.encode_mcp(request), "mcp")
+        await self._send(v1.encode_mcp(request), "mcp", self._timeouts.step_s)
         response = await self._receive("mcp", self._timeouts.step_s)
         if not isinstance(response, v1.McpAnswer):
             raise await self._wrong_response(response, "mcp")
@@ -150,11 +152,11 @@ class V1Channel:
         """How long to wait for the response to a request with that timeout, in seconds."""
         return timeout_s + PATIENCE_S if self.connection.heeds_timeouts else timeout_s
 
-    async def _send(self, request: str, operation: str) -> None:
+    async def _send(self, request: str, operation: str, timeout_s: float) -> None:
         if self.connection.has_pending:
             self.abort()  # interrupted before: the old response would be taken for this request's
         self.sent_at = perf_counter()
-        await self.connection.send(request, timeout_s=self._timeouts.step_s, operation=operation)
+        await self.connection.send(request, timeout_s=timeout_s, operation=operation)
 
     async def _receive(self, operation: str, timeout_s: float) -> v1.Answer:
         payload = await self.connection.receive(timeout_s=timeout_s, operation=operation)

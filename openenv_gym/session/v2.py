@@ -95,7 +95,7 @@ class V2Channel:
         self._max_episode_steps = max_episode_steps
         self._payloads = payloads
         self.sends_payloads = False
-        self._has_timeouts = False  # whether the server gives up on late slots
+        self._patience_s = 0.0  # more than zero if the server gives up on late slots
         self._token = ""
         self._grace_s = 0.0
         self._pending: dict[int, _Pending] = {}
@@ -143,7 +143,8 @@ class V2Channel:
         self.slots.update(response.slots)
         self._token = response.token
         self._grace_s = min(_LONGEST_GRACE_S, self._budget.most_s, response.grace_s)
-        self.sends_payloads, self._has_timeouts = response.payloads, response.timeouts
+        self.sends_payloads = response.payloads
+        self._patience_s = PATIENCE_S if response.timeouts else 0.0
         if response.errors:
             await self._take_back(response)
             raise self._not_opened(response.errors, len(slots))
@@ -156,9 +157,9 @@ class V2Channel:
             slots=list(slots),
             seeds=list(seeds),
             options=options,
-            timeout_s=self._timeouts.reset_s if self._has_timeouts else None,
+            timeout_s=self._timeouts.reset_s if self._patience_s else None,
         )
-        await self._send(request, operation)
+        await self._send(request, operation, self._timeouts.reset_s)
 
     async def send_step(
         self,
@@ -169,14 +170,15 @@ class V2Channel:
         gather: bool = True,
         timeout_s: float | None = None,
     ) -> None:
+        limit_s = timeout_s or self._timeouts.step_s
         request = v2.Step(
             id=self._next_id(),
             slots=list(slots),
             actions=actions,
             min_ready=0 if gather else 1,
-            timeout_s=(timeout_s or self._timeouts.step_s) if self._has_timeouts else None,
+            timeout_s=limit_s if self._patience_s else None,
         )
-        await self._send(request, operation)
+        await self._send(request, operation, limit_s)
 
     async def result(
         self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
@@ -184,7 +186,7 @@ class V2Channel:
         if self._early:
             return self._early.popleft()
         sent_at, received_at = self.sent_at, self.received_at
-        most_s = self._wait_s(timeout_s or self._timeout_s(is_reset))
+        most_s = (timeout_s or self._timeout_s(is_reset)) + self._patience_s
         response = await self._receive(operation, most_s)
         while True:
             if type(response) is not v2.Result:
@@ -195,10 +197,10 @@ class V2Channel:
             response = await self._receive_next(operation, most_s, max(sent_at, received_at))
 
     def late_at(self, *, is_reset: bool) -> float:
-        return max(self.sent_at, self.received_at) + self._wait_s(self._timeout_s(is_reset))
+        return max(self.sent_at, self.received_at) + self._timeout_s(is_reset) + self._patience_s
 
     def expire(self, operation: str, *, is_reset: bool) -> EndpointError:
-        return self.connection.expire(self._wait_s(self._timeout_s(is_reset)), operation)
+        return self.connection.expire(self._timeout_s(is_reset) + self._patience_s, operation)
 
     async def states(self, slots: Sequence[int]) -> list[Any]:
         return await self._values(v2.GetState(id=self._next_id(), slots=list(slots)), "state")
@@ -234,7 +236,7 @@ class V2Channel:
             # If this fails, the server is gone or busy; it ends the sessions with the connection too.
             with contextlib.suppress(EndpointError, RemoteError, TimeoutError):
                 deadline = Deadline(_CLOSE_TIMEOUT_S)
-                await self._send(request, "close")
+                await self._send(request, "close", _CLOSE_TIMEOUT_S)
                 while type(await self._receive("close", deadline.left_s())) is not v2.Closed:
                     pass  # responses to other requests may come first
         self.connection.hang_up()
@@ -248,10 +250,6 @@ class V2Channel:
     def _timeout_s(self, is_reset: bool) -> float:
         return self._timeouts.reset_s if is_reset else self._timeouts.step_s
 
-    def _wait_s(self, timeout_s: float) -> float:
-        """How long to wait for the response to a request with that timeout, in seconds."""
-        return timeout_s + PATIENCE_S if self._has_timeouts else timeout_s
-
     async def _values(self, request: v2.GetState | v2.Render | v2.Mcp, operation: str) -> list[Any]:
         request.timeout_s = self._timeouts.step_s
         response = await self._ask(request, operation)
@@ -264,8 +262,8 @@ class V2Channel:
     async def _ask(self, request: v2.Request, operation: str) -> v2.Answer:
         """Send a request that has one response, and wait for it."""
         try:
-            await self._send(request, operation)
-            begin, most_s = self.sent_at, self._wait_s(self._timeouts.step_s)
+            await self._send(request, operation, self._timeouts.step_s)
+            begin, most_s = self.sent_at, self._timeouts.step_s + self._patience_s
             response = await self._receive(operation, most_s)
             while type(response) is v2.Result and response.id != request.id:
                 if self._is_first(response):
@@ -281,7 +279,7 @@ class V2Channel:
             self.abort()  # interrupted: the response would be taken for the next one of its kind
             raise
 
-    async def _send(self, request: v2.Request, operation: str) -> None:
+    async def _send(self, request: v2.Request, operation: str, timeout_s: float) -> None:
         try:
             payload = v2.encode(request)
         except (TypeError, UnicodeEncodeError) as error:
@@ -292,7 +290,8 @@ class V2Channel:
             ) from error
         self._pending[request.id] = _Pending(payload, request.slots)
         self.sent_at = perf_counter()
-        await self.connection.send(payload, timeout_s=self._timeouts.step_s, operation=operation)
+        # As long as the response is waited for: a socket need not change its timeout in between.
+        await self.connection.send(payload, timeout_s=timeout_s + self._patience_s, operation=operation)
 
     async def _receive(self, operation: str, timeout_s: float) -> v2.Answer:
         """Wait for the next response, reconnecting if the connection breaks."""
