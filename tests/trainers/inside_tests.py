@@ -30,7 +30,16 @@ class Outcomes:
 
     def __init__(self, python: Path, file: str, folder: Path) -> None:
         report = folder / f"{file}.xml"
-        options = ("-q", "--noconftest", "-p", "no:cacheprovider", "-c", os.devnull, f"--rootdir={ROOT}")
+        options = (
+            "-q",
+            "-s",
+            "--noconftest",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            os.devnull,
+            f"--rootdir={ROOT}",
+        )
         done = subprocess.run(
             [python, "-m", "pytest", *options, f"--junitxml={report}", INSIDE / file],
             cwd=ROOT,
@@ -39,7 +48,8 @@ class Outcomes:
             text=True,
             check=False,
         )
-        assert report.exists(), done.stdout
+        print(done.stdout)  # with the speed of each training
+        assert report.exists()
         self._cases = ElementTree.parse(report).findall(".//testcase")
 
     def check(self, name: str) -> None:

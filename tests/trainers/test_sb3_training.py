@@ -10,30 +10,24 @@ import pytest
 
 from tests.support.servers import running
 from tests.trainers.connect_four import app
-from tests.trainers.inside_tests import Outcomes, names_in
+from tests.trainers.inside_tests import Outcomes
 from tests.trainers.recipes import recipes, run_recipe
-from tests.trainers.venvs import trainers_python
+from tests.trainers.venvs import trainers_python as python
 
 FILE = "sb3_training.py"
 pytestmark = pytest.mark.timeout(900)  # once, the libraries are installed
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    return Outcomes(trainers_python(), FILE, tmp_path_factory.mktemp("inside"))
-
-
-@pytest.mark.parametrize("name", names_in(FILE))
-def test_training(name: str, outcomes: Outcomes) -> None:
-    outcomes.check(name)
+def test_training(training: str, outcomes: Outcomes) -> None:
+    outcomes.check(training)
 
 
 def test_the_recipes_train(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
     balance, play = recipes("stable-baselines3.md")
-    printed = run_recipe(trainers_python(), balance, serve_gym("CartPole-v1"), tmp_path)
+    printed = run_recipe(python(), balance, serve_gym("CartPole-v1"), tmp_path)
     (mean,) = re.findall(r"return ([\d.]+)", printed)
     assert float(mean) > 150
     with running(app) as base_url:
-        printed = run_recipe(trainers_python(), play, base_url, tmp_path)
+        printed = run_recipe(python(), play, base_url, tmp_path)
     (mean,) = re.findall(r"return (-?[\d.]+)", printed)
     assert float(mean) > 0.3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trainers.inside_tests import Outcomes, names_in
+from tests.trainers.inside_tests import Outcomes
 from tests.trainers.venvs import old_gymnasium_python, trainers_python
 
 FILE = "sb3_vec_env.py"
@@ -18,6 +18,5 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Outcomes(request.param(), FILE, tmp_path_factory.mktemp("inside"))
 
 
-@pytest.mark.parametrize("name", names_in(FILE))
-def test_remote_vec_env(name: str, outcomes: Outcomes) -> None:
-    outcomes.check(name)
+def test_remote_vec_env(training: str, outcomes: Outcomes) -> None:
+    outcomes.check(training)

@@ -8,27 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainers.inside_tests import Outcomes, names_in
+from tests.trainers.inside_tests import Outcomes
 from tests.trainers.recipes import recipes, run_recipe
-from tests.trainers.venvs import trainers_python
+from tests.trainers.venvs import trainers_python as python
 
 FILE = "torchrl_training.py"
 pytestmark = pytest.mark.timeout(900)  # once, the libraries are installed
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    return Outcomes(trainers_python(), FILE, tmp_path_factory.mktemp("inside"))
-
-
-@pytest.mark.parametrize("name", names_in(FILE))
-def test_training(name: str, outcomes: Outcomes) -> None:
-    outcomes.check(name)
+def test_training(training: str, outcomes: Outcomes) -> None:
+    outcomes.check(training)
 
 
 def test_the_recipe_trains(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
     balance, _ = recipes("torchrl.md")
-    printed = run_recipe(trainers_python(), balance, serve_gym("CartPole-v1"), tmp_path)
+    printed = run_recipe(python(), balance, serve_gym("CartPole-v1"), tmp_path)
     means = [float(mean) for mean in re.findall(r"return ([\d.]+)", printed)]
     print(means)
     assert max(means[-5:]) > 100 > means[0]
@@ -36,6 +30,6 @@ def test_the_recipe_trains(serve_gym: Callable[[str], str], tmp_path: Path) -> N
 
 def test_the_recipe_with_child_processes_runs(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
     _, parallel = recipes("torchrl.md")
-    printed = run_recipe(trainers_python(), parallel, serve_gym("CartPole-v1"), tmp_path)
+    printed = run_recipe(python(), parallel, serve_gym("CartPole-v1"), tmp_path)
     (steps,) = re.findall(r"(\d+) steps", printed)
     assert int(steps) >= 2 * 8

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Trained(NamedTuple):
@@ -16,7 +17,7 @@ class Trained(NamedTuple):
         fps: Steps of environments per second.
     """
 
-    weights: Mapping[str, torch.Tensor]
+    weights: Mapping[str, ArrayLike]
     fps: float
 
 
@@ -29,4 +30,4 @@ def assert_all_the_same(what: str, trainings: Mapping[str, Callable[[], Trained]
         print(f"{what}, {kind}: {fps:.0f} fps, {fps / local.fps:.2f} of the local one's")
         assert weights.keys() == local.weights.keys()
         for name, weight in weights.items():
-            assert torch.equal(weight, local.weights[name]), f"{kind}, {name}"
+            assert np.array_equal(weight, local.weights[name]), f"{kind}, {name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -17,6 +18,7 @@ from ray.rllib.algorithms.sac import SACConfig
 from ray.tune.registry import register_env
 
 from openenv_gym.wrappers import flatten_for_rl
+from tests.trainers.inside.comparison import Trained, assert_all_the_same
 from tests.trainers.inside.serving import Serve, serving
 
 REMOTE = "openenv_gym:openenv/remote"
@@ -68,9 +70,7 @@ def sac() -> AlgorithmConfig:
     return config.env_runners(rollout_fragment_length=8)
 
 
-def train(
-    config: AlgorithmConfig, env: str, env_config: dict[str, Any], iterations: int
-) -> tuple[dict[str, Any], float]:
+def train(config: AlgorithmConfig, env: str, env_config: dict[str, Any], iterations: int) -> Trained:
     """Train a model; return its weights, and the steps of environments per second."""
     config = config.copy().environment(env, env_config=env_config).debugging(seed=7, log_level="ERROR")
     algorithm = config.env_runners(num_cpus_per_env_runner=0).build_algo()
@@ -83,16 +83,7 @@ def train(
     took = time.perf_counter() - begin
     weights = algorithm.get_module().get_state()
     algorithm.stop()
-    return weights, result["num_env_steps_sampled_lifetime"] / took
-
-
-def assert_all_the_same(what: str, results: dict[str, tuple[dict[str, Any], float]]) -> None:
-    """Compare the weights with those of the first."""
-    weights, local_fps = next(iter(results.values()))
-    for kind, (others, fps) in results.items():
-        print(f"{what}, {kind}: {fps:.0f} fps, {fps / local_fps:.2f} of the local one's")
-        assert weights.keys() == others.keys()
-        assert all(np.array_equal(weights[name], others[name]) for name in weights), kind
+    return Trained(weights, result["num_env_steps_sampled_lifetime"] / took)
 
 
 @pytest.mark.parametrize(
@@ -100,29 +91,29 @@ def assert_all_the_same(what: str, results: dict[str, tuple[dict[str, Any], floa
 )
 def test_ppo_has_the_weights_of_local_training(gym_id: str, runners: int, serve: Serve) -> None:
     config = ppo(512).env_runners(num_env_runners=runners, num_envs_per_env_runner=4)
-    results = {"local": train(config, gym_id, {}, 3)}
+    trainings = {"local": partial(train, config, gym_id, {}, 3)}
     for way in WAYS:
         config = config.copy().env_runners(gym_env_vectorize_mode=way)
-        results[way] = train(config, REMOTE, {"base_url": serve(gym_id)}, 3)
-    assert_all_the_same(f"PPO, {gym_id}, {runners} runners", results)
+        trainings[way] = partial(train, config, REMOTE, {"base_url": serve(gym_id)}, 3)
+    assert_all_the_same(f"PPO, {gym_id}, {runners} runners", trainings)
 
 
 def test_sac_has_the_weights_of_local_training(serve: Serve) -> None:
-    results = {"local": train(sac(), "Pendulum-v1", {}, 3)}
+    trainings = {"local": partial(train, sac(), "Pendulum-v1", {}, 3)}
     for way in WAYS:
         config = sac().env_runners(gym_env_vectorize_mode=way)
-        results[way] = train(config, REMOTE, {"base_url": serve("Pendulum-v1")}, 3)
-    assert_all_the_same("SAC, Pendulum-v1", results)
+        trainings[way] = partial(train, config, REMOTE, {"base_url": serve("Pendulum-v1")}, 3)
+    assert_all_the_same("SAC, Pendulum-v1", trainings)
 
 
 def test_any_environment_trains_with_flat_spaces(serve: Serve) -> None:
     register_env("local", lambda config: flatten_for_rl(gym.make(GUESS)))
     register_env("remote", lambda config: flatten_for_rl(gym.make(REMOTE, **config)))
-    results = {
-        "local": train(ppo(64), "local", {}, 2),
-        "remote": train(ppo(64), "remote", {"base_url": serve(GUESS)}, 2),
+    trainings = {
+        "local": partial(train, ppo(64), "local", {}, 2),
+        "remote": partial(train, ppo(64), "remote", {"base_url": serve(GUESS)}, 2),
     }
-    assert_all_the_same("PPO, texts", results)
+    assert_all_the_same("PPO, texts", trainings)
 
 
 def test_ppo_learns_to_balance_the_pole(serve: Serve) -> None:

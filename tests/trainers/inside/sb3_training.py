@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.integrations.sb3 import RemoteVecEnv
 from openenv_gym.wrappers import ActionMask, flatten_for_rl, vector
+from tests.trainers.inside.comparison import Trained, assert_all_the_same
 from tests.trainers.inside.serving import Serve, serving
 
 CONNECT_FOUR = "tests.trainers.environments:ConnectFour-v0"
@@ -51,25 +52,19 @@ def makers(
     }
 
 
-def train(make: Callable[[], VecEnv], learn: Callable[[VecEnv], Any]) -> tuple[dict[str, Any], float]:
-    """Train a model; return its weights, and the steps of environments per second."""
+def train(make: Callable[[], VecEnv], learn: Callable[[VecEnv], Any]) -> Trained:
     env = make()
     begin = time.perf_counter()
     model = learn(env)
     took = time.perf_counter() - begin
     env.close()
-    return model.policy.state_dict(), model.num_timesteps / took
+    return Trained(model.policy.state_dict(), model.num_timesteps / took)
 
 
-def assert_all_the_same(
-    what: str, kinds: dict[str, Callable[[], VecEnv]], learn: Callable[[VecEnv], Any]
-) -> None:
-    """Train with each kind of vector environment, and compare the weights with those of the first."""
-    results = {kind: train(make, learn) for kind, make in kinds.items()}
-    weights, local_fps = next(iter(results.values()))
-    for kind, (others, fps) in results.items():
-        print(f"{what}, {kind}: {fps:.0f} fps, {fps / local_fps:.2f} of the local one's")
-        assert all(torch.equal(weights[name], others[name]) for name in weights), kind
+def trainings(
+    kinds: dict[str, Callable[[], VecEnv]], learn: Callable[[VecEnv], Any]
+) -> dict[str, Callable[[], Trained]]:
+    return {kind: partial(train, make, learn) for kind, make in kinds.items()}
 
 
 ALGORITHMS: dict[str, tuple[str, int, Callable[[VecEnv], Any]]] = {
@@ -95,7 +90,7 @@ ALGORITHMS: dict[str, tuple[str, int, Callable[[VecEnv], Any]]] = {
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_weights_are_those_of_local_training(name: str, serve: Serve) -> None:
     gym_id, count, learn = ALGORITHMS[name]
-    assert_all_the_same(f"{name}, {gym_id}", makers(gym_id, serve(gym_id), count), learn)
+    assert_all_the_same(f"{name}, {gym_id}", trainings(makers(gym_id, serve(gym_id), count), learn))
 
 
 def test_children_that_have_imported_nothing_train_too(serve: Serve) -> None:
@@ -105,7 +100,7 @@ def test_children_that_have_imported_nothing_train_too(serve: Serve) -> None:
     def learn(env: VecEnv) -> PPO:
         return PPO("MlpPolicy", env, n_steps=64, seed=7).learn(128)
 
-    assert_all_the_same("PPO, spawn", kinds, learn)
+    assert_all_the_same("PPO, spawn", trainings(kinds, learn))
 
 
 def test_normalized_rewards_train_the_same(serve: Serve) -> None:
@@ -116,7 +111,7 @@ def test_normalized_rewards_train_the_same(serve: Serve) -> None:
     def learn(env: VecEnv) -> PPO:
         return PPO("MlpPolicy", VecNormalize(env), n_steps=128, seed=7).learn(1024)
 
-    assert_all_the_same("PPO, normalized, Pendulum-v1", kinds, learn)
+    assert_all_the_same("PPO, normalized, Pendulum-v1", trainings(kinds, learn))
 
 
 def test_ppo_learns_to_balance_the_pole(serve: Serve) -> None:
@@ -145,7 +140,7 @@ def test_maskable_ppo_has_the_weights_of_local_training(serve: Serve) -> None:
             vector.ActionMask(RemoteVectorEnv(base_url, 4, autoreset_mode="SameStep"))
         ),
     }
-    assert_all_the_same("MaskablePPO, connect-four", kinds, masked_learn)
+    assert_all_the_same("MaskablePPO, connect-four", trainings(kinds, masked_learn))
 
 
 def test_maskable_ppo_learns_to_win(serve: Serve) -> None:
@@ -216,7 +211,7 @@ def test_any_environment_trains_with_flat_spaces(serve: Serve) -> None:
     def learn(env: VecEnv) -> PPO:
         return PPO("MlpPolicy", env, n_steps=32, seed=7).learn(256)
 
-    assert_all_the_same("PPO, texts", kinds, learn)
+    assert_all_the_same("PPO, texts", trainings(kinds, learn))
 
 
 def test_a_model_is_saved_and_loaded(serve: Serve, tmp_path: Path) -> None:
