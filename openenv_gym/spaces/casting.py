@@ -26,6 +26,11 @@ def cast(space: spaces.Space[Any], value: Any, path: str = "") -> Any:
     """
     match space:
         case spaces.Discrete():
+            # Gymnasium's `contains` takes six times as long.
+            if type(value) in (int, space.dtype.type):
+                first = int(space.start)
+                if first <= value < first + int(space.n):
+                    return value
             return value if space.contains(value) else _integer(space, value, path)
         case spaces.Box() | spaces.MultiDiscrete() | spaces.MultiBinary():
             # Not `contains` first: Gymnasium warns of numbers that are no arrays.

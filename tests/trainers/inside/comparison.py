@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import ArrayLike
+import torch
 
 
 class Trained(NamedTuple):
     """A training that has ended.
 
     Attributes:
-        weights: The parameters of all networks, by name.
+        weights: The parameters of all networks, tensors or arrays, by name.
         fps: Steps of environments per second.
     """
 
-    weights: Mapping[str, ArrayLike]
+    weights: Mapping[str, Any]
     fps: float
 
 
@@ -30,4 +29,5 @@ def assert_all_the_same(what: str, trainings: Mapping[str, Callable[[], Trained]
         print(f"{what}, {kind}: {fps:.0f} fps, {fps / local.fps:.2f} of the local one's")
         assert weights.keys() == local.weights.keys()
         for name, weight in weights.items():
-            assert np.array_equal(weight, local.weights[name]), f"{kind}, {name}"
+            same = torch.equal(torch.as_tensor(weight), torch.as_tensor(local.weights[name]))
+            assert same, f"{kind}, {name}"
