@@ -94,7 +94,7 @@ def test_a_script_plays_from_a_pipe(workshop: Path) -> None:
     assert "far: float32 (64, 64), 1 to 1, mean 1\n" in done.stdout
     assert "where: Input should be 'left' or 'right'" in done.stderr
     assert "the environment raised RuntimeError: it broke" in done.stderr
-    assert ', in step\n    raise RuntimeError("it broke")\n' in done.stderr
+    assert ', in step\n      raise RuntimeError("it broke")\n' in done.stderr
     assert "step_count: 1\n" in done.stdout
     assert "step 3, reward 1.5, return 4.5, terminated\n" in done.stdout
     assert done.stdout.count("New episode") == 3, "one at the begin, one asked for, one after the end"
@@ -107,7 +107,7 @@ def test_a_reset_that_fails_shows_the_traceback_of_the_environment(workshop: Pat
     assert done.returncode == 5
     assert "has no attribute '_missing'" in done.stderr
     assert "The server's log ends with:\n" in done.stderr
-    assert ", in reset\n    return self._missing" in done.stderr
+    assert ", in reset\n      return self._missing" in done.stderr
 
 
 def test_what_the_server_renders_is_shown(tmp_path: Path) -> None:
