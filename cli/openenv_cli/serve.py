@@ -50,6 +50,13 @@ def serve(
     ] = None,
     gym_kwarg: GymKwargs = None,
     wrap: Wraps = None,
+    vectorized: Annotated[
+        bool,
+        typer.Option(
+            "--vectorized",
+            help="Step all sessions of a client in one call, by the vector environment that --gym registers.",
+        ),
+    ] = False,
     host: Annotated[
         str | None,
         typer.Option(help="[$HOST] Address to listen on; 0.0.0.0 for all. Default: 127.0.0.1"),
@@ -92,6 +99,8 @@ def serve(
 
         openenv serve --gym CartPole-v1 --workers 4
 
+        openenv serve --gym CartPole-v1 --vectorized --max-sessions 4096
+
         OPENENV_API_KEY=my-secret openenv serve --host 0.0.0.0
 
         openenv serve --app my_package.my_module:app
@@ -109,8 +118,10 @@ def serve(
         raise ConfigurationError("Pass only one of a folder, --gym and --app.")
     if server is ServerChoice.PUBLISHED and gym is not None:
         raise ConfigurationError("--server published serves a folder or --app, not --gym.")
-    if (gym_kwarg or wrap) and gym is None:
-        raise ConfigurationError(f"{'--gym-kwarg' if gym_kwarg else '--wrap'} requires --gym.")
+    for_gym = {"--gym-kwarg": gym_kwarg, "--wrap": wrap, "--vectorized": vectorized}
+    if gym is None and any(for_gym.values()):
+        option = next(name for name, value in for_gym.items() if value)
+        raise ConfigurationError(f"{option} requires --gym.")
     if app is not None:
         name = app.replace(":", ".").split(".")[0]
         make_app = partial(_from_import_path, app, max_sessions, server is ServerChoice.PUBLISHED)
@@ -120,7 +131,7 @@ def serve(
         make_app = partial(_from_folder, folder, max_sessions, server is ServerChoice.PUBLISHED)
     else:
         name = re.split("[/:]", gym)[-1]  # without the namespace and the module that registers it
-        make_app = partial(_from_gymnasium, gymnasium_maker(gym, gym_kwarg, wrap), max_sessions)
+        make_app = partial(_from_gymnasium, gymnasium_maker(gym, gym_kwarg, wrap), max_sessions, vectorized)
     address = host or settings.host
     note: list[Path] = []
 
@@ -193,10 +204,10 @@ def _set_max_sessions(max_sessions: int | None) -> None:
         os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
 
 
-def _from_gymnasium(maker: GymnasiumMaker, max_sessions: int | None) -> FastAPI:
-    from openenv_server import create_app, gymnasium_factory
+def _from_gymnasium(maker: GymnasiumMaker, max_sessions: int | None, vectorized: bool) -> FastAPI:
+    from openenv_server import create_app, gymnasium_factory, vector_factory
 
-    factory, models = gymnasium_factory(maker)
+    factory, models = vector_factory(maker.vector) if vectorized else gymnasium_factory(maker)
     return create_app(
         factory, models.action, models.observation, env_name=maker.env_id, max_concurrent_envs=max_sessions
     )

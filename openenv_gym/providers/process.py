@@ -148,6 +148,8 @@ class ProcessProvider(ServerProcesses):
         gym_kwargs: Keywords for the Gymnasium environment; JSON values.
         wrappers: Wrappers around it, the innermost first: their classes or import paths
             (``"gymnasium.wrappers:AtariPreprocessing"``), or pairs of one and its keywords, JSON values.
+        vectorized: Step all sessions of a client in one call, by the vector environment that the id
+            registers.
         max_sessions: The most concurrent sessions of each worker; the server's default if None.
         workers: Processes that serve one address, each with that many sessions.
         replicas: How many servers, each at its own address.
@@ -176,6 +178,7 @@ class ProcessProvider(ServerProcesses):
         app: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
         wrappers: Iterable[Wrapper] = (),
+        vectorized: bool = False,
         max_sessions: int | None = None,
         workers: int = 1,
         replicas: int = 1,
@@ -188,6 +191,7 @@ class ProcessProvider(ServerProcesses):
             app=app,
             gym_kwargs=gym_kwargs,
             wrappers=wrappers,
+            vectorized=vectorized,
             max_sessions=max_sessions,
             workers=workers,
             api_key=api_key,

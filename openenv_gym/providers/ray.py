@@ -44,6 +44,7 @@ class RayProvider(Provider):
         app: As in `ProcessProvider`.
         gym_kwargs: As in `ProcessProvider`.
         wrappers: As in `ProcessProvider`.
+        vectorized: As in `ProcessProvider`.
         max_sessions: As in `ProcessProvider`, for each replica.
         replicas: How many servers.
         num_cpus: CPUs of each server, as in Ray, like the four that follow. Ray reserves them, but does not
@@ -75,6 +76,7 @@ class RayProvider(Provider):
         app: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
         wrappers: Iterable[Wrapper] = (),
+        vectorized: bool = False,
         max_sessions: int | None = None,
         replicas: int = 1,
         num_cpus: float = 1.0,
@@ -92,6 +94,7 @@ class RayProvider(Provider):
             app=app,
             gym_kwargs=gym_kwargs,
             wrappers=wrappers,
+            vectorized=vectorized,
             max_sessions=max_sessions,
             api_key=api_key,
         )

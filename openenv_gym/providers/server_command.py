@@ -87,6 +87,7 @@ class ServerCommand:
         app: str | None = None,
         gym_kwargs: Mapping[str, Any] | None = None,
         wrappers: Iterable[Wrapper] = (),
+        vectorized: bool = False,
         max_sessions: int | None = None,
         workers: int = 1,
         api_key: str | None = None,
@@ -109,6 +110,8 @@ class ServerCommand:
             self._options += ["--gym-kwarg", f"{name}={json.dumps(value)}"]
         for wrapper in wrappers:
             self._options += _wrap_options(wrapper)
+        if vectorized:
+            self._options += ["--vectorized"]
         self._api_key = key_to_ask_for(api_key)
         self.variables = {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from openenv_gym.errors import (
     CapacityError,
+    ConfigurationError,
     DeadlineExceededError,
     EndpointError,
     OpenEnvError,
@@ -395,6 +396,10 @@ class V2Channel:
 
     def _not_opened(self, errors: Sequence[v2.SlotError], asked_for: int) -> OpenEnvError:
         first = errors[0]
+        if first.code == ErrorCode.VALIDATION_ERROR:  # what was asked for does not fit the server
+            return ConfigurationError(
+                f"{self.endpoint}: {first.message}", endpoint=self.endpoint.base_url, operation="open"
+            )
         if first.code != ErrorCode.CAPACITY_REACHED or asked_for == 1:
             return self.slot_error(first, "open")
         available = asked_for - len(errors)

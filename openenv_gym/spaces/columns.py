@@ -75,8 +75,12 @@ class Column:
         (payload,) = payloads(select(wire, [place]), 1)
         return self.codec.decode(payload)
 
-    def from_batch(self, batch: Any, count: int) -> Any:
-        """Return the column of a batch."""
+    def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
+        """Return the column of a batch. Large arrays are attached if there are ``attachments``.
+
+        Raises:
+            SpaceError: An array has another shape than the space. It is only checked with ``attachments``.
+        """
         return [self.codec.encode(element) for element in self.split(batch, count)]
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
@@ -139,8 +143,12 @@ class ArrayColumn(Column):
         self._check_array(wire, len(wire) if wire.ndim else 0)
         return wire[place] if self._is_of_scalars else np.array(wire[place])
 
-    def from_batch(self, batch: Any, count: int) -> Any:
-        return np.ascontiguousarray(batch, self._dtype)
+    def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
+        array = np.ascontiguousarray(batch, self._dtype)
+        if attachments is None:
+            return array
+        self._check_array(array, count)
+        return attachments.attach_whole(array) if array.nbytes >= LARGE else array
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
         if attachments is None and not self._shape:
@@ -210,8 +218,8 @@ class PartsColumn(Column):
             {key: column.element(_part(wire, name), place) for name, key, column in self._parts}
         )
 
-    def from_batch(self, batch: Any, count: int) -> Any:
-        return {name: column.from_batch(batch[key], count) for name, key, column in self._parts}
+    def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
+        return {name: column.from_batch(batch[key], count, attachments) for name, key, column in self._parts}
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
         return {
@@ -254,8 +262,8 @@ class FieldColumn(Column):
             return self._column.element(wire[self._name], place)
         return super().element(wire, place)
 
-    def from_batch(self, batch: Any, count: int) -> Any:
-        return {self._name: self._column.from_batch(batch, count)}
+    def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
+        return {self._name: self._column.from_batch(batch, count, attachments)}
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
         return {self._name: self._column.from_elements(elements, attachments)}

@@ -61,6 +61,9 @@ _AUTORESET: dict[AutoresetMode, v2.Autoreset] = {
 # The reconnect budget when losses only truncate episodes and there are other servers to go to.
 _RECONNECT_BUDGET_S = 3.0
 
+# One object, because slots whose options are the same object are reset by one request.
+_NO_OPTIONS: dict[str, Any] = {}
+
 _IDLE_LOSS = "The session was lost while the slot was idle"
 
 
@@ -368,7 +371,7 @@ class Backend:
 
     def _begin_again(self, slots: Sequence[int]) -> None:
         for slot in slots:
-            self._beginning[slot] = self._beginning_of(None, {})
+            self._beginning[slot] = self._beginning_of(None, _NO_OPTIONS)
         if slots:
             self._begin(slots)
 
@@ -531,7 +534,7 @@ class Backend:
             if slot in channel.slots:
                 self._note(error, [slot], is_lost=begins)
             elif begins or self._is_autoresetting(slot):
-                self._beginning.setdefault(slot, self._beginning_of(None, {}))
+                self._beginning.setdefault(slot, self._beginning_of(None, _NO_OPTIONS))
                 self._retry([slot], error)
             else:
                 self._lose([slot], error)
@@ -634,7 +637,7 @@ class Backend:
         waiting = {slot for wait in self._waiting for slot in wait.slots}
         for slot in slots:
             if slot not in self._beginning and self._is_autoresetting(slot):
-                self._beginning[slot] = self._beginning_of(None, {})
+                self._beginning[slot] = self._beginning_of(None, _NO_OPTIONS)
         begins = [slot for slot in slots if slot in self._beginning and slot not in waiting]
         if others := [slot for slot in slots if slot not in self._beginning]:
             self._lose(others, error)

@@ -167,7 +167,7 @@ class ResultBuffer:
 
     def rows(self, slots: Sequence[int]) -> Rows:
         """The rows of some slots, in the form that NumPy indexes fastest."""
-        return slice(None) if slots == self._all else np.array(slots, np.int64)
+        return slice(None) if slots is self._all or slots == self._all else np.array(slots, np.int64)
 
 
 def _as_returned(space: spaces.Space[Any], observation: Any) -> Any:

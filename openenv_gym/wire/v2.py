@@ -131,8 +131,19 @@ class Attachments:
         place = self._size
         self.parts.extend(row.reshape(-1).data.cast("B") for row in rows)
         self._size += first.nbytes * len(rows)
-        head = _head(first.dtype.kind, first.itemsize, (len(rows), *first.shape))
-        return msgspec.msgpack.Ext(ATTACHED_EXTENSION, head + _PLACE.pack(place))
+        return _attached_at(place, first.dtype, (len(rows), *first.shape))
+
+    def attach_whole(self, array: Array) -> msgspec.msgpack.Ext:
+        """Attach a contiguous array."""
+        place = self._size
+        self.parts.append(array.reshape(-1).data.cast("B"))
+        self._size += array.nbytes
+        return _attached_at(place, array.dtype, array.shape)
+
+
+def _attached_at(place: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> msgspec.msgpack.Ext:
+    head = _head(dtype.kind, dtype.itemsize, shape)
+    return msgspec.msgpack.Ext(ATTACHED_EXTENSION, head + _PLACE.pack(place))
 
 
 def is_array_of_numbers(value: Array | np.generic) -> bool:

@@ -13,6 +13,7 @@ from openenv_server.gymnasium_environment import (
     gymnasium_factory,
 )
 from openenv_server.tools.environment import MCPEnvironment
+from openenv_server.vector_environment import vector_factory
 
 __all__ = [
     "Action",
@@ -28,4 +29,5 @@ __all__ = [
     "create_app",
     "describe_env",
     "gymnasium_factory",
+    "vector_factory",
 ]

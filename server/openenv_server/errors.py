@@ -83,6 +83,10 @@ class CapacityReachedError(ServerError):
         )
 
 
+class BatchRefusedError(ServerError, ValueError):
+    """No vector environment can be what the client asks for."""
+
+
 class SessionNotFoundError(ServerError):
     """A session does not exist."""
 
@@ -198,7 +202,7 @@ def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply
         case FactoryFailedError():
             details = {"factory_name": error.factory_name, "error_id": error.error_id}
             return ErrorReply(ErrorCode.FACTORY_ERROR, str(error), details)
-        case RefusedSeedError():
+        case RefusedSeedError() | BatchRefusedError():
             return ErrorReply(ErrorCode.VALIDATION_ERROR, str(error), {})
         case StepLimitExceededError():
             return ErrorReply(ErrorCode.TIMEOUT, str(error), {"timeout_s": error.limit_s})

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
+from gymnasium.vector import VectorEnv
 
 from openenv_gym.errors import ConfigurationError
 
@@ -80,6 +81,27 @@ class GymnasiumMaker:
                 f"Gymnasium cannot make {self.env_id}: {str(error).rstrip('.')}.",
                 advice=advice.format(self.env_id),
             ) from error
+        return cast(gym.Env[Any, Any], self._wrapped(env))
+
+    def vector(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
+        """Make the vector environment that its package registers; the wrappers are those of such ones."""
+        try:
+            envs = gym.make_vec(
+                qualified_id(self.env_id),
+                num_envs,
+                vectorization_mode="vector_entry_point",
+                **self.keywords,
+            )
+        except (gym.error.Error, TypeError, ValueError, ImportError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(
+                f"Gymnasium cannot make a vector environment of {self.env_id}: {str(error).rstrip('.')}.",
+                advice="Serve it without --vectorized, which steps one environment after another.",
+            ) from error
+        return cast(VectorEnv[Any, Any, Any], self._wrapped(envs))
+
+    def _wrapped(self, env: Any) -> Any:
         for path, keywords in self.wrappers:
             wrapper = import_wrapper(path)
             try:

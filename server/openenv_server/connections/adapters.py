@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from openenv_gym.errors import SpaceError
+from openenv_gym.errors import SpaceError, excerpt
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs import DictCodec, FieldCodec
 from openenv_gym.spaces.columns import column_of, payloads
@@ -198,6 +198,7 @@ class GymnasiumAdapter:
         self, action_model: type[BaseModel], action_field: SpaceField, observation_field: SpaceField
     ) -> None:
         self._action_model: Any = action_model
+        self._action_space = action_field.space
         self._actions = column_of(FieldCodec(DictCodec({"action": codec_from_space(action_field.space)})))
         self._encode = observation_field.codec.encode
         self._observations = column_of(
@@ -216,6 +217,31 @@ class GymnasiumAdapter:
 
     def observations(self, observations: Sequence[Any], attachments: Attachments) -> Any:
         return self._observations.from_elements(observations, attachments)
+
+    def action_batch(self, column: Any, count: int) -> Any:
+        """A column of actions as a vector environment takes it.
+
+        Raises:
+            SpaceError: It is not a column over so many slots, or an action is not in the space.
+        """
+        memory = self._actions.allocate(count)
+        self._actions.write(column, memory, slice(None))
+        batch = self._actions.batch(memory, copy=False)
+        if not self._actions.contains_fast(batch, count):
+            for place, action in enumerate(self._actions.split(batch, count)):
+                if not self._action_space.contains(action):
+                    raise SpaceError(
+                        f"the action {excerpt(action)} at place {place} is not in {self._action_space}"
+                    )
+        return batch
+
+    def observation_batch(self, observations: Any, count: int, attachments: Attachments) -> Any:
+        """The column of what a vector environment returns.
+
+        Raises:
+            SpaceError: It is no batch of the space over so many slots.
+        """
+        return self._observations.from_batch(observations, count, attachments)
 
     def payloads(self, observations: Sequence[Any]) -> list[Any]:
         return [

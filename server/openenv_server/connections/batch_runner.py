@@ -79,25 +79,27 @@ class BatchRunner:
         min_ready: int,
         arrived: float,
         timeout_s: float | None,
+        asked: Sequence[int],
     ) -> None:
         """Run a reset or a step.
 
         Args:
             request_id: The request.
-            numbers: Its slots.
+            numbers: Its slots; of a batch, the first.
             work: `Slot.reset` or `Slot.step`.
             arguments: The argument of each slot; an `ErrorReply` stands for an action that is refused.
             min_ready: How many results each answer but the last has at least; 0 waits for all.
             arrived: When the request arrived, by ``time.perf_counter()``.
             timeout_s: How long the client waits, in seconds, if it says so.
+            asked: All slots of the request.
 
         Raises:
             HandedOverError: A slot took long, and another thread serves the connection.
         """
         deadline = NO_DEADLINE if timeout_s is None else Deadline(arrived + timeout_s, timeout_s)
         counters = self._sessions.counters
-        durations = counters.reset_s if work is Slot.reset else counters.step_s
-        answer = partial(self._answer, request_id, arrived, self._encoder.busy.seconds, durations)
+        durations = counters.reset_s if work.__name__ == "reset" else counters.step_s
+        answer = partial(self._answer, request_id, arrived, self._encoder.busy.seconds, durations, asked)
         slots = [self._slots.get(number) for number in numbers]
         fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
         if len(fast) == len(numbers) and ErrorReply not in set(map(type, arguments)):
@@ -171,9 +173,10 @@ class BatchRunner:
         arrived: float,
         busy_before_s: float,
         durations: Durations,
+        asked: Sequence[int],
         results: Sequence[SlotResult],
     ) -> None:
-        for frame in self._encoder.frames(request_id, results, arrived, busy_before_s, durations):
+        for frame in self._encoder.frames(request_id, results, arrived, busy_before_s, durations, asked):
             self._send(frame)
 
     # --- slots that take too long -----------------------------------------------------------------------
@@ -194,8 +197,9 @@ class BatchRunner:
 
         Call it on the event loop.
         """
-        if self._slots.get(slot.number) is slot:
-            del self._slots[slot.number]
+        for number in slot.numbers:
+            if self._slots.get(number) is slot:
+                del self._slots[number]
         self._sessions.abandon(slot.session, f"{error} (slot {slot.number})")
         return SlotError(slot.number, *reply_to(error, "a slot took too long"))
 

@@ -13,7 +13,8 @@ from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import Payload
 from openenv_gym.wire.v2 import Attachments, SlotError
-from openenv_server.connections.adapters import Adapter
+from openenv_server.connections.adapters import Adapter, GymnasiumAdapter
+from openenv_server.connections.batch_slot import BatchOutcome
 from openenv_server.connections.slot import EpisodeEnd, SlotOutcome, SlotResult
 from openenv_server.errors import WrongResultError, reply_to
 from openenv_server.serialization import check_sendable
@@ -35,7 +36,7 @@ class BusyClock:
         self._until = 0.0
         self._lock = threading.Lock()
 
-    def add(self, steps: Sequence[SlotOutcome]) -> float:
+    def add(self, steps: Sequence[SlotOutcome | BatchOutcome]) -> float:
         """Add steps, in the order in which they ended, and return the time so far."""
         total_s = sum([step.seconds for step in steps])
         first, last = steps[0], steps[-1]
@@ -63,6 +64,7 @@ class ResultEncoder:
 
     Attributes:
         sends_payloads: Send each observation as one JSON payload, as version 1 does, instead of columns.
+        batches: The slots of each batch, by the number of its first. An error of that one is an error of all.
         busy: The time that the connection's environments have been running.
     """
 
@@ -70,6 +72,7 @@ class ResultEncoder:
         self._adapter = adapter
         self._counters = counters
         self.sends_payloads = False
+        self.batches: dict[int, Sequence[int]] = {}
         self.busy = BusyClock()
 
     def frames(
@@ -79,6 +82,7 @@ class ResultEncoder:
         arrived: float,
         busy_before_s: float,
         durations: Durations,
+        asked: Sequence[int] = (),
     ) -> Iterator[list[Payload]]:
         """The answer to a reset or a step, as the parts of one frame.
 
@@ -90,18 +94,23 @@ class ResultEncoder:
             arrived: When the request arrived, by ``time.perf_counter()``.
             busy_before_s: What ``busy.seconds`` was then.
             durations: Where the seconds inside the environments are added.
+            asked: The slots of the request, if some are batches.
         """
+        if self.batches and len(results) > 1:
+            for result in results:
+                yield from self.frames(request_id, [result], arrived, busy_before_s, durations, asked)
+            return
         try:
-            yield self._frame(request_id, results, arrived, busy_before_s, durations)
+            yield self._frame(request_id, results, arrived, busy_before_s, durations, asked)
         except Exception as error:
             if len(results) > 1:
                 for result in results:
-                    yield from self.frames(request_id, [result], arrived, busy_before_s, durations)
+                    yield from self.frames(request_id, [result], arrived, busy_before_s, durations, asked)
                 return
             slot = results[0].slot
             named = _named(error, results[0])
             failure = SlotError(slot, *reply_to(named, f"the result of slot {slot} cannot be sent"))
-            yield self._frame(request_id, [failure], arrived, busy_before_s, durations)
+            yield self._frame(request_id, [failure], arrived, busy_before_s, durations, asked)
 
     def _frame(
         self,
@@ -110,11 +119,16 @@ class ResultEncoder:
         arrived: float,
         busy_before_s: float,
         durations: Durations,
+        asked: Sequence[int],
     ) -> list[Payload]:
+        first: Any = results[0]
+        if type(first) is BatchOutcome:
+            return self._batch_frame(request_id, first, arrived, busy_before_s, durations)
         errors: list[SlotError] = []
         steps: Sequence[Any] = results
         if SlotError in set(map(type, results)):
             errors = [result for result in results if isinstance(result, SlotError)]
+            errors = self.of_all_slots(errors, asked)
             steps = [result for result in results if isinstance(result, SlotOutcome)]
         if not steps:
             self.count_errors(errors)
@@ -140,6 +154,54 @@ class ResultEncoder:
         durations.add_all(seconds)
         self.count_errors(errors)
         return frame
+
+    def _batch_frame(
+        self,
+        request_id: int,
+        outcome: BatchOutcome,
+        arrived: float,
+        busy_before_s: float,
+        durations: Durations,
+    ) -> list[Payload]:
+        """The result of a batch, from its own arrays."""
+        assert isinstance(self._adapter, GymnasiumAdapter)
+        count = len(outcome.numbers)
+        attachments = Attachments()
+        info = self._adapter.info
+        busy_s = self.busy.add([outcome]) - busy_before_s
+        result = v2.Result(
+            id=request_id,
+            slots=list(outcome.numbers),
+            observations=self._adapter.observation_batch(outcome.observations, count, attachments),
+            rewards=_checked(outcome.rewards, np.float64, count, "rewards"),
+            terminated=_if_any(_checked(outcome.terminated, np.bool_, count, "terminations")),
+            truncated=_if_any(_checked(outcome.truncated, np.bool_, count, "truncations")),
+            infos=[(place, info(each)) for place, each in outcome.infos.items() if each],
+            environment_us=np.full(count, outcome.seconds * 1e6),
+            busy_us=busy_s * 1e6,
+        )
+        if (final := outcome.final) is not None:
+            result.final = v2.Final(
+                places=final.places,
+                observations=self._observations(final.observations, attachments),
+                infos=[info(each) for each in final.infos],
+            )
+        result.server_us = (perf_counter() - arrived) * 1e6
+        frame = v2.encode(result, attachments)
+        durations.add(outcome.seconds / count, count)
+        return frame
+
+    def of_all_slots(self, errors: list[SlotError], asked: Sequence[int]) -> list[SlotError]:
+        """Errors, each for all slots of its batch that a request names."""
+        if not self.batches:
+            return errors
+        named = set(asked)
+        return [
+            SlotError(number, error.code, error.message, error.details)
+            for error in errors
+            for number in self.batches.get(error.slot, (error.slot,))
+            if number in named
+        ]
 
     def _add_ends(
         self, result: v2.Result, ends: Sequence[tuple[int, EpisodeEnd]], attachments: Attachments
@@ -176,6 +238,22 @@ def _named(error: Exception, result: SlotResult) -> Exception:
         except WrongResultError as named:
             return named
     return error
+
+
+def _checked(values: Any, dtype: Any, count: int, name: str) -> np.ndarray[Any, Any]:
+    """What a vector environment returns for each of its environments, as an array.
+
+    Raises:
+        WrongResultError: It has another shape.
+    """
+    array = np.ascontiguousarray(values, dtype)
+    if array.shape != (count,):
+        raise WrongResultError(f"The environment's {name} have the shape {array.shape}, not ({count},)")
+    return array
+
+
+def _if_any(flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    return flags if flags.any() else None
 
 
 def not_open(slot: int) -> SlotError:

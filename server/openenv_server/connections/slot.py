@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -98,7 +99,12 @@ class Slot:
         """Whether the next step starts an episode, whatever its action is."""
         return self._has_ended and self._resets_in_the_next_step
 
-    def reset(self, data: dict[str, Any]) -> SlotResult:
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The slots that it stands for."""
+        return (self.number,)
+
+    def reset(self, data: Any) -> SlotResult:
         """Start an episode; ``data`` has the keywords of the environment's reset."""
         begin = perf_counter()
         try:
@@ -171,6 +177,10 @@ class Slot:
         self.is_fast = self._any_thread = False
         with self.session.turn("render"):
             return self._driver.render()
+
+    def each(self, value: Any) -> list[tuple[int, Any]]:
+        """What was read of the environment, for each slot that it stands for."""
+        return [(self.number, value)]
 
     def refused(self, message: str, details: dict[str, Any] | None = None) -> SlotError:
         """The error for a request that was not tried."""

@@ -22,12 +22,16 @@ from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode, Payload
 from openenv_gym.wire.v2 import SlotError
 from openenv_server.connections.adapters import Adapter
+from openenv_server.connections.batch_requests import batch_actions, batch_resets, reset, reset_data, step
 from openenv_server.connections.batch_runner import BatchRunner
+from openenv_server.connections.batch_slot import BatchSlot
+from openenv_server.connections.batches import Work
 from openenv_server.connections.results import ResultEncoder, not_open
 from openenv_server.connections.slot import Slot
 from openenv_server.connections.transports import Transport
 from openenv_server.errors import (
     STOPPING,
+    BatchRefusedError,
     CapacityReachedError,
     ClientLeftError,
     DeadlinePassedError,
@@ -38,9 +42,10 @@ from openenv_server.errors import (
     reply_to,
     server_failure,
 )
-from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.capacity import Batch, Sessions
 from openenv_server.sessions.replay_cache import ReplayCache
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S
+from openenv_server.vector_environment import VectorFactory
 
 # A thread that waits for the interpreter wakes up once a switch interval to ask for it. With a thousand
 # threads at Python's 5 ms, most of the time goes into that; so each connection adds to the interval.
@@ -176,7 +181,7 @@ class ConnectionWorker:
         self._connections.remove(self._token)
         with self._changing_slots:
             self._has_ended = True
-            slots = list(self._slots.values())
+            slots = list(dict.fromkeys(self._slots.values()))
         for future, (thread, is_cancelable) in list(self._unfinished.items()):
             if is_cancelable and not self._is_leaving:
                 future.cancel()  # nobody waits for it
@@ -270,25 +275,37 @@ class ConnectionWorker:
         if not {type(seed) for seed in seeds} <= {int, type(None)}:
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, "The seeds of a reset are integers or nil")
             return
-        data = [request.options if seed is None else {**request.options, "seed": seed} for seed in seeds]
+        work: Work
+        if self._encoder.batches:
+            numbers, data = batch_resets(self._slots, request, seeds)
+            work = reset
+        else:
+            numbers, data, work = request.slots, reset_data(request.options, seeds), Slot.reset
         self._is_resumable = True
-        self._runner.run(request.id, request.slots, Slot.reset, data, 0, self._arrived, request.timeout_s)
+        self._runner.run(request.id, numbers, work, data, 0, self._arrived, request.timeout_s, request.slots)
 
     def _step(self, request: v2.Step) -> None:
+        work: Work
         try:
-            actions = self._adapter.actions(request.actions, len(request.slots))
+            if self._encoder.batches:
+                numbers, actions = batch_actions(self._slots, request, self._adapter)
+                work = step
+            else:
+                numbers, work = request.slots, Slot.step
+                actions = self._adapter.actions(request.actions, len(request.slots))
         except (SpaceError, RecursionError) as error:
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, f"The actions are refused: {error}")
             return
         self._is_resumable = True
         self._runner.run(
             request.id,
-            request.slots,
-            Slot.step,
+            numbers,
+            work,
             actions,
             request.min_ready,
             self._arrived,
             request.timeout_s,
+            request.slots,
         )
 
     def _open(self, request: v2.Open) -> None:
@@ -312,9 +329,42 @@ class ConnectionWorker:
         del new[available:]
         self._opening.update(new)
         answer = WholeAnswer(self._send)
-        self._replay_cache.add(request.id, request.slots, answer)
-        coroutines = [self._open_slot(request, number) for number in new]
-        self._finish(coroutines, partial(self._opened, request, answer, new, errors))
+        opened = partial(self._opened, request, answer, new, errors)
+        factory = self._sessions.factory
+        batches = factory if isinstance(factory, VectorFactory) else None
+        if len(new) < 2 or request.payloads:
+            batches = None
+        self._replay_cache.add(request.id, request.slots if batches is None else new[:1], answer)
+        if batches is None:
+            self._finish([self._open_slot(request, number) for number in new], opened)
+        elif errors:
+            opened(
+                [CapacityReachedError(len(self._slots), most, message)] * len(new)
+            )  # all of it, or nothing
+        else:
+            self._finish(
+                [self._open_batch(request, batches)], lambda results: opened([results[0]] * len(new))
+            )
+
+    async def _open_batch(self, request: v2.Open, factory: VectorFactory) -> None:
+        refusal = factory.refusal(request.autoreset)
+        if refusal is None and request.max_episode_steps is not None:
+            refusal = (
+                "The environments of this server end their episodes themselves: give max_episode_steps to "
+                "what the server makes them with."
+            )
+        if refusal is not None:
+            raise BatchRefusedError(refusal)
+        count = len(request.slots)
+        batch = Batch(partial(factory.batch, count, request.autoreset), count)
+        session = await self._sessions.open(self._client, request.timeout_s, batch)
+        slot = BatchSlot(request.slots, session)
+        with self._changing_slots:
+            if not self._has_ended:
+                self._encoder.batches[slot.number] = slot.numbers
+                self._slots.update(dict.fromkeys(slot.numbers, slot))
+                return
+        await self._sessions.close(session)
 
     async def _open_slot(self, request: v2.Open, number: int) -> None:
         session = await self._sessions.open(self._client, request.timeout_s)
@@ -343,7 +393,9 @@ class ConnectionWorker:
     ) -> None:
         """Answer a request to open slots."""
         for number, error in zip(new, results, strict=True):
-            if isinstance(error, CapacityReachedError | FactoryFailedError | DeadlinePassedError):
+            if isinstance(
+                error, CapacityReachedError | FactoryFailedError | DeadlinePassedError | BatchRefusedError
+            ):
                 errors.append(SlotError(number, *reply_to(error, "opening a session failed")))
             elif error is not None:
                 failure = server_failure(error, "opening a session failed", ErrorCode.SESSION_ERROR)
@@ -377,7 +429,7 @@ class ConnectionWorker:
 
     def _state(self, request: v2.GetState) -> None:
         async def state(slot: Slot) -> Any:
-            return json.loads(await slot.session.state())
+            return slot.states() if isinstance(slot, BatchSlot) else json.loads(await slot.session.state())
 
         self._send_values(request, state)
 
@@ -389,7 +441,8 @@ class ConnectionWorker:
 
     def _mcp(self, request: v2.Mcp) -> None:
         async def response(slot: Slot) -> Any:
-            return await slot.session.mcp(request.request)
+            found = await slot.session.mcp(request.request)
+            return [found] * len(slot.numbers) if isinstance(slot, BatchSlot) else found
 
         self._send_values(request, response)
 
@@ -397,7 +450,8 @@ class ConnectionWorker:
         self, request: v2.GetState | v2.Render | v2.Mcp, read: Callable[[Slot], Coroutine[Any, Any, Any]]
     ) -> None:
         slots = [self._slots.get(number) for number in request.slots]
-        known = [slot for slot in slots if slot is not None]
+        known = list(dict.fromkeys(slot for slot in slots if slot is not None))
+        asked = set(request.slots)
         errors = [not_open(number) for number, slot in zip(request.slots, slots, strict=True) if slot is None]
 
         async def read_in_time(slot: Slot) -> Any:
@@ -412,15 +466,17 @@ class ConnectionWorker:
                 return error
 
         def answer(found: Sequence[Any]) -> None:
-            numbers, values = [], []
+            numbers: list[int] = []
+            values: list[Any] = []
             for slot, value in zip(known, found, strict=True):
                 if isinstance(value, SlotError):
-                    errors.append(value)
+                    errors.extend(self._encoder.of_all_slots([value], request.slots))
                 elif isinstance(value, BaseException):
-                    errors.append(slot.failed(value))
+                    errors.extend(self._encoder.of_all_slots([slot.failed(value)], request.slots))
                 else:
-                    numbers.append(slot.number)
-                    values.append(value)
+                    each = [(number, one) for number, one in slot.each(value) if number in asked]
+                    numbers.extend(number for number, _ in each)
+                    values.extend(one for _, one in each)
             self._encoder.count_errors(errors)
             self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
 
@@ -428,10 +484,13 @@ class ConnectionWorker:
 
     def _close(self, request: v2.Close) -> None:
         with self._changing_slots:
-            slots = [self._slots.pop(number) for number in request.slots if number in self._slots]
+            closed = {number: self._slots.pop(number) for number in request.slots if number in self._slots}
+            open_still = set(self._slots.values())
+        # A batch ends with the last of its slots.
+        slots = [slot for slot in dict.fromkeys(closed.values()) if slot not in open_still]
 
         def answer(_: Sequence[Any]) -> None:
-            self._send(v2.encode(v2.Closed(id=request.id, slots=[slot.number for slot in slots])))
+            self._send(v2.encode(v2.Closed(id=request.id, slots=list(closed))))
 
         self._finish(self._ends(slots, request.timeout_s), answer, is_cancelable=False)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -37,6 +38,18 @@ _LEAST_ABANDONED = 8
 _RELEASE_INTERVAL_S = 1.0
 
 log = logging.getLogger("openenv_server")
+
+
+class Batch(NamedTuple):
+    """A session that stands for several, as its environment is a vector environment.
+
+    Attributes:
+        factory: Makes the vector environment.
+        places: How many sessions it stands for.
+    """
+
+    factory: Factory
+    places: int
 
 
 class Sessions:
@@ -113,9 +126,16 @@ class Sessions:
         except (Exception, SystemExit) as error:
             raise factory_failure(self.factory, error) from error
 
-    def _new_session(self, client: str) -> Session:
+    def _new_session(self, client: str, batch: Batch | None = None) -> Session:
+        factory, places = (self.factory, 1) if batch is None else batch
         return Session(
-            self.factory, self.action_model, self.counters, client, self.step_timeout_s, self._first_calls
+            factory,
+            self.action_model,
+            self.counters,
+            client,
+            self.step_timeout_s,
+            self._first_calls,
+            places=places,
         )
 
     async def close_first(self) -> None:
@@ -126,7 +146,7 @@ class Sessions:
                 await session.open()
                 await session.close()
 
-    async def open(self, client: str, timeout_s: float | None = None) -> Session:
+    async def open(self, client: str, timeout_s: float | None = None, batch: Batch | None = None) -> Session:
         """Open a session for the client at that address.
 
         If this is cancelled or takes too long, the place is free at once, and the environment is closed when
@@ -135,17 +155,19 @@ class Sessions:
         Args:
             client: The address.
             timeout_s: How long the environment may take to be made, in seconds.
+            batch: Open a batch instead.
 
         Raises:
             CapacityReachedError: All sessions are taken, or the server is stopping.
             FactoryFailedError: The environment could not be made.
             DeadlinePassedError: It was not made in time.
         """
-        if self.active >= self.capacity and not self.is_stopping:
+        places = 1 if batch is None else batch.places
+        if self.active + places > self.capacity and not self.is_stopping:
             raise CapacityReachedError(self.active, self.capacity, kept=self.kept())
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._open_session(client, is_passing=False)
+                return await self._open_session(client, is_passing=False, batch=batch)
         except TimeoutError as error:
             raise DeadlinePassedError(timeout_s or 0.0) from error
 
@@ -173,15 +195,18 @@ class Sessions:
         finally:
             await self.close(session)
 
-    async def _open_session(self, client: str, *, is_passing: bool) -> Session:
-        self._count(is_passing, 1)
+    async def _open_session(self, client: str, *, is_passing: bool, batch: Batch | None = None) -> Session:
+        places = 1 if batch is None else batch.places
+        self._count(is_passing, places)
         if self.is_stopping:
-            self._count(is_passing, -1)
+            self._count(is_passing, -places)
             raise CapacityReachedError(self.active, self.capacity, is_stopping=True)
         self._loop = asyncio.get_running_loop()
-        session, self._first = self._first, None
+        session = None
+        if batch is None:
+            session, self._first = self._first, None
         if session is None:
-            session = self._new_session(client)
+            session = self._new_session(client, batch)
         session.client, session.is_passing = client, is_passing
         try:
             await session.open()
@@ -189,12 +214,13 @@ class Sessions:
             self._abandon_opening(session)
             raise
         except BaseException as error:
-            self._count(is_passing, -1)
+            self._count(is_passing, -session.places)
             self.failures_in_a_row += isinstance(error, FactoryFailedError)
             raise
         self.failures_in_a_row = 0
-        self.kind = type(session.environment)
-        self.counters.opened += 1
+        if batch is None:
+            self.kind = type(session.environment)
+        self.counters.opened += session.places
         self._open.add(session)
         log.info("session %s opened for %s", session.id, client, extra=session.log_fields)
         if self.capacity > 1 and supports_concurrency(type(session.environment)) is False:
@@ -236,7 +262,7 @@ class Sessions:
     def _remove(self, session: Session) -> None:
         if session not in self._open:
             return
-        self._count(session.is_passing, -1)
+        self._count(session.is_passing, -session.places)
         self._open.discard(session)
         counts = session.counts()
         self.counters.steps += counts.steps
@@ -294,7 +320,7 @@ class Sessions:
         PROCESS_LOCK.release(session.thread)
         is_free = self._count_abandoned(session, "its environment was not made before its client gave up")
         if is_free:
-            self._count(session.is_passing, -1)
+            self._count(session.is_passing, -session.places)
 
         async def close() -> None:
             opening = asyncio.ensure_future(session.open())
@@ -306,7 +332,7 @@ class Sessions:
                 await session.close()
             self.abandoned_threads -= 1
             if not is_free:
-                self._count(session.is_passing, -1)
+                self._count(session.is_passing, -session.places)
 
         task = asyncio.ensure_future(close())
         self._tasks.add(task)

@@ -33,6 +33,7 @@ from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.threads import WorkerThread
 from openenv_server.tools.jsonrpc import respond
 from openenv_server.tools.published import ClientTools, Tools, tools_of
+from openenv_server.vector_environment import VectorEnvironment
 
 # How long an environment may take to close, in seconds.
 CLOSE_TIMEOUT_S = 10.0
@@ -67,6 +68,7 @@ class Session:
         client: The client's address.
         step_timeout_s: The most seconds that `reset` and `step` may take; None is unlimited.
         first_calls: The server's.
+        places: How many of the server's places it takes.
 
     Attributes:
         id: Its name in the log.
@@ -100,11 +102,14 @@ class Session:
         client: str,
         step_timeout_s: float | None = None,
         first_calls: FirstCalls | None = None,
+        *,
+        places: int = 1,
     ) -> None:
         self.id = secrets.token_hex(4)
         self.client = client
         self.counts: Callable[[], StepCounts] = lambda: StepCounts(self._steps, self._resets)
         self._steps = self._resets = 0
+        self.places = places
         self._counters = counters
         self._factory = factory
         self._action_model = action_model
@@ -155,7 +160,7 @@ class Session:
                 self.reset_method, calls.reset_is_async = self.tools.runs(self.reset_method), False
             if calls.step_is_async:
                 self.step_method, calls.step_is_async = self.tools.runs(self.step_method), False
-        if isinstance(self.environment, GymnasiumEnvironment):
+        if isinstance(self.environment, GymnasiumEnvironment | VectorEnvironment):
             self.step_lock = self.environment.step_lock
 
     def _make(self) -> Any:

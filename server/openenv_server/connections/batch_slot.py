@@ -1,0 +1,205 @@
+"""The slots of one batch: all are reset and stepped in one call of a vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from openenv_server.connections.slot import Slot
+from openenv_server.sessions.session import Session, StepCounts
+from openenv_server.vector_environment import VectorEnvironment, infos_by_place
+
+
+class BatchReset(NamedTuple):
+    """The reset of some slots of a batch.
+
+    Attributes:
+        places: Their places in the batch; None stands for all.
+        seeds: A seed for each slot of the batch.
+        options: The options.
+    """
+
+    places: list[int] | None
+    seeds: Sequence[int | None]
+    options: Mapping[str, Any]
+
+
+class BatchFinal(NamedTuple):
+    """The ends of episodes whose slots were reset in the same step: an element and an info for each place."""
+
+    places: list[int]
+    observations: list[Any]
+    infos: list[dict[str, Any]]
+
+
+class BatchOutcome(msgspec.Struct, gc=False):
+    """The result of a reset or a step of a batch.
+
+    Attributes:
+        slot: The batch's number: that of its first slot.
+        numbers: The slots that it is the result of.
+        observations: A batch of their space.
+        rewards: Numbers over the slots.
+        terminated: bools over the slots.
+        truncated: bools over the slots.
+        infos: The info of each place that has one.
+        begin: When the call began, by ``time.perf_counter()``.
+        seconds: Time inside the environment.
+        final: Ends of episodes, if slots were reset in the same step.
+    """
+
+    slot: int
+    numbers: Sequence[int]
+    observations: Any
+    rewards: Any
+    terminated: Any
+    truncated: Any
+    infos: dict[int, dict[str, Any]]
+    begin: float
+    seconds: float
+    final: BatchFinal | None = None
+
+
+class _Driver:
+    """What a `Slot` asks of a driver; a batch calls its vector environment itself."""
+
+    any_thread = True
+
+    def __init__(self, environment: VectorEnvironment) -> None:
+        self.reset, self.step, self.render = environment.reset, environment.step, environment.render
+
+
+class BatchSlot(Slot):
+    """The slots of one batch, which count as one: its number is that of the first.
+
+    The connection's thread runs it from the start, as there is nothing to run beside it.
+
+    Args:
+        numbers: The slots, in the order of the batch.
+        session: The session, whose environment is a `VectorEnvironment`.
+    """
+
+    def __init__(self, numbers: Sequence[int], session: Session) -> None:
+        environment: VectorEnvironment = session.environment
+        driver: Any = _Driver(environment)
+        super().__init__(numbers[0], session, driver, "disabled", None)
+        self._numbers = list(numbers)
+        self.is_fast = True
+        self._environment = environment
+        self._is_disabled = environment.autoreset_mode is AutoresetMode.DISABLED
+        self._in_same_step = environment.autoreset_mode is AutoresetMode.SAME_STEP
+        self._episode_steps = np.zeros(len(numbers), np.int64)
+        self._has_begun = False
+        self._taken = self._begun = 0
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        return self._numbers
+
+    def reset(self, data: BatchReset) -> Any:
+        """Start episodes."""
+        if data.places is not None and not self._is_disabled:
+            return self.refused(
+                "The environments of this server are reset together, unless the autoreset mode is DISABLED"
+            )
+        options = dict(data.options)
+        if data.places is not None:
+            mask = np.zeros(len(self._numbers), np.bool_)
+            mask[data.places] = True
+            options["reset_mask"] = mask
+        begin = perf_counter()
+        try:
+            observations, infos = self._environment.reset(data.seeds, options)
+            seconds = perf_counter() - begin
+            each = infos_by_place(infos, len(self._numbers)) if infos else {}
+        except BaseException as error:
+            return self.failed(error)
+        self._has_begun = True
+        numbers = self._numbers
+        if data.places is None:
+            self._episode_steps[:] = 0
+        else:
+            self._episode_steps[data.places] = 0
+            numbers = [numbers[place] for place in data.places]
+            each = {row: each[place] for row, place in enumerate(data.places) if place in each}
+            observations = _rows(observations, data.places)
+        self._begun += len(numbers)
+        none = np.zeros(len(numbers), np.bool_)
+        rewards = np.zeros(len(numbers))
+        return BatchOutcome(self.number, numbers, observations, rewards, none, none, each, begin, seconds)
+
+    def step(self, action: Any) -> Any:
+        """Take one action in each environment."""
+        if not self._has_begun:
+            return self.refused("No episode is in progress: call reset before step")
+        begin = perf_counter()
+        try:
+            observations, rewards, terminated, truncated, infos = self._environment.step(action)
+            seconds = perf_counter() - begin
+            self._taken += len(self._numbers)
+            self._episode_steps += 1
+            ended = np.logical_or(terminated, truncated)
+            if ended.any():
+                self._episode_steps[ended] = 0
+            final = None
+            each: dict[int, dict[str, Any]] = {}
+            if infos:
+                each = infos_by_place(infos, len(self._numbers))
+                if self._in_same_step:
+                    final = _take_final(each)
+        except BaseException as error:
+            return self.failed(error)
+        return BatchOutcome(
+            self.number,
+            self._numbers,
+            observations,
+            rewards,
+            terminated,
+            truncated,
+            each,
+            begin,
+            seconds,
+            final,
+        )
+
+    def states(self) -> list[dict[str, Any]]:
+        """The state of each slot."""
+        return [{"episode_id": None, "step_count": count} for count in self._episode_steps.tolist()]
+
+    def render(self) -> Any:
+        """The picture of each slot. Call it on the session's thread."""
+        pictures = super().render()
+        return [None] * len(self._numbers) if pictures is None else pictures
+
+    def each(self, values: Any) -> list[tuple[int, Any]]:
+        return list(zip(self._numbers, values, strict=True))
+
+    def _count(self) -> StepCounts:
+        return StepCounts(self._taken, self._begun)
+
+
+def _take_final(infos: dict[int, dict[str, Any]]) -> BatchFinal | None:
+    """Take the ends of episodes out of the infos of a step, where Gymnasium has them."""
+    final = BatchFinal([], [], [])
+    for place, info in infos.items():
+        if "final_obs" in info:
+            final.places.append(place)
+            final.observations.append(info.pop("final_obs"))
+            final.infos.append(info.pop("final_info", {}))
+    return final if final.places else None
+
+
+def _rows(batch: Any, places: Sequence[int]) -> Any:
+    """Return some rows of a batch."""
+    if isinstance(batch, dict):
+        return {name: _rows(part, places) for name, part in batch.items()}
+    if isinstance(batch, np.ndarray):
+        return batch[list(places)]
+    if batch and isinstance(batch[0], np.ndarray | dict | tuple):
+        return tuple(_rows(part, places) for part in batch)
+    return tuple(batch[place] for place in places)

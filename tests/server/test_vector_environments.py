@@ -1,0 +1,300 @@
+"""Servers of vector environments: all slots of a client are one batch, stepped in one call."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from openenv_server import create_app, vector_factory
+from openenv_server.gymnasium_maker import GymnasiumMaker
+
+import openenv_gym  # noqa: F401 - registers openenv/remote
+from openenv_gym import GenericEnvClient, RemoteVectorEnv
+from openenv_gym.errors import (
+    ActionRefusedError,
+    CapacityError,
+    ConfigurationError,
+    RemoteEnvironmentError,
+    RemoteError,
+)
+from tests.support.proxy import FaultProxy
+from tests.support.servers import running, status_of, without_v2
+
+COUNT = 6
+
+
+def cart_poles(count: int) -> VectorEnv[Any, Any, Any]:
+    return gym.make_vec("CartPole-v1", count, vectorization_mode="vector_entry_point")
+
+
+def app_of(make_envs: Callable[..., Any], **options: Any) -> Any:
+    factory, models = vector_factory(make_envs)
+    return create_app(factory, models.action, models.observation, **options)
+
+
+def in_turn(gym_id: str, **keywords: Any) -> Callable[..., Any]:
+    """Makes Gymnasium's own vector environments, in any autoreset mode."""
+
+    def make(num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
+        return SyncVectorEnv([lambda: gym.make(gym_id, **keywords)] * num_envs, autoreset_mode=autoreset_mode)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def poles() -> Iterator[str]:
+    with running(app_of(cart_poles, max_concurrent_envs=100)) as base_url:
+        yield base_url
+
+
+def assert_same(one: Any, other: Any, where: str = "") -> None:
+    """Compare what vector environments return, infos included. Our rewards are always float64."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for name in one:
+            assert_same(one[name], other[name], f"{where}.{name}")
+    elif isinstance(one, tuple):
+        assert len(one) == len(other), where
+        for place, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{where}[{place}]")
+    elif isinstance(one, np.ndarray) and one.dtype == object:
+        assert_same(tuple(one), tuple(other), where)
+    else:
+        np.testing.assert_array_equal(one, other, where)
+
+
+def play_both(local: Any, remote: Any, steps: int, seed: int = 3) -> int:
+    """Play the same actions in both; return how many episodes ended."""
+    assert_same(remote.reset(seed=seed), local.reset(seed=seed), "reset")
+    local.action_space.seed(seed)
+    ended = 0
+    for number in range(steps):
+        actions = local.action_space.sample()
+        result = local.step(actions)
+        assert_same(remote.step(actions), result, f"step {number}")
+        ended += int((result[2] | result[3]).sum())
+    return ended
+
+
+def test_episodes_are_those_of_the_local_vector_environment(poles: str) -> None:
+    local = cart_poles(COUNT)
+    remote = gym.make_vec("openenv/remote", COUNT, base_url=poles)
+    assert play_both(local, remote, 2000) > 100
+    assert_same(remote.reset(seed=5), local.reset(seed=5))  # in the middle of episodes
+    remote.close()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize(
+    ("gym_id", "keywords"),
+    [("FrozenLake-v1", {}), ("Blackjack-v1", {}), ("Pendulum-v1", {"max_episode_steps": 20})],
+)
+def test_every_autoreset_mode_has_the_same_episodes(
+    gym_id: str, keywords: dict[str, Any], mode: AutoresetMode
+) -> None:
+    make = in_turn(gym_id, **keywords)
+    local = make(COUNT, autoreset_mode=mode)
+    with running(app_of(make)) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT, autoreset_mode=mode)
+        if mode is not AutoresetMode.DISABLED:
+            assert play_both(local, remote, 200) > 10
+            return
+        assert_same(remote.reset(seed=3), local.reset(seed=3))
+        ended = np.zeros(COUNT, np.bool_)
+        resets = 0
+        for _ in range(200):
+            if ended.any():
+                options = {"reset_mask": ended}
+                seeds = [7 if has_ended else None for has_ended in ended]
+                assert_same(
+                    remote.reset(seed=seeds, options=options)[0],
+                    local.reset(seed=seeds, options=dict(options))[0],
+                )
+                resets += int(ended.sum())
+            actions = local.action_space.sample()
+            result = local.step(actions)
+            assert_same(remote.step(actions), result)
+            ended = result[2] | result[3]
+        assert resets > 10
+        remote.close()
+
+
+def test_many_slots_travel_in_few_arrays() -> None:
+    with running(app_of(cart_poles, max_concurrent_envs=5000)) as base_url:
+        remote = RemoteVectorEnv(base_url, 4096)
+        play_both(cart_poles(4096), remote, 60)
+        remote.close()
+
+
+def test_a_client_of_one_slot_has_an_environment_of_its_own(poles: str) -> None:
+    local = cart_poles(1)
+    env = gym.make("openenv/remote", base_url=poles)
+    observation, _ = env.reset(seed=4)
+    np.testing.assert_array_equal(observation, local.reset(seed=4)[0][0])
+    for _ in range(200):
+        observation, reward, terminated, truncated, _ = env.step(1)
+        expected = local.step(np.array([1]))
+        np.testing.assert_array_equal(observation, expected[0][0])
+        assert (reward, terminated, truncated) == (1.0, expected[2][0], expected[3][0])
+        if terminated:
+            break
+    assert terminated
+    env.close()
+    one = RemoteVectorEnv(poles, 1)
+    assert one.reset(seed=4)[0].shape == (1, 4)
+    one.close()
+
+
+def test_version_1_and_http_work_too() -> None:
+    app = app_of(cart_poles)
+    with running(app) as base_url:
+        body = json.dumps({"seed": 1}).encode()
+        request = urllib.request.Request(
+            f"{base_url}/reset", body, {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=5) as response:
+            first = json.load(response)["observation"]["observation"]
+    with running(without_v2(app_of(cart_poles))) as base_url, GenericEnvClient(base_url).sync() as client:
+        assert client.reset(seed=1).observation["observation"] == first
+        assert client.step({"action": 1}).reward == 1.0
+
+
+def test_what_a_batch_cannot_do_is_an_error_that_says_so(poles: str) -> None:
+    for keywords, says in (
+        ({"autoreset_mode": "SameStep"}, 'Pass autoreset_mode="NextStep"'),
+        ({"max_episode_steps": 10}, "give max_episode_steps to what the server makes them with"),
+    ):
+        envs = RemoteVectorEnv(poles, COUNT, **keywords)
+        with pytest.raises(ConfigurationError, match=says):
+            envs.reset()
+        envs.close()
+    envs = RemoteVectorEnv(poles, COUNT)
+    envs.reset(seed=1)
+    envs.send([0, 1], np.array([0, 1]))
+    with pytest.raises(ActionRefusedError, match="steps the slots 0 to 5 together"):
+        envs.recv()
+    with pytest.raises(RemoteError, match="reset together"):
+        envs.reset(options={"reset_mask": np.arange(COUNT) == 0})
+    envs.reset(seed=1)
+    envs.step(np.zeros(COUNT, np.int64))
+    envs.close()
+
+
+def test_a_batch_takes_as_many_places_as_it_has_slots() -> None:
+    with running(app_of(cart_poles, max_concurrent_envs=8)) as base_url:
+        first = RemoteVectorEnv(base_url, COUNT)
+        first.reset()
+        assert status_of(f"{base_url}/health")[1]["active_sessions"] == COUNT
+        second = RemoteVectorEnv(base_url, 4)
+        with pytest.raises(CapacityError):
+            second.reset()
+        first.close()
+        second.reset()
+        assert status_of(f"{base_url}/health")[1]["active_sessions"] == 4
+        second.close()
+
+
+class Moody(VectorEnv[Any, Any, Any]):
+    """Raises, hangs, or answers in a wrong shape, as the first action asks."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.single_action_space = gym.spaces.Discrete(4)
+        self.single_observation_space = gym.spaces.Box(0, 100, (2,), np.float32)
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.render_mode = "rgb_array"
+        self._steps = 0
+
+    def _observe(self) -> np.ndarray[Any, Any]:
+        return np.full((self.num_envs, 2), self._steps, np.float32)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self._steps = 0
+        return self._observe(), {}
+
+    def step(self, actions: Any) -> Any:
+        self._steps += 1
+        if actions[0] == 1:
+            raise ValueError("a bad mood")
+        if actions[0] == 2:
+            time.sleep(4)
+        count = self.num_envs + int(actions[0] == 3)
+        no = np.zeros(self.num_envs, np.bool_)
+        return self._observe(), np.ones(count), no, no, {}
+
+    def render(self) -> Any:
+        return tuple(np.full((2, 2, 3), place, np.uint8) for place in range(self.num_envs))
+
+
+def acting(action: int) -> np.ndarray[Any, Any]:
+    return np.array([action] + [0] * (COUNT - 1))
+
+
+def test_an_error_is_one_of_all_slots_and_the_session_goes_on() -> None:
+    with running(app_of(Moody)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT)
+        envs.reset()
+        for action, says in ((1, "a bad mood"), (3, r"rewards have the shape \(7,\), not \(6,\)")):
+            with pytest.raises(RemoteEnvironmentError, match=says):
+                envs.step(acting(action))
+        observations, rewards, *_ = envs.step(acting(0))
+        assert rewards.tolist() == [1.0] * COUNT
+        assert observations[:, 0].tolist() == [3.0] * COUNT  # no step was taken twice
+        envs.close()
+
+
+def test_a_batch_that_hangs_is_truncated_and_begins_again() -> None:
+    with running(app_of(Moody, max_concurrent_envs=COUNT)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, step_timeout_s=1, on_session_lost="truncate")
+        envs.reset()
+        begin = time.monotonic()
+        _, _, _, truncated, infos = envs.step(acting(2))
+        assert time.monotonic() - begin < 3
+        assert truncated.all()
+        assert infos["_session_lost"].all()
+        for _ in range(5):
+            _, _, _, truncated, _ = envs.step(acting(0))
+            assert not truncated.any()
+        assert status_of(f"{base_url}/health")[1]["active_sessions"] == COUNT
+        envs.close()
+
+
+def test_states_and_pictures_are_those_of_each_slot() -> None:
+    with running(app_of(Moody)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, render_mode="rgb_array")
+        envs.reset()
+        envs.step(acting(0))
+        assert [state["step_count"] for state in envs.call("state")] == [1] * COUNT
+        pictures = envs.render()
+        assert [int(picture[0, 0, 0]) for picture in pictures] == list(range(COUNT))
+        envs.step(acting(0))
+        envs.close()
+
+
+def test_a_cut_costs_no_step(poles: str) -> None:
+    local = cart_poles(COUNT)
+    with FaultProxy(poles, faults={"cut": 50_000}, max_faults=20, seed=2) as between:
+        remote = RemoteVectorEnv(between.base_url, COUNT)
+        play_both(local, remote, 2000)
+        assert between.counts["cut"] >= 10
+        remote.close()
+
+
+def test_only_ids_with_a_vector_environment_can_be_vectorized() -> None:
+    with pytest.raises(ConfigurationError, match=r"FrozenLake-v1.*without --vectorized"):
+        GymnasiumMaker("FrozenLake-v1").vector(2)
+    assert GymnasiumMaker("CartPole-v1").vector(2).num_envs == 2
+
+
+def test_what_is_no_vector_environment_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no vector environment"):
+        vector_factory(lambda n: gym.make("CartPole-v1"))
+    with pytest.raises(ConfigurationError, match="asked for 1 environments and has made 3"):
+        vector_factory(lambda n: cart_poles(3))
