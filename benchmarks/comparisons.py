@@ -153,6 +153,25 @@ def many(rounds: int) -> Iterator[Line]:
         )
 
 
+def batched(rounds: int) -> Iterator[Line]:
+    """CartPole-v1, stepped in one call on the server, against the local vector environments."""
+    with ExitStack() as stack:
+        base_url = stack.enter_context(c.serving("CartPole-v1", max_sessions=8192, vectorized=True))
+        for count, steps, in_a_row_steps in ((64, 500, 200), (4096, 100, 3)):
+            ours = stack.enter_context(c.remote_vector(base_url, count))
+            at_once = stack.enter_context(c.local_vector("CartPole-v1", count, "vector_entry_point"))
+            in_a_row = stack.enter_context(c.local_vector("CartPole-v1", count, "sync"))
+            yield from compare(
+                f"CartPole-v1, {count:,} in one call",
+                ("RemoteVectorEnv.step", ours, steps),
+                {
+                    "local SyncVectorEnv": (in_a_row, in_a_row_steps, 3),
+                    "local vector entry point": (at_once, steps, 0.4 if count == 64 else 0.5),
+                },
+                rounds,
+            )
+
+
 def sb3(rounds: int) -> Iterator[Line]:
     """CartPole-v1, 16 times, as one vector environment of Stable-Baselines3."""
     with ExitStack() as stack:
@@ -272,6 +291,7 @@ def crowd(rounds: int) -> Iterator[Line]:
 COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "single": single,
     "many": many,
+    "batched": batched,
     "sb3": sb3,
     "frames": frames,
     "published-server": published_server,

@@ -128,9 +128,11 @@ class Sleeps:
 
 
 @contextlib.contextmanager
-def serving(gym_id: str, *, max_sessions: int = 1100, workers: int = 1) -> Iterator[str]:
+def serving(
+    gym_id: str, *, max_sessions: int = 1100, workers: int = 1, vectorized: bool = False
+) -> Iterator[str]:
     """Serve a Gymnasium environment with our server; yields its base URL."""
-    provider = ProcessProvider(gym=gym_id, max_sessions=max_sessions, workers=workers)
+    provider = ProcessProvider(gym=gym_id, max_sessions=max_sessions, workers=workers, vectorized=vectorized)
     with provider as server:
         yield server.base_url
 
@@ -147,7 +149,7 @@ def remote_vector(base_url: str, count: int, **keywords: Any) -> Iterator[Vector
 
 @contextlib.contextmanager
 def local_vector(gym_id: str, count: int, kind: str, **keywords: Any) -> Iterator[VectorSteps]:
-    """Make Gymnasium's own vector environment, ``sync`` or ``async``."""
+    """Make Gymnasium's own vector environment: ``sync``, ``async``, or the ``vector_entry_point``."""
     envs = gym.make_vec(gym_id, count, kind, **keywords)
     try:
         yield VectorSteps(envs)
