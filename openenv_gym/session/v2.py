@@ -48,7 +48,7 @@ class _Pending:
 
     __slots__ = ("missing", "payload")
 
-    def __init__(self, payload: list[v2.Payload], missing: Sequence[int]) -> None:
+    def __init__(self, payload: list[v2.Payload], missing: list[int]) -> None:
         self.payload = payload
         self.missing = missing
 
@@ -174,7 +174,7 @@ class V2Channel:
         limit_s = timeout_s or self._timeouts.step_s
         request = v2.Step(
             id=self._next_id(),
-            slots=list(slots),
+            slots=slots if isinstance(slots, list) else list(slots),
             actions=actions,
             min_ready=0 if gather else 1,
             timeout_s=limit_s if self._patience_s else None,
@@ -370,6 +370,7 @@ class V2Channel:
         if pending is None:
             return False
         if result.slots == pending.missing and not result.errors:
+            result.slots = pending.missing  # the caller's own list, which it knows at a glance
             self._forget(result.id)
             return True
         answered = {*result.slots, *(error.slot for error in result.errors)}

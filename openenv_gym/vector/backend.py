@@ -433,10 +433,10 @@ class Backend:
         # Last, since new sessions take time: the others step meanwhile.
         self._begin_again(to_begin)
 
-    def _shares(self, slots: Sequence[int]) -> list[Share]:
+    def _shares(self, slots: list[int]) -> list[Share]:
         whole = self._partition.whole
         if whole is not None and slots:
-            return [Share(whole, list(slots), range(len(slots)))]
+            return [Share(whole, slots, range(len(slots)))]
         return self._partition.shares(slots)
 
     def _split_resets(self, slots: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -218,7 +218,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._results = ResultBuffer(env_spaces, num_envs)
         self._actions = column_of(env_spaces.action)
         self._backend: Backend | None = None
-        self._all = list(range(num_envs))
         self._began_at = np.zeros(num_envs)
         self._metrics = Metrics(num_envs)
         self._step_times: list[tuple[Any, Any, Times]] = []  # not yet in the metrics
@@ -237,12 +236,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """The seed of each slot's last reset with one, or of its local generator if it never had one."""
-        return tuple(seed for _, seed in map(self._generator, self._all))
+        return tuple(seed for _, seed in map(self._generator, self._results.all))
 
     @property  # type: ignore[misc]  # read-only, as in Gymnasium's SyncVectorEnv
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """A local generator for each slot, seeded like its environment, whose own is on the server."""
-        return tuple(generator for generator, _ in map(self._generator, self._all))
+        return tuple(generator for generator, _ in map(self._generator, self._results.all))
 
     def _generator(self, slot: int) -> tuple[np.random.Generator, int]:
         made = self._generators[slot]
@@ -356,7 +355,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._check_no_call("step_async")
         if self._frames is not None:
             self._call_slots = self._results.terminated | self._results.truncated
-        self._send(actions, self._all, gather=True)
+        self._send(actions, self._results.all, gather=True)
         self._call = "step"
 
     @in_turn
@@ -381,7 +380,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 AutoresetMode.SAME_STEP: results[2] | results[3],
                 AutoresetMode.DISABLED: np.zeros_like(had_ended),
             }
-            self._frames.add(self._render_now(), self._all, was_reset[self.autoreset_mode])
+            self._frames.add(self._render_now(), self._results.all, was_reset[self.autoreset_mode])
         return results
 
     def _wait_for(self, call: str, timeout_s: float | None) -> np.ndarray[Any, Any]:
@@ -423,7 +422,9 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise UsageError(
                 f"render_mode {self.render_mode!r} collects the frames of step, not of send and recv"
             )
-        self._send(actions, self._all if slots is None else slots_of(slots, self.num_envs), gather=False)
+        self._send(
+            actions, self._results.all if slots is None else slots_of(slots, self.num_envs), gather=False
+        )
 
     @in_turn
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
@@ -528,7 +529,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         mode = self.render_mode.removesuffix("_list")
         if mode == self._env_spaces.server_renders:
             self._check_not_closed()
-            self._check_not_pending(self._all)
+            self._check_not_pending(self._results.all)
             return tuple(self._backend.render())
         observations = self._results.column.batch(self._results.observations, copy=True)
         render = self._env_spaces.renderers[mode]
@@ -551,7 +552,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._check_not_closed()
             if self._backend is None:
                 raise ResetNeededError("There is no state before the first reset")
-            self._check_not_pending(self._all)
+            self._check_not_pending(self._results.all)
             return tuple(self._backend.states())
         if name in ("action_space", "observation_space"):
             return (getattr(self, f"single_{name}"),) * self.num_envs
@@ -629,7 +630,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 self.timeouts,
                 explain=None if self._servers is None else self._servers.explain,
             )
-            backend.send_reset(self._all, seeds, options)
+            backend.send_reset(self._results.all, seeds, options)
             backend.collect()
         except CapacityError as error:
             if self._backend is not None:

@@ -44,6 +44,7 @@ class ResultBuffer:
         count: The number of slots.
 
     Attributes:
+        all: All slots. Who means all of them passes this list, so that they need not be compared.
         column: How observations are written into ``observations``.
         observations: The observations of all slots.
         rewards: float64 of shape (count,).
@@ -70,7 +71,7 @@ class ResultBuffer:
         self.ready = np.zeros(count, np.bool_)
         self.infos: dict[int, dict[str, Any]] = {}
         self.steps = np.zeros(count, np.int64)
-        self._all = list(range(count))
+        self.all = list(range(count))
         self._as_returned = partial(_as_returned, env_spaces.observation.space)
         self._action_space = env_spaces.action.space
         self._action_spaces: dict[int, spaces.Space[Any]] = {}
@@ -167,7 +168,7 @@ class ResultBuffer:
 
     def rows(self, slots: Sequence[int]) -> Rows:
         """The rows of some slots, in the form that NumPy indexes fastest."""
-        return slice(None) if slots is self._all or slots == self._all else np.array(slots, np.int64)
+        return slice(None) if slots is self.all or slots == self.all else np.array(slots, np.int64)
 
 
 def _as_returned(space: spaces.Space[Any], observation: Any) -> Any:
