@@ -273,7 +273,7 @@ class DeadlineExceededError(EndpointError, ConnectionError, TimeoutError):
 
 
 class WaitTimeoutError(DeadlineExceededError, multiprocessing.TimeoutError):
-    """``step_wait`` or ``reset_wait`` ran out of time. Nothing was lost: wait again."""
+    """``step_wait``, ``reset_wait`` or ``recv(slots=…)`` ran out of time. Nothing was lost: wait again."""
 
 
 class ProtocolError(EndpointError):

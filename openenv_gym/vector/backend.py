@@ -337,6 +337,25 @@ class Backend:
             self.raise_failures(self._all)
         return self._results.take_ready()
 
+    def receive_slots(self, slots: Mask, timeout_s: float | None) -> Ready:
+        """Read responses until some slots are ready, and take those.
+
+        Args:
+            slots: The slots.
+            timeout_s: How long to wait, in seconds; None waits as long as each response may take.
+
+        Raises:
+            WaitTimeoutError: Not all in time. Nothing is lost.
+            EndpointError: A slot's connection failed.
+            RemoteError: A slot's server refused.
+        """
+        self.collect(slots, timeout_s)
+        return self._results.take_ready(slots)
+
+    def has_failure(self, slots: Mask) -> bool:
+        """Whether an error of some slots was not raised yet."""
+        return any(not failure.slots or slots[failure.slots].any() for failure in self.failures)
+
     def _read_whole(self, read: PendingRead) -> None:
         try:
             read.read()

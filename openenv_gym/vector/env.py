@@ -43,7 +43,7 @@ from openenv_gym.spaces.models import Override
 from openenv_gym.transport.blocking import Turn, in_turn
 from openenv_gym.vector.arguments import checked_mask, seeds_of, slots_of
 from openenv_gym.vector.backend import Backend, EpisodeRules
-from openenv_gym.vector.results import Ready, ResultBuffer
+from openenv_gym.vector.results import Ready, ResultBuffer, named
 from openenv_gym.vector.server_pool import Addresses, ServerPool
 
 if TYPE_CHECKING:
@@ -427,23 +427,41 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         )
 
     @in_turn
-    def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> Ready:
+    def recv(
+        self,
+        min_ready: int = 1,
+        timeout_s: float | None = None,
+        *,
+        slots: Sequence[int] | np.ndarray[Any, Any] | None = None,
+    ) -> Ready:
         """Wait for slots that were sent an action, and return those that are ready.
 
         Args:
             min_ready: How many to wait for. If more are ready, more are returned.
             timeout_s: The time to wait, in seconds; None leaves it to ``step_timeout_s`` and
                 ``reset_timeout_s``, which count from the sending.
+            slots: Wait for exactly these and return them; the results of others stay for a later call.
 
         Raises:
-            UsageError: Fewer slots than that have a step under way.
+            UsageError: Fewer slots than that, or not all of ``slots``, have a step under way.
             DeadlineExceededError: Not enough of them in time. A later call gets them.
             EndpointError: A slot's connection failed; a later call gets the others.
             RemoteError: A slot's server refused, or its environment raised. The same holds.
         """
         self._check_not_closed()
         backend = self._backend
-        expected = int((self._results.ready | self._results.pending).sum())
+        under_way = self._results.ready | self._results.pending
+        if slots is not None:
+            chosen = np.zeros(self.num_envs, np.bool_)
+            chosen[slots_of(slots, self.num_envs)] = True
+            idle = np.flatnonzero(chosen & ~under_way).tolist()
+            if backend is None or (idle and not backend.has_failure(chosen)):
+                raise UsageError(f"{named(idle)} of those to wait for have no step under way")
+            self._call = ""
+            ready = backend.receive_slots(chosen, timeout_s)
+            self._note_times(backend, ready.infos, ready.slots)
+            return ready
+        expected = int(under_way.sum())
         if backend is None or not (backend.failures or 1 <= min_ready <= expected):
             raise UsageError(f"min_ready is {min_ready}, but {expected} slots have a step under way")
         self._call = ""

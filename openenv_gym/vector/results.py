@@ -105,9 +105,9 @@ class ResultBuffer:
         self.ready[self.rows(slots)] = False
         return self.column.batch(self.observations, copy=copy), batch_infos(infos, self.count)
 
-    def take_ready(self) -> Ready:
-        """Take the results of all slots that are ready, in fresh memory."""
-        slots = np.flatnonzero(self.ready)
+    def take_ready(self, chosen: np.ndarray[Any, Any] | None = None) -> Ready:
+        """Take the results of all slots that are ready, or of the chosen ones among them, in fresh memory."""
+        slots = np.flatnonzero(self.ready if chosen is None else self.ready & chosen)
         infos = {
             place: self.infos.pop(slot) for place, slot in enumerate(slots.tolist()) if slot in self.infos
         }
