@@ -105,6 +105,7 @@ TIER_OF = {
     "server/test_key_stays_private.py": "slow",
     "server/test_loading.py": "slow",
     "server/test_operations.py": "slow",
+    "server/test_waiting_line.py": "unit",
     "server/test_workers.py": "slow",
     "terminal": "terminal",
     "trainers": "trainers",

@@ -51,8 +51,11 @@ class SharedConnection:
         """
         return _SharedSession(self, capacity_timeout_s)
 
-    def slot(self) -> SessionChannel | None:
+    def slot(self, ticket: v2.Ticket | None = None) -> SessionChannel | None:
         """Open a session; None if the server cannot have several on a connection.
+
+        Args:
+            ticket: The place in line of a session that waits.
 
         Raises:
             CapacityError: The server has no free session.
@@ -62,11 +65,11 @@ class SharedConnection:
             full: CapacityError | None = None
             for shared in reversed(self._channels):
                 try:
-                    return shared.open_slot()
+                    return shared.open_slot(ticket)
                 except CapacityError as error:
                     full = error
             if self._is_shared and (new := self._connect()) is not None:
-                slot = new.open_slot()
+                slot = new.open_slot(ticket)
                 if not slot.sends_payloads:  # an older server
                     new.close()
                     self._is_shared = False
@@ -115,8 +118,8 @@ class _SharedSession(Session):
         )
         self._shared = shared
 
-    async def _open_channel(self) -> SessionChannel:
-        return self._shared.slot() or await super()._open_channel()
+    async def _open_channel(self, ticket: v2.Ticket | None) -> SessionChannel:
+        return self._shared.slot(ticket) or await super()._open_channel(ticket)
 
 
 class _SharedChannel:
@@ -133,11 +136,11 @@ class _SharedChannel:
         self._waiting: set[int] = set()
         self._is_reading = False
 
-    def open_slot(self) -> _Slot:
+    def open_slot(self, ticket: v2.Ticket | None) -> _Slot:
         """Open a session."""
         with self.changed:
             number = next(self._numbers)
-            run(self.channel.open([number]))
+            run(self.channel.open([number], ticket))
             return _Slot(self, number)
 
     def close(self) -> None:

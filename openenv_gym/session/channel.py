@@ -160,8 +160,12 @@ class Channel(SessionChannel, Protocol):
     def has_result(self) -> bool:
         """Whether `result` returns without waiting for the connection."""
 
-    async def open(self, slots: Sequence[int]) -> None:
+    async def open(self, slots: Sequence[int], ticket: v2.Ticket | None = None) -> None:
         """Open sessions: all of them, or none.
+
+        Args:
+            slots: The slots.
+            ticket: The place in line of a client that waits for free sessions; version 1 has none.
 
         Raises:
             CapacityError: The server has too few free sessions.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from openenv_gym.backoff import Backoff
@@ -18,6 +20,7 @@ from openenv_gym.errors import (
     StepTimeoutError,
 )
 from openenv_gym.wire.framing import CloseCode, PeerClosedError
+from openenv_gym.wire.v2 import Ticket
 
 OnSessionLost = Literal["raise", "truncate"]
 
@@ -53,7 +56,8 @@ class ResetRetry:
 
     Nothing is lost by retrying, since no episode is running. A lost session is retried immediately,
     `LOSS_RETRIES` times. A full, stopping or unreachable server is retried with backoff until the capacity
-    timeout.
+    timeout. Where the server keeps a line of those that wait, the first in line retries often, so that a free
+    place is not idle for long, and the others the less often the more are before them.
 
     Args:
         capacity_timeout_s: How long to wait for a full or unreachable server, in seconds.
@@ -69,10 +73,21 @@ class ResetRetry:
         self._place_deadline = self._deadline
         if has_lost:
             self._place_deadline = max(self._deadline, time.monotonic() + _LOST_PLACE_S)
+        self._waits = capacity_timeout_s > 0 or has_lost
         self._truncates = truncates
         self._losses_left = LOSS_RETRIES
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         self._has_warned = False
+
+    @cached_property
+    def _ticket_name(self) -> str:
+        return secrets.token_hex(8)
+
+    def ticket(self) -> Ticket | None:
+        """The place in line for the next attempt to open sessions; None if a full server is not retried."""
+        if not self._waits:
+            return None
+        return Ticket(self._ticket_name, max(self._place_deadline - time.monotonic(), 0.0))
 
     def next_attempt(self, error: OpenEnvError) -> float | None:
         """When to try again after an error, by ``time.monotonic()``; None to give up.
@@ -92,8 +107,10 @@ class ResetRetry:
             return None
         if isinstance(error, CapacityError) and error.in_all is not None:
             return None
-        deadline = self._place_deadline if isinstance(error, CapacityError) else self._deadline
-        attempt = self._after_backoff(now, deadline)
+        if isinstance(error, CapacityError):
+            attempt = self._after_backoff(now, self._place_deadline, _pause_in_line_s(error))
+        else:
+            attempt = self._after_backoff(now, self._deadline)
         if attempt is None:
             self._advise(error)
         elif isinstance(error, EndpointUnreachableError) and not self._has_warned:
@@ -101,10 +118,10 @@ class ResetRetry:
             log.warning("%s Retrying for up to %g s (capacity_timeout_s).", error, self._timeout_s)
         return attempt
 
-    def _after_backoff(self, now: float, deadline: float) -> float | None:
+    def _after_backoff(self, now: float, deadline: float, pause_s: float | None = None) -> float | None:
         if now >= deadline:
             return None
-        return min(now + self._backoff.next_s(), deadline)
+        return min(now + (self._backoff.next_s() if pause_s is None else pause_s), deadline)
 
     def _advise(self, error: OpenEnvError) -> None:
         if self._timeout_s > 0:
@@ -115,6 +132,14 @@ class ResetRetry:
             return
         if advice not in error.advice:  # the error may pass through two retry loops
             error.advice = f"{error.advice} {advice}".strip()
+
+
+def _pause_in_line_s(error: CapacityError) -> float | None:
+    """How long a client pauses at its place in line, in seconds; None if the server keeps no line."""
+    before = error.details.get("waiting_before")
+    if not isinstance(before, int) or before < 0:
+        return None
+    return min(_FIRST_PAUSE_S * (1 + before), _LONGEST_PAUSE_S)
 
 
 def _is_restarting(error: OpenEnvError) -> bool:
@@ -134,10 +159,15 @@ def retry(call: Callable[[], T], capacity_timeout_s: float) -> T:
         CapacityError: Still no free session after that time.
         EndpointUnreachableError: Still nothing answers.
     """
+    return retry_in_line(lambda _: call(), capacity_timeout_s)
+
+
+def retry_in_line(call: Callable[[Ticket | None], T], capacity_timeout_s: float) -> T:
+    """Like `retry`, but call with a place in line, to open sessions with."""
     retries = ResetRetry(capacity_timeout_s)
     while True:
         try:
-            return call()
+            return call(retries.ticket())
         except (CapacityError, EndpointUnreachableError) as error:
             attempt = retries.next_attempt(error)
             if attempt is None:

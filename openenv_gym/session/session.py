@@ -165,7 +165,7 @@ class Session:
         retries = ResetRetry(self._capacity_timeout_s, has_lost=self._has_timed_out)
         while True:
             try:
-                channel = await self._ready_channel()
+                channel = await self._ready_channel(retries)
                 await channel.send_reset(_SLOT, [seed], options, "reset")
                 outcome = await self._outcome(channel, "reset", is_reset=True)
             except OpenEnvError as error:
@@ -252,17 +252,18 @@ class Session:
         """Everything but the connection and the servers, which belong to the original."""
         return {**self.__dict__, "_channel": None, "_has_episode": False, "_explain": None}
 
-    async def _ready_channel(self) -> SessionChannel:
+    async def _ready_channel(self, retries: ResetRetry | None = None) -> SessionChannel:
         channel = self._channel
         if channel is not None and channel.has_pending:
             channel.abort()  # a response was never read (Ctrl-C): it would be taken for the next one
         if channel is None or not (channel.is_open and channel.slots):
             if channel is not None:
                 channel.abort()
-            self._channel = channel = await self._open_channel()
+            ticket = None if retries is None else retries.ticket()
+            self._channel = channel = await self._open_channel(ticket)
         return channel
 
-    async def _open_channel(self) -> SessionChannel:
+    async def _open_channel(self, ticket: v2.Ticket | None) -> SessionChannel:
         connection = await self._transport.connect(
             self.endpoint, timeout_s=self._timeouts.connect_s, offers_v2=self._offers_v2
         )
@@ -273,7 +274,7 @@ class Session:
         else:
             channel = V1Channel(connection, self._timeouts)
         try:
-            await channel.open(_SLOT)
+            await channel.open(_SLOT, ticket)
         except BaseException:
             channel.abort()
             raise
@@ -282,7 +283,7 @@ class Session:
         # An older server sends columns only, which cannot be read without the spaces.
         await channel.close()
         self._offers_v2 = False
-        return await self._open_channel()
+        return await self._open_channel(ticket)
 
     async def _outcome(
         self,

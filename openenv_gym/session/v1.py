@@ -63,7 +63,7 @@ class V1Channel:
     def has_pending(self) -> bool:
         return self.connection.has_pending
 
-    async def open(self, slots: Sequence[int]) -> None:
+    async def open(self, slots: Sequence[int], ticket: v2.Ticket | None = None) -> None:
         (self._slot,) = slots
         self.slots = {self._slot}
 

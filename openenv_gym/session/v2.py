@@ -119,7 +119,7 @@ class V2Channel:
     def has_result(self) -> bool:
         return bool(self._early)
 
-    async def open(self, slots: Sequence[int]) -> None:
+    async def open(self, slots: Sequence[int], ticket: v2.Ticket | None = None) -> None:
         request = v2.Open(
             id=self._next_id(),
             slots=list(slots),
@@ -127,6 +127,7 @@ class V2Channel:
             max_episode_steps=self._max_episode_steps,
             payloads=self._payloads,
             timeout_s=self._timeouts.step_s,
+            ticket=ticket,
         )
         for retries_left in reversed(range(LOSS_RETRIES + 1)):
             try:
@@ -403,7 +404,8 @@ class V2Channel:
             )
         if first.code != ErrorCode.CAPACITY_REACHED or asked_for == 1:
             return self.slot_error(first, "open")
-        available = asked_for - len(errors)
+        free = first.details.get("free_sessions", 0)  # with a ticket, none is opened if they are too few
+        available = asked_for - len(errors) + (free if isinstance(free, int) else 0)
         return CapacityError(
             f"{self.endpoint} has {available} of the {asked_for} requested sessions. "
             f"{sentence(first.message)}",

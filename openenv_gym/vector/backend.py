@@ -134,6 +134,7 @@ class Backend:
         results: Where results are written.
         rules: What happens at the ends of episodes.
         timeouts: How long to wait.
+        ticket: The place in line for the first sessions, if they are waited for.
         explain: Called with each error before it is raised.
 
     Raises:
@@ -155,6 +156,7 @@ class Backend:
         rules: EpisodeRules,
         timeouts: Timeouts,
         *,
+        ticket: v2.Ticket | None = None,
         explain: Callable[[OpenEnvError], None] | None = None,
     ) -> None:
         self.failures: list[Failure] = []
@@ -188,7 +190,7 @@ class Backend:
             budget=ReconnectBudget(_RECONNECT_BUDGET_S if rules.truncates and pool.are_several else math.inf),
         )
         try:
-            self._partition.open_all(placed)
+            self._partition.open_all(placed, ticket)
         except BaseException:
             for connection, _ in placed:
                 connection.hang_up()
@@ -397,8 +399,9 @@ class Backend:
     def _begin(self, slots: Sequence[int]) -> None:
         """Send the resets of some slots, in new sessions if they have none."""
         failed: set[int] = set()
-        full = self._beginning[slots[0]].full
-        for unopened, error in self._partition.open_missing(slots, without=full):
+        first = self._beginning[slots[0]]
+        ticket = first.retry.ticket()
+        for unopened, error in self._partition.open_missing(slots, without=first.full, ticket=ticket):
             failed.update(unopened)
             self._retry(unopened, error)
         for part, mine, _ in self._shares([slot for slot in slots if slot not in failed]):

@@ -35,7 +35,7 @@ from openenv_gym.errors import (
 from openenv_gym.metrics import METRICS_BUFFER, Metrics
 from openenv_gym.rendering import FrameLists, warn_without_mode
 from openenv_gym.session.channel import Timeouts
-from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry
+from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry, retry_in_line
 from openenv_gym.session.session import Times, reset_options
 from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import column_of
@@ -45,6 +45,7 @@ from openenv_gym.vector.arguments import checked_mask, seeds_of, slots_of
 from openenv_gym.vector.backend import Backend, EpisodeRules
 from openenv_gym.vector.results import Ready, ResultBuffer, named
 from openenv_gym.vector.server_pool import Addresses, ServerPool
+from openenv_gym.wire.v2 import Ticket
 
 if TYPE_CHECKING:
     from openenv_gym.providers.managed import ManagedServers, ProviderChoice
@@ -291,7 +292,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self._backend is None:
             if len(chosen) < self.num_envs:
                 raise ResetNeededError("The first reset must be of all slots, without reset_mask")
-            retry(lambda: self._begin(chosen_seeds, data), self.capacity_timeout_s)
+            retry_in_line(lambda ticket: self._begin(chosen_seeds, data, ticket), self.capacity_timeout_s)
         else:
             self._backend.forget_lost(mask)
             self._check_not_pending(chosen)
@@ -627,7 +628,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             "_call": "",
         }
 
-    def _begin(self, seeds: list[int | None], options: dict[str, Any]) -> None:
+    def _begin(self, seeds: list[int | None], options: dict[str, Any], ticket: Ticket | None) -> None:
         """Opens all sessions and resets them.
 
         Raises:
@@ -646,6 +647,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 self._results,
                 rules,
                 self.timeouts,
+                ticket=ticket,
                 explain=None if self._servers is None else self._servers.explain,
             )
             backend.send_reset(self._results.all, seeds, options)

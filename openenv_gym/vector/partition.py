@@ -114,11 +114,12 @@ class Partition:
         self._all = list(range(count))
         self._part_of: list[Part | None] = [None] * count
 
-    def open_all(self, placed: Sequence[tuple[Connection, int]]) -> None:
+    def open_all(self, placed: Sequence[tuple[Connection, int]], ticket: v2.Ticket | None) -> None:
         """Open sessions for all slots, on all servers at the same time.
 
         Args:
             placed: An open connection to each server, and how many slots it gets.
+            ticket: The place in line, if they wait for free sessions.
 
         Raises:
             CapacityError: A server has too few free sessions.
@@ -132,7 +133,7 @@ class Partition:
             for connection, mine in zip(connections, np.array_split(slots, len(connections)), strict=True):
                 self._assign(mine.tolist(), Part(self._channel(connection)))
             begin += share
-        for_each(self._open_own, self.parts)
+        for_each(lambda part: run(part.channel.open(part.slots, ticket)), self.parts)
 
     def shares(self, slots: Sequence[int]) -> list[Share]:
         """Split slots by channel; those without one are left out."""
@@ -145,13 +146,18 @@ class Partition:
         return [Share(part, [slots[place] for place in mine], mine) for part, mine in places.items()]
 
     def open_missing(
-        self, slots: Sequence[int], *, without: Mapping[Endpoint, OpenEnvError]
+        self,
+        slots: Sequence[int],
+        *,
+        without: Mapping[Endpoint, OpenEnvError],
+        ticket: v2.Ticket | None = None,
     ) -> list[Unopened]:
         """Open a session for each slot that has none: on its channel, or on any server with a free session.
 
         Args:
             slots: The slots.
             without: Servers that cannot open any, and why.
+            ticket: Their place in line, if they wait for free sessions.
 
         Returns:
             The slots that got none; they are on no channel any more.
@@ -167,13 +173,13 @@ class Partition:
                 closed.setdefault(part, []).append(slot)
         for part, mine in closed.items():
             try:
-                run(part.channel.open(mine))
+                run(part.channel.open(mine, ticket))
             except (EndpointError, CapacityError):
                 homeless = sorted({*homeless, *mine})
             except RemoteError as error:
                 unopened.append(Unopened(mine, error))
         if homeless:
-            unopened.extend(self._open_anywhere(homeless, dict(without)))
+            unopened.extend(self._open_anywhere(homeless, dict(without), ticket))
         for mine, _ in unopened:
             self._assign(mine, None)
         return unopened
@@ -197,10 +203,9 @@ class Partition:
             found.update(zip(part.slots, its_values, strict=True))
         return [found.get(slot) for slot in self._all]
 
-    def _open_own(self, part: Part) -> None:
-        run(part.channel.open(part.slots))
-
-    def _open_anywhere(self, slots: list[int], failed: dict[Endpoint, OpenEnvError]) -> list[Unopened]:
+    def _open_anywhere(
+        self, slots: list[int], failed: dict[Endpoint, OpenEnvError], ticket: v2.Ticket | None
+    ) -> list[Unopened]:
         unopened: list[Unopened] = []
         while slots:
             try:
@@ -219,7 +224,7 @@ class Partition:
                         continue
                     try:
                         part = self._part_at(endpoint)
-                        run(part.channel.open(group))
+                        run(part.channel.open(group, ticket))
                     except (EndpointError, CapacityError, ConfigurationError) as error:
                         if not isinstance(error, CapacityError):
                             self._pool.forget(endpoint)

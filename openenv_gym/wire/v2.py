@@ -43,6 +43,7 @@ from openenv_gym.wire.v2_messages import (
     Resumed,
     SlotError,
     Step,
+    Ticket,
     Values,
 )
 
@@ -75,6 +76,7 @@ __all__ = [
     "Resumed",
     "SlotError",
     "Step",
+    "Ticket",
     "Values",
     "decode_answer",
     "decode_request",

@@ -40,6 +40,18 @@ class _Limited(_Message, kw_only=True):
     timeout_s: _Seconds | None = None
 
 
+class Ticket(NamedTuple):
+    """The place of a client in the line of those that wait for free sessions.
+
+    Attributes:
+        name: Chosen at random when the client begins to wait.
+        wait_s: How much longer the client will ask, in seconds; 0 if this is the last time.
+    """
+
+    name: Annotated[str, msgspec.Meta(max_length=64)]
+    wait_s: float
+
+
 class Open(_Limited, tag="open"):
     """Open sessions.
 
@@ -48,11 +60,13 @@ class Open(_Limited, tag="open"):
         max_episode_steps: Truncate episodes after this many steps.
         payloads: Whether observations come as a list with one JSON payload a slot, as version 1 sends them
             (but with arrays as binary arrays), instead of columns.
+        ticket: Open all slots or none, and keep a place in line until then. Older servers ignore it.
     """
 
     autoreset: Autoreset = "disabled"
     max_episode_steps: int | None = None
     payloads: bool = False
+    ticket: Ticket | None = None
 
 
 class Reset(_Limited, tag="reset"):

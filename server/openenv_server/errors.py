@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.wire.codes import ErrorCode
+from openenv_server.sessions.waiting_line import Position
 
 # The reason that goes with the close code 1001.
 STOPPING = "The server is stopping"
@@ -53,6 +54,7 @@ class CapacityReachedError(ServerError):
         max_sessions: The most sessions at a time.
         message: Another message.
         kept: How many of them are kept for a client whose connection broke.
+        position: Where the request stands among the clients that wait.
         is_stopping: Whether the server is stopping.
     """
 
@@ -63,9 +65,11 @@ class CapacityReachedError(ServerError):
         message: str | None = None,
         *,
         kept: int = 0,
+        position: Position | None = None,
         is_stopping: bool = False,
     ) -> None:
         self.active_sessions, self.max_sessions = active_sessions, max_sessions
+        self.position = position
         if message is not None:
             super().__init__(message)
             return
@@ -74,9 +78,15 @@ class CapacityReachedError(ServerError):
                 f"{STOPPING} and opens no more sessions.", advice="Retry here later, or use another server."
             )
             return
-        message = f"The server is at its capacity of {max_sessions} session{'s' if max_sessions != 1 else ''}"
+        before = 0 if position is None else position.before
+        if active_sessions >= max_sessions:
+            message = f"The server is at its capacity of {max_sessions} session{'s' * (max_sessions != 1)}"
+        else:
+            message = f"{active_sessions} of the server's {max_sessions} sessions are in use"
         if kept:
             message += f"; {kept} of them wait for a client to reconnect (RESUME_GRACE)"
+        if before:
+            message += f"; {'1 client waits' if before == 1 else f'{before} clients wait'} before this one"
         super().__init__(
             f"{message}.",
             advice="Close one, or raise the limit (MAX_CONCURRENT_ENVS, or `openenv serve --max-sessions`).",
@@ -198,6 +208,10 @@ def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply
     match error:
         case CapacityReachedError():
             counts = {"active_sessions": error.active_sessions, "max_sessions": error.max_sessions}
+            if error.position is not None:
+                counts["free_sessions"] = error.position.free
+                if error.position.is_in_line:
+                    counts["waiting_before"] = error.position.before
             return ErrorReply(ErrorCode.CAPACITY_REACHED, str(error), counts)
         case FactoryFailedError():
             details = {"factory_name": error.factory_name, "error_id": error.error_id}

@@ -20,6 +20,7 @@ from openenv_gym.session.reconnect import ReconnectBudget
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.vector import partition as module
 from openenv_gym.vector.partition import Partition
+from openenv_gym.wire.v2 import Ticket
 
 ONE, TWO = Endpoint.parse("http://one:1"), Endpoint.parse("http://two:2")
 
@@ -45,7 +46,7 @@ class Channel:
         self.slots: set[int] = set()
         self.is_open = True
 
-    async def open(self, slots: Sequence[int]) -> None:
+    async def open(self, slots: Sequence[int], ticket: Ticket | None = None) -> None:
         if self.error is not None:
             raise self.error
         self.slots.update(slots)
@@ -114,7 +115,7 @@ class World:
     def opened(self, *shares: tuple[Endpoint, int], speaks_v2: bool = True) -> Partition:
         partition = self.partition(sum(share for _, share in shares), speaks_v2=speaks_v2)
         placed = [(Connection(one, (0, self.transport.workers[one])), share) for one, share in shares]
-        partition.open_all(placed)  # type: ignore[arg-type]
+        partition.open_all(placed, None)  # type: ignore[arg-type]
         return partition
 
 

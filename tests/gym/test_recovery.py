@@ -107,6 +107,38 @@ def test_the_place_of_a_lost_session_is_waited_for(clock: Clock) -> None:
     assert attempts(ResetRetry(0.0, has_lost=True), EndpointUnreachableError("nobody"), clock) == []
 
 
+@pytest.mark.parametrize(("before", "pause_s"), [(0, 0.1), (3, 0.4), (100, 2.0)])
+def test_the_sooner_ones_turn_in_line_the_more_often_one_asks(
+    before: int, pause_s: float, clock: Clock
+) -> None:
+    found = attempts(ResetRetry(20.0), CapacityError("full", details={"waiting_before": before}), clock)
+    assert found[:3] == pytest.approx([pause_s, 2 * pause_s, 3 * pause_s])
+    assert found[-1] == 20.0
+
+
+@pytest.mark.parametrize("before", [-1, "0", None, [0]])
+def test_a_place_in_line_that_is_no_place_is_ignored(before: object, clock: Clock) -> None:
+    error = CapacityError("full", details={"waiting_before": before})
+    assert len(attempts(ResetRetry(20.0), error, clock)) < 30
+
+
+def test_one_wait_has_one_ticket_with_the_time_that_is_left(clock: Clock) -> None:
+    retries = ResetRetry(20.0)
+    first = retries.ticket()
+    clock.now += 15.0
+    second = retries.ticket()
+    clock.now += 15.0
+    last = retries.ticket()
+    assert first is not None
+    assert second is not None
+    assert last is not None
+    assert first.name == second.name == last.name != ""
+    assert [first.wait_s, second.wait_s, last.wait_s] == [20.0, 5.0, 0.0]
+    assert ResetRetry(20.0).ticket() != ResetRetry(20.0).ticket()
+    assert ResetRetry(0.0).ticket() is None
+    assert ResetRetry(0.0, has_lost=True).ticket() is not None
+
+
 def test_losses_and_a_full_server_are_counted_apart(clock: Clock) -> None:
     retries = ResetRetry(1.0)
     assert retries.next_attempt(cut()) == clock.now

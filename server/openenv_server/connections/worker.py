@@ -45,6 +45,7 @@ from openenv_server.errors import (
 from openenv_server.sessions.capacity import Batch, Sessions
 from openenv_server.sessions.replay_cache import ReplayCache
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S
+from openenv_server.sessions.waiting_line import SessionsRequest
 from openenv_server.vector_environment import VectorFactory
 
 # A thread that waits for the interpreter wakes up once a switch interval to ask for it. With a thousand
@@ -336,11 +337,12 @@ class ConnectionWorker:
             batches = None
         self._replay_cache.add(request.id, request.slots if batches is None else new[:1], answer)
         if batches is None:
-            self._finish([self._open_slot(request, number) for number in new], opened)
+            # Without a ticket, as many slots are opened as possible.
+            together = SessionsRequest(len(new), request.ticket) if request.ticket else None
+            self._finish([self._open_slot(request, number, together) for number in new], opened)
         elif errors:
-            opened(
-                [CapacityReachedError(len(self._slots), most, message)] * len(new)
-            )  # all of it, or nothing
+            # All of it, or nothing.
+            opened([CapacityReachedError(len(self._slots), most, message)] * len(new))
         else:
             self._finish(
                 [self._open_batch(request, batches)], lambda results: opened([results[0]] * len(new))
@@ -357,7 +359,8 @@ class ConnectionWorker:
             raise BatchRefusedError(refusal)
         count = len(request.slots)
         batch = Batch(partial(factory.batch, count, request.autoreset), count)
-        session = await self._sessions.open(self._client, request.timeout_s, batch)
+        together = SessionsRequest(count, request.ticket)
+        session = await self._sessions.open(self._client, request.timeout_s, together, batch)
         slot = BatchSlot(request.slots, session)
         with self._changing_slots:
             if not self._has_ended:
@@ -366,8 +369,8 @@ class ConnectionWorker:
                 return
         await self._sessions.close(session)
 
-    async def _open_slot(self, request: v2.Open, number: int) -> None:
-        session = await self._sessions.open(self._client, request.timeout_s)
+    async def _open_slot(self, request: v2.Open, number: int, together: SessionsRequest | None) -> None:
+        session = await self._sessions.open(self._client, request.timeout_s, together)
         driver = self._adapter.driver(session, self._loop, payloads=request.payloads)
         slot = Slot(
             number,

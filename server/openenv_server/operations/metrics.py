@@ -43,6 +43,7 @@ class ServerMetrics(Collector):
         for name, text, value in (
             ("sessions_active", "Sessions in use.", sessions.active),
             ("sessions_capacity", "The most sessions at a time.", sessions.capacity),
+            ("clients_waiting", "Clients that wait in line for free sessions.", len(sessions.line)),
             ("abandoned_threads", "Threads whose environment does not return.", sessions.abandoned_threads),
         ):
             gauge = GaugeMetricFamily(f"openenv_{name}", text, labels=["worker"])

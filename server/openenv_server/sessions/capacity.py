@@ -26,6 +26,7 @@ from openenv_server.gymnasium_environment import PROCESS_LOCK
 from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S, Factory, Session, StepCounts
+from openenv_server.sessions.waiting_line import SessionsRequest, WaitingLine
 
 DEFAULT_CAPACITY = 64
 # How long a server that starts waits for its first environment, in seconds.
@@ -70,6 +71,7 @@ class Sessions:
         failures_in_a_row: Failures to make an environment since the last success.
         worker: The number of this process among those that serve the same address.
         counters: The server's counters.
+        line: The clients that wait for free sessions.
         kept: Returns how many sessions wait for a client to reconnect.
         kind: The environment's class; None until that is known.
         made_at: When the server was made, on the monotonic clock.
@@ -89,6 +91,7 @@ class Sessions:
         self.active = self.passing = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
         self.is_stopping = False
         self.counters = Counters()
+        self.line = WaitingLine()
         self._first_calls = FirstCalls()
         self.kept: Callable[[], int] = lambda: 0
         self.made_at = time.monotonic()
@@ -146,7 +149,13 @@ class Sessions:
                 await session.open()
                 await session.close()
 
-    async def open(self, client: str, timeout_s: float | None = None, batch: Batch | None = None) -> Session:
+    async def open(
+        self,
+        client: str,
+        timeout_s: float | None = None,
+        request: SessionsRequest | None = None,
+        batch: Batch | None = None,
+    ) -> Session:
         """Open a session for the client at that address.
 
         If this is cancelled or takes too long, the place is free at once, and the environment is closed when
@@ -155,21 +164,35 @@ class Sessions:
         Args:
             client: The address.
             timeout_s: How long the environment may take to be made, in seconds.
+            request: The request that this session belongs to; by default it asks for this one alone. All
+                sessions of a request must be opened right after each other.
             batch: Open a batch instead.
 
         Raises:
-            CapacityReachedError: All sessions are taken, or the server is stopping.
+            CapacityReachedError: All sessions are taken or waited for, or the server is stopping.
             FactoryFailedError: The environment could not be made.
             DeadlinePassedError: It was not made in time.
         """
-        places = 1 if batch is None else batch.places
-        if self.active + places > self.capacity and not self.is_stopping:
-            raise CapacityReachedError(self.active, self.capacity, kept=self.kept())
+        if not self.is_stopping:
+            self._admit(request or SessionsRequest(1 if batch is None else batch.places))
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._open_session(client, is_passing=False, batch=batch)
         except TimeoutError as error:
             raise DeadlinePassedError(timeout_s or 0.0) from error
+
+    def _admit(self, request: SessionsRequest) -> None:
+        """Decide a request when its first session is to be opened.
+
+        Raises:
+            CapacityReachedError: It does not get its sessions now.
+        """
+        if request.position is None:
+            request.position = self.line.ask(request, self.capacity - self.active, self.capacity)
+        if not request.position.is_admitted:
+            raise CapacityReachedError(
+                self.active, self.capacity, kept=self.kept(), position=request.position
+            )
 
     @asynccontextmanager
     async def open_for_request(self, client: str) -> AsyncIterator[Session]:
