@@ -153,8 +153,9 @@ class Server(uvicorn.Server):
             code = 128 + signal.SIGINT if self._first_signal == signal.SIGINT else 0
         else:
             why, code = f"got {signal.Signals(second).name} after another signal", 128 + second
-        active = self._sessions.active if self._sessions is not None else 0
-        log.warning("%s: the process ends, with %d sessions open", why, active)
+        sessions = self._sessions
+        active, given_up = (sessions.active, sessions.abandoned_threads) if sessions is not None else (0, 0)
+        log.warning("%s: the process ends, with %d sessions open and %d given up", why, active, given_up)
         self._on_stopped()
         os._exit(code)
 

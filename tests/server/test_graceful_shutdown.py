@@ -25,6 +25,7 @@ from openenv_gym.wire import v2
 from openenv_gym.wire.framing import PeerClosedError
 from tests.support.processes import ServerProcess, serving, serving_sleeper
 from tests.support.servers import running, status_of
+from tests.support.waiting import wait_for
 
 FOR_EVER_S = 1e5
 
@@ -53,6 +54,9 @@ class V1:
         opcode, data = self._socket.recv_data()
         assert opcode == websocket.ABNF.OPCODE_CLOSE
         return int.from_bytes(data[:2], "big"), data[2:].decode()
+
+    def hang_up(self) -> None:
+        self._socket.close()
 
 
 class V2:
@@ -252,6 +256,31 @@ def test_sessions_that_wait_for_their_client_do_not_hold_it_up(tmp_path: Path) -
         code, took = server.ends()
         assert (code, server.closed) == (0, 1)
         assert took < 2
+
+
+def test_an_environment_that_was_given_up_shortly_before_is_closed(tmp_path: Path) -> None:
+    with serving_sleeper(tmp_path) as server:
+        client = V1(server.base_url)
+        begins(client, 2.0)
+        client.hang_up()
+        wait_for(lambda: status_of(f"{server.base_url}/health")[1]["abandoned_threads"] == 1)
+        server.signal(signal.SIGTERM)
+        code, took = server.ends()
+        assert (code, server.closed) == (0, 1)
+        assert 0.3 < took < 3
+
+
+def test_one_that_never_returns_does_not_keep_the_process(tmp_path: Path) -> None:
+    with serving_sleeper(tmp_path, DRAIN_TIMEOUT="1") as server:
+        client = V1(server.base_url)
+        begins(client, FOR_EVER_S)
+        client.hang_up()
+        wait_for(lambda: status_of(f"{server.base_url}/health")[1]["abandoned_threads"] == 1)
+        server.signal(signal.SIGTERM)
+        code, took = server.ends()
+        assert code == 0
+        assert took < 1.8
+        assert "the process ends, with 0 sessions open and 1 given up" in server.lines[-1]
 
 
 def stuck(server: ServerProcess, kind: Any) -> Client:

@@ -188,7 +188,7 @@ def test_a_full_server_is_degraded_and_says_so() -> None:
         client.reset()
         status, health = status_of(f"{base_url}/health")
         assert (status, health["status"], health["reasons"]) == (200, "degraded", ["all sessions are taken"])
-    served.state.sessions.abandoned_threads = 2
+    served.state.sessions._abandoned = {"one": 0.0, "other": 0.0}
     with running(served) as base_url:
         status, health = status_of(f"{base_url}/health")
         assert (status, health["status"], health["abandoned_threads"]) == (200, "degraded", 2)

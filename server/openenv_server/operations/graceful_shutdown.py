@@ -37,10 +37,14 @@ class GracefulShutdown:
             self._connections.discard(leave)
 
     async def run(self) -> None:
-        """Ask all connections to leave; returns when they have left and all sessions are closed."""
+        """Ask all connections to leave; returns when they have left and all sessions are closed.
+
+        Sessions that were given up shortly before count too, for as long as a ``close`` may take.
+        """
         self._sessions.is_stopping = True
         leaving = set(self._connections)
         for leave in (*self._callbacks, *leaving):
             leave()
-        while leaving & self._connections or self._sessions.active or self._sessions.passing:
+        sessions = self._sessions
+        while leaving & self._connections or sessions.active or sessions.passing or sessions.may_settle:
             await asyncio.sleep(_POLL_S)

@@ -66,7 +66,6 @@ class Sessions:
         active: Sessions in use.
         passing: Sessions of a single request, which need no place among the others.
         is_stopping: Whether the server is stopping and opens no more sessions.
-        abandoned_threads: Threads whose environment does not return.
         most_abandoned: The places of so many of them are given away; further ones keep theirs.
         failures_in_a_row: Failures to make an environment since the last success.
         worker: The number of this process among those that serve the same address.
@@ -88,7 +87,7 @@ class Sessions:
         self.kind = class_behind(factory)
         self.capacity = capacity
         self.step_timeout_s = step_timeout_s
-        self.active = self.passing = self.abandoned_threads = self.failures_in_a_row = self.worker = 0
+        self.active = self.passing = self.failures_in_a_row = self.worker = 0
         self.is_stopping = False
         self.counters = Counters()
         self.line = WaitingLine()
@@ -96,11 +95,23 @@ class Sessions:
         self.kept: Callable[[], int] = lambda: 0
         self.made_at = time.monotonic()
         self._open: set[Session] = set()
+        self._abandoned: dict[Session, float] = {}  # with the time of giving up
         self._first: Session | None = None
         self._has_tried = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._passing_places = asyncio.Semaphore(capacity)
+
+    @property
+    def abandoned_threads(self) -> int:
+        """Threads whose environment does not return."""
+        return len(self._abandoned)
+
+    @property
+    def may_settle(self) -> bool:
+        """Whether a session was given up so recently that its environment may still return and be closed."""
+        since = time.monotonic() - CLOSE_TIMEOUT_S
+        return any(given_up_at > since for given_up_at in self._abandoned.values())
 
     @property
     def most_abandoned(self) -> int:
@@ -325,7 +336,7 @@ class Sessions:
 
     def _count_abandoned(self, session: Session, reason: str) -> bool:
         """Count an abandoned thread; returns whether its place is given away."""
-        self.abandoned_threads += 1
+        self._abandoned[session] = time.monotonic()
         is_free = self.abandoned_threads <= self.most_abandoned
         log.error(
             "session %s is given up: %s. Its thread cannot be stopped (%d such threads), and its place is %s",
@@ -353,7 +364,7 @@ class Sessions:
             with suppress(FactoryFailedError):
                 await opening
                 await session.close()
-            self.abandoned_threads -= 1
+            del self._abandoned[session]
             if not is_free:
                 self._count(session.is_passing, -session.places)
 
@@ -369,7 +380,7 @@ class Sessions:
                 return
             session.is_settled = True
             await session.close()
-            self.abandoned_threads -= 1
+            del self._abandoned[session]
             self._remove(session)  # if its place was kept
 
         closing = close()
