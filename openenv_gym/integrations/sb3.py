@@ -19,8 +19,8 @@ from openenv_gym.errors import (
     SpaceError,
     excerpt,
 )
+from openenv_gym.spaces.infos import split_infos
 from openenv_gym.vector import RemoteVectorEnv
-from openenv_gym.vector.results import split_infos
 from openenv_gym.vector.server_pool import Addresses
 from openenv_gym.wrappers.masks import Masks, can_be_masked
 from openenv_gym.wrappers.vector import ActionMask

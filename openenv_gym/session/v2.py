@@ -126,6 +126,7 @@ class V2Channel:
             autoreset=self._autoreset,
             max_episode_steps=self._max_episode_steps,
             payloads=self._payloads,
+            info_columns=True,
             timeout_s=self._timeouts.step_s,
             ticket=ticket,
         )

@@ -605,6 +605,8 @@ class Backend:
     def _take_infos(self, result: v2.Result) -> None:
         for place, info in result.infos:
             self._results.infos[result.slots[place]] = info
+        if result.info_columns:
+            self._results.add_info_columns(result.info_columns, result.slots)
         self._results.add_misfits(result.slots)
         if result.final is None:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,8 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from openenv_gym.env_spaces import EnvSpaces
 from openenv_gym.spaces.columns import Rows, column_of
-
-_NUMBERS = (int, float, bool)
+from openenv_gym.spaces.infos import batch_infos, info_columns, split_infos
 
 
 class Ready(NamedTuple):
@@ -54,6 +53,7 @@ class ResultBuffer:
         pending: Whether a reset or a step is under way.
         ready: Whether there is a result that was not taken yet.
         infos: The slots' infos, for those that have one.
+        info_columns: Infos of all slots, as they are returned, beside these.
         steps: The steps taken by each slot, over all episodes, int64.
         take_misfits: As in `EnvSpaces`.
     """
@@ -70,6 +70,7 @@ class ResultBuffer:
         self.pending = np.zeros(count, np.bool_)
         self.ready = np.zeros(count, np.bool_)
         self.infos: dict[int, dict[str, Any]] = {}
+        self.info_columns: dict[str, Any] = {}
         self.steps = np.zeros(count, np.int64)
         self.all = list(range(count))
         self._as_returned = partial(_as_returned, env_spaces.observation.space)
@@ -86,6 +87,9 @@ class ResultBuffer:
     def take_all(self, *, copy: bool) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take observations, rewards, terminations, truncations and infos of all slots."""
         infos = batch_infos(self.infos, self.count) if self.infos else {}
+        if self.info_columns:
+            infos = {**self.info_columns, **infos}
+            self.info_columns = {}
         self.infos = {}
         self.ready[:] = False
         return (
@@ -101,12 +105,14 @@ class ResultBuffer:
 
         The other slots' results stay for a later call.
         """
+        self._split_columns()
         infos = {slot: self.infos.pop(slot) for slot in slots if slot in self.infos}
         self.ready[self.rows(slots)] = False
         return self.column.batch(self.observations, copy=copy), batch_infos(infos, self.count)
 
     def take_ready(self, chosen: np.ndarray[Any, Any] | None = None) -> Ready:
         """Take the results of all slots that are ready, or of the chosen ones among them, in fresh memory."""
+        self._split_columns()
         slots = np.flatnonzero(self.ready if chosen is None else self.ready & chosen)
         infos = {
             place: self.infos.pop(slot) for place, slot in enumerate(slots.tolist()) if slot in self.infos
@@ -121,6 +127,23 @@ class ResultBuffer:
             batch_infos(infos, len(slots)),
         )
 
+    def add_info_columns(self, columns: dict[str, Any], slots: Sequence[int]) -> None:
+        """Keep infos that have come as columns over some slots."""
+        if len(slots) == self.count:
+            self.info_columns = info_columns(columns, self.count)
+        else:
+            for slot, info in zip(slots, split_infos(columns, len(slots)), strict=True):
+                if info:
+                    self.infos[slot] = info
+
+    def _split_columns(self) -> None:
+        """Give each slot its part of the columns, because not all slots are taken together."""
+        columns, self.info_columns = self.info_columns, {}
+        if columns:
+            for slot, info in enumerate(split_infos(columns, self.count)):
+                if info:
+                    self.infos[slot] = {**info, **self.infos.get(slot, {})}
+
     def last_observation(self, slot: int) -> Any:
         """A slot's last observation, an element of the single observation space in fresh memory."""
         return self.column.split(self.column.take(self.observations, np.array([slot])), 1)[0]
@@ -131,6 +154,11 @@ class ResultBuffer:
 
     def mark_pending(self, slots: Sequence[int]) -> None:
         """Note that a reset or a step is under way in some slots."""
+        if self.info_columns:
+            if len(slots) == self.count:
+                self.info_columns = {}
+            else:
+                self._split_columns()
         for slot in slots if self.infos else ():
             self.infos.pop(slot, None)
         rows = self.rows(slots)
@@ -180,80 +208,6 @@ def _as_returned(space: spaces.Space[Any], observation: Any) -> Any:
     if isinstance(space, spaces.Tuple):
         return tuple(_as_returned(part, piece) for part, piece in zip(space.spaces, observation, strict=True))
     return observation
-
-
-def batch_infos(infos: Mapping[int, Mapping[str, Any]], size: int) -> dict[str, Any]:
-    """Return one dict of arrays over the slots; ``_key`` is the mask of the slots that have ``key``.
-
-    Like Gymnasium's own: numbers of one type become an array, zero for slots without one; arrays of one shape
-    are stacked; dicts are batched recursively; anything else becomes an array of objects. If the type of a
-    value differs between slots, Gymnasium's own casts all to the first. Here integers and floats become
-    floats, and anything else an array of objects.
-
-    Args:
-        infos: The slots' own infos, by slot.
-        size: The number of slots.
-    """
-    values: dict[str, dict[int, Any]] = {}
-    for slot, info in infos.items():
-        for key, value in info.items():
-            values.setdefault(key, {})[slot] = value
-    batched: dict[str, Any] = {}
-    for key, by_slot in values.items():
-        mask = np.zeros(size, np.bool_)
-        mask[list(by_slot)] = True
-        batched[key], batched[f"_{key}"] = _batch(key, by_slot, size), mask
-    return batched
-
-
-def split_infos(infos: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
-    """Return the slots' own infos, which `batch_infos` has batched.
-
-    Args:
-        infos: The batch, which may be of any Gymnasium vector environment.
-        size: The number of slots.
-    """
-    split: list[dict[str, Any]] = [{} for _ in range(size)]
-    for key, values in infos.items():
-        if key.startswith("_") and key[1:] in infos:
-            continue
-        each: Sequence[Any]
-        if isinstance(values, Mapping):
-            each = split_infos(values, size)
-        else:
-            each = values.tolist() if getattr(values, "ndim", 0) == 1 else values
-        have = infos.get(f"_{key}")
-        for slot in range(size) if have is None else np.flatnonzero(have).tolist():
-            split[slot][key] = each[slot]
-    return split
-
-
-def _batch(key: str, by_slot: Mapping[int, Any], size: int) -> Any:
-    kinds = {type(value) for value in by_slot.values()}
-    kind = float if kinds == {int, float} else kinds.pop() if len(kinds) == 1 else object
-    first = next(iter(by_slot.values()))
-    if key == "final_obs":
-        return _objects(by_slot, size)
-    if issubclass(kind, dict):
-        return batch_infos(by_slot, size)
-    if kind in _NUMBERS or issubclass(kind, np.number):
-        try:
-            return _filled(np.zeros(size, kind), by_slot)
-        except OverflowError:
-            return _objects(by_slot, size)
-    if issubclass(kind, np.ndarray) and len({(a.shape, a.dtype) for a in by_slot.values()}) == 1:
-        return _filled(np.zeros((size, *first.shape), first.dtype), by_slot)
-    return _objects(by_slot, size)
-
-
-def _objects(by_slot: Mapping[int, Any], size: int) -> np.ndarray[Any, Any]:
-    return _filled(np.full(size, None, dtype=object), by_slot)
-
-
-def _filled(array: np.ndarray[Any, Any], by_slot: Mapping[int, Any]) -> np.ndarray[Any, Any]:
-    for slot, value in by_slot.items():
-        array[slot] = value
-    return array
 
 
 def named(slots: Sequence[int]) -> str:

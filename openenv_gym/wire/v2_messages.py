@@ -66,6 +66,7 @@ class Open(_Limited, tag="open"):
     autoreset: Autoreset = "disabled"
     max_episode_steps: int | None = None
     payloads: bool = False
+    info_columns: bool = False
     ticket: Ticket | None = None
 
 
@@ -190,6 +191,7 @@ class Result(_Message, tag="result"):
         terminated: A column of bools; omitted if all are false.
         truncated: A column of bools; omitted if all are false.
         infos: ``[place, info]`` for each slot with an info.
+        info_columns: Infos of all slots, as one dict of columns, if the client has asked for it.
         final: The ends of episodes whose slots were reset in the same step.
         environment_us: A column of floats: microseconds inside the environment.
         server_us: Microseconds from the arrival of the request to the sending of this answer.
@@ -203,6 +205,7 @@ class Result(_Message, tag="result"):
     terminated: Any = None
     truncated: Any = None
     infos: list[tuple[int, dict[str, Any]]] = []
+    info_columns: dict[str, Any] = {}
     final: Final | None = None
     environment_us: Any = None
     server_us: float = 0.0

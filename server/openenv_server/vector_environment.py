@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.spaces.batches import batch_of
+from openenv_gym.spaces.infos import split_infos
 from openenv_gym.wire.v2 import Autoreset
 from openenv_server.gymnasium_environment import (
     PROCESS_LOCK,
@@ -188,14 +188,14 @@ class SingleEnv(gym.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         observations, infos = self._envs.reset(seed=seed, options=options)
-        return self._observations.split(observations, 1)[0], infos_by_place(infos, 1).get(0, {})
+        return self._observations.split(observations, 1)[0], split_infos(infos, 1)[0]
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         memory = self._actions.allocate(1)
         self._actions.put(action, memory, 0)
         actions = self._actions.batch(memory, copy=False)
         observations, rewards, terminated, truncated, infos = self._envs.step(actions)
-        info = infos_by_place(infos, 1).get(0, {})
+        info = split_infos(infos, 1)[0]
         observation = self._observations.split(observations, 1)[0]
         if "final_obs" in info:  # the next episode has begun; this is the end of the last one
             observation, info = info["final_obs"], info.get("final_info", {})
@@ -212,27 +212,3 @@ class SingleEnv(gym.Env[Any, Any]):
 def autoreset_mode_of(envs: Envs) -> AutoresetMode:
     """Return when a vector environment resets its environments. Gymnasium's default is the next step."""
     return AutoresetMode(getattr(envs, "metadata", {}).get("autoreset_mode", AutoresetMode.NEXT_STEP))
-
-
-def infos_by_place(infos: Mapping[str, Any], count: int) -> dict[int, dict[str, Any]]:
-    """Return the info of each environment that has one, from the infos of a vector environment.
-
-    ``_name`` is the mask of the environments that have ``name``, as in Gymnasium; without it, all have it.
-    """
-    each: dict[int, dict[str, Any]] = {}
-    for name, values in infos.items():
-        if name.startswith("_") and name[1:] in infos:
-            continue
-        mask = infos.get(f"_{name}")
-        places = range(count) if mask is None else np.flatnonzero(mask).tolist()
-        if isinstance(values, Mapping):
-            nested = infos_by_place(values, count)
-            for place in places:
-                each.setdefault(place, {})[name] = nested.get(place, {})
-        elif isinstance(values, np.ndarray | list | tuple) and len(values) == count:
-            for place in places:
-                each.setdefault(place, {})[name] = values[place]
-        else:
-            for place in places:
-                each.setdefault(place, {})[name] = values
-    return each

@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from openenv_gym.vector.results import ResultBuffer, batch_infos
+from openenv_gym.spaces.infos import batch_infos
+from openenv_gym.vector.results import ResultBuffer
 from tests.support.scripted import env_spaces
 from tests.support.vectors import assert_equal
 

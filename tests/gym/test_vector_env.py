@@ -34,8 +34,8 @@ from openenv_gym.errors import (
     UsageError,
 )
 from openenv_gym.session.channel import Channel
+from openenv_gym.spaces.infos import batch_infos
 from openenv_gym.transport.blocking import BlockingConnection, run
-from openenv_gym.vector.results import batch_infos
 from tests.support.napper import Nap, Napper, Slept
 from tests.support.servers import running, without_v2
 from tests.support.vectors import assert_equal, compare

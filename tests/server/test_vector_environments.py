@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
 from openenv_server import create_app, vector_factory
 from openenv_server.gymnasium_maker import GymnasiumMaker
 
@@ -208,6 +209,7 @@ class Moody(VectorEnv[Any, Any, Any]):
         self.num_envs = num_envs
         self.single_action_space = gym.spaces.Discrete(4)
         self.single_observation_space = gym.spaces.Box(0, 100, (2,), np.float32)
+        self.action_space = batch_space(self.single_action_space, num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.render_mode = "rgb_array"
         self._steps = 0
@@ -298,3 +300,48 @@ def test_what_is_no_vector_environment_is_refused() -> None:
         vector_factory(lambda n: gym.make("CartPole-v1"))
     with pytest.raises(ConfigurationError, match="asked for 1 environments and has made 3"):
         vector_factory(lambda n: cart_poles(3))
+
+
+class Informative(Moody):
+    """Has infos of every kind."""
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, terminated, truncated, _ = super().step(actions)
+        count = self.num_envs
+        some = np.arange(count) % 2 == 0
+        infos = {
+            "number": np.arange(count) * 1.5,
+            "some": np.where(some, np.arange(count), 0),
+            "_some": some,
+            "vector": np.ones((count, 3), np.float32),
+            "text": np.array([f"slot {place}" for place in range(count)], object),
+            "nested": {"deep": np.arange(count), "_deep": ~some},
+            "_nested": np.ones(count, np.bool_),
+            "together": 7,
+        }
+        return observations, rewards, terminated, truncated, infos
+
+
+def test_infos_of_every_kind_arrive() -> None:
+    local = Informative(COUNT)
+    with running(app_of(Informative)) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT)
+        assert_same(remote.reset(), local.reset())
+        for _ in range(3):
+            assert_same(remote.step(acting(0)), local.step(acting(0)))
+        remote.send(acting(0))
+        ready = remote.recv(min_ready=COUNT)
+        assert ready.infos["text"].tolist() == [f"slot {place}" for place in range(COUNT)]
+        assert ready.infos["nested"]["_deep"].tolist() == [place % 2 == 1 for place in range(COUNT)]
+        remote.close()
+        single = gym.make("openenv/remote", base_url=base_url)
+        single.reset()
+        info = single.step(0)[4]
+        assert {name: info[name] for name in ("number", "some", "text", "nested", "together")} == {
+            "number": 0.0,
+            "some": 0,
+            "text": "slot 0",
+            "nested": {},
+            "together": 7,
+        }
+        single.close()

@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from openenv_gym.spaces.infos import batch_infos, split_infos
 from openenv_server.connections.slot import Slot
 from openenv_server.sessions.session import Session, StepCounts
-from openenv_server.vector_environment import VectorEnvironment, infos_by_place
+from openenv_server.vector_environment import VectorEnvironment
 
 
 class BatchReset(NamedTuple):
@@ -47,7 +48,7 @@ class BatchOutcome(msgspec.Struct, gc=False):
         rewards: Numbers over the slots.
         terminated: bools over the slots.
         truncated: bools over the slots.
-        infos: The info of each place that has one.
+        infos: As the vector environment returns them, without those of `final`.
         begin: When the call began, by ``time.perf_counter()``.
         seconds: Time inside the environment.
         final: Ends of episodes, if slots were reset in the same step.
@@ -59,7 +60,7 @@ class BatchOutcome(msgspec.Struct, gc=False):
     rewards: Any
     terminated: Any
     truncated: Any
-    infos: dict[int, dict[str, Any]]
+    infos: dict[str, Any]
     begin: float
     seconds: float
     final: BatchFinal | None = None
@@ -116,7 +117,6 @@ class BatchSlot(Slot):
         try:
             observations, infos = self._environment.reset(data.seeds, options)
             seconds = perf_counter() - begin
-            each = infos_by_place(infos, len(self._numbers)) if infos else {}
         except BaseException as error:
             return self.failed(error)
         self._has_begun = True
@@ -126,12 +126,13 @@ class BatchSlot(Slot):
         else:
             self._episode_steps[data.places] = 0
             numbers = [numbers[place] for place in data.places]
-            each = {row: each[place] for row, place in enumerate(data.places) if place in each}
+            each = split_infos(infos, len(self._numbers))
+            infos = batch_infos({row: each[place] for row, place in enumerate(data.places)}, len(numbers))
             observations = _rows(observations, data.places)
         self._begun += len(numbers)
         none = np.zeros(len(numbers), np.bool_)
         rewards = np.zeros(len(numbers))
-        return BatchOutcome(self.number, numbers, observations, rewards, none, none, each, begin, seconds)
+        return BatchOutcome(self.number, numbers, observations, rewards, none, none, infos, begin, seconds)
 
     def step(self, action: Any) -> Any:
         """Take one action in each environment."""
@@ -147,11 +148,9 @@ class BatchSlot(Slot):
             if ended.any():
                 self._episode_steps[ended] = 0
             final = None
-            each: dict[int, dict[str, Any]] = {}
-            if infos:
-                each = infos_by_place(infos, len(self._numbers))
-                if self._in_same_step:
-                    final = _take_final(each)
+            if self._in_same_step and "final_obs" in infos:
+                infos = dict(infos)
+                final = _take_final(infos, len(self._numbers))
         except BaseException as error:
             return self.failed(error)
         return BatchOutcome(
@@ -161,7 +160,7 @@ class BatchSlot(Slot):
             rewards,
             terminated,
             truncated,
-            each,
+            infos,
             begin,
             seconds,
             final,
@@ -183,15 +182,21 @@ class BatchSlot(Slot):
         return StepCounts(self._taken, self._begun)
 
 
-def _take_final(infos: dict[int, dict[str, Any]]) -> BatchFinal | None:
+def _take_final(infos: dict[str, Any], count: int) -> BatchFinal:
     """Take the ends of episodes out of the infos of a step, where Gymnasium has them."""
-    final = BatchFinal([], [], [])
-    for place, info in infos.items():
-        if "final_obs" in info:
-            final.places.append(place)
-            final.observations.append(info.pop("final_obs"))
-            final.infos.append(info.pop("final_info", {}))
-    return final if final.places else None
+    ends = {
+        key: infos.pop(key)
+        for name in ("final_obs", "final_info")
+        for key in (name, f"_{name}")
+        if key in infos
+    }
+    each = split_infos(ends, count)
+    places = [place for place, end in enumerate(each) if "final_obs" in end]
+    return BatchFinal(
+        places,
+        [each[place]["final_obs"] for place in places],
+        [each[place].get("final_info", {}) for place in places],
+    )
 
 
 def _rows(batch: Any, places: Sequence[int]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from openenv_gym.spaces.infos import split_infos
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import Payload
@@ -64,6 +65,7 @@ class ResultEncoder:
 
     Attributes:
         sends_payloads: Send each observation as one JSON payload, as version 1 does, instead of columns.
+        sends_info_columns: Send the infos of a batch as one dict of columns, instead of one for each slot.
         batches: The slots of each batch, by the number of its first. An error of that one is an error of all.
         busy: The time that the connection's environments have been running.
     """
@@ -71,7 +73,7 @@ class ResultEncoder:
     def __init__(self, adapter: Adapter, counters: Counters) -> None:
         self._adapter = adapter
         self._counters = counters
-        self.sends_payloads = False
+        self.sends_payloads = self.sends_info_columns = False
         self.batches: dict[int, Sequence[int]] = {}
         self.busy = BusyClock()
 
@@ -176,10 +178,14 @@ class ResultEncoder:
             rewards=_checked(outcome.rewards, np.float64, count, "rewards"),
             terminated=_if_any(_checked(outcome.terminated, np.bool_, count, "terminations")),
             truncated=_if_any(_checked(outcome.truncated, np.bool_, count, "truncations")),
-            infos=[(place, info(each)) for place, each in outcome.infos.items() if each],
             environment_us=np.full(count, outcome.seconds * 1e6),
             busy_us=busy_s * 1e6,
         )
+        if outcome.infos and self.sends_info_columns:
+            result.info_columns = info(outcome.infos)
+        elif outcome.infos:
+            each_info = split_infos(outcome.infos, count)
+            result.infos = [(place, info(each)) for place, each in enumerate(each_info) if each]
         if (final := outcome.final) is not None:
             result.final = v2.Final(
                 places=final.places,

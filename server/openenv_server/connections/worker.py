@@ -311,6 +311,7 @@ class ConnectionWorker:
 
     def _open(self, request: v2.Open) -> None:
         self._encoder.sends_payloads |= request.payloads
+        self._encoder.sends_info_columns |= request.info_columns
         errors = []
         new = []
         for number in request.slots:
