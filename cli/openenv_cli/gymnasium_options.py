@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _EXAMPLE = "For example: --wrap gymnasium.wrappers:AtariPreprocessing --wrap-kwarg frame_skip=4"
 
 GymKwargs = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="A keyword argument for gym.make.")
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A keyword argument of the environment."),
 ]
 # One option with two names, because the order of both together counts.
 Wraps = Annotated[
@@ -52,7 +53,16 @@ def gymnasium_maker(gym: str, gym_kwargs: list[str] | None, wraps: list[str] | N
         else:
             name, value = _keyword("--wrap-kwarg", word)
             wrappers[-1][1][name] = value
-    return GymnasiumMaker(gym, dict(_keyword("--gym-kwarg", pair) for pair in gym_kwargs or []), wrappers)
+    return GymnasiumMaker(gym, keywords_of(gym_kwargs), wrappers)
+
+
+def keywords_of(gym_kwargs: list[str] | None) -> dict[str, Any]:
+    """Return the values of ``--gym-kwarg`` by name.
+
+    Raises:
+        ConfigurationError: One is malformed.
+    """
+    return dict(_keyword("--gym-kwarg", pair) for pair in gym_kwargs or [])
 
 
 def _keyword(option: str, pair: str) -> tuple[str, Any]:

@@ -18,7 +18,7 @@ import typer
 from openenv_server.settings import read_settings, variables
 from openenv_server.workers import serve_app
 
-from openenv_cli.gymnasium_options import GymKwargs, Wraps, gymnasium_maker
+from openenv_cli.gymnasium_options import GymKwargs, Wraps, gymnasium_maker, keywords_of
 from openenv_cli.output import say
 from openenv_gym.errors import ConfigurationError
 
@@ -44,6 +44,9 @@ def serve(
         Path | None, typer.Argument(help="A folder with openenv.yaml. Default: the current folder.")
     ] = None,
     gym: Annotated[str | None, typer.Option(help="Serve this Gymnasium environment instead.")] = None,
+    envpool: Annotated[
+        str | None, typer.Option(help="Serve this environment of EnvPool, which steps many in one call.")
+    ] = None,
     app: Annotated[
         str | None,
         typer.Option(metavar="MODULE:ATTRIBUTE", help="Serve this application from create_app instead."),
@@ -101,6 +104,8 @@ def serve(
 
         openenv serve --gym CartPole-v1 --vectorized --max-sessions 4096
 
+        openenv serve --envpool Pong-v5 --max-sessions 256
+
         OPENENV_API_KEY=my-secret openenv serve --host 0.0.0.0
 
         openenv serve --app my_package.my_module:app
@@ -114,17 +119,24 @@ def serve(
     settings = read_settings()
     output = _reserve_stdout()
     folder: Path | None = None
-    if sum(source is not None for source in (path, gym, app)) > 1:
-        raise ConfigurationError("Pass only one of a folder, --gym and --app.")
-    if server is ServerChoice.PUBLISHED and gym is not None:
-        raise ConfigurationError("--server published serves a folder or --app, not --gym.")
-    for_gym = {"--gym-kwarg": gym_kwarg, "--wrap": wrap, "--vectorized": vectorized}
+    if sum(source is not None for source in (path, gym, envpool, app)) > 1:
+        raise ConfigurationError("Pass only one of a folder, --gym, --envpool and --app.")
+    if server is ServerChoice.PUBLISHED and (gym or envpool) is not None:
+        raise ConfigurationError("--server published serves a folder or --app, not --gym or --envpool.")
+    for_gym = {
+        "--gym-kwarg": gym_kwarg if envpool is None else None,
+        "--wrap": wrap,
+        "--vectorized": vectorized,
+    }
     if gym is None and any(for_gym.values()):
         option = next(name for name, value in for_gym.items() if value)
         raise ConfigurationError(f"{option} requires --gym.")
     if app is not None:
         name = app.replace(":", ".").split(".")[0]
         make_app = partial(_from_import_path, app, max_sessions, server is ServerChoice.PUBLISHED)
+    elif envpool is not None:
+        name = envpool
+        make_app = partial(_from_envpool, envpool, gym_kwarg, max_sessions)
     elif gym is None:
         folder = (path or Path()).resolve()
         name = read_manifest(folder).name
@@ -210,6 +222,16 @@ def _from_gymnasium(maker: GymnasiumMaker, max_sessions: int | None, vectorized:
     factory, models = vector_factory(maker.vector) if vectorized else gymnasium_factory(maker)
     return create_app(
         factory, models.action, models.observation, env_name=maker.env_id, max_concurrent_envs=max_sessions
+    )
+
+
+def _from_envpool(env_id: str, keywords: list[str] | None, max_sessions: int | None) -> FastAPI:
+    from openenv_server import create_app, vector_factory
+    from openenv_server.envpool_environments import EnvPoolMaker
+
+    factory, models = vector_factory(EnvPoolMaker(env_id, keywords_of(keywords)))
+    return create_app(
+        factory, models.action, models.observation, env_name=env_id, max_concurrent_envs=max_sessions
     )
 
 

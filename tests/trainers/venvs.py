@@ -39,6 +39,11 @@ def agilerl_python() -> Path:
     return trainer_python(*COMMON, *AGILERL)
 
 
+def envpool_python() -> Path:
+    """The interpreter of an environment with EnvPool, whose assets are large."""
+    return trainer_python("openenv-gym[cli]", "pytest>=8.3", "envpool==1.2.5")
+
+
 def old_gymnasium_python() -> Path:
     """The interpreter of an environment with RLlib, and with the oldest Gymnasium that works."""
     return trainer_python(*COMMON, *STABLE_BASELINES, *RLLIB, *BOX2D)
