@@ -21,7 +21,7 @@ from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import CapacityError, DeadlineExceededError
 from openenv_gym.session import recovery
 from openenv_gym.wire import v2
-from tests.support.servers import running, status_of, without_v2
+from tests.support.servers import leave, running, status_of, without_v2
 from tests.support.v2_client import V2Client
 
 SLOTS = 8
@@ -436,6 +436,23 @@ def test_a_client_that_leaves_while_its_environment_is_made_frees_the_place(vers
         hang.is_over.set()
         server.eventually(active=1, abandoned=0)
         env.close()
+
+
+@pytest.mark.parametrize("where", ["make", "step", "state"])
+def test_a_request_over_http_is_given_up_when_its_client_leaves(where: str, hang: Hang) -> None:
+    path, body = ("/state", None) if where == "state" else ("/step", {"action": {"action": GO}})
+    if where == "step":
+        body = {"action": {"action": HANG}}
+    with serving(Modelled, "v2", max_concurrent_envs=1) as server:
+        status_of(f"{server.base_url}/state")  # the environment that the server made when it started
+        hang.where = {} if where == "step" else {where: 1}
+        leave(server.base_url + path, body)
+        server.eventually(active=0, abandoned=1)
+        # There is one place for requests: it is free again.
+        assert status_of(f"{server.base_url}/step", {"action": {"action": GO}})[0] == 200
+        hang.is_over.set()
+        server.eventually(active=0, abandoned=0)
+        assert server.sessions.passing == 0
 
 
 def test_too_many_threads_that_do_not_return_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from openenv_server import MCPEnvironment, Observation, State, create_app
 
 from openenv_gym import RemoteVectorEnv
 from openenv_gym.tool_types import CallToolAction, CallToolObservation
-from tests.support.servers import running, without_v2
+from tests.support.servers import leave, running, status_of, without_v2
+from tests.support.waiting import wait_for
 
 SESSIONS = 32
 SLOW_S = 1.0
@@ -76,3 +77,18 @@ def test_a_slow_tool_holds_back_its_own_slot_only(workshop: str) -> None:
     assert SLOW_S <= slow_s < 2 * SLOW_S
     assert steps[1:].min() >= 3
     envs.close()
+
+
+def test_a_call_over_http_is_given_up_when_its_client_leaves() -> None:
+    app = create_app(
+        Workshop, CallToolAction, CallToolObservation, max_concurrent_envs=1, env_name="workshop"
+    )
+    sessions = app.state.sessions
+    params = {"name": "glue", "arguments": {"seconds": 3.0}}
+    with running(app) as base_url:
+        leave(f"{base_url}/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+        wait_for(lambda: (sessions.passing, sessions.abandoned_threads) == (0, 1), timeout_s=2)
+        params = {"name": "saw", "arguments": {}}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        assert status_of(f"{base_url}/mcp", call)[0] == 200  # in the only place
+        wait_for(lambda: sessions.abandoned_threads == 0, timeout_s=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -36,6 +38,16 @@ def status_of(url: str, body: Any = None, *, key: str = "") -> tuple[int, Any]:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+def leave(url: str, body: Any = None) -> None:
+    """Send a request as `status_of` does, and leave half a second later, before the response."""
+    server, path = urlsplit(url).netloc, urlsplit(url).path
+    connection = http.client.HTTPConnection(server)
+    text = None if body is None else json.dumps(body)
+    connection.request("GET" if body is None else "POST", path, text, {"Content-Type": "application/json"})
+    time.sleep(0.5)
+    connection.close()
 
 
 @contextmanager

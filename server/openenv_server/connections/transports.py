@@ -7,7 +7,7 @@ import contextlib
 import socket
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from openenv_server.errors import STOPPING, ClientLeftError, NotBinaryError, Ser
 # How long a client may be silent before it is pinged, and how long it has to answer, in seconds.
 PING_INTERVAL_S = 20.0
 
-# After so many seconds of a request, a client of version 1 is watched, so that it can leave.
+# After so many seconds of a request, a client of version 1 or of HTTP is watched, so that it can leave.
 _WATCH_AFTER_S = 0.25
 # The most messages that it may send meanwhile.
 _MOST_WAITING = 1000
@@ -130,6 +130,45 @@ class SocketTransport:
         raise TimeoutError("the client was silent for too long")
 
 
+async def unless_left(work: Coroutine[Any, Any, T], leaves: Callable[[], Coroutine[Any, Any, str]]) -> T:
+    """Do something for a client, and cancel it if the client leaves meanwhile.
+
+    Args:
+        work: Does it.
+        leaves: Waits until the client has left, and returns what happened.
+
+    Raises:
+        ClientLeftError: The client has left.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    reason = ""
+
+    async def watch() -> None:
+        nonlocal reason
+        reason = await leaves()
+        task.cancel()
+
+    watching: asyncio.Task[None] | None = None
+
+    def begin() -> None:
+        nonlocal watching
+        watching = asyncio.ensure_future(watch())
+
+    timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, begin)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not reason:
+            raise
+        task.uncancel()
+        raise ClientLeftError(reason) from None
+    finally:
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
+
+
 class Inbox:
     """The messages of a WebSocket of the event loop, until the server stops.
 
@@ -172,37 +211,15 @@ class Inbox:
         Raises:
             ClientLeftError: The client has left, or sends too much without waiting for answers.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        has_left = False
+        return await unless_left(work, self._leaves)
 
-        async def watch() -> None:
-            nonlocal has_left
-            while len(self._early) < _MOST_WAITING:
-                self._early.append(dict(await self._receive()))
-                if self._early[-1]["type"] == "websocket.disconnect":
-                    break
-            has_left = True
-            task.cancel()
-
-        watching: asyncio.Task[None] | None = None
-
-        def begin() -> None:
-            nonlocal watching
-            watching = asyncio.ensure_future(watch())
-
-        timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, begin)
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if not has_left:
-                raise
-            task.uncancel()
-            raise ClientLeftError("The client has left, or sends too many requests at once") from None
-        finally:
-            timer.cancel()
-            if watching is not None:
-                watching.cancel()
+    async def _leaves(self) -> str:
+        """Keep what the client sends until it leaves or sends too much; returns which."""
+        while len(self._early) < _MOST_WAITING:
+            self._early.append(dict(await self._receive()))
+            if self._early[-1]["type"] == "websocket.disconnect":
+                return "The client has left"
+        return "The client sends too many requests at once"
 
     def shut(self) -> None:
         """Make `next` fail, even one that is waiting. Call it on the event loop."""

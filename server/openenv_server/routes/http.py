@@ -1,10 +1,9 @@
 """The HTTP routes. They are stateless: a route that needs an environment makes one and closes it."""
 
 import json
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.encoders import jsonable_encoder
@@ -20,7 +19,8 @@ from openenv_gym.contract import ResetRequest, ResetResponse, StepResponse
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import state_model
-from openenv_server.errors import reply_to
+from openenv_server.connections.transports import unless_left
+from openenv_server.errors import ClientLeftError, reply_to
 from openenv_server.operations.health import Health, LoopMonitor, health_of
 from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
 from openenv_server.readme import complete_metadata
@@ -35,6 +35,10 @@ _STATUSES = {
     ErrorCode.TIMEOUT: 504,
     ErrorCode.VALIDATION_ERROR: 422,
 }
+# As nginx logs it; nobody reads that response.
+_CLIENT_LEFT = 499
+
+T = TypeVar("T")
 
 
 class Schemas(BaseModel):
@@ -103,9 +107,6 @@ def http_routes(
     def failure(error: Exception) -> Response:
         return failed_response(error, sessions)
 
-    def in_session(http: Request) -> AbstractAsyncContextManager[Session]:
-        return sessions.open_for_request(address_of(http))
-
     @router.get("/health", tags=["server"])
     async def health(response: Response) -> Health:
         """The server's health and number of sessions; 503 if it is unhealthy."""
@@ -131,8 +132,11 @@ def http_routes(
         """The environment's description of itself."""
         if not known_metadata:
             try:
-                async with in_session(http) as session:
-                    found = await session.run(lambda: complete_metadata(session.environment, env_name))
+                found = await in_session(
+                    http,
+                    sessions,
+                    lambda session: session.run(lambda: complete_metadata(session.environment, env_name)),
+                )
             except Exception as error:
                 return failure(error)
             known_metadata.append(found)
@@ -142,8 +146,7 @@ def http_routes(
     async def state(http: Request) -> Response:
         """The state of a new environment."""
         try:
-            async with in_session(http) as session:
-                return _json_text(await session.state())
+            return _json_text(await in_session(http, sessions, Session.state))
         except Exception as error:
             return failure(error)
 
@@ -152,8 +155,7 @@ def http_routes(
         """The first observation of an episode. For more than one step, use the WebSocket."""
         data = request.model_dump(exclude_unset=True) if request else {}
         try:
-            async with in_session(http) as session:
-                return _json_text(await session.reset(data))
+            return _json_text(await in_session(http, sessions, lambda session: session.reset(data)))
         except Exception as error:
             return failure(error)
 
@@ -162,8 +164,9 @@ def http_routes(
         """One step in a new environment. For an episode, use the WebSocket."""
         extras = {name: value for name, value in request if name != "action"}
         try:
-            async with in_session(http) as session:
-                return _json_text(await session.step(request.action, extras))
+            return _json_text(
+                await in_session(http, sessions, lambda session: session.step(request.action, extras))
+            )
         except Exception as error:
             return failure(error)
 
@@ -179,8 +182,30 @@ def _answer(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model}}
 
 
+async def in_session(http: Request, sessions: Sessions, call: Callable[[Session], Awaitable[T]]) -> T:
+    """Call something in a session that is open for one request; give it up if the client leaves meanwhile.
+
+    Raises:
+        ClientLeftError: The client has left.
+        Exception: What `call` and `Sessions.open_for_request` raise.
+    """
+
+    async def work() -> T:
+        async with sessions.open_for_request(address_of(http)) as session:
+            return await call(session)
+
+    async def leaves() -> str:
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+        return "The client has left"
+
+    return await unless_left(work(), leaves)
+
+
 def failed_response(error: Exception, sessions: Sessions) -> Response:
     """The response to a request that failed, which is counted."""
+    if isinstance(error, ClientLeftError):
+        return Response(status_code=_CLIENT_LEFT)
     reply = reply_to(error, "the environment raised")
     sessions.counters.count_error(reply.code)
     return error_response(_STATUSES.get(reply.code, 500), reply.code, reply.message, **reply.details)

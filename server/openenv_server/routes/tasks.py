@@ -12,13 +12,14 @@ from openenv_gym.contract import GetTaskRangeRequest, GetTaskRequest, ListTasksR
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.routes.http import (
     CodedRoute,
-    address_of,
     error_response,
     failed_response,
+    in_session,
     json_response,
 )
 from openenv_server.serialization import json_value
 from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.session import Session
 
 # The types of splits; one of another name is for validation.
 _SPLIT_TYPES = ("train", "validation", "test")
@@ -41,13 +42,16 @@ def task_routes(sessions: Sessions, name: str) -> APIRouter:
             message = f"This server has no environment {env_name!r}, only {name!r}"
             return error_response(404, ErrorCode.VALIDATION_ERROR, message, detail=message)
         missing = f"{name} has no {method}, which environments with tasks have"
+
+        async def ask(session: Session) -> Response:
+            call = getattr(session.environment, method, None)
+            if call is None:
+                raise NotImplementedError
+            found = await session.run(lambda: call(*arguments))
+            return json_response(form(json_value(await found if isawaitable(found) else found, method)))
+
         try:
-            async with sessions.open_for_request(address_of(http)) as session:
-                call = getattr(session.environment, method, None)
-                if call is None:
-                    raise NotImplementedError
-                found = await session.run(lambda: call(*arguments))
-                return json_response(form(json_value(await found if isawaitable(found) else found, method)))
+            return await in_session(http, sessions, ask)
         except NotImplementedError:
             return error_response(501, ErrorCode.EXECUTION_ERROR, missing, detail=missing)
         except IndexError as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -227,7 +227,14 @@ class Sessions:
             self.abandon(session, str(error))
             raise
         finally:
-            await self.close(session)
+            await asyncio.shield(self._keep(self.close(session)))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that goes on even if nobody waits for it."""
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _open_session(self, client: str, *, is_passing: bool, batch: Batch | None = None) -> Session:
         places = 1 if batch is None else batch.places
@@ -368,9 +375,7 @@ class Sessions:
             if not is_free:
                 self._count(session.is_passing, -session.places)
 
-        task = asyncio.ensure_future(close())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(close())
 
     def _settle(self, session: Session) -> None:
         """Close an abandoned session, on its own thread, once that has returned."""

@@ -15,7 +15,7 @@ from openenv_gym.wire.framing import CloseCode
 from openenv_server.connections.transports import Inbox
 from openenv_server.errors import STOPPING, CapacityReachedError, ClientLeftError, FactoryFailedError
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
-from openenv_server.routes.http import address_of, json_response
+from openenv_server.routes.http import address_of, in_session, json_response
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.session import Session
 from openenv_server.tools.jsonrpc import failure, is_request, success
@@ -85,15 +85,14 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
     router = APIRouter()
 
     async def answer(
-        message: Any, session: Session | None, client: str, is_standard: bool
+        http: Request, message: Any, session: Session | None, is_standard: bool
     ) -> dict[str, Any] | None:
         """Answer a request in a session, or in one for this request alone."""
         try:
             if session is not None:
                 return await session.mcp(message, is_standard=is_standard)
-            async with sessions.open_for_request(client) as session:
-                return await session.mcp(message)
-        except (CapacityReachedError, FactoryFailedError) as error:
+            return await in_session(http, sessions, lambda session: session.mcp(message))
+        except (CapacityReachedError, ClientLeftError, FactoryFailedError) as error:
             return failure(message.get("id"), JsonRpcErrorCode.SERVER_ERROR, str(error))
 
     @router.post("/mcp", tags=["tools"])
@@ -108,17 +107,17 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
             request_id = message.get("id") if isinstance(message, dict) else None
             text = "Not a request of JSON-RPC 2.0"
             return json_response(failure(request_id, JsonRpcErrorCode.INVALID_REQUEST, text))
-        request_id, method, client = message.get("id"), message["method"], address_of(http)
+        request_id, method = message.get("id"), message["method"]
         params = message["params"] if isinstance(message.get("params"), dict) else {}
         if method in ("initialize", _CREATE):
             try:
-                name = await tool_sessions.open(client)
+                name = await tool_sessions.open(address_of(http))
             except (CapacityReachedError, FactoryFailedError) as error:
                 return json_response(failure(request_id, JsonRpcErrorCode.SERVER_ERROR, str(error)), 503)
             if method == _CREATE:
                 return json_response(success(request_id, {"session_id": name}))
             session = tool_sessions.get(name)
-            return json_response(await answer(message, session, client, True), headers={SESSION_HEADER: name})
+            return json_response(await answer(http, message, session, True), headers={SESSION_HEADER: name})
         named = http.headers.get(SESSION_HEADER) or params.get("session_id")
         session = tool_sessions.get(named) if isinstance(named, str) else None
         if named is not None and session is None:
@@ -130,7 +129,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
             return json_response(success(request_id, {"session_id": named, "closed": closed}))
         if method.startswith(_NOTIFICATION):
             return Response(status_code=202)
-        return json_response(await answer(message, session, client, SESSION_HEADER in http.headers))
+        return json_response(await answer(http, message, session, SESSION_HEADER in http.headers))
 
     @router.delete("/mcp", tags=["tools"])
     async def delete(http: Request) -> Response:
