@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
+from openenv_gym.transport.addresses import look_up, open_socket
 from openenv_gym.transport.frame_socket import find_dead_peers, tls_broke
 from openenv_gym.transport.handshake import CHUNK_SIZE, open_tunnel
 from openenv_gym.transport.routes import Route
@@ -291,55 +290,14 @@ class _RawStream:
 
 
 async def _open_socket(host: str, port: int) -> socket.socket:
-    """Connect to the first address of a host that can be reached."""
-    loop = asyncio.get_running_loop()
-    failure: OSError = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in await _addresses(host, port):
-        raw = socket.socket(family, kind, protocol)
-        try:
-            raw.setblocking(False)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            find_dead_peers(raw)
-            await loop.sock_connect(raw, address)
-        except OSError as error:
-            raw.close()
-            failure = error
-        except BaseException:
-            raw.close()
-            raise
-        else:
-            return raw
-    raise failure
+    async def connect(raw: socket.socket, address: Any, _: int) -> None:
+        raw.setblocking(False)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        find_dead_peers(raw)
+        await asyncio.get_running_loop().sock_connect(raw, address)
 
-
-# Name lookups are the only thing here that blocks. Connections that need the same one share it.
-_resolvers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="openenv-dns")
-_lookups: dict[tuple[str, int], Future[list[Any]]] = {}
-
-
-async def _addresses(host: str, port: int) -> list[Any]:
-    """The results of ``socket.getaddrinfo``."""
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass  # a name
-    key = host, port
-    lookup = _lookups.get(key)
-    if lookup is None:
-        lookup = _lookups[key] = _resolvers.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        lookup.add_done_callback(lambda _: _lookups.pop(key, None))
-    return await asyncio.shield(asyncio.wrap_future(lookup))
-
-
-def _reset_after_fork() -> None:
-    """A forked child has none of its parent's threads."""
-    global _resolvers
-    _resolvers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="openenv-dns")
-    _lookups.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_after_fork)
+    addresses = await asyncio.wrap_future(look_up(host, port))
+    return await open_socket(host, addresses, connect)
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:

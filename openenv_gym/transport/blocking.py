@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 from openenv_gym.errors import EndpointError
 from openenv_gym.transport import keepalive
+from openenv_gym.transport.addresses import look_up, open_socket
 from openenv_gym.transport.connection import CLOSE_TIMEOUT_S, MAX_MESSAGE_SIZE, Connection, close_gracefully
 from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
@@ -351,22 +352,12 @@ class _Incoming(io.RawIOBase):
 
 def _open_socket(host: str, port: int, deadline: Deadline) -> socket.socket:
     """Connect to the first address of a host that can be reached, each in its share of the time."""
-    failure: OSError = OSError(f"{host} has no address")
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        raw = socket.socket(family, kind, protocol)
-        try:
-            raw.settimeout(deadline.left_s() / (len(addresses) - number))
-            raw.connect(address)
-        except OSError as error:
-            raw.close()
-            failure = error
-        except BaseException:
-            raw.close()
-            raise
-        else:
-            return raw
-    raise failure
+
+    async def connect(raw: socket.socket, address: Any, addresses_left: int) -> None:
+        raw.settimeout(deadline.left_s() / addresses_left)
+        raw.connect(address)
+
+    return run(open_socket(host, look_up(host, port).result(deadline.left_s()), connect))
 
 
 def with_cookies(endpoint: Endpoint, path: str, call: Callable[[], T]) -> T:

@@ -352,32 +352,8 @@ def test_a_server_that_reads_in_drops(both: tuple[Transport, Runner]) -> None:
         drive(main(endpoint))
 
 
-def test_results_that_nobody_asked_for_do_not_extend_a_step(both: tuple[Transport, Runner]) -> None:
-    def answer(frames: FrameSocket) -> None:
-        frames.receive()
-        frames.send(*v2.encode(opened(0)))
-        frames.receive()
-        with contextlib.suppress(OSError):
-            for _ in range(80):
-                frames.send(*v2.encode(result(99, 0)))
-                time.sleep(0.05)
-
-    transport, drive = both
-
-    async def main(endpoint: Endpoint) -> None:
-        connection = await transport.connect(endpoint, timeout_s=5)
-        channel = V2Channel(connection, transport, Timeouts(5, TIMEOUT_S, TIMEOUT_S))
-        await channel.open([0])
-        await channel.send_step([0], [{}], "step 1")
-        with gives_up_in_time():
-            await channel.result("step 1")
-
-    with peer(answer) as endpoint:
-        drive(main(endpoint))
-
-
-@pytest.mark.parametrize("use", ["states", "close"])
-def test_results_that_nobody_asked_for_do_not_extend_other_requests(
+@pytest.mark.parametrize("use", ["step", "states", "close"])
+def test_results_that_nobody_asked_for_do_not_extend_a_request(
     both: tuple[Transport, Runner], use: str
 ) -> None:
     def answer(frames: FrameSocket) -> None:
@@ -394,7 +370,11 @@ def test_results_that_nobody_asked_for_do_not_extend_other_requests(
         connection = await transport.connect(endpoint, timeout_s=5)
         channel = V2Channel(connection, transport, Timeouts(5, TIMEOUT_S, TIMEOUT_S))
         await channel.open([0])
-        if use == "states":
+        if use == "step":
+            await channel.send_step([0], [{}], "step 1")
+            with gives_up_in_time():
+                await channel.result("step 1")
+        elif use == "states":
             with gives_up_in_time():
                 await channel.states([0])
         else:
@@ -404,3 +384,34 @@ def test_results_that_nobody_asked_for_do_not_extend_other_requests(
 
     with peer(answer) as endpoint:
         drive(main(endpoint))
+
+
+@pytest.mark.parametrize("use", ["connect", "http"])
+def test_a_resolver_that_hangs(
+    both: tuple[Transport, Runner], use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, drive = both
+    name = f"{use}-{type(transport).__name__}.example".lower()  # its own, as lookups of one name are shared
+    is_over = threading.Event()
+    real = socket.getaddrinfo
+
+    def hang(host: Any, *rest: Any, **more: Any) -> Any:
+        if host == name and not more.get("flags"):
+            is_over.wait(30)
+            raise socket.gaierror("over")
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    endpoint = Endpoint(f"http://{name}:8000")
+
+    async def main() -> None:
+        with gives_up_in_time():
+            if use == "connect":
+                await transport.connect(endpoint, timeout_s=TIMEOUT_S)
+            else:
+                get_schemas(endpoint, timeout_s=TIMEOUT_S)
+
+    try:
+        drive(main())
+    finally:
+        is_over.set()
