@@ -181,7 +181,7 @@ class HubProvider(Provider):
                 _check_stage(space, stage)
                 if stage == "SLEEPING" and not is_woken:
                     is_woken = True
-                    space.wake()
+                    space.wake(deadline - time.monotonic())
                 if time.monotonic() > deadline:
                     raise DeadlineExceededError(
                         f"The Space {space.repo_id} {_TEMPORARY[stage]} for more than "

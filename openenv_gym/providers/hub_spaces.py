@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from openenv_gym.errors import ConfigurationError, HubError, MissingExtraError, OpenEnvError
+from openenv_gym.errors import ConfigurationError, EndpointError, HubError, MissingExtraError, OpenEnvError
 from openenv_gym.providers.progress import tell
+from openenv_gym.transport.deadline import Deadline
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.http import exchange
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -143,13 +145,15 @@ class SpaceOnHub:
             stage = _api(self.token).get_space_runtime(self.repo_id).stage
         return str(getattr(stage, "value", stage))
 
-    def wake(self) -> None:
-        """Request a page from its server, which wakes it. Its stage tells whether that worked."""
-        request = urllib.request.Request(self.host)
-        if self.is_private and self.token:
-            request.add_unredirected_header("Authorization", f"Bearer {self.token}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=_WAKE_TIMEOUT_S):
-            pass
+    def wake(self, timeout_s: float = _WAKE_TIMEOUT_S) -> None:
+        """Request a page from its server, which wakes it. Its stage tells whether that worked.
+
+        Args:
+            timeout_s: The time for that, in seconds; more than 10 are not used.
+        """
+        endpoint = Endpoint.parse(self.host, api_key=(self.is_private and self.token) or "")
+        with contextlib.suppress(EndpointError):
+            exchange(endpoint, "GET", "/", None, Deadline(min(timeout_s, _WAKE_TIMEOUT_S)), max_bytes=0)
 
     def download(self) -> Path:
         """Download its files, unless this version is in the cache; return their folder.

@@ -9,9 +9,11 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from openenv_gym.errors import GitError
 
 _POLL_S = 0.5
 _REQUEST_TIMEOUT_S = 10.0
+_SHORTEST_TIMEOUT_S = 0.1
 _PAGE_SIZE = 50
 _USER, _PASSWORD = "OPENENV_GIT_USERNAME", "OPENENV_GIT_PASSWORD"
 # A credential helper that prints what is in git's variables, so that no file has the password.
@@ -111,9 +114,10 @@ class GitServerClient:
         """
         deadline = time.monotonic() + timeout
         while not self.is_ready:
+            left_s = max(deadline - time.monotonic(), _SHORTEST_TIMEOUT_S)
             try:
-                with urllib.request.urlopen(f"{self.gitea_url}/", timeout=_REQUEST_TIMEOUT_S):
-                    self.is_ready = True
+                _read(f"{self.gitea_url}/", min(left_s, _REQUEST_TIMEOUT_S))
+                self.is_ready = True
             except OSError:
                 if time.monotonic() + _POLL_S > deadline:
                     break
@@ -275,9 +279,31 @@ class GitServerClient:
         request = urllib.request.Request(f"{self.gitea_url}{path}")
         request.add_unredirected_header("Authorization", f"Basic {key}")
         try:
-            with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S) as response:
-                return json.load(response)
+            return json.loads(_read(request, _REQUEST_TIMEOUT_S))
         except (OSError, ValueError) as error:
             raise GitError(
                 f"Listing the repositories of {self.username} at {self.gitea_url} failed: {error}."
             ) from error
+
+
+def _read(request: urllib.request.Request | str, timeout_s: float) -> bytes:
+    """The body of a response that is here in time, however slowly its parts come.
+
+    Raises:
+        OSError: There is none, or the server refuses.
+    """
+    body: Future[bytes] = Future()
+
+    def read() -> None:
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as response:
+                body.set_result(response.read())
+        except Exception as error:
+            body.set_exception(error)
+
+    # urllib's timeout is for each wait alone.
+    threading.Thread(target=read, name="openenv-git-server", daemon=True).start()
+    try:
+        return body.result(timeout_s)
+    except TimeoutError as error:
+        raise TimeoutError(f"no response within {timeout_s:g} s") from error

@@ -12,12 +12,16 @@ import time
 import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from openenv_server import git_server
+from openenv_server.git_server import GitServerClient
 
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
-from openenv_gym.errors import DeadlineExceededError, NotAnOpenEnvServerError, SessionLostError
+from openenv_gym.errors import DeadlineExceededError, GitError, NotAnOpenEnvServerError, SessionLostError
+from openenv_gym.providers.hub_spaces import SpaceOnHub
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.v2 import V2Channel
 from openenv_gym.transport.asynchronous import AsyncTransport
@@ -332,6 +336,41 @@ def test_a_message_that_drips(both: tuple[Transport, Runner], drop: bytes, inter
         drive(main(endpoint))
     # The last drop before the end leaves a tenth of the time. Nothing comes for as long again after that.
     assert 0.9 * TIMEOUT_S < took_s[0] < 1.6 * TIMEOUT_S
+
+
+@pytest.mark.parametrize("name", ["headers", "body"])
+def test_a_space_and_a_git_server_that_drip(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_server, "_REQUEST_TIMEOUT_S", TIMEOUT_S)
+    with dripping(*HEADS[name]) as port:
+        url = f"http://127.0.0.1:{port}"
+        space = SpaceOnHub("owner/name", url, False, "owner-name", "0", 8000, None)
+        client = GitServerClient(url, "user", "password", str(tmp_path))
+        for wait in (space.wake, client.wait_for_ready):
+            begin = time.monotonic()
+            assert not wait(TIMEOUT_S)  # type: ignore[operator]
+            assert time.monotonic() - begin < TIMEOUT_S + LEEWAY_S
+        client.is_ready = True
+        with pytest.raises(GitError, match=f"no response within {TIMEOUT_S:g} s"):
+            client.list_repositories()
+
+
+@pytest.mark.parametrize("is_private", [False, True])
+def test_only_a_private_space_gets_the_token(is_private: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENENV_API_KEY", "of-another-server")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        space = SpaceOnHub("owner/name", url, is_private, "owner-name", "0", 8000, "hf_token")
+        waking = threading.Thread(target=space.wake)
+        waking.start()
+        raw, _ = listening.accept()
+        with raw:
+            request = raw.recv(2**16).decode().lower()
+        waking.join()
+    assert request.startswith("get / http/1.1")
+    assert ("authorization: bearer hf_token" in request) == is_private
+    assert "of-another-server" not in request
 
 
 def test_a_server_that_reads_in_drops(both: tuple[Transport, Runner]) -> None:
