@@ -75,7 +75,8 @@ class RemoteEnv(gym.Env[Any, Any]):
         capacity_timeout_s: How long making the environment waits for a server that is not up yet, and `reset`
             for one that is full or restarting, in seconds.
         on_session_lost: What a step does when its session is lost for good: "raise" an error, or "truncate"
-            the episode, with the last observation, reward 0 and the reason in ``info["session_lost"]``.
+            the episode, with the last observation, reward 0 and the reason in ``info["session_lost"]``. With
+            "truncate", a reset whose session is lost is tried again in a new one, for ``capacity_timeout_s``.
         on_misfit: What happens to an observation that does not fit the server's own schema: "raise"
             `ProtocolError`, or "coerce" it. Then what is missing or wrong is filled with the nearest value,
             what is extra is dropped, ``info["misfits"]`` lists both, and the first ones are logged.
@@ -198,6 +199,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             SpaceCoding(env_spaces),
             self.timeouts,
             capacity_timeout_s=capacity_timeout_s,
+            truncates=self.on_session_lost == "truncate",
             explain=None if self._servers is None else self._servers.explain,
         )
         self._metrics = SlotMetrics()

@@ -16,6 +16,7 @@ from openenv_gym.errors import (
     DeadlineExceededError,
     EndpointUnreachableError,
     OpenEnvError,
+    ServerEndedError,
     SessionLostError,
     StepTimeoutError,
 )
@@ -95,6 +96,8 @@ class ResetRetry:
         An error that is given up on gets advice about ``capacity_timeout_s``.
         """
         now = time.monotonic()
+        if isinstance(error, ServerEndedError):
+            return None  # nothing will answer there again
         if isinstance(error, LOSSES):
             is_retryable = isinstance(error, SessionLostError) and error.retryable
             if self._losses_left and (self._truncates or is_retryable):
@@ -162,14 +165,26 @@ def retry(call: Callable[[], T], capacity_timeout_s: float) -> T:
     return retry_in_line(lambda _: call(), capacity_timeout_s)
 
 
-def retry_in_line(call: Callable[[Ticket | None], T], capacity_timeout_s: float) -> T:
-    """Like `retry`, but call with a place in line, to open sessions with."""
-    retries = ResetRetry(capacity_timeout_s)
+def retry_in_line(
+    call: Callable[[Ticket | None], T], capacity_timeout_s: float, *, truncates: bool = False
+) -> T:
+    """Like `retry`, but call with a place in line, to open sessions with.
+
+    Args:
+        call: Has changed nothing when it raises an error.
+        capacity_timeout_s: How long to keep trying, in seconds.
+        truncates: Whether to retry after the loss of a session, too.
+
+    Raises:
+        OpenEnvError: A session was lost, perhaps again and again; and what `retry` raises.
+    """
+    retries = ResetRetry(capacity_timeout_s, truncates=truncates)
     while True:
         try:
             return call(retries.ticket())
-        except (CapacityError, EndpointUnreachableError) as error:
-            attempt = retries.next_attempt(error)
+        except OpenEnvError as error:
+            is_loss = isinstance(error, LOSSES)
+            attempt = None if is_loss and not truncates else retries.next_attempt(error)
             if attempt is None:
                 raise
             time.sleep(max(attempt - time.monotonic(), 0))

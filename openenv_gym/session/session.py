@@ -106,6 +106,7 @@ class Session:
         coding: How actions and observations travel.
         timeouts: How long to wait.
         capacity_timeout_s: How long a reset waits for a full or unreachable server, in seconds.
+        truncates: Whether a lost session only truncates its episode; see `ResetRetry`.
         steps_first: Whether a first step may come before the first reset, as published clients send it.
         explain: Called with an error before it is raised; may add what it knows of the server, or raise a
             better error.
@@ -119,6 +120,7 @@ class Session:
         timeouts: Timeouts,
         *,
         capacity_timeout_s: float = 0.0,
+        truncates: bool = False,
         steps_first: bool = False,
         explain: Callable[[OpenEnvError], None] | None = None,
     ) -> None:
@@ -127,6 +129,7 @@ class Session:
         self._coding = coding
         self._timeouts = timeouts
         self._capacity_timeout_s = capacity_timeout_s
+        self._truncates = truncates
         self._explain = explain
         self._channel: SessionChannel | None = None
         self._has_episode = False
@@ -162,7 +165,9 @@ class Session:
             options = {key: value for key, value in data.items() if key != "seed"}
         else:
             seed = None
-        retries = ResetRetry(self._capacity_timeout_s, has_lost=self._has_timed_out)
+        retries = ResetRetry(
+            self._capacity_timeout_s, truncates=self._truncates, has_lost=self._has_timed_out
+        )
         while True:
             try:
                 channel = await self._ready_channel(retries)

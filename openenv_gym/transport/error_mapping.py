@@ -249,7 +249,8 @@ def unreachable(endpoint: Endpoint, reason: object, operation: str) -> EndpointE
             "host name, use that name.",
             **context,
         )
-    if isinstance(reason, ssl.SSLError) and not isinstance(reason, ssl.SSLEOFError):
+    has_hung_up = isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if isinstance(reason, ssl.SSLError) and not has_hung_up:
         if reason.reason in _NOT_TLS:
             return _wrong_scheme(endpoint, operation, speaks_tls=False)
         return EndpointError(f"The TLS handshake with {where(endpoint)} failed: {reason.reason}.", **context)

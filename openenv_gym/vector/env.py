@@ -35,7 +35,13 @@ from openenv_gym.errors import (
 from openenv_gym.metrics import METRICS_BUFFER, Metrics
 from openenv_gym.rendering import FrameLists, warn_without_mode
 from openenv_gym.session.channel import Timeouts
-from openenv_gym.session.recovery import OnSessionLost, check_on_session_lost, retry, retry_in_line
+from openenv_gym.session.recovery import (
+    LOSSES,
+    OnSessionLost,
+    check_on_session_lost,
+    retry,
+    retry_in_line,
+)
 from openenv_gym.session.session import Times, reset_options
 from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import column_of
@@ -292,7 +298,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self._backend is None:
             if len(chosen) < self.num_envs:
                 raise ResetNeededError("The first reset must be of all slots, without reset_mask")
-            retry_in_line(lambda ticket: self._begin(chosen_seeds, data, ticket), self.capacity_timeout_s)
+            retry_in_line(
+                lambda ticket: self._begin(chosen_seeds, data, ticket),
+                self.capacity_timeout_s,
+                truncates=self.on_session_lost == "truncate",
+            )
         else:
             self._backend.forget_lost(mask)
             self._check_not_pending(chosen)
@@ -633,6 +643,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             CapacityError: The server has not as many free sessions. None was kept.
+            OpenEnvError: A session was lost. None was kept if losses only truncate.
         """
         rules = EpisodeRules(
             self.autoreset_mode,
@@ -653,17 +664,22 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             backend.send_reset(self._results.all, seeds, options)
             backend.collect()
         except CapacityError as error:
-            if self._backend is not None:
-                self._backend.close()
-                self._backend = None
+            self._drop_backend()
             if error.in_all is None and (self._pool.never_have(self.num_envs) or error.refused):
                 missing = error.refused or error.asked_for - (error.available or 0)
                 raise self._pool.too_few(self.num_envs, self.num_envs - missing) from error
             raise
         except OpenEnvError as error:
+            if rules.truncates and isinstance(error, LOSSES):
+                self._drop_backend()
             if self._servers is not None:
                 self._servers.explain(error)
             raise
+
+    def _drop_backend(self) -> None:
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
 
     def _send(self, actions: Any, slots: list[int], *, gather: bool) -> Backend:
         begin = perf_counter()

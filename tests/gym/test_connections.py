@@ -38,6 +38,7 @@ from openenv_gym.transport.asynchronous import AsyncTransport
 from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.error_mapping import HANDSHAKE, connect_error
 from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.transport.http import get_json
 from openenv_gym.transport.routes import route_to
@@ -440,6 +441,12 @@ def test_over_tls(both: tuple[Transport, Runner], tmp_path: Path) -> None:
         connected(both, trusting, use)
     with peer(echo, tls=context) as endpoint, pytest.raises(UntrustedServerError, match="not trusted"):
         drive(transport.connect(endpoint, timeout_s=5))
+
+
+@pytest.mark.parametrize("kind", [ssl.SSLEOFError, ssl.SSLZeroReturnError])
+def test_a_peer_that_is_gone_in_the_tls_handshake_is_away(kind: type[ssl.SSLError]) -> None:
+    error = connect_error(Endpoint("https://example.com"), kind(8, "EOF"), HANDSHAKE, 5)
+    assert isinstance(error, EndpointUnreachableError)  # which is retried
 
 
 @pytest.mark.parametrize("closes_politely", [True, False])
