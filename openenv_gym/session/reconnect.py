@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from openenv_gym.backoff import Backoff
-from openenv_gym.errors import EndpointError, ProtocolError, SessionLostError
+from openenv_gym.errors import EndpointError, SessionLostError
 from openenv_gym.session.responses import sentence, wrong_response
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.endpoint import Endpoint
@@ -150,12 +150,16 @@ async def _ask(connection: Connection, request: v2.Resume, timeout_s: float) -> 
         return v2.Failed(code=ErrorCode.UNKNOWN_SESSION, message="the server now speaks version 1 only")
     connection.says_goodbye = False  # if this attempt fails, the next one may still resume
     await connection.send(v2.encode(request), timeout_s=timeout_s, operation="resume")
-    payload = await connection.receive(timeout_s=timeout_s, operation="resume")
-    try:
-        response = v2.decode_answer(payload)
-    except ProtocolError:
-        connection.drop()
-        raise
+    until = time.monotonic() + timeout_s
+    while True:
+        payload = await connection.receive(timeout_s=_time_left(until, timeout_s), operation="resume")
+        try:
+            response = v2.decode_answer(payload)
+            break
+        except v2.BadMessageError as error:
+            if not error.new_type or time.monotonic() > until:  # else a newer server's, to be ignored
+                connection.drop()
+                raise
     if isinstance(response, v2.Resumed | v2.Failed):
         connection.says_goodbye = True
         return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Sequence
 from time import perf_counter
@@ -27,6 +28,8 @@ from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
+
+log = logging.getLogger("openenv_gym")
 
 # How long closing waits for the server, in seconds.
 _CLOSE_TIMEOUT_S = 1.0
@@ -297,27 +300,38 @@ class V2Channel:
         await self.connection.send(payload, timeout_s=timeout_s + self._patience_s, operation=operation)
 
     async def _receive(self, operation: str, timeout_s: float) -> v2.Answer:
-        """Wait for the next response, reconnecting if the connection breaks."""
+        """Wait for the next response, reconnecting if the connection breaks.
+
+        A message of an unknown type is one of a newer server, which does not rely on it: it is ignored.
+        """
         first_loss_at: float | None = None
+        left_s = timeout_s
         while True:
             try:
-                payload = await self.connection.receive(timeout_s=timeout_s, operation=operation)
-                break
+                payload = await self.connection.receive(timeout_s=left_s, operation=operation)
             except SessionLostError as error:
                 first_loss_at = first_loss_at or perf_counter()
                 if perf_counter() - first_loss_at > self._grace_s:
                     raise  # it breaks again and again before the response is here
                 await self._resume(operation, error)
-        self.received_at = perf_counter()
-        try:
-            response = v2.decode_answer(payload)
-        except ProtocolError as error:
-            self.connection.drop()
-            raise ProtocolError(
-                f"{self.endpoint}, {operation}: {error.message}",
-                endpoint=self.endpoint.base_url,
-                operation=operation,
-            ) from error
+                continue
+            received_at = perf_counter()
+            try:
+                response = v2.decode_answer(payload)
+                break
+            except v2.BadMessageError as error:
+                if not error.new_type:
+                    self.connection.drop()
+                    raise ProtocolError(
+                        f"{self.endpoint}, {operation}: {error.message}",
+                        endpoint=self.endpoint.base_url,
+                        operation=operation,
+                    ) from error
+                log.debug("%s: ignored a message of the unknown type %r", self.endpoint, error.new_type)
+                left_s = max(self.sent_at, self.received_at) + timeout_s - received_at
+                if left_s <= 0:
+                    raise self.connection.expire(timeout_s, operation) from error
+        self.received_at = received_at
         if type(response) is v2.Failed:
             raise self._failed(response, operation)
         return response

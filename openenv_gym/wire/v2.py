@@ -223,6 +223,7 @@ def _dtype(kind: str, size: int) -> np.dtype[Any]:
 
 class _Tag(msgspec.Struct):
     type: Any = None
+    id: Any = None
 
 
 class BadMessageError(ProtocolError):
@@ -230,11 +231,17 @@ class BadMessageError(ProtocolError):
 
     Attributes:
         is_unknown_type: It is a map, as messages are, but its type is unknown or missing.
+        new_type: The unknown type, perhaps of a newer release; "" if it is missing or no string.
+        request_id: The number of a message of an unknown type; None if it has none.
     """
 
-    def __init__(self, message: str, *, is_unknown_type: bool) -> None:
+    def __init__(
+        self, message: str, *, is_unknown_type: bool, new_type: str = "", request_id: int | None = None
+    ) -> None:
         super().__init__(message)
         self.is_unknown_type = is_unknown_type
+        self.new_type = new_type
+        self.request_id = request_id
 
 
 def encode(message: Request | Answer, attachments: Attachments | None = None) -> list[Payload]:
@@ -295,20 +302,28 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], payload: Payload) -> tuple[An
         body = whole[_SIZE.size : _SIZE.size + size]
         message = decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError, struct.error) as error:
-        raise BadMessageError(
-            f"Not a message of version 2: {error}", is_unknown_type=_has_unknown_type(body, decoder)
-        ) from error
+        raise _bad_message(body, decoder, error) from error
     begin = _attachments_begin(size)
     return message, whole[begin:] if len(whole) > begin else None
 
 
-def _has_unknown_type(body: memoryview, decoder: msgspec.msgpack.Decoder[Any]) -> bool:
-    """Return whether a body that the decoder refuses is a map whose type is unknown or missing."""
+def _bad_message(
+    body: memoryview, decoder: msgspec.msgpack.Decoder[Any], error: Exception
+) -> BadMessageError:
+    """Return the error for a body that the decoder refuses."""
+    message = f"Not a message of version 2: {error}"
     try:
-        tag = _tag_decoder.decode(body).type
+        tag = _tag_decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return False
-    return tag not in [kind.__struct_config__.tag for kind in get_args(decoder.type)]
+        return BadMessageError(message, is_unknown_type=False)
+    if tag.type in [kind.__struct_config__.tag for kind in get_args(decoder.type)]:
+        return BadMessageError(message, is_unknown_type=False)
+    return BadMessageError(
+        message,
+        is_unknown_type=True,
+        new_type=tag.type if isinstance(tag.type, str) else "",
+        request_id=tag.id if type(tag.id) is int else None,
+    )
 
 
 def _attachments_begin(size: int) -> int:

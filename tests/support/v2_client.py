@@ -57,6 +57,9 @@ class V2Client:
     def send_bytes(self, *payload: bytes) -> None:
         run(self.connection.send(list(payload), timeout_s=5, operation="bytes"))
 
+    def receive_bytes(self) -> v2.Payload:
+        return run(self.connection.receive(timeout_s=10, operation="bytes"))
+
     def receive(self, operation: str) -> v2.Answer:
         return run(self._channel._receive(operation, 10))
 

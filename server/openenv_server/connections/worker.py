@@ -254,7 +254,7 @@ class ConnectionWorker:
             request = v2.decode_request(payload)
         except v2.BadMessageError as error:
             code = ErrorCode.UNKNOWN_TYPE if error.is_unknown_type else ErrorCode.VALIDATION_ERROR
-            self._fail(None, code, str(error))
+            self._fail(error.request_id, code, str(error))
             return
         if len(request.slots) > _MOST_SLOTS:
             message = f"A message can name at most {_MOST_SLOTS:,} slots, got {len(request.slots):,}"
