@@ -33,6 +33,7 @@ from openenv_gym.errors import (
 from openenv_gym.transport.blocking import BlockingTransport
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, without_v2
+from tests.support.tls import WAYS, Way, cutting_proxy
 
 KILLS = int(os.environ.get("OPENENV_TEST_KILLS", "3"))
 
@@ -67,8 +68,12 @@ def served(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return (lambda **keywords: without_v2(sleepers(**keywords))) if request.param == "v1" else sleepers
 
 
-def test_a_cut_is_an_error_that_names_the_step_where_nothing_can_be_resumed(served: Any) -> None:
-    with running(served(resume_grace_s=0)) as base_url, FaultProxy(base_url, faults={}) as proxy:
+ways = pytest.mark.parametrize("way", WAYS)
+
+
+@ways
+def test_a_cut_is_an_error_that_names_the_step_where_nothing_can_be_resumed(served: Any, way: Way) -> None:
+    with running(served(resume_grace_s=0)) as base_url, cutting_proxy(base_url, way) as proxy:
         env = RemoteEnv(proxy.base_url)
         env.reset()
         assert env.step(0.0)[0] == 1
@@ -82,8 +87,9 @@ def test_a_cut_is_an_error_that_names_the_step_where_nothing_can_be_resumed(serv
         env.close()
 
 
-def test_a_cut_truncates_the_episode_where_that_is_asked_for(served: Any) -> None:
-    with running(served(resume_grace_s=0)) as base_url, FaultProxy(base_url, faults={}) as proxy:
+@ways
+def test_a_cut_truncates_the_episode_where_that_is_asked_for(served: Any, way: Way) -> None:
+    with running(served(resume_grace_s=0)) as base_url, cutting_proxy(base_url, way) as proxy:
         env = RemoteEnv(proxy.base_url, on_session_lost="truncate")
         env.reset()
         env.step(0.0)
@@ -98,9 +104,10 @@ def test_a_cut_truncates_the_episode_where_that_is_asked_for(served: Any) -> Non
         env.close()
 
 
+@ways
 @pytest.mark.parametrize("mode", AutoresetMode)
-def test_slots_whose_sessions_are_lost_start_new_episodes(served: Any, mode: AutoresetMode) -> None:
-    with running(served(resume_grace_s=0)) as base_url, FaultProxy(base_url, faults={}) as proxy:
+def test_slots_whose_sessions_are_lost_start_new_episodes(served: Any, mode: AutoresetMode, way: Way) -> None:
+    with running(served(resume_grace_s=0)) as base_url, cutting_proxy(base_url, way) as proxy:
         envs = RemoteVectorEnv(proxy.base_url, 3, on_session_lost="truncate", autoreset_mode=mode)
         envs.reset()
         go = np.zeros(3)
@@ -223,9 +230,10 @@ def test_a_client_that_is_unplugged_frees_its_session(version: str, monkeypatch:
         env.close()
 
 
+@ways
 @pytest.mark.parametrize("ws", ["auto", "websockets-sansio"])
-def test_a_cut_is_resumed_whatever_serves_the_sockets(ws: str) -> None:
-    with running(sleepers(), ws=ws) as base_url, FaultProxy(base_url, faults={}) as proxy:
+def test_a_cut_is_resumed_whatever_serves_the_sockets(ws: Any, way: Way) -> None:
+    with running(sleepers(), ws=ws) as base_url, cutting_proxy(base_url, way) as proxy:
         envs = RemoteVectorEnv(proxy.base_url, 2)
         envs.reset()
         for step in range(1, 4):
@@ -234,9 +242,10 @@ def test_a_cut_is_resumed_whatever_serves_the_sockets(ws: str) -> None:
         envs.close()
 
 
-def test_an_idle_slot_whose_session_was_lost_is_truncated_when_it_is_asked() -> None:
+@ways
+def test_an_idle_slot_whose_session_was_lost_is_truncated_when_it_is_asked(way: Way) -> None:
     for mode in AutoresetMode:
-        with running(sleepers(resume_grace_s=0)) as base_url, FaultProxy(base_url, faults={}) as proxy:
+        with running(sleepers(resume_grace_s=0)) as base_url, cutting_proxy(base_url, way) as proxy:
             envs = RemoteVectorEnv(proxy.base_url, 2, on_session_lost="truncate", autoreset_mode=mode)
             envs.reset()
             envs.send(np.array([0.5]), [0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,15 +21,17 @@ from tests.support.napper import Nap, Napper, Slept
 from tests.support.processes import serving_sleeper
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, without_v2
+from tests.support.tls import WAYS, cutting_proxy
 
 
-@pytest.fixture(params=["v1", "v2"])
+@pytest.fixture(params=itertools.product(["v1", "v2"], WAYS), ids=" ".join)
 def proxy(request: pytest.FixtureRequest) -> Iterator[FaultProxy]:
     """The way to a server of nappers, in either version of the protocol, that keeps no session."""
+    version, way = request.param
     app = create_app(Napper, Nap, Slept, max_concurrent_envs=16, resume_grace_s=0)
     with (
-        running(without_v2(app) if request.param == "v1" else app) as base_url,
-        FaultProxy(base_url, faults={}) as proxy,
+        running(without_v2(app) if version == "v1" else app) as base_url,
+        cutting_proxy(base_url, way) as proxy,
     ):
         yield proxy
 

@@ -265,7 +265,7 @@ def test_a_loss_costs_an_episode_and_never_the_run(
             elif round_number:
                 trainer.envs.close()
                 trainer.envs = make()
-            delay_s = DELAY_S if round_number == 0 else dice.uniform(0, LONG_S)
+            delay_s = dice.uniform(0, LONG_S) if ROUNDS else DELAY_S
             lose_once(losses, moment, trainer, delay_s)
             losses.recover()
         trainer.envs.close()
@@ -308,7 +308,7 @@ def test_a_loss_costs_a_single_environment_an_episode(
                 assert (observation, reward) == (steps, 1.0)
                 acknowledged.append(int(action["number"]))
 
-        for round_number in range(ROUNDS or 1):
+        for _ in range(ROUNDS or 1):
             lost = 0
             reset()
             step()
@@ -318,7 +318,7 @@ def test_a_loss_costs_a_single_environment_an_episode(
                 ending = threading.Thread(target=losses.end)
                 ending.start()
             else:
-                ending = in_the_middle(losses, DELAY_S if round_number == 0 else random.uniform(0, LONG_S))
+                ending = in_the_middle(losses, random.uniform(0, LONG_S) if ROUNDS else DELAY_S)
                 (reset if moment == "reset" else step)(LONG_S)
             step()
             ending.join()

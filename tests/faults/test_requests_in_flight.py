@@ -17,6 +17,7 @@ from openenv_server import create_app, gymnasium_factory
 from openenv_gym import RemoteVectorEnv
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running
+from tests.support.tls import WAYS, cutting_proxy
 from tests.support.vectors import assert_equal
 
 pytestmark = pytest.mark.integration
@@ -81,13 +82,13 @@ class Served(Walk):
         return result
 
 
-@pytest.fixture
-def proxy() -> Iterator[FaultProxy]:
+@pytest.fixture(params=WAYS)
+def proxy(request: pytest.FixtureRequest) -> Iterator[FaultProxy]:
     factory, models = gymnasium_factory(Served)
     Served.gate.set()
     Served.begun = Served.done = Local.done = 0
     with running(create_app(factory, models.action, models.observation)) as base_url:
-        with FaultProxy(base_url, faults={}) as proxy:
+        with cutting_proxy(base_url, request.param) as proxy:
             yield proxy
         Served.gate.set()
 

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import trustme
 from gymnasium import spaces
 from openenv_server import create_app, gymnasium_factory
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import EndpointUnreachableError, NotAnOpenEnvServerError
-from tests.support.proxy import FaultProxy, Kind, tls_terminator
+from tests.support.proxy import FaultProxy, Kind
 from tests.support.servers import running
+from tests.support.tls import WAYS, Way, cutting_proxy, trusted_certificate
 from tests.support.vectors import assert_equal
 
 T = TypeVar("T")
@@ -89,61 +87,54 @@ def patiently(connect: Callable[[], T]) -> T:
 @pytest.mark.timeout(1800)
 def test_a_single_session(walking: str) -> None:
     with FaultProxy(walking, faults=faults(1), seed=3) as proxy:
-        walk_through_cuts(proxy, proxy.base_url)
+        walk_through_cuts(proxy)
 
 
 @pytest.fixture(params=["gateway", "server"])
-def tls_walking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[FaultProxy, str, Path]]:
-    """A cutting proxy, the https address that leads through it, and the authority to trust.
+def tls_proxy(request: pytest.FixtureRequest) -> Iterator[FaultProxy]:
+    """A cutting proxy that is reached over TLS.
 
     The cuts are behind a gateway that terminates TLS, or in the middle of the server's TLS records.
     """
-    authority = trustme.CA()
-    ca_file, chain, key = (tmp_path / name for name in ("ca.pem", "chain.pem", "key.pem"))
-    authority.cert_pem.write_to_path(ca_file)
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(key)
-    certificate.cert_chain_pems[0].write_to_path(chain)
-    terminates = request.param == "gateway"
-    options = {} if terminates else {"ssl_keyfile": str(key), "ssl_certfile": str(chain)}
     factory, models = gymnasium_factory(Served)
     app = create_app(factory, models.action, models.observation)
     Walk.steps_taken = Served.steps_taken = 0
-    with running(app, **options) as base_url, FaultProxy(base_url, faults=faults(1), seed=3) as proxy:
-        if terminates:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            certificate.configure_cert(context)
-            with tls_terminator(proxy.base_url, context) as tls_url:
-                yield proxy, tls_url, ca_file
-        else:
-            yield proxy, proxy.base_url.replace("http:", "https:"), ca_file
+    if request.param == "gateway":
+        with running(app) as base_url, cutting_proxy(base_url, "TLS", faults=faults(1), seed=3) as proxy:
+            yield proxy
+        return
+    with (
+        trusted_certificate() as certificate,
+        running(app, ssl_keyfile=str(certificate), ssl_certfile=str(certificate)) as base_url,
+        FaultProxy(base_url, faults=faults(1), seed=3) as proxy,
+    ):
+        proxy.base_url = proxy.base_url.replace("http:", "https:")
+        yield proxy
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_single_session_over_tls(tls_walking: tuple[FaultProxy, str, Path]) -> None:
-    proxy, base_url, ca_file = tls_walking
-    walk_through_cuts(proxy, base_url, ca_file=ca_file)
+def test_a_single_session_over_tls(tls_proxy: FaultProxy) -> None:
+    walk_through_cuts(tls_proxy)
 
 
-def test_cuts_between_two_steps_over_tls(tls_walking: tuple[FaultProxy, str, Path]) -> None:
+def test_cuts_between_two_steps_over_tls(tls_proxy: FaultProxy) -> None:
     """The keepalive thread may have seen the end of the connection when the next step is sent."""
-    proxy, base_url, ca_file = tls_walking
-    proxy.faults.clear()
-    local, remote = Walk(), RemoteEnv(base_url, ca_file=ca_file)
+    tls_proxy.faults.clear()
+    local, remote = Walk(), RemoteEnv(tls_proxy.base_url)
     assert_equal(local.reset(seed=4), remote.reset(seed=4))
     for cut in range(6):
-        proxy.cut()
+        tls_proxy.cut()
         time.sleep(0.1 * cut)
         assert_equal(local.step(cut % 5), remote.step(np.int64(cut % 5)), f"cut {cut}")
     remote.close()
 
 
-def walk_through_cuts(proxy: FaultProxy, base_url: str, **keywords: Any) -> None:
+def walk_through_cuts(proxy: FaultProxy) -> None:
     """Compare a remote walk with a local one, step by step, until there were enough steps and cuts."""
     local = Walk()
     steps = 0
-    remote = patiently(lambda: RemoteEnv(base_url, **keywords))
+    remote = patiently(lambda: RemoteEnv(proxy.base_url))
     rng = np.random.default_rng(0)
     while steps < STEPS or proxy.counts["cut"] < CUTS:
         seed = int(rng.integers(1000))
@@ -164,11 +155,12 @@ def walk_through_cuts(proxy: FaultProxy, base_url: str, **keywords: Any) -> None
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mode", gym.vector.AutoresetMode)
-def test_sixteen_slots(walking: str, mode: gym.vector.AutoresetMode) -> None:
+def test_sixteen_slots(walking: str, mode: gym.vector.AutoresetMode, way: Way) -> None:
     local = gym.vector.SyncVectorEnv([Walk] * 16, autoreset_mode=mode)
     steps = 0
-    with FaultProxy(walking, faults=faults(16), seed=5) as proxy:
+    with cutting_proxy(walking, way, faults=faults(16), seed=5) as proxy:
         remote = patiently(lambda: RemoteVectorEnv(proxy.base_url, 16, autoreset_mode=mode))
         local.action_space.seed(1)
         assert_equal(local.reset(seed=9), patiently(lambda: remote.reset(seed=9)))

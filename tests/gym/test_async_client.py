@@ -20,8 +20,8 @@ from openenv_server import State, create_app
 from openenv_gym import EnvClient, StepResult
 from openenv_gym.errors import EndpointUnreachableError, NotAnOpenEnvServerError, ResetNeededError
 from tests.support.environments import CountAction, Counter, CountObservation
-from tests.support.proxy import FaultProxy
 from tests.support.servers import running, without_v2
+from tests.support.tls import WAYS, Way, cutting_proxy
 
 T = TypeVar("T")
 STEPS = int(os.environ.get("OPENENV_TEST_STEPS", "200"))
@@ -195,8 +195,9 @@ def faults() -> dict[Any, float]:
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("face", ["sync", "async"])
-def test_a_run_through_cuts_is_identical_to_an_uncut_one(face: str) -> None:
+def test_a_run_through_cuts_is_identical_to_an_uncut_one(face: str, way: Way) -> None:
     async def drive(url: str, enough: Callable[[int], bool]) -> Any:
         client = AdderClient(base_url=url)
         if face == "async":
@@ -224,7 +225,7 @@ def test_a_run_through_cuts_is_identical_to_an_uncut_one(face: str) -> None:
     app = create_app(Adder, CountAction, CountObservation)
     with running(app) as url:
         Adder.steps_taken = 0
-        with FaultProxy(url, faults=faults(), seed=11) as proxy:
+        with cutting_proxy(url, way, faults=faults(), seed=11) as proxy:
             cut, steps = asyncio.run(
                 drive(proxy.base_url, lambda done: done >= STEPS and proxy.counts["cut"] >= CUTS)
             )

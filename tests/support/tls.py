@@ -1,4 +1,4 @@
-"""A gateway with TLS in front of a server, and clients that trust it."""
+"""Certificates that clients trust, and a gateway with TLS in front of a server."""
 
 from __future__ import annotations
 
@@ -19,24 +19,32 @@ WAYS: tuple[Way, ...] = ("plain", "TLS")
 
 
 @contextmanager
+def trusted_certificate() -> Iterator[Path]:
+    """Write a certificate for 127.0.0.1 and its key to a file; clients in this process trust it meanwhile."""
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder, authority = Path(name), trustme.CA()
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        certificate = folder / "server.pem"
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+        yield certificate
+
+
+@contextmanager
 def cutting_proxy(base_url: str, way: Way, **keywords: Any) -> Iterator[FaultProxy]:
     """Put a proxy in front of a server, and perhaps a gateway with TLS in front of the proxy.
 
     Args:
         base_url: The server.
-        way: How clients reach the proxy's ``base_url``. They trust the gateway while it is there.
+        way: How clients reach the proxy's ``base_url``.
         keywords: Those of `FaultProxy`; by default there are no faults.
     """
     with FaultProxy(base_url, **{"faults": {}, **keywords}) as proxy:
         if way == "plain":
             yield proxy
             return
-        with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-            authority = trustme.CA()
-            ca_file = Path(folder) / "ca.pem"
-            authority.cert_pem.write_to_path(ca_file)
+        with trusted_certificate() as certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            authority.issue_cert("127.0.0.1").configure_cert(context)
-            patch.setenv("SSL_CERT_FILE", str(ca_file))
+            context.load_cert_chain(certificate)
             with tls_terminator(proxy.base_url, context) as proxy.base_url:
                 yield proxy
