@@ -266,6 +266,7 @@ def test_a_loss_costs_an_episode_and_never_the_run(
                 trainer.envs.close()
                 trainer.envs = make()
             delay_s = dice.uniform(0, LONG_S) if ROUNDS else DELAY_S
+            trainer.sends = dice.random() < 0.5
             lose_once(losses, moment, trainer, delay_s)
             losses.recover()
         trainer.envs.close()

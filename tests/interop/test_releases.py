@@ -21,7 +21,7 @@ from tests.support.processes import serving_sleeper
 from tests.support.proxy import FaultProxy
 
 # The last commit of the day that CHANGELOG.md gives for 0.1.0.
-COMMIT = "bbc7306"
+COMMIT = "bbc73062bfc784ecb33e8a20d8c91dd97ca113f5"
 ROOTS = ("", "server", "cli", "scaffolds")
 PROGRAM = Path(__file__).with_name("release_program.py")
 
@@ -46,7 +46,7 @@ def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the code of 0.1.0."""
     done = subprocess.run(["git", "archive", COMMIT], cwd=REPOSITORY, capture_output=True, check=False)
     if done.returncode:
-        pytest.skip(f"0.1.0 ({COMMIT}) is not in this clone, which may be shallow: {done.stderr.decode()}")
+        pytest.skip(f"0.1.0 ({COMMIT[:7]}) is not in this clone, which may be shallow: {done.stderr.decode()}")
     folder = tmp_path_factory.mktemp("0.1.0")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")

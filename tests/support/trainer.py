@@ -21,12 +21,14 @@ class Trainer:
         envs: The slots.
 
     Attributes:
+        sends: Whether it calls `send` and `recv` instead of `step`.
         acknowledged: The numbers of the steps that were answered.
         lost: How often each slot lost its episode, int64 of shape (num_envs,).
     """
 
     def __init__(self, envs: RemoteVectorEnv) -> None:
         self.envs = envs
+        self.sends = False
         self.acknowledged: list[int] = []
         self.lost = np.zeros(envs.num_envs, np.int64)
         self._steps = np.zeros(envs.num_envs, np.int64)
@@ -62,14 +64,18 @@ class Trainer:
         self._number += count
         ends = np.zeros(count, np.bool_)
         ends[list(ending)] = True
-        observations, rewards, terminations, truncations, infos = self.envs.step(
-            {
-                "number": numbers,
-                "seconds": np.full(count, seconds),
-                "ends": ends.astype(np.int64),
-                "reset_seconds": np.full(count, reset_seconds),
-            }
-        )
+        actions = {
+            "number": numbers,
+            "seconds": np.full(count, seconds),
+            "ends": ends.astype(np.int64),
+            "reset_seconds": np.full(count, reset_seconds),
+        }
+        if self.sends:
+            self.envs.send(actions)
+            _, *results = self.envs.recv(min_ready=count)
+        else:
+            results = list(self.envs.step(actions))
+        observations, rewards, terminations, truncations, infos = results
         reasons = infos.get("final_info", {}) if mode is AutoresetMode.SAME_STEP else infos
         is_lost: Mask = reasons.get("_session_lost", np.zeros(count, np.bool_))
         was_reset = self._has_ended if mode is AutoresetMode.NEXT_STEP else np.zeros(count, np.bool_)
