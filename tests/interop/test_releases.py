@@ -46,8 +46,7 @@ def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the code of 0.1.0."""
     done = subprocess.run(["git", "archive", COMMIT], cwd=REPOSITORY, capture_output=True, check=False)
     if done.returncode:
-        reason = done.stderr.decode()
-        pytest.skip(f"0.1.0 ({COMMIT[:7]}) is not in this clone, which may be shallow: {reason}")
+        pytest.skip(f"0.1.0 ({COMMIT[:7]}) is not in this clone (is it shallow?): {done.stderr.decode()}")
     folder = tmp_path_factory.mktemp("0.1.0")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
