@@ -185,6 +185,10 @@ class ClientLeftError(ServerError, ConnectionError):
     """The client closed the connection and will not reconnect."""
 
 
+class ProtocolViolatedError(ClientLeftError):
+    """The connection was closed because the client violates the protocol, or sends too much."""
+
+
 class HandedOverError(ServerError):
     """The connection, or its worker, now belongs to another thread, so this thread ends."""
 

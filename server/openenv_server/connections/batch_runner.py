@@ -26,6 +26,7 @@ from openenv_server.connections.step_watchdog import StepWatchdog
 from openenv_server.errors import ErrorReply, HandedOverError, ServerError, SessionAbandonedError, reply_to
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.counters import Durations
+from openenv_server.sessions.lifecycle import EndReason
 from openenv_server.sessions.replay_cache import ReplayCache
 
 log = logging.getLogger("openenv_server")
@@ -200,7 +201,7 @@ class BatchRunner:
         for number in slot.numbers:
             if self._slots.get(number) is slot:
                 del self._slots[number]
-        self._sessions.abandon(slot.session, f"{error} (slot {slot.number})")
+        self._sessions.abandon(slot.session, f"{error} (slot {slot.number})", EndReason.TIMEOUT)
         return SlotError(slot.number, *reply_to(error, "a slot took too long"))
 
     def forget(self, slot: Slot, error: SlotError) -> None:

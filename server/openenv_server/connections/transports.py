@@ -15,7 +15,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.wire.framing import BadFrameError, CloseCode, Opcode, Payload, PeerClosedError
-from openenv_server.errors import STOPPING, ClientLeftError, NotBinaryError, ServerStoppingError
+from openenv_server.errors import (
+    STOPPING,
+    ClientLeftError,
+    NotBinaryError,
+    ProtocolViolatedError,
+    ServerStoppingError,
+)
+from openenv_server.sessions.lifecycle import EndReason
 
 # How long a client may be silent before it is pinged, and how long it has to answer, in seconds.
 PING_INTERVAL_S = 20.0
@@ -24,6 +31,17 @@ PING_INTERVAL_S = 20.0
 _WATCH_AFTER_S = 0.25
 # The most messages that it may send meanwhile.
 _MOST_WAITING = 1000
+
+# What the code of a close frame says about the end of a session. uvicorn itself gives the last one when it
+# stops, and NO_CODE when a connection is lost.
+_END_REASONS: dict[int, EndReason] = {
+    CloseCode.NORMAL: EndReason.CLIENT_LEFT,
+    CloseCode.GOING_AWAY: EndReason.CLIENT_LEFT,
+    CloseCode.PROTOCOL_ERROR: EndReason.PROTOCOL_ERROR,
+    CloseCode.POLICY_VIOLATION: EndReason.PROTOCOL_ERROR,
+    CloseCode.TOO_BIG: EndReason.PROTOCOL_ERROR,
+    CloseCode.SERVICE_RESTART: EndReason.DRAIN,
+}
 
 T = TypeVar("T")
 
@@ -39,7 +57,8 @@ class Transport(Protocol):
 
         Raises:
             TimeoutError: The client was silent for the whole session timeout.
-            ClientLeftError: The client closed the connection, or violates the protocol.
+            ClientLeftError: The client closed the connection.
+            ProtocolViolatedError: The client violates the protocol.
             NotBinaryError: The client sent text.
             OSError: The connection is broken.
         """
@@ -175,6 +194,9 @@ class Inbox:
     Args:
         socket: The WebSocket, accepted.
         timeout_s: How long it may be silent, in seconds; None is unlimited.
+
+    Attributes:
+        end_reason: Why a session ends with this WebSocket, as far as the messages say.
     """
 
     def __init__(self, socket: WebSocket, timeout_s: float | None) -> None:
@@ -183,6 +205,7 @@ class Inbox:
         self._waiting: asyncio.Timeout | None = None
         self._is_shut = False
         self._early: deque[dict[str, Any]] = deque()
+        self.end_reason = EndReason.CONNECTION_LOST
 
     async def next(self) -> dict[str, Any]:
         """The next message.
@@ -192,13 +215,15 @@ class Inbox:
             TimeoutError: The client was silent for too long.
         """
         if self._is_shut:
+            self.end_reason = EndReason.DRAIN
             raise ServerStoppingError(STOPPING)
         if self._early:
             return self._early.popleft()
         try:
             async with asyncio.timeout(self._timeout_s) as self._waiting:
-                return dict(await self._receive())
+                return await self._next()
         except TimeoutError:
+            self.end_reason = EndReason.DRAIN if self._is_shut else EndReason.IDLE
             if self._is_shut:
                 raise ServerStoppingError(STOPPING) from None
             raise
@@ -216,10 +241,18 @@ class Inbox:
     async def _leaves(self) -> str:
         """Keep what the client sends until it leaves or sends too much; returns which."""
         while len(self._early) < _MOST_WAITING:
-            self._early.append(dict(await self._receive()))
+            self._early.append(await self._next())
             if self._early[-1]["type"] == "websocket.disconnect":
                 return "The client has left"
+        self.end_reason = EndReason.PROTOCOL_ERROR
         return "The client sends too many requests at once"
+
+    async def _next(self) -> dict[str, Any]:
+        message = dict(await self._receive())
+        if message["type"] == "websocket.disconnect":
+            code = message.get("code", CloseCode.ABNORMAL)
+            self.end_reason = _END_REASONS.get(code, EndReason.CONNECTION_LOST)
+        return message
 
     def shut(self) -> None:
         """Make `next` fail, even one that is waiting. Call it on the event loop."""
@@ -265,7 +298,7 @@ class AsgiTransport:
         if len(payload) > self._most_bytes:
             reason = f"a message of {len(payload):,} bytes exceeds the limit of {self._most_bytes:,}"
             self._wait_for(self._socket.close(CloseCode.TOO_BIG, reason))
-            raise ClientLeftError(reason)
+            raise ProtocolViolatedError(reason)
         return payload
 
     def send(self, *parts: Payload) -> None:
@@ -305,6 +338,8 @@ def _connection_error(error: PeerClosedError | BadFrameError) -> ConnectionError
 
     uvicorn sends "service restart" itself when it stops.
     """
-    if isinstance(error, BadFrameError) or error.code in (CloseCode.NORMAL, CloseCode.SERVICE_RESTART):
+    if isinstance(error, BadFrameError):
+        return ProtocolViolatedError(str(error))
+    if error.code in (CloseCode.NORMAL, CloseCode.SERVICE_RESTART):
         return ClientLeftError(str(error))
     return error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from queue import Empty, SimpleQueue
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 from openenv_gym.errors import SpaceError
@@ -38,11 +38,13 @@ from openenv_server.errors import (
     FactoryFailedError,
     HandedOverError,
     NotBinaryError,
+    ProtocolViolatedError,
     log_error,
     reply_to,
     server_failure,
 )
 from openenv_server.sessions.capacity import Batch, Sessions
+from openenv_server.sessions.lifecycle import Client, EndReason, log_event
 from openenv_server.sessions.replay_cache import ReplayCache
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S
 from openenv_server.sessions.waiting_line import SessionsRequest
@@ -70,6 +72,14 @@ class Unfinished(NamedTuple):
 
     thread: threading.Thread
     is_cancelable: bool
+
+
+class Resumption(NamedTuple):
+    """A client that has reconnected, over a new socket."""
+
+    transport: Transport
+    request: v2.Resume
+    client: Client
 
 
 class WholeAnswer:
@@ -104,14 +114,14 @@ class ConnectionWorker:
         transport: The WebSocket.
         connections: The server's connections.
         loop: The server's event loop, on which sessions are opened and closed.
-        client: The client's address.
+        client: Who it is.
 
     Attributes:
         kept: How many sessions wait for the client to reconnect.
     """
 
     def __init__(
-        self, transport: Transport, connections: Connections, loop: asyncio.AbstractEventLoop, client: str
+        self, transport: Transport, connections: Connections, loop: asyncio.AbstractEventLoop, client: Client
     ) -> None:
         self._transport = transport
         self._connections = connections
@@ -120,6 +130,7 @@ class ConnectionWorker:
         self._loop = loop
         self._client = client
         self._is_leaving = False
+        self._end_reason = EndReason.CLIENT_LEFT
         self.kept = 0
         self._slots: dict[int, Slot] = {}
         self._opening: set[int] = set()
@@ -128,7 +139,7 @@ class ConnectionWorker:
         self._unfinished: dict[Future[list[Any]], Unfinished] = {}
         self._replay_cache = ReplayCache()
         self._sending = threading.RLock()
-        self._resumed: SimpleQueue[tuple[Transport, v2.Resume] | None] = SimpleQueue()
+        self._resumed: SimpleQueue[Resumption | None] = SimpleQueue()
         self._is_resumable = False  # whether the client knows its token
         self._encoder = ResultEncoder(connections.adapter, self._sessions.counters)
         self._runner = BatchRunner(
@@ -156,10 +167,10 @@ class ConnectionWorker:
         """Start the thread."""
         threading.Thread(target=self._serve, name="openenv-connection", daemon=True).start()
 
-    def resume(self, transport: Transport, request: v2.Resume) -> None:
+    def resume(self, resumption: Resumption) -> None:
         """Continue over a new socket. Thread-safe."""
         self._transport.close()  # the client has given it up, even if this side has not noticed yet
-        self._resumed.put((transport, request))
+        self._resumed.put(resumption)
 
     @property
     def is_resumed(self) -> bool:
@@ -180,6 +191,8 @@ class ConnectionWorker:
         except HandedOverError:
             return
         self._connections.remove(self._token)
+        if self._is_leaving:
+            self._end_reason = EndReason.DRAIN
         with self._changing_slots:
             self._has_ended = True
             slots = list(dict.fromkeys(self._slots.values()))
@@ -189,11 +202,11 @@ class ConnectionWorker:
             else:
                 thread.join()
         with contextlib.suppress(CancelledError, RuntimeError):  # the loop ended before the sessions
-            self._on_loop(self._ends(slots)).result()
+            self._on_loop(self._ends(slots, self._end_reason)).result()
         self._connections.unwatch(self)
         while not self._resumed.empty():
             if (resumed := self._resumed.get()) is not None:
-                resumed[0].close()  # too late
+                resumed.transport.close()  # too late
         if self._is_leaving:
             self._transport.hang_up(CloseCode.GOING_AWAY, STOPPING)
         else:
@@ -209,17 +222,25 @@ class ConnectionWorker:
                     if self._runner.was_quiet() and not self._unfinished:  # else it waits for an answer
                         message = "The client was silent for too long: its sessions are closed"
                         self._fail(None, ErrorCode.SESSION_ERROR, message)
+                        self._end_reason = EndReason.IDLE
                         return False
         except NotBinaryError as error:
+            self._end_reason = EndReason.PROTOCOL_ERROR
             self._fail(None, ErrorCode.INVALID_JSON, f"{error}, which has only binary frames")
         except ClientLeftError as error:
+            if isinstance(error, ProtocolViolatedError):
+                self._end_reason = EndReason.PROTOCOL_ERROR
             log.debug("a client left: %s", error)
         except OSError as error:
+            if self._is_resumable and not self._is_leaving:
+                self._log_cut(error)
+                return True
+            self._end_reason = EndReason.CONNECTION_LOST
             log.debug("a connection broke: %s", error)
-            return self._is_resumable and not self._is_leaving
         except HandedOverError:
             raise
         except Exception as error:
+            self._end_reason = EndReason.SERVER_ERROR
             failure = server_failure(error, "a connection failed", ErrorCode.SESSION_ERROR)
             self._fail(None, *failure)
         return False
@@ -227,25 +248,39 @@ class ConnectionWorker:
     def _wait_for_resume(self) -> bool:
         """Keep the sessions for the grace period; returns whether the client has resumed."""
         self._transport.close()
-        self.kept = len(self._slots)
+        self.kept, cut_at = len(self._slots), monotonic()
         try:
             resumed = self._resumed.get(timeout=self._connections.resume_grace_s)
         except Empty:
             resumed = None if self._connections.give_up(self._token, self) else self._resumed.get()
         while not self._resumed.empty():  # the client reconnected several times
             if resumed is not None:
-                resumed[0].close()
+                resumed.transport.close()
             resumed = self._resumed.get()
         self.kept = 0
         if resumed is None:
+            self._end_reason = EndReason.GRACE_OVER
             return False
-        transport, request = resumed
+        transport, request, self._client = resumed
+        self._log_resumed(monotonic() - cut_at)
         with self._sending:
             self._transport = transport
             unknown = self._replay_cache.unknown(request.missing)
             self._send(v2.encode(v2.Resumed(id=request.id, slots=list(self._slots), unknown=unknown)))
             self._replay_cache.replay(request.missing)
         return True
+
+    def _log_cut(self, error: OSError) -> None:
+        why = f"{error}; it is kept for {self._connections.resume_grace_s:g} s"
+        for slot in list(dict.fromkeys(self._slots.values())):
+            log_event(slot.session, "cut", why)
+
+    def _log_resumed(self, away_s: float) -> None:
+        for slot in list(dict.fromkeys(self._slots.values())):
+            slot.session.client = self._client
+            log_event(
+                slot.session, "resumed", f"its client was away for {away_s:.1f} s", away_s=round(away_s, 3)
+            )
 
     def _answer_next(self) -> None:
         payload = self._transport.receive(is_expected=self._runner.is_idle)
@@ -368,7 +403,7 @@ class ConnectionWorker:
                 self._encoder.batches[slot.number] = slot.numbers
                 self._slots.update(dict.fromkeys(slot.numbers, slot))
                 return
-        await self._sessions.close(session)
+        await self._sessions.close(session, self._end_reason)
 
     async def _open_slot(self, request: v2.Open, number: int, together: SessionsRequest | None) -> None:
         session = await self._sessions.open(self._client, request.timeout_s, together)
@@ -385,7 +420,7 @@ class ConnectionWorker:
             if not self._has_ended:
                 self._slots[number] = slot
                 return
-        await self._sessions.close(session)
+        await self._sessions.close(session, self._end_reason)
 
     def _opened(
         self,
@@ -422,7 +457,8 @@ class ConnectionWorker:
             answer.send(frame)
 
     def _hand_over(self, request: v2.Resume) -> None:
-        if self._slots or self._opening or not self._connections.hand_over(self._transport, request):
+        resumption = Resumption(self._transport, request, self._client)
+        if self._slots or self._opening or not self._connections.hand_over(resumption):
             grace_s = self._connections.resume_grace_s
             message = f"No such sessions: the server was restarted, or {grace_s:g} s have passed"
             self._fail(request.id, ErrorCode.UNKNOWN_SESSION, message)
@@ -496,13 +532,17 @@ class ConnectionWorker:
         def answer(_: Sequence[Any]) -> None:
             self._send(v2.encode(v2.Closed(id=request.id, slots=list(closed))))
 
-        self._finish(self._ends(slots, request.timeout_s), answer, is_cancelable=False)
+        ends = self._ends(slots, EndReason.CLIENT_LEFT, request.timeout_s)
+        self._finish(ends, answer, is_cancelable=False)
 
-    def _ends(self, slots: Sequence[Slot], timeout_s: float | None = None) -> list[Coroutine[Any, Any, None]]:
+    def _ends(
+        self, slots: Sequence[Slot], reason: EndReason, timeout_s: float | None = None
+    ) -> list[Coroutine[Any, Any, None]]:
         """Coroutines that close the sessions of some slots."""
 
         async def end(slot: Slot) -> None:
-            await self._sessions.close(slot.session, min(timeout_s or CLOSE_TIMEOUT_S, CLOSE_TIMEOUT_S))
+            limit_s = min(timeout_s or CLOSE_TIMEOUT_S, CLOSE_TIMEOUT_S)
+            await self._sessions.close(slot.session, reason, limit_s)
             if slot.session.is_abandoned:
                 self._runner.forget(slot, not_open(slot.number))
 
@@ -633,13 +673,13 @@ class Connections:
     def _fit_switch_interval(self) -> None:
         sys.setswitchinterval(max(_SWITCH_INTERVAL_S, len(self._watched) * _SWITCH_INTERVAL_A_CONNECTION_S))
 
-    def hand_over(self, transport: Transport, request: v2.Resume) -> bool:
+    def hand_over(self, resumption: Resumption) -> bool:
         """Give a client's new socket to its worker; returns False if the worker is gone."""
         with self._lock:
-            worker = self._workers.get(request.token)
+            worker = self._workers.get(resumption.request.token)
             if worker is None:
                 return False
-            worker.resume(transport, request)
+            worker.resume(resumption)
             return True
 
     def leave(self) -> None:

@@ -27,6 +27,7 @@ from openenv_server.readme import complete_metadata
 from openenv_server.schemas import action_schema, observation_schema, state_schema
 from openenv_server.serialization import AsJson
 from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.lifecycle import Client, Protocol
 from openenv_server.sessions.session import Session
 
 # The HTTP status of each error code; all others are 500.
@@ -37,6 +38,8 @@ _STATUSES = {
 }
 # As nginx logs it; nobody reads that response.
 _CLIENT_LEFT = 499
+# The most characters of a User-Agent in the log.
+_MOST_OF_AGENT = 200
 
 T = TypeVar("T")
 
@@ -182,7 +185,12 @@ def _answer(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model}}
 
 
-async def in_session(http: Request, sessions: Sessions, call: Callable[[Session], Awaitable[T]]) -> T:
+async def in_session(
+    http: Request,
+    sessions: Sessions,
+    call: Callable[[Session], Awaitable[T]],
+    protocol: Protocol = "http",
+) -> T:
     """Call something in a session that is open for one request; give it up if the client leaves meanwhile.
 
     Raises:
@@ -191,7 +199,7 @@ async def in_session(http: Request, sessions: Sessions, call: Callable[[Session]
     """
 
     async def work() -> T:
-        async with sessions.open_for_request(address_of(http)) as session:
+        async with sessions.open_for_request(client_of(http, protocol)) as session:
             return await call(session)
 
     async def leaves() -> str:
@@ -211,9 +219,10 @@ def failed_response(error: Exception, sessions: Sessions) -> Response:
     return error_response(_STATUSES.get(reply.code, 500), reply.code, reply.message, **reply.details)
 
 
-def address_of(connection: HTTPConnection) -> str:
-    """The client's address, for the log."""
-    return f"{connection.client.host}:{connection.client.port}" if connection.client else "unknown"
+def client_of(connection: HTTPConnection, protocol: Protocol) -> Client:
+    """The client, for the log."""
+    address = f"{connection.client.host}:{connection.client.port}" if connection.client else "unknown"
+    return Client(address, protocol, connection.headers.get("user-agent", "")[:_MOST_OF_AGENT])
 
 
 def _json_text(text: str) -> Response:

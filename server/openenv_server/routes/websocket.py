@@ -26,9 +26,10 @@ from openenv_server.errors import (
     reply_to,
 )
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
-from openenv_server.routes.http import address_of
+from openenv_server.routes.http import client_of
 from openenv_server.serialization import validate_action
 from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.lifecycle import EndReason
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S, Session
 from openenv_server.socket_takeover import take_socket
 from openenv_server.tools.routes import ToolSessions
@@ -64,7 +65,7 @@ def websocket_routes(
         try:
             session = shared
             if session is None:
-                session = await client.inbox.unless_left(sessions.open(address_of(socket)))
+                session = await client.inbox.unless_left(sessions.open(client_of(socket, "v1")))
         except ClientLeftError as error:
             log.debug("a client left before its session was open: %s", error)
             await client.hang_up()
@@ -85,7 +86,7 @@ def websocket_routes(
             log.debug("a client left", extra=session.log_fields)
         finally:
             if shared is None:
-                await sessions.close(session, client.close_timeout_s)
+                await sessions.close(session, client.inbox.end_reason, client.close_timeout_s)
         if is_closing:
             # Only now, so that a client that has closed one session finds its place free.
             await client.hang_up()
@@ -114,7 +115,7 @@ async def _serve_v2(
     else:
         frames = FrameSocket(raw, is_client=False, max_size=most_bytes)
         transport = SocketTransport(frames, loop, closed, session_timeout_s)
-    worker = ConnectionWorker(transport, connections, loop, address_of(socket))
+    worker = ConnectionWorker(transport, connections, loop, client_of(socket, "v2"))
     connections.start_watchdog()
     with shutdown.closes(worker.leave):
         worker.start()
@@ -193,10 +194,12 @@ class V1Client:
                     return False
                 text = frame.get("text")
                 if text is None:
+                    self.inbox.end_reason = EndReason.PROTOCOL_ERROR
                     message = "A binary frame came: version 1 of the protocol has only text frames"
                     await self.refuse(ErrorReply(ErrorCode.INVALID_JSON, message, {}), _UNSUPPORTED_DATA)
                     return False
                 if len(text) > self._most_bytes or len(text.encode()) > self._most_bytes:
+                    self.inbox.end_reason = EndReason.PROTOCOL_ERROR
                     message = (
                         f"A message exceeds the limit of {self._most_bytes:,} bytes (MAX_MESSAGE_BYTES); "
                         "the session is closed"
@@ -209,12 +212,13 @@ class V1Client:
                     await self._socket.send_text(self._error(ErrorReply(error.code, str(error), {})))
                     continue
                 if request.type == "close":
+                    self.inbox.end_reason = EndReason.CLIENT_LEFT
                     self.close_timeout_s = min(request.timeout_s or CLOSE_TIMEOUT_S, CLOSE_TIMEOUT_S)
                     return True
                 try:
                     answer = await self.inbox.unless_left(self._answer(session, request, action_model))
                 except (StepLimitExceededError, DeadlinePassedError) as error:
-                    self._sessions.abandon(session, str(error))
+                    self._sessions.abandon(session, str(error), EndReason.TIMEOUT)
                     await self.refuse(reply_to(error, "a step exceeded the timeout"), _INTERNAL_ERROR)
                     return False
                 await self._socket.send_text(answer)

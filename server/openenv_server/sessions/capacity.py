@@ -25,6 +25,7 @@ from openenv_server.errors import (
 from openenv_server.gymnasium_environment import PROCESS_LOCK
 from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.first_calls import FirstCalls
+from openenv_server.sessions.lifecycle import Client, EndReason, log_event
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S, Factory, Session, StepCounts
 from openenv_server.sessions.waiting_line import SessionsRequest, WaitingLine
 
@@ -37,6 +38,8 @@ BUSY_TIMEOUT_S = 0.5
 # Abandoned threads whose places are given away, for a server with fewer sessions.
 _LEAST_ABANDONED = 8
 _RELEASE_INTERVAL_S = 1.0
+# The session whose environment is made before there is a client.
+_NOBODY = Client("nobody", "http")
 
 log = logging.getLogger("openenv_server")
 
@@ -129,7 +132,7 @@ class Sessions:
         if self._has_tried:
             return
         self._has_tried = True
-        self._first = self._new_session("nobody")
+        self._first = self._new_session(_NOBODY)
         made = self._first.make()
         try:
             self.kind = type(made.result(TRIAL_S))
@@ -140,7 +143,7 @@ class Sessions:
         except (Exception, SystemExit) as error:
             raise factory_failure(self.factory, error) from error
 
-    def _new_session(self, client: str, batch: Batch | None = None) -> Session:
+    def _new_session(self, client: Client, batch: Batch | None = None) -> Session:
         factory, places = (self.factory, 1) if batch is None else batch
         return Session(
             factory,
@@ -162,18 +165,18 @@ class Sessions:
 
     async def open(
         self,
-        client: str,
+        client: Client,
         timeout_s: float | None = None,
         request: SessionsRequest | None = None,
         batch: Batch | None = None,
     ) -> Session:
-        """Open a session for the client at that address.
+        """Open a session for a client.
 
         If this is cancelled or takes too long, the place is free at once, and the environment is closed when
         it is there.
 
         Args:
-            client: The address.
+            client: Who uses it.
             timeout_s: How long the environment may take to be made, in seconds.
             request: The request that this session belongs to; by default it asks for this one alone. All
                 sessions of a request must be opened right after each other.
@@ -206,14 +209,14 @@ class Sessions:
             )
 
     @asynccontextmanager
-    async def open_for_request(self, client: str) -> AsyncIterator[Session]:
+    async def open_for_request(self, client: Client) -> AsyncIterator[Session]:
         """Open a session for a single request, also while all places are taken.
 
         As many are open at a time as the server has places; further requests wait. A session whose step
         exceeds the timeout is given up.
 
         Args:
-            client: The client's address.
+            client: Who uses it.
 
         Raises:
             CapacityReachedError: The server is stopping.
@@ -224,10 +227,10 @@ class Sessions:
         try:
             yield session
         except StepLimitExceededError as error:
-            self.abandon(session, str(error))
+            self.abandon(session, str(error), EndReason.TIMEOUT)
             raise
         finally:
-            await asyncio.shield(self._keep(self.close(session)))
+            await asyncio.shield(self._keep(self.close(session, EndReason.REQUEST_DONE)))
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something that goes on even if nobody waits for it."""
@@ -236,7 +239,7 @@ class Sessions:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _open_session(self, client: str, *, is_passing: bool, batch: Batch | None = None) -> Session:
+    async def _open_session(self, client: Client, *, is_passing: bool, batch: Batch | None = None) -> Session:
         places = 1 if batch is None else batch.places
         self._count(is_passing, places)
         if self.is_stopping:
@@ -248,7 +251,7 @@ class Sessions:
             session, self._first = self._first, None
         if session is None:
             session = self._new_session(client, batch)
-        session.client, session.is_passing = client, is_passing
+        session.client, session.opened_at, session.is_passing = client, time.monotonic(), is_passing
         try:
             await session.open()
         except asyncio.CancelledError:
@@ -263,7 +266,7 @@ class Sessions:
             self.kind = type(session.environment)
         self.counters.opened += session.places
         self._open.add(session)
-        log.info("session %s opened for %s", session.id, client, extra=session.log_fields)
+        log_event(session, "opened")
         if self.capacity > 1 and supports_concurrency(type(session.environment)) is False:
             log.warning("%s allows one session at a time", type(session.environment).__name__)
             self.capacity = 1
@@ -277,16 +280,18 @@ class Sessions:
         if change < 0:
             self._passing_places.release()
 
-    async def close(self, session: Session, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+    async def close(self, session: Session, reason: EndReason, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Close a session. Its place is free once its environment is closed, or has been given up.
 
         Args:
             session: The session.
+            reason: Why it ends.
             timeout_s: How long its environment may take to close, in seconds. An earlier call that is still
                 running is waited for only `BUSY_TIMEOUT_S`. A server that stops waits for both.
         """
         if session.is_abandoned:
             return
+        session.end_reason = reason
         session.closing = closing = asyncio.ensure_future(session.close())
         try:
             busy_timeout_s = None if self.is_stopping else min(timeout_s, BUSY_TIMEOUT_S)
@@ -295,7 +300,7 @@ class Sessions:
                 await asyncio.wait([closing], timeout=timeout_s - BUSY_TIMEOUT_S)
             if not closing.done():
                 what = f"did not close within {timeout_s:g} s" if session.is_closing else "was busy"
-                self.abandon(session, f"its environment {what} when its client had left")
+                self.abandon(session, f"its environment {what} when its session ended", EndReason.ABANDONED)
         finally:
             if not session.is_abandoned:
                 self._remove(session)
@@ -308,7 +313,9 @@ class Sessions:
         counts = session.counts()
         self.counters.steps += counts.steps
         self.counters.resets += counts.resets
-        log.info("session %s closed for %s", session.id, session.client, extra=session.log_fields)
+        reason = session.end_reason
+        self.counters.closed[reason] += 1
+        log_event(session, "closed", reason, reason=reason)
 
     def total_counts(self) -> StepCounts:
         """The steps and resets of all sessions, closed ones included. Call it on the event loop."""
@@ -318,7 +325,7 @@ class Sessions:
             self.counters.resets + sum(count.resets for count in counts),
         )
 
-    def abandon(self, session: Session, reason: str) -> None:
+    def abandon(self, session: Session, why: str, reason: EndReason) -> None:
         """Give up a session whose environment does not return. Safe to call again.
 
         Its place is free at once, unless `most_abandoned` threads have been abandoned before. If the
@@ -326,29 +333,30 @@ class Sessions:
 
         Args:
             session: The session.
-            reason: Why, for the log.
+            why: Why, for the log.
+            reason: Why it ends.
         """
         if session.is_abandoned:
             return
-        session.is_abandoned = True
+        session.is_abandoned, session.end_reason = True, reason
         if session.step_lock is not None:
             session.step_lock.release(session)
         if session.pending is not None:
             session.pending.cancel()
         if session.closing is not None:
             session.closing.cancel()  # it waits for that thread
-        if self._count_abandoned(session, reason):
+        if self._count_abandoned(session, why):
             self._remove(session)
         session.submit(partial(self._settle, session))
 
-    def _count_abandoned(self, session: Session, reason: str) -> bool:
+    def _count_abandoned(self, session: Session, why: str) -> bool:
         """Count an abandoned thread; returns whether its place is given away."""
         self._abandoned[session] = time.monotonic()
         is_free = self.abandoned_threads <= self.most_abandoned
         log.error(
             "session %s is given up: %s. Its thread cannot be stopped (%d such threads), and its place is %s",
             session.id,
-            reason,
+            why,
             self.abandoned_threads,
             "free" if is_free else f"kept, because that is more than {self.most_abandoned}",
             extra=session.log_fields,

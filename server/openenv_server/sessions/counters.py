@@ -7,6 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
+from openenv_server.sessions.lifecycle import EndReason
+
 # Upper bounds in seconds, half a decade apart: from a step of CartPole to one of a browser.
 BOUNDS_S = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -63,6 +65,7 @@ class Counters:
         queue_s: Seconds from a request's arrival until its environment starts, per reset and step. For a
             sequential batch, until the first environment starts.
         opened: Sessions opened.
+        closed: Sessions closed, by reason.
         steps: Steps taken in sessions that are closed.
         resets: Episodes started in sessions that are closed.
     """
@@ -70,6 +73,7 @@ class Counters:
     def __init__(self) -> None:
         self.step_s, self.reset_s, self.queue_s = Durations(), Durations(), Durations()
         self.opened = self.steps = self.resets = 0
+        self.closed: Counter[EndReason] = Counter()
         self._errors: Counter[str] = Counter()
         self._lock = threading.Lock()
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
@@ -30,6 +30,7 @@ from openenv_server.gymnasium_environment import GymnasiumEnvironment, StepLock
 from openenv_server.serialization import observation_json, state_json
 from openenv_server.sessions.counters import Counters, Durations
 from openenv_server.sessions.first_calls import FirstCalls
+from openenv_server.sessions.lifecycle import Client, EndReason
 from openenv_server.sessions.threads import WorkerThread
 from openenv_server.tools.jsonrpc import respond
 from openenv_server.tools.published import ClientTools, Tools, tools_of
@@ -65,7 +66,7 @@ class Session:
         factory: Makes the environment.
         action_model: The model of its actions.
         counters: The server's counters.
-        client: The client's address.
+        client: Who uses it.
         step_timeout_s: The most seconds that `reset` and `step` may take; None is unlimited.
         first_calls: The server's.
         places: How many of the server's places it takes.
@@ -80,6 +81,9 @@ class Session:
         counts: Returns the steps and resets so far. A slot of protocol version 2 replaces it with its own.
         step_lock: Held around every call of an environment that must not run beside others, else None.
         submit: Queues a job on the thread that handles its own result.
+        client: As given.
+        opened_at: When it was opened for its client, on the monotonic clock.
+        end_reason: Why it ended, once it has.
         is_passing: Whether it is open for a single request.
         is_abandoned: Whether nobody waits any more for the environment to return.
         is_settled: Whether that thread has returned since, and everything is closed.
@@ -99,7 +103,7 @@ class Session:
         factory: Factory,
         action_model: type[BaseModel],
         counters: Counters,
-        client: str,
+        client: Client,
         step_timeout_s: float | None = None,
         first_calls: FirstCalls | None = None,
         *,
@@ -107,6 +111,8 @@ class Session:
     ) -> None:
         self.id = secrets.token_hex(4)
         self.client = client
+        self.opened_at = monotonic()
+        self.end_reason = EndReason.CLIENT_LEFT
         self.counts: Callable[[], StepCounts] = lambda: StepCounts(self._steps, self._resets)
         self._steps = self._resets = 0
         self.places = places
@@ -175,7 +181,17 @@ class Session:
     @property
     def log_fields(self) -> dict[str, Any]:
         """The fields that its log records have beside the message."""
-        return {"session": self.id, "client": self.client}
+        client = self.client
+        return {
+            "session": self.id,
+            "client": client.address,
+            "protocol": client.protocol,
+            "agent": client.agent,
+        }
+
+    def age_s(self) -> float:
+        """Seconds since it was opened for its client."""
+        return round(monotonic() - self.opened_at, 3)
 
     def turn(self, call: str) -> AbstractContextManager[None]:
         """Wait for this session's turn to call a method of its environment, and hold it.

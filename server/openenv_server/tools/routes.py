@@ -15,8 +15,9 @@ from openenv_gym.wire.framing import CloseCode
 from openenv_server.connections.transports import Inbox
 from openenv_server.errors import STOPPING, CapacityReachedError, ClientLeftError, FactoryFailedError
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
-from openenv_server.routes.http import address_of, in_session, json_response
+from openenv_server.routes.http import client_of, in_session, json_response
 from openenv_server.sessions.capacity import Sessions
+from openenv_server.sessions.lifecycle import Client, EndReason
 from openenv_server.sessions.session import Session
 from openenv_server.tools.jsonrpc import failure, is_request, success
 
@@ -41,7 +42,7 @@ class ToolSessions:
         self._known: dict[str, tuple[Session, asyncio.TimerHandle]] = {}
         self._closing: set[asyncio.Task[bool]] = set()
 
-    async def open(self, client: str) -> str:
+    async def open(self, client: Client) -> str:
         """Open a session; returns its name. Raises what `Sessions.open` does."""
         name = secrets.token_urlsafe(24)
         session = await self._sessions.open(client)
@@ -57,25 +58,25 @@ class ToolSessions:
         self._known[name] = session, self._timer(name)
         return session
 
-    async def close(self, name: str) -> bool:
+    async def close(self, name: str, reason: EndReason = EndReason.CLIENT_LEFT) -> bool:
         """Close a session; returns whether it was open."""
         session, timer = self._known.pop(name, (None, None))
         if session is None or timer is None:
             return False
         timer.cancel()
-        await self._sessions.close(session)
+        await self._sessions.close(session, reason)
         return True
 
     def close_all(self) -> None:
         """Begin to close all sessions. Call it on the event loop."""
         for name in list(self._known):
-            self._close_soon(name)
+            self._close_soon(name, EndReason.DRAIN)
 
     def _timer(self, name: str) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(self._timeout_s, self._close_soon, name)
+        return asyncio.get_running_loop().call_later(self._timeout_s, self._close_soon, name, EndReason.IDLE)
 
-    def _close_soon(self, name: str) -> None:
-        closing = asyncio.get_running_loop().create_task(self.close(name))
+    def _close_soon(self, name: str, reason: EndReason) -> None:
+        closing = asyncio.get_running_loop().create_task(self.close(name, reason))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
@@ -91,7 +92,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
         try:
             if session is not None:
                 return await session.mcp(message, is_standard=is_standard)
-            return await in_session(http, sessions, lambda session: session.mcp(message))
+            return await in_session(http, sessions, lambda session: session.mcp(message), "mcp")
         except (CapacityReachedError, ClientLeftError, FactoryFailedError) as error:
             return failure(message.get("id"), JsonRpcErrorCode.SERVER_ERROR, str(error))
 
@@ -111,7 +112,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
         params = message["params"] if isinstance(message.get("params"), dict) else {}
         if method in ("initialize", _CREATE):
             try:
-                name = await tool_sessions.open(address_of(http))
+                name = await tool_sessions.open(client_of(http, "mcp"))
             except (CapacityReachedError, FactoryFailedError) as error:
                 return json_response(failure(request_id, JsonRpcErrorCode.SERVER_ERROR, str(error)), 503)
             if method == _CREATE:
@@ -143,12 +144,13 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
     async def socket(socket: WebSocket) -> None:
         await socket.accept()
         try:
-            session = await sessions.open(address_of(socket))
+            session = await sessions.open(client_of(socket, "mcp"))
         except (CapacityReachedError, FactoryFailedError) as error:
             await socket.send_text(json.dumps(failure(None, JsonRpcErrorCode.SERVER_ERROR, str(error))))
             await socket.close()
             return
-        serving = asyncio.create_task(_serve(socket, session))
+        inbox = Inbox(socket, None)
+        serving = asyncio.create_task(_serve(socket, inbox, session))
 
         def leave() -> None:
             serving.cancel()
@@ -161,16 +163,16 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
         except asyncio.CancelledError:
             if not sessions.is_stopping:
                 raise
+            inbox.end_reason = EndReason.DRAIN
             await socket.close(CloseCode.GOING_AWAY, STOPPING)
         finally:
-            await sessions.close(session)
+            await sessions.close(session, inbox.end_reason)
 
     return router
 
 
-async def _serve(socket: WebSocket, session: Session) -> None:
+async def _serve(socket: WebSocket, inbox: Inbox, session: Session) -> None:
     """Answer the requests of a WebSocket until the client leaves."""
-    inbox = Inbox(socket, None)
     while True:
         frame = await inbox.next()
         if frame["type"] == "websocket.disconnect":
