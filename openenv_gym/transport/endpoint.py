@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -101,7 +103,7 @@ class Endpoint:
         return f"ws{self.base_url.removeprefix('http')}/ws"
 
     def headers_for(self, path: str) -> list[tuple[str, str]]:
-        """The user's headers for a request, and the cookies that a response has set.
+        """The user's headers for a request, the cookies that a response has set, and the client's version.
 
         Args:
             path: The request's path below the base URL, with a slash in front.
@@ -109,7 +111,19 @@ class Endpoint:
         headers = [(name, value) for name, value in self.credentials.headers if name.lower() != "cookie"]
         given = [value for name, value in self.credentials.headers if name.lower() == "cookie"]
         cookie = self.cookies.header(path, "; ".join(given))
-        return [*headers, ("Cookie", cookie)] if cookie else headers
+        if cookie:
+            headers.append(("Cookie", cookie))
+        if not any(name.lower() == "user-agent" for name, _ in headers):
+            headers.append(("User-Agent", _user_agent()))
+        return headers
 
     def __str__(self) -> str:
         return self.base_url
+
+
+@cache
+def _user_agent() -> str:
+    from importlib.metadata import version  # takes long to import
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"openenv-gym/{version('openenv-gym')} Python/{python}"

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -23,6 +23,8 @@ from openenv_server.sessions.waiting_line import Position
 
 # The reason that goes with the close code 1001.
 STOPPING = "The server is stopping"
+# The most characters of a client's header in the log.
+MOST_OF_HEADER = 200
 # Files that an environment's author did not write.
 _LIBRARIES = re.compile(r"site-packages|dist-packages|openenv_server|openenv_gym|python3\.\d+[\\/]|^<")
 
@@ -232,6 +234,11 @@ def reply_to(error: BaseException, failed: str, **log_fields: Any) -> ErrorReply
             return ErrorReply(ErrorCode.EXECUTION_ERROR, message, {"error_id": error_id})
 
 
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The client's own id of a request over HTTP, for the log."""
+    return headers.get("x-request-id", "")[:MOST_OF_HEADER] or None
+
+
 def refused_action(error: ValidationError) -> ErrorReply:
     """The error for an action that does not fit the action model."""
     reasons = "; ".join(
@@ -247,9 +254,9 @@ def refused_action(error: ValidationError) -> ErrorReply:
     return ErrorReply(ErrorCode.VALIDATION_ERROR, f"The action is refused: {reasons}", details)
 
 
-def server_failure(error: BaseException, failed: str, code: ErrorCode) -> ErrorReply:
+def server_failure(error: BaseException, failed: str, code: ErrorCode, **log_fields: Any) -> ErrorReply:
     """The error for a bug of the server itself: the client learns only the id in the log."""
-    error_id = log_error(error, failed)
+    error_id = log_error(error, failed, **log_fields)
     message = f"The server itself failed. Its log has the reason under error_id {error_id}"
     return ErrorReply(code, message, {"error_id": error_id})
 
@@ -260,8 +267,10 @@ def log_error(error: BaseException, failed: str, **fields: Any) -> str:
     Args:
         error: The exception.
         failed: What failed.
-        **fields: Further fields of the log record.
+        **fields: Further fields of the log record, among them the client's ``request_id``.
     """
     error_id = secrets.token_hex(4)
-    log.error("%s [error_id %s]", failed, error_id, exc_info=error, extra={"error_id": error_id, **fields})
+    fields = {"error_id": error_id, **{name: value for name, value in fields.items() if value is not None}}
+    ids = ", ".join(f"{name} {fields[name]}" for name in ("error_id", "request_id") if name in fields)
+    log.error("%s [%s]", failed, ids, exc_info=error, extra=fields)
     return error_id

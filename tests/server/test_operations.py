@@ -292,9 +292,11 @@ def test_text_logs_have_warnings_only_and_name_the_slot_in_json(tmp_path: Path) 
         if variables:
             said, failed = map(json.loads, server.lines)
             assert (said["logger"], said["level"]) == ("author", "warning")
-            assert failed["slot"] == 1
+            assert (failed["slot"], failed["request_id"]) == (1, 3)
             error_id = failed["error_id"]
-            assert failed["message"] == f"the environment raised in slot 1 [error_id {error_id}]"
+            assert (
+                failed["message"] == f"the environment raised in slot 1 [error_id {error_id}, request_id 3]"
+            )
         else:
             first = r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00 WARNING author: the author's own words\n"
             assert re.fullmatch(first, server.lines[0])

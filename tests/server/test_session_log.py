@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import socket
 import struct
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,6 +20,9 @@ import websocket
 from openenv_server import create_app
 from openenv_server.sessions.lifecycle import EndReason
 
+from openenv_gym import GenericEnvClient
+from openenv_gym.transport.endpoint import Endpoint
+from openenv_gym.transport.http import first_observation
 from openenv_gym.wire import v2
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.servers import running, status_of, without_v2
@@ -224,3 +231,44 @@ def test_sessions_of_tools_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         ("mcp", EndReason.IDLE),
         ("mcp", EndReason.CLIENT_LEFT),
     ]
+
+
+def test_the_log_names_the_version_of_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "openenv_server")
+    app = create_app(Sleeper, CountAction, CountObservation)
+    agent = f"openenv-gym/{version('openenv-gym')} Python/{platform.python_version()}"
+    with running(without_v2(app)) as base_url, GenericEnvClient(base_url) as client:
+        client.reset()
+    with running(app) as base_url:
+        with GenericEnvClient(base_url) as client:
+            client.reset()
+        first_observation(Endpoint(base_url), timeout_s=5)
+        with GenericEnvClient(base_url, headers={"user-agent": "mine/2"}) as client:
+            client.reset()
+    opened = [event for event in events(caplog) if event["event"] == "opened"]
+    assert [(event["protocol"], event["agent"]) for event in opened] == [
+        *(("v1", agent), ("v2", agent), ("http", agent), ("v2", "mine/2")),
+    ]
+    assert f"({'v1'}, {agent}) opened" in opened[0]["message"]
+
+
+def test_a_failure_is_logged_with_the_id_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "openenv_server")
+    app = create_app(Sleeper, CountAction, CountObservation, step_timeout_s=0.5)
+    with running(app) as base_url:
+        url = f"{base_url}/step"
+        body = json.dumps({"action": {"amount": -1}, "request_id": "in the body"}).encode()
+        for headers in ({"X-Request-ID": "in the header"}, {}):
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers})
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(request, timeout=5)
+        client = V2(base_url)
+        client.begin_step(-1)
+        client.client.result("step")
+        request_id = client.client.next_id() - 1
+        client.begin_step(9)
+        client.client.result("step")
+    *failed, given_up = caplog.records
+    assert [vars(record)["request_id"] for record in failed] == ["in the header", "in the body", request_id]
+    assert failed[0].getMessage().endswith(", request_id in the header]")
+    assert f"(slot 0, request_id {request_id + 2})" in given_up.getMessage()

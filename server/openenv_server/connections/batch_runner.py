@@ -201,7 +201,8 @@ class BatchRunner:
         for number in slot.numbers:
             if self._slots.get(number) is slot:
                 del self._slots[number]
-        self._sessions.abandon(slot.session, f"{error} (slot {slot.number})", EndReason.TIMEOUT)
+        where = f"slot {slot.number}, request_id {self._replay_cache.latest_of(slot.number)}"
+        self._sessions.abandon(slot.session, f"{error} ({where})", EndReason.TIMEOUT)
         return SlotError(slot.number, *reply_to(error, "a slot took too long"))
 
     def forget(self, slot: Slot, error: SlotError) -> None:

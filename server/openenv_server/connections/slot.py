@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -63,6 +63,15 @@ class Slot:
 
     The caller of `reset` and `step` holds the session's turn.
 
+    Args:
+        number: Its number on the connection.
+        session: The session.
+        driver: Calls the session's environment.
+        autoreset: When an episode that has ended is followed by the next one.
+        max_episode_steps: After how many steps an episode is truncated; None is never.
+        steps_first: Whether a step may come before the first reset.
+        request_of: Returns the last request that names a slot, for the log.
+
     Attributes:
         is_fast: Whether the connection's thread takes its steps.
         is_busy: Whether a reset or a step is in progress on its session's thread.
@@ -77,11 +86,13 @@ class Slot:
         max_episode_steps: int | None,
         *,
         steps_first: bool = False,
+        request_of: Callable[[int], int | None] = lambda slot: None,
     ) -> None:
         self.number = number
         self.session = session
         self.is_fast = self.is_busy = False
         self._driver = driver
+        self._request_of = request_of
         self._reset, self._take = driver.reset, driver.step
         self._any_thread = driver.any_thread
         self._resets_in_the_same_step = autoreset == "same_step"
@@ -186,9 +197,16 @@ class Slot:
         """The error for a request that was not tried."""
         return SlotError(self.number, ErrorCode.VALIDATION_ERROR, message, details or {})
 
-    def failed(self, error: BaseException) -> SlotError:
-        """The error for an exception, including those that would end the thread (SystemExit)."""
-        fields = {"slot": self.number, **self.session.log_fields}
+    def failed(self, error: BaseException, request_id: int | None = None) -> SlotError:
+        """The error for an exception, including those that would end the thread (SystemExit).
+
+        Args:
+            error: The exception.
+            request_id: The request that failed. Default: the slot's last reset or step.
+        """
+        if request_id is None:
+            request_id = self._request_of(self.number)
+        fields = {"slot": self.number, "request_id": request_id, **self.session.log_fields}
         return SlotError(
             self.number, *reply_to(error, f"the environment raised in slot {self.number}", **fields)
         )

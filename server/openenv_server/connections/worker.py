@@ -415,6 +415,7 @@ class ConnectionWorker:
             request.autoreset,
             request.max_episode_steps,
             steps_first=request.payloads,
+            request_of=self._replay_cache.latest_of,
         )
         with self._changing_slots:
             if not self._has_ended:
@@ -512,7 +513,8 @@ class ConnectionWorker:
                 if isinstance(value, SlotError):
                     errors.extend(self._encoder.of_all_slots([value], request.slots))
                 elif isinstance(value, BaseException):
-                    errors.extend(self._encoder.of_all_slots([slot.failed(value)], request.slots))
+                    failed = slot.failed(value, request.id)
+                    errors.extend(self._encoder.of_all_slots([failed], request.slots))
                 else:
                     each = [(number, one) for number, one in slot.each(value) if number in asked]
                     numbers.extend(number for number, _ in each)

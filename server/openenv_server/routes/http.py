@@ -20,7 +20,7 @@ from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import state_model
 from openenv_server.connections.transports import unless_left
-from openenv_server.errors import ClientLeftError, reply_to
+from openenv_server.errors import MOST_OF_HEADER, ClientLeftError, reply_to, request_id_of
 from openenv_server.operations.health import Health, LoopMonitor, health_of
 from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
 from openenv_server.readme import complete_metadata
@@ -38,8 +38,6 @@ _STATUSES = {
 }
 # As nginx logs it; nobody reads that response.
 _CLIENT_LEFT = 499
-# The most characters of a User-Agent in the log.
-_MOST_OF_AGENT = 200
 
 T = TypeVar("T")
 
@@ -107,8 +105,8 @@ def http_routes(
     known_metadata: list[EnvironmentMetadata] = []
     monitor, server_metrics = LoopMonitor(), ServerMetrics(sessions)
 
-    def failure(error: Exception) -> Response:
-        return failed_response(error, sessions)
+    def failure(error: Exception, http: Request, request_id: str | None = None) -> Response:
+        return failed_response(error, sessions, http, request_id)
 
     @router.get("/health", tags=["server"])
     async def health(response: Response) -> Health:
@@ -141,7 +139,7 @@ def http_routes(
                     lambda session: session.run(lambda: complete_metadata(session.environment, env_name)),
                 )
             except Exception as error:
-                return failure(error)
+                return failure(error, http)
             known_metadata.append(found)
         return known_metadata[0]
 
@@ -151,7 +149,7 @@ def http_routes(
         try:
             return _json_text(await in_session(http, sessions, Session.state))
         except Exception as error:
-            return failure(error)
+            return failure(error, http)
 
     @episodes.post("/reset", tags=["episode"], responses=_answer(ResetResponse))
     async def reset(http: Request, request: Annotated[ResetRequest | None, Body()] = None) -> Response:
@@ -160,7 +158,7 @@ def http_routes(
         try:
             return _json_text(await in_session(http, sessions, lambda session: session.reset(data)))
         except Exception as error:
-            return failure(error)
+            return failure(error, http)
 
     @episodes.post("/step", tags=["episode"], responses=_answer(StepResponse))
     async def step(http: Request, request: Annotated[step_request, Body()]) -> Response:
@@ -171,7 +169,7 @@ def http_routes(
                 await in_session(http, sessions, lambda session: session.step(request.action, extras))
             )
         except Exception as error:
-            return failure(error)
+            return failure(error, http, request.request_id)
 
     return episodes, router
 
@@ -210,11 +208,21 @@ async def in_session(
     return await unless_left(work(), leaves)
 
 
-def failed_response(error: Exception, sessions: Sessions) -> Response:
-    """The response to a request that failed, which is counted."""
+def failed_response(
+    error: Exception, sessions: Sessions, http: Request, request_id: str | None = None
+) -> Response:
+    """The response to a request that failed, which is counted.
+
+    Args:
+        error: Why it failed.
+        sessions: The server's sessions.
+        http: The request.
+        request_id: The client's id of it in the body; the one in the header precedes it.
+    """
     if isinstance(error, ClientLeftError):
         return Response(status_code=_CLIENT_LEFT)
-    reply = reply_to(error, "the environment raised")
+    request_id = request_id_of(http.headers) or (request_id and request_id[:MOST_OF_HEADER])
+    reply = reply_to(error, "the environment raised", request_id=request_id)
     sessions.counters.count_error(reply.code)
     return error_response(_STATUSES.get(reply.code, 500), reply.code, reply.message, **reply.details)
 
@@ -222,7 +230,7 @@ def failed_response(error: Exception, sessions: Sessions) -> Response:
 def client_of(connection: HTTPConnection, protocol: Protocol) -> Client:
     """The client, for the log."""
     address = f"{connection.client.host}:{connection.client.port}" if connection.client else "unknown"
-    return Client(address, protocol, connection.headers.get("user-agent", "")[:_MOST_OF_AGENT])
+    return Client(address, protocol, connection.headers.get("user-agent", "")[:MOST_OF_HEADER])
 
 
 def _json_text(text: str) -> Response:

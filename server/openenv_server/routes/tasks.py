@@ -58,7 +58,7 @@ def task_routes(sessions: Sessions, name: str) -> APIRouter:
             message = f"No such task: {error}"
             return error_response(400, ErrorCode.VALIDATION_ERROR, message, detail=message)
         except Exception as error:
-            return failed_response(error, sessions)
+            return failed_response(error, sessions, http)
 
     @router.get("/list_environments")
     async def list_environments() -> list[str]:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from openenv_gym.wire.codes import ErrorCode
-from openenv_server.errors import ErrorReply, log_error, server_failure
+from openenv_server.errors import ErrorReply, log_error, request_id_of, server_failure
 from openenv_server.security.hosts import HostCheck
 from openenv_server.security.origins import ANY, may_come_from, parse_origin
 from openenv_server.settings import Settings
@@ -147,9 +147,11 @@ class Guard:
             await self._app(scope, body, send_noting)
         except Exception as error:
             if has_begun:  # the response cannot be replaced, only broken off
-                log_error(error, failed)
+                log_error(error, failed, request_id=request_id_of(headers))
                 raise
-            failure: ErrorReply = server_failure(error, failed, ErrorCode.INTERNAL_ERROR)
+            failure: ErrorReply = server_failure(
+                error, failed, ErrorCode.INTERNAL_ERROR, request_id=request_id_of(headers)
+            )
             await _response(500, failure.code, failure.message, **failure.details)(scope, receive, send)
 
 

@@ -35,6 +35,13 @@ class ReplayCache:
         self._slots[request_id] = slots
         self._requests[request_id] = request
 
+    def latest_of(self, slot: int) -> int | None:
+        """The id of a slot's last request. Thread-safe."""
+        for request_id, slots in reversed(list(self._slots.items())):
+            if slot in slots:
+                return request_id
+        return None
+
     def replace(self, old: Replayable, new: Replayable) -> None:
         """Let another object replay the answers of a request from now on."""
         for request_id, request in self._requests.items():
