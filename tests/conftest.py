@@ -102,6 +102,7 @@ TIER_OF = {
     "server/test_factories.py": "slow",
     "server/test_graceful_shutdown.py": "slow",
     "server/test_gymnasium_maker.py": "slow",
+    "server/test_json_output.py": "slow",
     "server/test_key_stays_private.py": "slow",
     "server/test_loading.py": "slow",
     "server/test_operations.py": "slow",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from urllib.parse import urlsplit
 
 import typer
+from openenv_server.operations.logs import configure_logs, listening_line
 from openenv_server.settings import read_settings, variables
 from openenv_server.workers import serve_app
 
@@ -85,7 +86,7 @@ def serve(
     """Serve an environment until Ctrl-C or SIGTERM, then finish pending requests and exit.
 
     In a pipe, standard output gets one line when the server is ready, its URL, and standard error gets the
-    rest, such as what the environment prints.
+    rest, such as what the environment prints. With LOG_FORMAT=json, each line of both is a JSON object.
 
     Examples:
         openenv serve
@@ -118,6 +119,7 @@ def serve(
 
     settings = read_settings()
     output = _reserve_stdout()
+    configure_logs(settings.log_format, settings.log_level)
     folder: Path | None = None
     if sum(source is not None for source in (path, gym, envpool, app)) > 1:
         raise ConfigurationError("Pass only one of a folder, --gym, --envpool and --app.")
@@ -159,7 +161,10 @@ def serve(
                     "the server needs no key, so anyone who can reach this machine can use it. Set "
                     "OPENENV_API_KEY, here and in its clients, to require one.",
                 )
-        _announce(output, name, address, base_url, has_page=settings.enable_web_interface)
+        if settings.log_format == "json":
+            print(listening_line(settings.log_format, base_url), file=output, flush=True)
+        else:
+            _announce(output, name, address, base_url, has_page=settings.enable_web_interface)
 
     def stopped() -> None:
         for path in note:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from openenv_gym.errors import OpenEnvError
 from openenv_server.loading import load_folder
+from openenv_server.operations.logs import listening_line
 from openenv_server.settings import read_settings
 from openenv_server.workers import serve_app
 
@@ -26,13 +27,14 @@ def main(arguments: list[str]) -> None:
     folder = Path(arguments[0] if arguments else ".").resolve()
     try:
         settings = read_settings()
+        output = sys.stdout
         serve_app(
             partial(load_folder, folder),
             workers=1,
             host=settings.host,
             port=settings.port,
             settings=settings,
-            on_started=partial(print, flush=True),
+            on_started=lambda url: print(listening_line(settings.log_format, url), file=output, flush=True),
             on_stopped=lambda: None,
         )
     except OpenEnvError as error:

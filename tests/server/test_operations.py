@@ -251,7 +251,7 @@ def test_json_logs_are_one_object_a_line(tmp_path: Path) -> None:
                 else:
                     with pytest.raises(RemoteError):
                         client.step({"fail": fail})
-        status_of(f"{server.base_url}/health")
+        status_of(f"{server.base_url}/schema")
         server.signal(signal.SIGTERM)
         assert server.ends()[0] == 0
     records = [json.loads(line) for line in server.lines]

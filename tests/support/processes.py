@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -117,6 +118,8 @@ def serving(closed: Path, *arguments: str, **variables: str) -> Iterator[ServerP
     try:
         assert process.stdout is not None
         base_url = process.stdout.readline().strip()
+        if base_url.startswith("{"):  # LOG_FORMAT=json
+            base_url = json.loads(base_url)["url"]
         assert base_url, process.stderr.read() if process.stderr is not None else ""
         yield ServerProcess(process, base_url, closed)
     finally:

@@ -28,6 +28,8 @@ from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.counters import Durations
 from openenv_server.sessions.lifecycle import EndReason
 from openenv_server.sessions.replay_cache import ReplayCache
+from openenv_server.sessions.running import session_finder
+from openenv_server.sessions.session import Session
 
 log = logging.getLogger("openenv_server")
 
@@ -68,8 +70,21 @@ class BatchRunner:
         self._serve = serve
         self.is_idle = False
         self._batch: SequentialBatch | None = None
+        self._thread = 0
         self._watchdog = StepWatchdog(sessions.step_timeout_s or math.inf)
         self.was_quiet = self._watchdog.was_quiet
+
+    def begin_thread(self) -> None:
+        """Note that the connection is served by this thread from now on."""
+        self._thread = threading.get_ident()
+        session_finder.set(self._running_session)
+
+    def _running_session(self) -> Session | None:
+        """The session that the connection's thread is stepping. Call it on that thread."""
+        batch = self._batch
+        if batch is None or batch.has_ended or self._thread != threading.get_ident():
+            return None  # or another thread serves the connection, because this one is stuck
+        return batch.slots[len(batch.results)].session
 
     def run(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -83,12 +83,15 @@ class BatchSlot(Slot):
     Args:
         numbers: The slots, in the order of the batch.
         session: The session, whose environment is a `VectorEnvironment`.
+        request_of: As in `Slot`.
     """
 
-    def __init__(self, numbers: Sequence[int], session: Session) -> None:
+    def __init__(
+        self, numbers: Sequence[int], session: Session, request_of: Callable[[int], int | None]
+    ) -> None:
         environment: VectorEnvironment = session.environment
         driver: Any = _Driver(environment)
-        super().__init__(numbers[0], session, driver, "disabled", None)
+        super().__init__(numbers[0], session, driver, "disabled", None, request_of=request_of)
         self._numbers = list(numbers)
         self.is_fast = True
         self._environment = environment

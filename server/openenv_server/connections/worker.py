@@ -185,6 +185,7 @@ class ConnectionWorker:
 
     def _serve(self) -> None:
         """Answer requests until the client leaves; then close all its sessions."""
+        self._runner.begin_thread()
         try:
             while self._serve_transport() and self._wait_for_resume():
                 pass
@@ -397,7 +398,7 @@ class ConnectionWorker:
         batch = Batch(partial(factory.batch, count, request.autoreset), count)
         together = SessionsRequest(count, request.ticket)
         session = await self._sessions.open(self._client, request.timeout_s, together, batch)
-        slot = BatchSlot(request.slots, session)
+        slot = BatchSlot(request.slots, session, self._replay_cache.latest_of)
         with self._changing_slots:
             if not self._has_ended:
                 self._encoder.batches[slot.number] = slot.numbers

@@ -6,11 +6,15 @@ import copy
 import json
 import logging
 import re
+import sys
 import threading
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
+from openenv_server.operations.streams import log_what_is_printed, print_as_before, real_stream
 from openenv_server.security.secrets import secret_filter
+from openenv_server.sessions.running import running_session
 from openenv_server.settings import LogFormat, LogLevel
 
 # The attributes of every record. All others were passed as `extra`.
@@ -19,14 +23,17 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 # What ends a line, or is read by a terminal.
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
+# The paths of probes and of scrapes.
+_PROBES = ("/health", "/live", "/ready", "/metrics")
+
 log = logging.getLogger("openenv_server")
 
 
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON.
 
-    Fields: ``time``, ``level``, ``logger`` and ``message``, then the extra fields, and ``traceback`` if the
-    record has one.
+    Fields: ``time``, ``level``, ``logger`` and ``message``, then the extra fields, ``session`` and ``client``
+    if an environment is running, and ``traceback`` if the record has one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -37,6 +44,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if "session" not in extra and (session := running_session()) is not None:
+            extra |= {"session": session.id, "client": session.client.address}
         fields = {**fields, **extra, **fields}  # extra fields cannot replace the first four
         if record.exc_info:
             fields["traceback"] = record.exc_text or self.formatException(record.exc_info)
@@ -72,10 +81,14 @@ class TextFormatter(logging.Formatter):
 def configure_logs(log_format: LogFormat, level: LogLevel) -> None:
     """Send all logs of this process to standard error: the server's, uvicorn's and the environment's.
 
+    As JSON, also what is printed. Probes and scrapes that succeed are logged at ``debug`` only.
+
     Call it before importing an environment, so that the environment's own configuration wins.
     """
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(real_stream(sys.stderr))
     handler.addFilter(secret_filter)
+    if level != "debug":
+        handler.addFilter(_is_no_probe)
     handler.setFormatter(
         JsonFormatter()
         if log_format == "json"
@@ -83,7 +96,28 @@ def configure_logs(log_format: LogFormat, level: LogLevel) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
+    if log_format == "json":
+        log_what_is_printed(handler)
+    else:
+        print_as_before()
     threading.excepthook = _log_thread_failure
+
+
+def listening_line(log_format: LogFormat, base_url: str) -> str:
+    """The line of standard output that says that a server listens: its URL, or a record with it."""
+    if log_format == "text":
+        return base_url
+    fields = {"name": log.name, "levelname": "INFO", "msg": f"listening at {base_url}", "url": base_url}
+    return JsonFormatter().format(logging.makeLogRecord(fields))
+
+
+def _is_no_probe(record: logging.LogRecord) -> bool:
+    """Whether a record is anything else than uvicorn's line for a probe or a scrape that succeeded."""
+    if record.name != "uvicorn.access" or not isinstance(record.args, tuple) or len(record.args) != 5:
+        return True
+    _, method, path, _, status = record.args
+    is_probe = method in ("GET", "HEAD") and str(path).partition("?")[0].endswith(_PROBES)
+    return not is_probe or not isinstance(status, int) or status >= HTTPStatus.BAD_REQUEST
 
 
 def _escaped(found: re.Match[str]) -> str:
