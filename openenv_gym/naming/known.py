@@ -55,12 +55,24 @@ def registry_file() -> Path:
     """The path of the user's registry file, which ``openenv register`` writes.
 
     It is TOML; each environment is a table ``[environments.my-env]`` with its `Source`.
+
+    Raises:
+        ConfigurationError: This user has no home folder, as in a container that runs as any user.
     """
-    return Path(platformdirs.user_config_dir(_APP, appauthor=False)) / "registry.toml"
+    try:
+        return Path(platformdirs.user_config_dir(_APP, appauthor=False)) / "registry.toml"
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "This user has no home folder, and so no registry file.", advice="Set HOME or XDG_CONFIG_HOME."
+        ) from error
 
 
 def notes_folder() -> Path:
-    """The folder with the notes of running servers."""
+    """The folder with the notes of running servers.
+
+    Raises:
+        OSError: This user has none, as in a container whose file system is read-only.
+    """
     with warnings.catch_warnings():
         # Without XDG_RUNTIME_DIR it is a folder in /tmp, which works too.
         warnings.simplefilter("ignore")
@@ -87,7 +99,10 @@ def leave_note(name: str, base_url: str) -> Path:
     Raises:
         ConfigurationError: The folder for it cannot be used. The server can still be used by its address.
     """
-    folder = notes_folder()
+    try:
+        folder = notes_folder()
+    except OSError as error:
+        raise ConfigurationError(f"{_NO_NAME} {error}.") from error
     try:
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             # The XDG Base Directory Specification wants a runtime folder that only its user can read.
@@ -123,7 +138,10 @@ def _from_variables(problems: list[str]) -> Iterator[KnownServer]:
 
 
 def _from_registry_file(problems: list[str]) -> Iterator[KnownServer]:
-    path = registry_file()
+    try:
+        path = registry_file()
+    except ConfigurationError:
+        return  # nothing can have been registered
     try:
         environments = read_environments(path)
     except ConfigurationError as error:
@@ -168,7 +186,11 @@ def running_servers(problems: list[str] | None = None) -> Iterator[KnownServer]:
     """
     problems = [] if problems is None else problems
     try:
-        folder = notes_folder().resolve(strict=True)
+        unresolved = notes_folder()
+    except OSError:
+        return  # then no server has a place for its note either
+    try:
+        folder = unresolved.resolve(strict=True)
         unsafe = _unsafe_part(folder)
         notes = sorted(folder.glob("*.json"), key=_written_at, reverse=True) if unsafe is None else []
     except FileNotFoundError:
