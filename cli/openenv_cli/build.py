@@ -46,7 +46,8 @@ def build(
 
     The image is built from a copy of the folder, without the files that .gitignore and .dockerignore
     exclude. Dependencies at a path outside the folder, as in a repository of environments, are added to the
-    copy as wheels. If the Dockerfile starts from openenv-base and that is missing, it is built first.
+    copy as wheels. If the Dockerfile starts from openenv-base and that is missing, it is built first. The
+    image has OCI labels with its title, and what pyproject.toml says: description, version and source.
 
     In a pipe, the output is one line, the image's name; Docker's output goes to standard error.
 

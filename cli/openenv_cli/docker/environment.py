@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openenv_cli.docker.dockerfile import base_images, declared_arguments, read_dockerfile
 from openenv_cli.docker.images import build_image, has_image
+from openenv_cli.docker.labels import labels_of
 from openenv_cli.files import IgnoreRules, read_text
 from openenv_cli.output import note
 from openenv_gym.errors import ConfigurationError
@@ -49,7 +50,7 @@ def build_environment(
     no_cache: bool = False,
     rules: IgnoreRules | None = None,
 ) -> None:
-    """Build an environment's image, and ``openenv-base`` first if it is needed and missing.
+    """Build an environment's image with its labels, and ``openenv-base`` first if it is needed and missing.
 
     Args:
         context: The folder that the Dockerfile copies from. It must need nothing outside itself.
@@ -75,7 +76,7 @@ def build_environment(
     if needs_base and not has_image(BASE_IMAGE):
         note(f"Building {BASE_IMAGE} first, which {dockerfile.name} starts from and which is missing.")
         build_base()
-    build_image(context, dockerfile, tag, arguments, no_cache)
+    build_image(context, dockerfile, tag, arguments, no_cache, labels_of(context, instructions, name))
 
 
 def _refuse_secrets(context: Path, dockerfile: Path, rules: IgnoreRules) -> None:

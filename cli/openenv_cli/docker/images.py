@@ -62,7 +62,12 @@ _OTHER_PUSH_ADVICE = "Push again to resume: uploaded layers are not sent twice."
 
 
 def build_image(
-    context: Path, dockerfile: Path, tag: str, build_args: Mapping[str, str], no_cache: bool = False
+    context: Path,
+    dockerfile: Path,
+    tag: str,
+    build_args: Mapping[str, str],
+    no_cache: bool = False,
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Build an image with BuildKit, with progress.
 
@@ -72,6 +77,7 @@ def build_image(
         tag: The image's name, as ``name`` or ``name:tag``.
         build_args: Values for the Dockerfile's arguments.
         no_cache: Whether to build without the cache.
+        labels: The image's labels.
 
     Raises:
         ConfigurationError: No Docker that can build.
@@ -81,6 +87,8 @@ def build_image(
     arguments = ["build", "--tag", tag, "--file", str(dockerfile)]
     for name, value in build_args.items():
         arguments += ["--build-arg", f"{name}={value}"]
+    for name, value in (labels or {}).items():
+        arguments += ["--label", f"{name}={value}"]
     if no_cache:
         arguments.append("--no-cache")
     output = BuildOutput()
