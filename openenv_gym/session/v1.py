@@ -13,6 +13,7 @@ from typing import Any
 from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, ProtocolError
 from openenv_gym.session.channel import PATIENCE_S, Timeouts
 from openenv_gym.session.responses import error_of, lost_error, wrong_response
+from openenv_gym.tracing import Span, find_tracer
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v1, v2
@@ -50,6 +51,8 @@ class V1Channel:
         self.sent_at = self.received_at = 0.0
         self._timeouts = timeouts
         self._slot = 0
+        self._tracer = find_tracer()
+        self._span: Span | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -155,6 +158,8 @@ class V1Channel:
     async def _send(self, request: str, operation: str, timeout_s: float) -> None:
         if self.connection.has_pending:
             self.abort()  # interrupted before: the old response would be taken for this request's
+        if self._tracer is not None:
+            self._span = self._tracer.ask(operation, 1, self.endpoint.base_url)
         self.sent_at = perf_counter()
         await self.connection.send(request, timeout_s=timeout_s, operation=operation)
 
@@ -163,6 +168,10 @@ class V1Channel:
         self.received_at = perf_counter()
         self.connection.has_pending = False
         response = v1.decode_answer(payload)
+        if self._span is not None:
+            if isinstance(response, v1.ErrorAnswer):
+                self._span.fail([response.message])
+            self._span.end()
         if isinstance(response, v1.ErrorAnswer):
             raise await self._failed(response, operation)
         return response

@@ -23,6 +23,7 @@ from openenv_gym.session.channel import PATIENCE_S, Timeouts
 from openenv_gym.session.reconnect import ReconnectBudget, reconnect
 from openenv_gym.session.recovery import LOSS_RETRIES
 from openenv_gym.session.responses import error_of, lost_error, sentence, wrong_response
+from openenv_gym.tracing import Span, find_tracer
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
@@ -105,6 +106,8 @@ class V2Channel:
         self._pending: dict[int, _Pending] = {}
         self._early: deque[v2.Result] = deque()  # results that arrived while another response was awaited
         self._last_id = 0
+        self._tracer = find_tracer()
+        self._spans: dict[int, Span] = {}
 
     @property
     def endpoint(self) -> Endpoint:
@@ -165,6 +168,8 @@ class V2Channel:
             options=options,
             timeout_s=self._timeouts.reset_s if self._patience_s else None,
         )
+        if self._tracer is not None:
+            self._trace(request, "reset")
         await self._send(request, operation, self._timeouts.reset_s)
 
     async def send_step(
@@ -184,6 +189,8 @@ class V2Channel:
             min_ready=0 if gather else 1,
             timeout_s=limit_s if self._patience_s else None,
         )
+        if self._tracer is not None:
+            self._trace(request, "step")
         await self._send(request, operation, limit_s)
 
     async def result(
@@ -225,6 +232,7 @@ class V2Channel:
 
     def abort(self) -> None:
         self._token = ""
+        self._end_spans("aborted")
         self.connection.hang_up()
 
     async def release(self, slots: Sequence[int]) -> None:
@@ -245,6 +253,7 @@ class V2Channel:
                 await self._send(request, "close", _CLOSE_TIMEOUT_S)
                 while type(await self._receive("close", deadline.left_s())) is not v2.Closed:
                     pass  # responses to other requests may come first
+        self._end_spans("closed")
         self.connection.hang_up()
 
     # --- requests and responses -----------------------------------------------------------------------------
@@ -389,6 +398,8 @@ class V2Channel:
             result.slots = pending.missing  # the caller's own list, which it knows at a glance
             self._forget(result.id)
             return True
+        if self._tracer is not None and result.errors:
+            self._spans[result.id].fail(error.message for error in result.errors)
         answered = {*result.slots, *(error.slot for error in result.errors)}
         missing = [slot for slot in pending.missing if slot not in answered]
         if not answered or len(missing) + len(answered) != len(pending.missing):
@@ -401,8 +412,23 @@ class V2Channel:
     def _forget(self, request_id: int) -> Sequence[int]:
         """Expect no more responses to a request; returns the slots that got none."""
         pending = self._pending.pop(request_id, None)
+        if self._tracer is not None and request_id in self._spans:
+            self._spans.pop(request_id).end()
         self.connection.has_pending = bool(self._pending)
         return () if pending is None else pending.missing
+
+    def _trace(self, request: v2.Reset | v2.Step, operation: str) -> None:
+        """Begin the span of a request; it ends with the last response."""
+        assert self._tracer is not None
+        span = self._tracer.ask(operation, len(request.slots), self.endpoint.base_url)
+        self._spans[request.id], request.traceparent = span, span.traceparent
+
+    def _end_spans(self, why: str) -> None:
+        """End the spans of requests that get no response any more."""
+        for span in self._spans.values():
+            span.fail([why])
+            span.end()
+        self._spans.clear()
 
     async def _take_back(self, response: v2.Opened) -> None:
         """Close the sessions that were opened by a request that failed for others."""

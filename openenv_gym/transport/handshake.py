@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from openenv_gym.tracing import find_tracer
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.error_mapping import HANDSHAKE, OUR_SERVER, HungUpError, ProxyRefusedError, refused
 from openenv_gym.transport.routes import Route, bracketed
@@ -57,6 +58,9 @@ async def open_websocket(
     """
     key = handshake.new_key()
     offer = [("Sec-WebSocket-Protocol", v2.SUBPROTOCOL)] if offers_v2 else []
+    tracer = find_tracer()
+    if tracer is not None and (traceparent := tracer.current()) is not None:
+        offer.append(("traceparent", traceparent))  # the messages of version 1 have no place for it
     headers = (*offer, *endpoint.headers_for("/ws"))
     await stream.send(handshake.upgrade_request(route.host_header, f"{route.path}/ws", key, headers))
     response, rest = await _response(stream)

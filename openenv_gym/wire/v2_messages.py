@@ -52,6 +52,16 @@ class Ticket(NamedTuple):
     wait_s: float
 
 
+class _Traced(_Limited, kw_only=True):
+    """The fields of a request that may be part of a trace.
+
+    Attributes:
+        traceparent: The client's span (W3C Trace Context). Older servers ignore it.
+    """
+
+    traceparent: str | None = None
+
+
 class Open(_Limited, tag="open"):
     """Open sessions.
 
@@ -70,7 +80,7 @@ class Open(_Limited, tag="open"):
     ticket: Ticket | None = None
 
 
-class Reset(_Limited, tag="reset"):
+class Reset(_Traced, tag="reset"):
     """Start episodes.
 
     Attributes:
@@ -82,7 +92,7 @@ class Reset(_Limited, tag="reset"):
     options: dict[str, Any] = {}
 
 
-class Step(_Limited, tag="step"):
+class Step(_Traced, tag="step"):
     """Take one action in each slot.
 
     Attributes:

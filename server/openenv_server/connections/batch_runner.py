@@ -10,10 +10,12 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+from openenv_gym.tracing import Span
 from openenv_gym.wire.framing import Payload
 from openenv_gym.wire.v2 import SlotError
 from openenv_server.connections.batches import (
     NO_DEADLINE,
+    Answer,
     Deadline,
     Detached,
     GatheredBatch,
@@ -96,6 +98,7 @@ class BatchRunner:
         arrived: float,
         timeout_s: float | None,
         asked: Sequence[int],
+        span: Span | None = None,
     ) -> None:
         """Run a reset or a step.
 
@@ -108,6 +111,7 @@ class BatchRunner:
             arrived: When the request arrived, by ``time.perf_counter()``.
             timeout_s: How long the client waits, in seconds, if it says so.
             asked: All slots of the request.
+            span: Ends with the last answer.
 
         Raises:
             HandedOverError: A slot took long, and another thread serves the connection.
@@ -115,7 +119,11 @@ class BatchRunner:
         deadline = NO_DEADLINE if timeout_s is None else Deadline(arrived + timeout_s, timeout_s)
         counters = self._sessions.counters
         durations = counters.reset_s if work.__name__ == "reset" else counters.step_s
-        answer = partial(self._answer, request_id, arrived, self._encoder.busy.seconds, durations, asked)
+        answer: Answer = partial(
+            self._answer, request_id, arrived, self._encoder.busy.seconds, durations, asked
+        )
+        if span is not None:
+            answer = _traced(answer, span, len(numbers))
         slots = [self._slots.get(number) for number in numbers]
         fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
         if len(fast) == len(numbers) and ErrorReply not in set(map(type, arguments)):
@@ -244,6 +252,22 @@ class BatchRunner:
             self._submit(slot, old.work, argument, gathered, perf_counter())
         gathered.add(results)
         self._serve()
+
+
+def _traced(answer: Answer, span: Span, slots: int) -> Answer:
+    """Answer, and end a span once all of so many slots are answered."""
+    left = slots
+
+    def answer_and_count(results: Sequence[SlotResult]) -> None:
+        nonlocal left
+        answer(results)
+        left -= len(results)  # those that are replayed count again, but a span ends only once
+        if errors := [result.message for result in results if isinstance(result, SlotError)]:
+            span.fail(errors)
+        if left <= 0:
+            span.end()
+
+    return answer_and_count
 
 
 def _in_thread(work: Callable[..., None], *arguments: Any) -> None:

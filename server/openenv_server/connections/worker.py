@@ -17,6 +17,7 @@ from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 from openenv_gym.errors import SpaceError
+from openenv_gym.tracing import Span, find_tracer
 from openenv_gym.wire import v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode, Payload
@@ -135,6 +136,7 @@ class ConnectionWorker:
         self._slots: dict[int, Slot] = {}
         self._opening: set[int] = set()
         self._has_ended = False
+        self._tracer = find_tracer()
         self._changing_slots = threading.Lock()
         self._unfinished: dict[Future[list[Any]], Unfinished] = {}
         self._replay_cache = ReplayCache()
@@ -319,7 +321,17 @@ class ConnectionWorker:
         else:
             numbers, data, work = request.slots, reset_data(request.options, seeds), Slot.reset
         self._is_resumable = True
-        self._runner.run(request.id, numbers, work, data, 0, self._arrived, request.timeout_s, request.slots)
+        self._runner.run(
+            request.id,
+            numbers,
+            work,
+            data,
+            0,
+            self._arrived,
+            request.timeout_s,
+            request.slots,
+            None if self._tracer is None else self._span(request, "reset"),
+        )
 
     def _step(self, request: v2.Step) -> None:
         work: Work
@@ -343,7 +355,12 @@ class ConnectionWorker:
             self._arrived,
             request.timeout_s,
             request.slots,
+            None if self._tracer is None else self._span(request, "step"),
         )
+
+    def _span(self, request: v2.Reset | v2.Step, operation: str) -> Span:
+        assert self._tracer is not None
+        return self._tracer.serve(operation, len(request.slots), request.traceparent)
 
     def _open(self, request: v2.Open) -> None:
         self._encoder.sends_payloads |= request.payloads

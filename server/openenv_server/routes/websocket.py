@@ -8,6 +8,7 @@ import logging
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
+from openenv_gym.tracing import Span, find_tracer
 from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
@@ -152,6 +153,8 @@ class V1Client:
         self.inbox = Inbox(socket, session_timeout_s)
         self.close_timeout_s = CLOSE_TIMEOUT_S
         self._session_timeout_s = session_timeout_s
+        self._tracer = find_tracer()
+        self._span: Span | None = None
 
     async def refuse(self, reply: ErrorReply, close_code: int) -> None:
         """Send an error and close the socket."""
@@ -216,12 +219,24 @@ class V1Client:
                     self.close_timeout_s = min(request.timeout_s or CLOSE_TIMEOUT_S, CLOSE_TIMEOUT_S)
                     return True
                 try:
-                    answer = await self.inbox.unless_left(self._answer(session, request, action_model))
+                    answer = await self.inbox.unless_left(self._answer_traced(session, request, action_model))
                 except (StepLimitExceededError, DeadlinePassedError) as error:
                     self._sessions.abandon(session, str(error), EndReason.TIMEOUT)
                     await self.refuse(reply_to(error, "a step exceeded the timeout"), _INTERNAL_ERROR)
                     return False
                 await self._socket.send_text(answer)
+
+    async def _answer_traced(
+        self, session: Session, request: v1.Request, action_model: type[BaseModel]
+    ) -> str:
+        """Answer one request, in a span if this process has set up tracing."""
+        if self._tracer is None:
+            return await self._answer(session, request, action_model)
+        self._span = self._tracer.serve(request.type, 1, self._socket.headers.get("traceparent"))
+        try:
+            return await self._answer(session, request, action_model)
+        finally:
+            self._span.end()
 
     async def _answer(self, session: Session, request: v1.Request, action_model: type[BaseModel]) -> str:
         """Answer one request. If the environment raises, the answer is an error, and the session continues.
@@ -258,4 +273,6 @@ class V1Client:
 
     def _error(self, reply: ErrorReply) -> str:
         self._sessions.counters.count_error(reply.code)
+        if self._span is not None:
+            self._span.fail([reply.message])
         return v1.encode_error(reply.message, reply.code, **reply.details)
