@@ -155,7 +155,7 @@ def serve(
                 note.append(leave_note(name, base_url))
             except ConfigurationError as error:
                 say("Warning", str(error))
-            if settings.openenv_api_key is None and not _is_loopback(address):
+            if not (settings.openenv_api_key or settings.openenv_api_key_file) and not _is_loopback(address):
                 say(
                     "Warning",
                     "the server needs no key, so anyone who can reach this machine can use it. Set "

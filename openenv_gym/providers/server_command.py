@@ -59,8 +59,8 @@ class ResolvedCommand:
     def environment(self) -> dict[str, str]:
         """All environment variables of the server."""
         kept = {name: value for name, value in os.environ.items() if name not in self.without}
-        if self.api_key is not None:
-            kept.pop(bearer.VARIABLE, None)  # the server refuses an empty key
+        for name in (bearer.VARIABLE, bearer.FILE_VARIABLE):  # the one that the client shows is enough
+            kept.pop(name, None)
         key = process_key() if self.api_key is None else self.api_key
         return {**kept, **({bearer.VARIABLE: key} if key else {}), **self.variables}
 
@@ -163,7 +163,7 @@ def _install(uv: str, folder: Path) -> str:
         ConfigurationError: uv failed; the message has its last log lines.
     """
     tell(f"Installing the packages of {folder}…")
-    hidden = {*PYTHON_VARIABLES, bearer.VARIABLE}
+    hidden = {*PYTHON_VARIABLES, *bearer.SECRETS}
     variables = {name: value for name, value in os.environ.items() if name not in hidden}
     process = subprocess.Popen(
         [uv, "run", "--quiet", "--frozen", "--no-dev", "--project", folder, "python", "-c", _SHOW_PYTHON],

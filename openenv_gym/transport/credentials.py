@@ -15,9 +15,8 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.process_key import process_key
 from openenv_gym.wire import bearer
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a token of RFC 9110
 _VALUE = re.compile(r"[ -~]*")
-_AUTHORIZATION = "authorization"
+_AUTHORIZATION = "Authorization"
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +44,7 @@ class Credentials:
         """Validate a user's input.
 
         Args:
-            api_key: The key; "" for none. By default, the value of `OPENENV_API_KEY`.
+            api_key: The key; "" for none. By default, that of `OPENENV_API_KEY` or `OPENENV_API_KEY_FILE`.
             headers: Further headers.
             ca_file: A PEM file with the certificates to trust instead of the machine's.
 
@@ -54,22 +53,27 @@ class Credentials:
         """
         given = dict(headers or {})
         for name, value in given.items():
-            if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            if not (isinstance(name, str) and bearer.is_header(name)):
                 raise ConfigurationError(f"headers= has the invalid header name {name!r}.")
             if not (isinstance(value, str) and _VALUE.fullmatch(value)):
                 raise ConfigurationError(f"The value of header {name} must be one line of printable ASCII.")
-        has_authorization = _AUTHORIZATION in {name.lower() for name in given}
-        if has_authorization and api_key:
-            raise ConfigurationError("headers= has an Authorization. Pass that or api_key=, not both.")
+        key_header = _key_header()
+        has_key = key_header.lower() in {name.lower() for name in given}
+        if has_key and api_key:
+            raise ConfigurationError(f"headers= has an {key_header}. Pass that or api_key=, not both.")
         source = "api_key="
-        if api_key is None and not has_authorization:
+        if api_key is None and not has_key:
             source, api_key = f"${bearer.VARIABLE}", process_key()
         if api_key:
             if not (isinstance(api_key, str) and bearer.is_key(api_key)):
                 raise ConfigurationError(
                     f"{source} is not a key. A key has printable ASCII characters and no spaces."
                 )
-            given["Authorization"] = bearer.authorization(api_key)
+            if key_header != _AUTHORIZATION:
+                given[key_header] = api_key
+            # Also where the key has a header of its own: not all servers know that one.
+            if _AUTHORIZATION.lower() not in {name.lower() for name in given}:
+                given[_AUTHORIZATION] = bearer.authorization(api_key)
         credentials = cls(tuple(given.items()), None if ca_file is None else os.fspath(ca_file))
         if ca_file is not None:
             _ = credentials.tls  # fail now, not in the middle of a training
@@ -78,13 +82,17 @@ class Credentials:
     @property
     def shows_key(self) -> bool:
         """Whether the headers have a key, or another ``Authorization``."""
-        return any(name.lower() == _AUTHORIZATION for name, _ in self.headers)
+        shown = {_AUTHORIZATION.lower(), _key_header().lower()}
+        return any(name.lower() in shown for name, _ in self.headers)
 
     @property
     def key(self) -> str | None:
         """The key in the headers."""
-        shown = (value for name, value in self.headers if name.lower() == _AUTHORIZATION)
-        return bearer.key_in(next(shown, ""))
+        shown = {name.lower(): value for name, value in self.headers}
+        key_header = _key_header()
+        if key_header != _AUTHORIZATION and (key := shown.get(key_header.lower())):
+            return key
+        return bearer.key_in(shown.get(_AUTHORIZATION.lower(), ""))
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
@@ -108,6 +116,18 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials(…, ca_file={self.ca_file!r})"
+
+
+def _key_header() -> str:
+    """The header for the key, from the environment variable.
+
+    Raises:
+        ConfigurationError: It is not the name of a header.
+    """
+    name = os.environ.get(bearer.HEADER_VARIABLE) or _AUTHORIZATION
+    if not bearer.is_header(name):
+        raise ConfigurationError(f"{bearer.HEADER_VARIABLE} is not the name of a header: {name!r}.")
+    return _AUTHORIZATION if name.lower() == _AUTHORIZATION.lower() else name
 
 
 def key_to_ask_for(api_key: str | None, headers: Mapping[str, str] | None = None) -> str | None:

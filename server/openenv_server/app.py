@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openenv_gym.contract import ConcurrencyConfig, ServerCapacityStatus, ServerMode
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.process_key import keep_key
+from openenv_gym.process_key import keep_secrets
 from openenv_server.calls import class_behind, is_base_state
 from openenv_server.connections.adapters import adapter_for
 from openenv_server.connections.worker import Connections
@@ -27,7 +27,7 @@ from openenv_server.routes.landing import landing_page
 from openenv_server.routes.tasks import task_routes
 from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
-from openenv_server.security.secrets import hide_in_logs
+from openenv_server.security.keys import Keys
 from openenv_server.sessions.capacity import Sessions, decide_capacity, supports_concurrency
 from openenv_server.settings import read_settings
 from openenv_server.tools.routes import ToolSessions, mcp_routes
@@ -197,8 +197,7 @@ class EnvironmentServer:
             max_concurrent_envs = concurrency_config.max_concurrent_envs
             session_timeout_s = session_timeout_s or concurrency_config.session_timeout
         settings = self._settings = read_settings()
-        key = settings.openenv_api_key
-        hide_in_logs(None if key is None else key.get_secret_value())
+        self._keys = Keys(settings)
         if max_concurrent_envs is None:
             max_concurrent_envs = settings.max_concurrent_envs
         if session_timeout_s is None:
@@ -285,7 +284,7 @@ class EnvironmentServer:
         app.state.sessions = self.sessions
         app.state.graceful_shutdown = self.shutdown
         app.router.lifespan_context = self._lifespan_within(app.router.lifespan_context)
-        app.add_middleware(Guard, settings=self._settings)
+        app.add_middleware(Guard, settings=self._settings, keys=self._keys)
         for router in (self._episode_routes, *self._routers) if serves_episodes else self._routers:
             # Not `include_router`: applications find routes by their path in `app.routes`, and replace some.
             app.router.routes.extend(router.routes)
@@ -308,10 +307,10 @@ class EnvironmentServer:
 
         @asynccontextmanager
         async def lifespan(app: Any) -> AsyncIterator[Any]:
-            key = self._settings.openenv_api_key
-            if key is not None and threading.current_thread() is threading.main_thread():
+            secrets = self._settings.secrets()
+            if secrets and threading.current_thread() is threading.main_thread():
                 # The process is the server's. In a thread beside a client, it would take the client's key.
-                keep_key(key.get_secret_value())
+                keep_secrets(secrets)
             async with outer(app) as state:
                 await asyncio.to_thread(self.sessions.try_factory)
                 try:

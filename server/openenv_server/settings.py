@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from openenv_gym.contract import ServerMode
 from openenv_gym.errors import ConfigurationError
-from openenv_gym.process_key import process_key
+from openenv_gym.process_key import secret
 from openenv_gym.wire import bearer
 from openenv_server.security.hosts import check_allowed_host
 from openenv_server.security.origins import ANY, parse_origin
@@ -55,7 +55,18 @@ class Settings(BaseSettings):
         description="simulation, or production without the HTTP routes /reset, /step and /state",
     )
     openenv_api_key: SecretStr | None = Field(
-        default=None, description="the key that clients must send; default: none"
+        default=None, description="the key that clients must send, or several, one a line; default: none"
+    )
+    openenv_api_key_file: str | None = Field(
+        default=None,
+        description="a file with further keys, one a line, read again when it changes; default: none",
+    )
+    openenv_api_key_header: str | None = Field(
+        default=None,
+        description="a header that may show the key instead of Authorization, as X-API-Key; default: none",
+    )
+    openenv_metrics_key: SecretStr | None = Field(
+        default=None, description="a key for GET /metrics alone; default: the key of all"
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -95,15 +106,23 @@ class Settings(BaseSettings):
         default="warning", description="debug, info, warning, error or critical"
     )
 
-    @field_validator("openenv_api_key")
+    @field_validator("openenv_api_key", "openenv_metrics_key")
     @classmethod
     def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not bearer.is_key(key.get_secret_value()):
+        keys = _keys_in(key)
+        if key is not None and not (keys and all(map(bearer.is_key, keys))):
             # Also if it is empty: most likely a variable that was not filled in.
             raise ValueError(
                 "a key must be printable ASCII without spaces, and not empty; unset it for no key"
             )
         return key
+
+    @field_validator("openenv_api_key_header")
+    @classmethod
+    def _check_header(cls, name: str | None) -> str | None:
+        if name is not None and not bearer.is_header(name):
+            raise ValueError(f"{name!r} is not the name of a header; one looks like X-API-Key")
+        return name
 
     @field_validator("allowed_origins", "allowed_hosts", "forwarded_allow_ips", mode="before")
     @classmethod
@@ -135,6 +154,27 @@ class Settings(BaseSettings):
     def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(check_allowed_host, hosts))
 
+    def api_keys(self) -> list[str]:
+        """The keys that open the server, without those of the file."""
+        return _keys_in(self.openenv_api_key)
+
+    def metrics_keys(self) -> list[str]:
+        """The keys that open its metrics only."""
+        return _keys_in(self.openenv_metrics_key)
+
+    def secrets(self) -> dict[str, str]:
+        """The variables that nothing which an environment starts may inherit, with their values."""
+        found = {name: getattr(self, name.lower()) for name in bearer.SECRETS}
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in found.items()
+            if value is not None
+        }
+
+
+def _keys_in(keys: SecretStr | None) -> list[str]:
+    return [] if keys is None else bearer.keys_in(keys.get_secret_value())
+
 
 def variables() -> list[tuple[str, str]]:
     """The environment variable of each setting, with its description and default."""
@@ -148,15 +188,15 @@ def variables() -> list[tuple[str, str]]:
 
 
 def read_settings() -> Settings:
-    """Read the settings from the environment variables, and the key that this process keeps.
+    """Read the settings from the environment variables, and the secrets that this process keeps.
 
     Raises:
         ConfigurationError: One is invalid. The message names it, and contains no key.
     """
     try:
-        if bearer.VARIABLE not in os.environ and (key := process_key()) is not None:
-            return Settings(openenv_api_key=SecretStr(key))
-        return Settings()
+        kept = {name.lower(): secret(name) for name in bearer.SECRETS if name not in os.environ}
+        given: dict[str, Any] = {name: value for name, value in kept.items() if value is not None}
+        return Settings(**given)
     except ValidationError as error:
         wrong = "; ".join(
             f"{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"

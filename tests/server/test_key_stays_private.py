@@ -17,9 +17,10 @@ import websocket
 from openenv_server.security.secrets import SecretFilter
 
 from openenv_gym import GenericEnvClient, RemoteEnv
-from openenv_gym.process_key import keep_key, process_key
+from openenv_gym.process_key import keep_secrets, process_key
 from openenv_gym.providers.process import ProcessProvider
 from openenv_gym.providers.server_command import ServerCommand
+from openenv_gym.wire.bearer import SECRETS
 from tests.support.engine import free_port
 from tests.support.servers import status_of
 from tests.support.waiting import wait_for
@@ -98,7 +99,10 @@ def serving(folder: Path, command: str, **variables: str) -> Iterator[tuple[str,
     arguments = [sys.executable, "-m", *COMMANDS[command]]
     if command == "uvicorn":
         arguments += ["--port", str(port)]
-    environment = {**os.environ, VARIABLE: KEY, "PORT": str(port), "TOLD": KEY, **variables}
+    (folder / "keys").write_text("sesame-of-a-file\n")
+    secrets = {VARIABLE: KEY, f"{VARIABLE}_FILE": str(folder / "keys"), "OPENENV_METRICS_KEY": "sesame-3"}
+    assert set(secrets) == set(SECRETS)
+    environment = {**os.environ, **secrets, "PORT": str(port), "TOLD": KEY, **variables}
     with log.open("wb") as file:
         server = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=file, stderr=file)
         base_url = f"http://127.0.0.1:{port}"
@@ -129,8 +133,7 @@ def test_processes_of_an_environment_have_no_key(folder: Path, command: str) -> 
             for found in answer["observation"]["found"]:
                 seen = json.loads(found)
                 assert "PATH" in seen
-                assert VARIABLE not in seen
-                assert VARIABLE not in seen["own"]
+                assert not [name for name in SECRETS if name in seen or name in seen["own"]]
         with GenericEnvClient(base_url, api_key=KEY) as client:
             assert VARIABLE not in json.loads(client.reset().observation["found"][0])
 
@@ -229,7 +232,7 @@ def test_tracebacks_are_hidden_too() -> None:
 def test_a_kept_key_is_this_processs_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "sesame")
     try:
-        keep_key(process_key())
+        keep_secrets({VARIABLE: process_key() or ""})
         assert VARIABLE not in os.environ
         assert process_key() == "sesame"
         # A server that an environment starts in turn requires the key that a client here sends.
@@ -237,5 +240,5 @@ def test_a_kept_key_is_this_processs_key(monkeypatch: pytest.MonkeyPatch) -> Non
         assert command.environment()[VARIABLE] == "sesame"
         assert VARIABLE not in ServerCommand(gym="CartPole-v1", api_key="").resolve("127.0.0.1").environment()
     finally:
-        keep_key(None)
+        keep_secrets({})
     assert process_key() is None

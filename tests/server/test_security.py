@@ -224,7 +224,7 @@ def test_an_application_of_ones_own_is_guarded_as_well() -> None:
         assert ask(f"{base_url}/mine", headers=BEARER)[:2] == (200, b'"mine"')
 
 
-@pytest.mark.parametrize("key", ["", " ", "two words", "ключ", "line\nbreak"])
+@pytest.mark.parametrize("key", ["", " ", "two words", "ключ", "one\ntwo words"])
 def test_a_key_that_is_none_keeps_the_server_from_starting(key: str) -> None:
     with pytest.raises(
         ConfigurationError, match=r"OPENENV_API_KEY: a key must be printable ASCII"

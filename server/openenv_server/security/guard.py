@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 from collections import Counter
-from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -16,11 +14,14 @@ from starlette.websockets import WebSocketDisconnect
 from openenv_gym.wire.codes import ErrorCode
 from openenv_server.errors import ErrorReply, log_error, request_id_of, server_failure
 from openenv_server.security.hosts import HostCheck
+from openenv_server.security.keys import Keys
 from openenv_server.security.origins import ANY, may_come_from, parse_origin
 from openenv_server.settings import Settings
 
 # Probes request this path without a key.
 _OPEN_PATH = "/health"
+# There is a key for this path alone.
+_METRICS_PATH = "/metrics"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _INTERNAL_ERROR = 1011
 _POLICY_VIOLATION = 1008
@@ -36,15 +37,15 @@ class Guard:
 
     Args:
         app: The application behind it.
-        settings: The key and the limits.
+        settings: The limits.
+        keys: The keys.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys) -> None:
         self._app = app
-        key = settings.openenv_api_key
-        self._key = None if key is None else key.get_secret_value().encode()
+        self._keys = keys
         self._allowed_origins = settings.allowed_origins
-        self._host_check = _host_check(settings)
+        self._host_check = _host_check(settings, keys)
         self._most_bytes = settings.max_message_bytes
         self._request_timeout_s = settings.request_timeout
         self._most_sockets = settings.max_sockets_per_address
@@ -66,13 +67,13 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         is_request = scope["type"] == "http"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if (
-            self._key is not None
-            and not (is_request and path == _OPEN_PATH)
-            and not _has_key(headers.getlist("authorization"), self._key)
+        if not (is_request and path == _OPEN_PATH) and not (
+            self._keys.may_read_metrics(headers)
+            if is_request and path == _METRICS_PATH
+            else self._keys.may_come_in(headers)
         ):
             response = _response(
-                401, ErrorCode.UNAUTHORIZED, "This server requires a key: Authorization: Bearer KEY"
+                401, ErrorCode.UNAUTHORIZED, f"This server requires a key: {self._keys.advice()}"
             )
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
@@ -155,21 +156,12 @@ class Guard:
             await _response(500, failure.code, failure.message, **failure.details)(scope, receive, send)
 
 
-def _host_check(settings: Settings) -> HostCheck | None:
-    """The check of host names; None if each request shows the key, which no page knows."""
-    if settings.openenv_api_key is not None and not settings.allowed_hosts:
+def _host_check(settings: Settings, keys: Keys) -> HostCheck | None:
+    """The check of host names; None if each request shows a key, which no page knows."""
+    if keys.are_required and not settings.allowed_hosts:
         return None
     pages = [ANY if origin == ANY else parse_origin(origin)[1] for origin in settings.allowed_origins]
     return HostCheck([*settings.allowed_hosts, *pages], is_strict=bool(settings.allowed_hosts))
-
-
-def _has_key(authorizations: Sequence[str], key: bytes) -> bool:
-    """Whether there is exactly one ``Authorization`` header, with the key as its bearer token."""
-    if len(authorizations) != 1:
-        return False
-    scheme, _, token = authorizations[0].encode("latin-1").partition(b" ")
-    # In constant time, so that nobody can guess the key byte by byte from the response time.
-    return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), key)
 
 
 async def _limited_body(

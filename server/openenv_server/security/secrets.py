@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Iterable
 from urllib.parse import quote
 
 _HIDDEN = "***"
 # ``authorization: Bearer KEY``, ``'Authorization': 'Bearer KEY'``, ``(b'cookie', b'a=b')``.
-_HEADER = re.compile(
-    r"\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=,]\s*(?:b?['\"])?)[^'\"\r\n]+", re.IGNORECASE
-)
+_HEADERS = ("(?:proxy-)?authorization", "(?:set-)?cookie")
 # A shorter key would be found in all kinds of words.
 _SHORTEST = 4
 
@@ -22,6 +21,7 @@ class SecretFilter(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._known: frozenset[str] = frozenset()
+        self._header = _pattern(_HEADERS)
         self._secrets: re.Pattern[str] | None = None
 
     def hide(self, key: str) -> None:
@@ -30,6 +30,10 @@ class SecretFilter(logging.Filter):
             self._known |= {key, json.dumps(key)[1:-1], repr(key)[1:-1], quote(key, safe="")}
             longest_first = sorted(self._known, key=len, reverse=True)
             self._secrets = re.compile("|".join(map(re.escape, longest_first)))
+
+    def hide_header(self, name: str) -> None:
+        """Hide the values of another header."""
+        self._header = _pattern((*_HEADERS, re.escape(name)))
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -41,17 +45,28 @@ class SecretFilter(logging.Filter):
         return True
 
     def _shown(self, text: str) -> str:
-        text = _HEADER.sub(rf"\1\2{_HIDDEN}", text)
+        text = self._header.sub(rf"\1\2{_HIDDEN}", text)
         return text if self._secrets is None else self._secrets.sub(_HIDDEN, text)
+
+
+def _pattern(headers: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"\b({'|'.join(headers)})(['\"]?\s*[:=,]\s*(?:b?['\"])?)[^'\"\r\n]+", re.IGNORECASE)
 
 
 # One for the process, as logging is.
 secret_filter = SecretFilter()
 
 
-def hide_in_logs(key: str | None) -> None:
-    """Hide a key in what uvicorn logs, also where its own command configures the logs."""
-    if key is not None:
+def hide_in_logs(keys: Iterable[str], header: str | None = None) -> None:
+    """Hide keys in what uvicorn logs, also where its own command configures the logs.
+
+    Args:
+        keys: The keys.
+        header: A header whose values are hidden as well.
+    """
+    for key in keys:
         secret_filter.hide(key)
+    if header is not None:
+        secret_filter.hide_header(header)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).addFilter(secret_filter)
