@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import cast
@@ -25,6 +26,7 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.naming.known import running_servers
 from openenv_server.http_protocol import ConnectionTable, LimitedProtocol
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
+from openenv_server.operations.live_port import beat
 from openenv_server.operations.memory import return_free_memory
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.settings import read_settings
@@ -51,6 +53,7 @@ class Server(uvicorn.Server):
         on_stopped: Called when the shutdown begins, and again if it exceeds the timeout.
         worker: The number of this process among those that serve the same address.
         headers: Sent with every response.
+        heartbeat: The pipe of `live_process`, if there is one.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Server(uvicorn.Server):
         on_stopped: Callable[[], None],
         worker: int = 0,
         headers: list[tuple[str, str]] | None = None,
+        heartbeat: Connection | None = None,
     ) -> None:
         settings = read_settings()
         proxies = settings.forwarded_allow_ips
@@ -86,6 +90,7 @@ class Server(uvicorn.Server):
         if self._sessions is not None:
             self._sessions.worker = worker
         self._drain_timeout_s = drain_timeout_s
+        self._heartbeat = heartbeat
         self._on_started, self._on_stopped = on_started, on_stopped
         # A queue, because its `put` is one of the few calls that are safe in a signal handler.
         self._stop_requests: SimpleQueue[int] = SimpleQueue()
@@ -137,6 +142,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            if self._heartbeat is not None:
+                beat(self._heartbeat)
             self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="the port; 0 takes a free one")
+    live_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="a port on which another process answers GET /live; default: none",
+    )
     max_concurrent_envs: int | None = Field(
         default=None,
         ge=1,

@@ -23,6 +23,7 @@ from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.frame_socket import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
 from openenv_server.app import try_factory
+from openenv_server.operations.live_port import live_process
 from openenv_server.server_process import begin_process
 from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind, inherited
 from openenv_server.settings import Settings
@@ -70,7 +71,12 @@ def serve_app(
         SystemExit: A second signal ended it.
     """
     begin_process(settings)
-    if workers == 1:
+    live = None if settings.live_port is None else bind(host, settings.live_port)
+    with live_process(live) as heartbeat:
+        if workers > 1:
+            listening = bind(host, port) if fd is None else inherited(fd)
+            serve_workers(make_app, listening, workers, host, settings, heartbeat, on_started, on_stopped)
+            return
         app = make_app()
         listening = bind(host, port) if fd is None else inherited(fd)
         base_url = base_url_of(host, listening)
@@ -80,12 +86,26 @@ def serve_app(
             drain_timeout_s=settings.drain_timeout,
             on_started=lambda: on_started(base_url),
             on_stopped=on_stopped,
+            heartbeat=heartbeat,
         ).run_until_stopped(listening)
-        return
-    listening = bind(host, port) if fd is None else inherited(fd)
+
+
+def serve_workers(
+    make_app: Callable[[], FastAPI],
+    listening: socket.socket,
+    count: int,
+    host: str,
+    settings: Settings,
+    heartbeat: Connection | None,
+    on_started: Callable[[str], None],
+    on_stopped: Callable[[], None],
+) -> None:
+    """Serve from several workers; see `serve_app`."""
     stop = stop_signals()
     may_serve = multiprocessing.get_context("spawn").Event()
-    crew = [Worker(make_app, listening, number, workers, settings, may_serve) for number in range(workers)]
+    crew = [
+        Worker(make_app, listening, number, count, settings, may_serve, heartbeat) for number in range(count)
+    ]
     first = None
     try:
         if all(worker.wait_until_ready(stop) for worker in crew):
@@ -132,8 +152,9 @@ class Worker:
         count: int,
         settings: Settings,
         may_serve: Event,
+        heartbeat: Connection | None = None,
     ) -> None:
-        self._arguments = (make_app, listening, number, count, settings, may_serve)
+        self._arguments = (make_app, listening, number, count, settings, may_serve, heartbeat)
         self._number = number
         self._backoff_s = FIRST_BACKOFF_S
         self.start()
@@ -246,6 +267,7 @@ def _work(
     count: int,
     settings: Settings,
     may_serve: Event,
+    heartbeat: Connection | None,
     parent: Connection,
 ) -> None:
     """The main function of each worker process."""
@@ -268,6 +290,7 @@ def _work(
         on_stopped=lambda: None,
         worker=number,
         headers=[(WORKER_HEADER, f"{number}/{count}")],
+        heartbeat=heartbeat,
     )
     parent.send(_READY)
     may_serve.wait()

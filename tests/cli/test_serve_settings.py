@@ -33,6 +33,7 @@ def test_the_help_names_each_setting_and_its_default() -> None:
 BAD = {
     "HOST": "nowhere.invalid",
     "PORT": "http",
+    "LIVE_PORT": "0",
     "MAX_CONCURRENT_ENVS": "0",
     "SESSION_TIMEOUT": "-1",
     "RESUME_GRACE": "long",

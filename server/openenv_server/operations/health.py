@@ -13,14 +13,14 @@ from pydantic import BaseModel, Field
 from openenv_server.operations.descriptors import descriptors
 from openenv_server.sessions.capacity import Sessions
 
-# After so many failures in a row to make an environment, the next one will fail too.
-FAILURES_IN_A_ROW = 3
 # The shortest pause of the event loop that makes a server unhealthy, and for how long after it; in seconds.
 PAUSE_S = 2.0
 MEMORY_S = 10.0
 
 _BEAT_S = 0.5
 _VERSION = version("openenv-gym")
+_FULL = "all sessions are taken"
+_STOPPING = "the server is stopping"
 
 
 class Health(BaseModel):
@@ -33,6 +33,19 @@ class Health(BaseModel):
     abandoned_threads: int = Field(description="Threads whose environment does not return")
     uptime_s: float = Field(description="Seconds since the server was made")
     version: str = Field(description="The version of openenv-gym")
+
+
+class Liveness(BaseModel):
+    """The response to ``GET /live``."""
+
+    status: Literal["live"] = "live"
+
+
+class Readiness(BaseModel):
+    """The response to ``GET /ready``."""
+
+    status: Literal["ready", "not ready"]
+    reasons: list[str] = Field(description="Why it is not ready")
 
 
 class LoopMonitor:
@@ -83,8 +96,8 @@ def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
     """
     pause_s = monitor.longest_pause_s()
     unhealthy, degraded = [], []
-    if sessions.failures_in_a_row >= FAILURES_IN_A_ROW:
-        unhealthy.append(f"the last {sessions.failures_in_a_row} environments could not be made")
+    if sessions.factory_fails:
+        unhealthy.append(_factory_failure(sessions))
     if pause_s >= PAUSE_S:
         unhealthy.append(f"the event loop was blocked for {pause_s:.1f} s")
     stuck = f"{sessions.abandoned_threads} threads have an environment that does not return"
@@ -93,11 +106,11 @@ def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
     elif sessions.abandoned_threads:
         degraded.append(stuck)
     if sessions.active >= sessions.capacity:
-        degraded.append("all sessions are taken")
+        degraded.append(_FULL)
     if shortage := descriptors.shortage():
         degraded.append(shortage)
     if sessions.is_stopping:
-        degraded.append("the server is stopping")
+        degraded.append(_STOPPING)
     return Health(
         status="unhealthy" if unhealthy else "degraded" if degraded else "healthy",
         reasons=unhealthy + degraded,
@@ -107,3 +120,26 @@ def health_of(sessions: Sessions, monitor: LoopMonitor) -> Health:
         uptime_s=round(time.monotonic() - sessions.made_at, 3),
         version=_VERSION,
     )
+
+
+def readiness_of(sessions: Sessions, *, must_have_room: bool) -> Readiness:
+    """Whether a server can take a client: not while it stops, nor while no environment can be made.
+
+    Args:
+        sessions: Its sessions.
+        must_have_room: Whether it is not ready either while all sessions are taken.
+    """
+    reasons = []
+    if sessions.is_stopping:
+        reasons.append(_STOPPING)
+    if sessions.factory_fails:
+        reasons.append(_factory_failure(sessions))
+    if sessions.is_making_first:
+        reasons.append("the first environment is being made")
+    if must_have_room and sessions.active >= sessions.capacity:
+        reasons.append(_FULL)
+    return Readiness(status="not ready" if reasons else "ready", reasons=reasons)
+
+
+def _factory_failure(sessions: Sessions) -> str:
+    return f"the last {sessions.failures_in_a_row} environments could not be made"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.encoders import jsonable_encoder
@@ -21,7 +21,14 @@ from openenv_gym.wire.codes import ErrorCode
 from openenv_server.calls import state_model
 from openenv_server.connections.transports import unless_left
 from openenv_server.errors import MOST_OF_HEADER, ClientLeftError, reply_to, request_id_of
-from openenv_server.operations.health import Health, LoopMonitor, health_of
+from openenv_server.operations.health import (
+    Health,
+    Liveness,
+    LoopMonitor,
+    Readiness,
+    health_of,
+    readiness_of,
+)
 from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
 from openenv_server.readme import complete_metadata
 from openenv_server.schemas import action_schema, observation_schema, state_schema
@@ -113,6 +120,19 @@ def http_routes(
         """The server's health and number of sessions; 503 if it is unhealthy."""
         found = health_of(sessions, monitor)
         if found.status == "unhealthy":
+            response.status_code = 503
+        return found
+
+    @router.get("/live", tags=["server"])
+    async def live() -> Liveness:
+        """The event loop answers: this process needs no restart."""
+        return Liveness()
+
+    @router.get("/ready", tags=["server"], responses={503: {"model": Readiness}})
+    async def ready(response: Response, full: Literal["200", "503"] = "200") -> Readiness:
+        """Whether clients can be sent here; 503 if not. With ``full=503``, a full server is not ready."""
+        found = readiness_of(sessions, must_have_room=full == "503")
+        if found.reasons:
             response.status_code = 503
         return found
 

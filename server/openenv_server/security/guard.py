@@ -18,8 +18,8 @@ from openenv_server.security.keys import Keys
 from openenv_server.security.origins import ANY, may_come_from, parse_origin
 from openenv_server.settings import Settings
 
-# Probes request this path without a key.
-_OPEN_PATH = "/health"
+# Probes request these paths without a key.
+_OPEN_PATHS = frozenset({"/health", "/live", "/ready"})
 # There is a key for this path alone.
 _METRICS_PATH = "/metrics"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -67,7 +67,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         is_request = scope["type"] == "http"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if not (is_request and path == _OPEN_PATH) and not (
+        if not (is_request and path in _OPEN_PATHS) and not (
             self._keys.may_read_metrics(headers)
             if is_request and path == _METRICS_PATH
             else self._keys.may_come_in(headers)

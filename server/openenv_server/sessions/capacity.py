@@ -39,6 +39,10 @@ BUSY_TIMEOUT_S = 0.5
 # Abandoned threads whose places are given away, for a server with fewer sessions.
 _LEAST_ABANDONED = 8
 _RELEASE_INTERVAL_S = 1.0
+# After so many failures in a row to make an environment, the next one will fail too. Then the server itself
+# tries again, after pauses of so many seconds, the first and the longest.
+FAILURES_IN_A_ROW = 3
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 # The session whose environment is made before there is a client.
 _NOBODY = Client("nobody", "http")
 
@@ -102,6 +106,7 @@ class Sessions:
         self._abandoned: dict[Session, float] = {}  # with the time of giving up
         self._first: Session | None = None
         self._has_tried = False
+        self._retrying: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._passing_places = asyncio.Semaphore(capacity)
@@ -120,6 +125,16 @@ class Sessions:
     @property
     def most_abandoned(self) -> int:
         return max(self.capacity, _LEAST_ABANDONED)
+
+    @property
+    def factory_fails(self) -> bool:
+        """Whether no environment can be made at present."""
+        return self.failures_in_a_row >= FAILURES_IN_A_ROW
+
+    @property
+    def is_making_first(self) -> bool:
+        """Whether the environment of the first session is still being made."""
+        return self._first is not None and not self._first.is_made
 
     def try_factory(self) -> None:
         """Make the environment of the first session, so that a factory that fails does so at the start.
@@ -157,7 +172,9 @@ class Sessions:
         )
 
     async def close_first(self) -> None:
-        """Close the environment that `try_factory` made, if no session has taken it."""
+        """Close the environment that was made for the next session, if none has taken it."""
+        if self._retrying is not None:
+            self._retrying.cancel()
         session, self._first = self._first, None
         if session is not None:
             with suppress(FactoryFailedError):
@@ -261,7 +278,8 @@ class Sessions:
             raise
         except BaseException as error:
             self._count(is_passing, -session.places)
-            self.failures_in_a_row += isinstance(error, FactoryFailedError)
+            if isinstance(error, FactoryFailedError):
+                self._count_failure()
             raise
         self.failures_in_a_row = 0
         if batch is None:
@@ -273,6 +291,34 @@ class Sessions:
             log.warning("%s allows one session at a time", type(session.environment).__name__)
             self.capacity = 1
         return session
+
+    def _count_failure(self) -> None:
+        """Count a failure to make an environment; after several, try again in the background."""
+        self.failures_in_a_row += 1
+        if self.factory_fails and (self._retrying is None or self._retrying.done()):
+            self._retrying = asyncio.ensure_future(self._retry_factory())
+
+    async def _retry_factory(self) -> None:
+        """Make an environment for the next session, however often that fails."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if self.is_stopping or not self.factory_fails:
+                return
+            if self.active >= self.capacity:
+                continue  # they may be why it fails, and nobody could use another environment
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            session = self._first = self._new_session(_NOBODY)
+            try:
+                await session.open()
+            except FactoryFailedError:
+                if self._first is session:  # else a client has taken it, and its failure is counted
+                    self._first = None
+                    self.failures_in_a_row += 1
+            else:
+                log.warning("environments can be made again, after %d failures", self.failures_in_a_row)
+                self.failures_in_a_row = 0
+                return
 
     def _count(self, is_passing: bool, change: int) -> None:
         if not is_passing:

@@ -148,6 +148,11 @@ class Session:
         self._thread.submit(work)
         return made
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the factory has returned, or failed."""
+        return self._made is not None and self._made.done()
+
     async def open(self) -> None:
         """Make the environment, or wait for it if `make` was called. May be called again if cancelled.
 
