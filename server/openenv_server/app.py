@@ -22,6 +22,7 @@ from openenv_server.connections.adapters import adapter_for
 from openenv_server.connections.worker import Connections
 from openenv_server.environment import describe
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
+from openenv_server.operations.peers import Peers
 from openenv_server.routes.http import http_routes
 from openenv_server.routes.landing import landing_page
 from openenv_server.routes.tasks import task_routes
@@ -161,6 +162,7 @@ class EnvironmentServer:
         description: One sentence on what it is.
         sessions: Its sessions.
         shutdown: Its graceful shutdown.
+        peers: The processes that serve the same address.
     """
 
     def __init__(
@@ -215,13 +217,14 @@ class EnvironmentServer:
         capacity = decide_capacity(env, max_concurrent_envs)
         self.sessions = Sessions(env, action_cls, capacity, step_timeout_s)
         self.shutdown = GracefulShutdown(self.sessions)
+        self.peers = Peers()
         adapter = adapter_for(kind, action_cls, observation_cls)
         connections = Connections(self.sessions, adapter, settings.max_slots_per_socket, resume_grace_s)
         self.shutdown.on_begin(connections.leave)  # also those that wait for a client to resume
         tool_sessions = ToolSessions(self.sessions, session_timeout_s)
         self.shutdown.on_begin(tool_sessions.close_all)
         episodes, others = http_routes(
-            self.sessions, action_cls, observation_cls, first_cls, state_cls, env_name
+            self.sessions, action_cls, observation_cls, first_cls, state_cls, env_name, self.peers
         )
         self._episode_routes = episodes
         self._routers = (
@@ -283,8 +286,9 @@ class EnvironmentServer:
             ) from error
         app.state.sessions = self.sessions
         app.state.graceful_shutdown = self.shutdown
+        app.state.peers = self.peers
         app.router.lifespan_context = self._lifespan_within(app.router.lifespan_context)
-        app.add_middleware(Guard, settings=self._settings, keys=self._keys)
+        app.add_middleware(Guard, settings=self._settings, keys=self._keys, counters=self.sessions.counters)
         for router in (self._episode_routes, *self._routers) if serves_episodes else self._routers:
             # Not `include_router`: applications find routes by their path in `app.routes`, and replace some.
             app.router.routes.extend(router.routes)

@@ -13,7 +13,7 @@ import asyncio
 import ipaddress
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -38,6 +38,9 @@ class ConnectionTable:
         request_timeout_s: Seconds that a request's head may take to arrive.
         most_per_address: The most connections of one address.
         proxies: The addresses and networks of trusted proxies, which are not limited; ``*`` is all.
+
+    Attributes:
+        on_refused: Called with the status when an address has too many connections.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class ConnectionTable:
     ) -> None:
         self.request_timeout_s = request_timeout_s
         self.most_per_address = most_per_address
+        self.on_refused: Callable[[int], None] = lambda status: None
         self._trusts_all = ANY in proxies
         self._proxies = [ipaddress.ip_network(proxy) for proxy in proxies if proxy != ANY]
         # Dicts instead of sets, because their order is that of insertion.
@@ -121,6 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.address = self.client[0] if self.client else ""
         has_place = self._table.add(self)
         if not has_place and self.address:
+            self._table.on_refused(429)
             self._refuse_next(
                 429,
                 f"{self.address} has {self._table.most_per_address} connections open, the most that an "

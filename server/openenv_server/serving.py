@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
@@ -28,6 +28,7 @@ from openenv_server.http_protocol import ConnectionTable, LimitedProtocol
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.operations.live_port import beat
 from openenv_server.operations.memory import return_free_memory
+from openenv_server.operations.peers import Mailbox, Peers
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.settings import read_settings
 from openenv_server.socket_takeover import TakeoverProtocol
@@ -54,6 +55,7 @@ class Server(uvicorn.Server):
         worker: The number of this process among those that serve the same address.
         headers: Sent with every response.
         heartbeat: The pipe of `live_process`, if there is one.
+        mailboxes: Those of all processes that serve the same address, if there are several.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Server(uvicorn.Server):
         worker: int = 0,
         headers: list[tuple[str, str]] | None = None,
         heartbeat: Connection | None = None,
+        mailboxes: Sequence[Mailbox] = (),
     ) -> None:
         settings = read_settings()
         proxies = settings.forwarded_allow_ips
@@ -89,8 +92,11 @@ class Server(uvicorn.Server):
         self._graceful: GracefulShutdown | None = getattr(app.state, "graceful_shutdown", None)
         if self._sessions is not None:
             self._sessions.worker = worker
+            table.on_refused = self._sessions.counters.count_refused
         self._drain_timeout_s = drain_timeout_s
         self._heartbeat = heartbeat
+        self._worker, self._mailboxes = worker, mailboxes
+        self._peers: Peers | None = getattr(app.state, "peers", None)
         self._on_started, self._on_stopped = on_started, on_stopped
         # A queue, because its `put` is one of the few calls that are safe in a signal handler.
         self._stop_requests: SimpleQueue[int] = SimpleQueue()
@@ -144,6 +150,8 @@ class Server(uvicorn.Server):
         if self.started:
             if self._heartbeat is not None:
                 beat(self._heartbeat)
+            if self._mailboxes and self._peers is not None:
+                self._peers.join(self._worker, self._mailboxes)
             self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

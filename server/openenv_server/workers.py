@@ -24,6 +24,7 @@ from openenv_gym.transport.frame_socket import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
 from openenv_server.app import try_factory
 from openenv_server.operations.live_port import live_process
+from openenv_server.operations.peers import Mailbox
 from openenv_server.server_process import begin_process
 from openenv_server.serving import STOP_SIGNALS, Server, base_url_of, bind, inherited
 from openenv_server.settings import Settings
@@ -103,8 +104,10 @@ def serve_workers(
     """Serve from several workers; see `serve_app`."""
     stop = stop_signals()
     may_serve = multiprocessing.get_context("spawn").Event()
+    mailboxes = [Mailbox.make() for _ in range(count)]
     crew = [
-        Worker(make_app, listening, number, count, settings, may_serve, heartbeat) for number in range(count)
+        Worker(make_app, listening, number, count, settings, may_serve, heartbeat, mailboxes)
+        for number in range(count)
     ]
     first = None
     try:
@@ -153,8 +156,9 @@ class Worker:
         settings: Settings,
         may_serve: Event,
         heartbeat: Connection | None = None,
+        mailboxes: Sequence[Mailbox] = (),
     ) -> None:
-        self._arguments = (make_app, listening, number, count, settings, may_serve, heartbeat)
+        self._arguments = (make_app, listening, number, count, settings, may_serve, heartbeat, mailboxes)
         self._number = number
         self._backoff_s = FIRST_BACKOFF_S
         self.start()
@@ -268,6 +272,7 @@ def _work(
     settings: Settings,
     may_serve: Event,
     heartbeat: Connection | None,
+    mailboxes: Sequence[Mailbox],
     parent: Connection,
 ) -> None:
     """The main function of each worker process."""
@@ -291,6 +296,7 @@ def _work(
         worker=number,
         headers=[(WORKER_HEADER, f"{number}/{count}")],
         heartbeat=heartbeat,
+        mailboxes=mailboxes,
     )
     parent.send(_READY)
     may_serve.wait()

@@ -27,7 +27,7 @@ from openenv_server.connections.slot import Slot, SlotResult
 from openenv_server.connections.step_watchdog import StepWatchdog
 from openenv_server.errors import ErrorReply, HandedOverError, ServerError, SessionAbandonedError, reply_to
 from openenv_server.sessions.capacity import Sessions
-from openenv_server.sessions.counters import Durations
+from openenv_server.sessions.counters import CallDurations
 from openenv_server.sessions.lifecycle import EndReason
 from openenv_server.sessions.replay_cache import ReplayCache
 from openenv_server.sessions.running import session_finder
@@ -70,6 +70,9 @@ class BatchRunner:
         self._encoder = encoder
         self._send = send
         self._serve = serve
+        counters = sessions.counters
+        self._steps_s = CallDurations(counters.step_s, counters.request_s("step", "v2"))
+        self._resets_s = CallDurations(counters.reset_s, counters.request_s("reset", "v2"))
         self.is_idle = False
         self._batch: SequentialBatch | None = None
         self._thread = 0
@@ -117,8 +120,7 @@ class BatchRunner:
             HandedOverError: A slot took long, and another thread serves the connection.
         """
         deadline = NO_DEADLINE if timeout_s is None else Deadline(arrived + timeout_s, timeout_s)
-        counters = self._sessions.counters
-        durations = counters.reset_s if work.__name__ == "reset" else counters.step_s
+        durations = self._resets_s if work.__name__ == "reset" else self._steps_s
         answer: Answer = partial(
             self._answer, request_id, arrived, self._encoder.busy.seconds, durations, asked
         )
@@ -196,7 +198,7 @@ class BatchRunner:
         request_id: int,
         arrived: float,
         busy_before_s: float,
-        durations: Durations,
+        durations: CallDurations,
         asked: Sequence[int],
         results: Sequence[SlotResult],
     ) -> None:

@@ -19,7 +19,7 @@ from openenv_server.connections.batch_slot import BatchOutcome
 from openenv_server.connections.slot import EpisodeEnd, SlotOutcome, SlotResult
 from openenv_server.errors import WrongResultError, reply_to
 from openenv_server.serialization import check_sendable
-from openenv_server.sessions.counters import Counters, Durations
+from openenv_server.sessions.counters import CallDurations, Counters
 
 # So few numbers are faster to send and to read one by one than as an array.
 _FEW = 8
@@ -83,7 +83,7 @@ class ResultEncoder:
         results: Sequence[SlotResult],
         arrived: float,
         busy_before_s: float,
-        durations: Durations,
+        durations: CallDurations,
         asked: Sequence[int] = (),
     ) -> Iterator[list[Payload]]:
         """The answer to a reset or a step, as the parts of one frame.
@@ -95,7 +95,7 @@ class ResultEncoder:
             results: The results.
             arrived: When the request arrived, by ``time.perf_counter()``.
             busy_before_s: What ``busy.seconds`` was then.
-            durations: Where the seconds inside the environments are added.
+            durations: Where the seconds inside the environments, and those since ``arrived``, are added.
             asked: The slots of the request, if some are batches.
         """
         if self.batches and len(results) > 1:
@@ -120,7 +120,7 @@ class ResultEncoder:
         results: Sequence[SlotResult],
         arrived: float,
         busy_before_s: float,
-        durations: Durations,
+        durations: CallDurations,
         asked: Sequence[int],
     ) -> list[Payload]:
         first: Any = results[0]
@@ -151,9 +151,11 @@ class ResultEncoder:
         )
         if ends := [(place, step.end) for place, step in enumerate(steps) if step.end]:
             self._add_ends(result, ends, attachments)
-        result.server_us = (perf_counter() - arrived) * 1e6
+        server_s = perf_counter() - arrived
+        result.server_us = server_s * 1e6
         frame = v2.encode(result, attachments)
-        durations.add_all(seconds)
+        durations.environment.add_all(seconds)
+        durations.request.add(server_s)
         self.count_errors(errors)
         return frame
 
@@ -163,7 +165,7 @@ class ResultEncoder:
         outcome: BatchOutcome,
         arrived: float,
         busy_before_s: float,
-        durations: Durations,
+        durations: CallDurations,
     ) -> list[Payload]:
         """The result of a batch, from its own arrays."""
         assert isinstance(self._adapter, GymnasiumAdapter)
@@ -192,9 +194,11 @@ class ResultEncoder:
                 observations=self._observations(final.observations, attachments),
                 infos=[info(each) for each in final.infos],
             )
-        result.server_us = (perf_counter() - arrived) * 1e6
+        server_s = perf_counter() - arrived
+        result.server_us = server_s * 1e6
         frame = v2.encode(result, attachments)
-        durations.add(outcome.seconds / count, count)
+        durations.environment.add(outcome.seconds / count, count)
+        durations.request.add(server_s)
         return frame
 
     def of_all_slots(self, errors: list[SlotError], asked: Sequence[int]) -> list[SlotError]:

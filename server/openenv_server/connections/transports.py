@@ -22,6 +22,7 @@ from openenv_server.errors import (
     ProtocolViolatedError,
     ServerStoppingError,
 )
+from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.lifecycle import EndReason
 
 # How long a client may be silent before it is pinged, and how long it has to answer, in seconds.
@@ -84,6 +85,7 @@ class SocketTransport:
         loop: The event loop.
         closed: Set on the loop when the socket is closed.
         timeout_s: How long the client may be silent, in seconds; None is unlimited.
+        counters: The server's counters.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class SocketTransport:
         loop: asyncio.AbstractEventLoop,
         closed: asyncio.Event,
         timeout_s: float | None,
+        counters: Counters,
     ) -> None:
         self._frames = frames
+        self._counters, self._traffic = counters, counters.begin_traffic()
         self._loop = loop
         self._closed = closed
         self._timeout_s = timeout_s
@@ -101,6 +105,7 @@ class SocketTransport:
 
     def send(self, *parts: Payload) -> None:
         self._frames.send(*parts)
+        self._traffic.sent += sum(map(len, parts))
 
     def receive(self, *, is_expected: bool) -> Payload:
         self._frames.may_busy_poll = is_expected
@@ -112,6 +117,7 @@ class SocketTransport:
             raise _connection_error(error) from error
         if opcode is not Opcode.BINARY:
             raise NotBinaryError("The client sent a text frame over version 2 of the protocol")
+        self._traffic.received += len(payload)
         return payload
 
     def hang_up(self, code: CloseCode, reason: str) -> None:
@@ -124,6 +130,7 @@ class SocketTransport:
 
     def close(self) -> None:
         self._frames.close()
+        self._counters.end_traffic(self._traffic)
         with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits
             self._loop.call_soon_threadsafe(self._closed.set)
 

@@ -236,7 +236,7 @@ class ConnectionWorker:
             log.debug("a client left: %s", error)
         except OSError as error:
             if self._is_resumable and not self._is_leaving:
-                self._log_cut(error)
+                self._report_cut(error)
                 return True
             self._end_reason = EndReason.CONNECTION_LOST
             log.debug("a connection broke: %s", error)
@@ -265,7 +265,7 @@ class ConnectionWorker:
             self._end_reason = EndReason.GRACE_OVER
             return False
         transport, request, self._client = resumed
-        self._log_resumed(monotonic() - cut_at)
+        self._report_resumed(monotonic() - cut_at)
         with self._sending:
             self._transport = transport
             unknown = self._replay_cache.unknown(request.missing)
@@ -273,12 +273,14 @@ class ConnectionWorker:
             self._replay_cache.replay(request.missing)
         return True
 
-    def _log_cut(self, error: OSError) -> None:
+    def _report_cut(self, error: OSError) -> None:
         why = f"{error}; it is kept for {self._connections.resume_grace_s:g} s"
+        self._sessions.counters.count_cut(len(self._slots))
         for slot in list(dict.fromkeys(self._slots.values())):
             log_event(slot.session, "cut", why)
 
-    def _log_resumed(self, away_s: float) -> None:
+    def _report_resumed(self, away_s: float) -> None:
+        self._sessions.counters.count_resumed(len(self._slots))
         for slot in list(dict.fromkeys(self._slots.values())):
             slot.session.client = self._client
             log_event(
@@ -393,14 +395,13 @@ class ConnectionWorker:
         if batches is None:
             # Without a ticket, as many slots are opened as possible.
             together = SessionsRequest(len(new), request.ticket) if request.ticket else None
-            self._finish([self._open_slot(request, number, together) for number in new], opened)
+            self._finish("open", [self._open_slot(request, number, together) for number in new], opened)
         elif errors:
             # All of it, or nothing.
             opened([CapacityReachedError(len(self._slots), most, message)] * len(new))
         else:
-            self._finish(
-                [self._open_batch(request, batches)], lambda results: opened([results[0]] * len(new))
-            )
+            opening = self._open_batch(request, batches)
+            self._finish("open", [opening], lambda results: opened([results[0]] * len(new)))
 
     async def _open_batch(self, request: v2.Open, factory: VectorFactory) -> None:
         refusal = factory.refusal(request.autoreset)
@@ -490,23 +491,26 @@ class ConnectionWorker:
         async def state(slot: Slot) -> Any:
             return slot.states() if isinstance(slot, BatchSlot) else json.loads(await slot.session.state())
 
-        self._send_values(request, state)
+        self._send_values("state", request, state)
 
     def _render(self, request: v2.Render) -> None:
         async def picture(slot: Slot) -> Any:
             return await slot.session.run(slot.render)
 
-        self._send_values(request, picture)
+        self._send_values("render", request, picture)
 
     def _mcp(self, request: v2.Mcp) -> None:
         async def response(slot: Slot) -> Any:
             found = await slot.session.mcp(request.request)
             return [found] * len(slot.numbers) if isinstance(slot, BatchSlot) else found
 
-        self._send_values(request, response)
+        self._send_values("mcp", request, response)
 
     def _send_values(
-        self, request: v2.GetState | v2.Render | v2.Mcp, read: Callable[[Slot], Coroutine[Any, Any, Any]]
+        self,
+        route: str,
+        request: v2.GetState | v2.Render | v2.Mcp,
+        read: Callable[[Slot], Coroutine[Any, Any, Any]],
     ) -> None:
         slots = [self._slots.get(number) for number in request.slots]
         known = list(dict.fromkeys(slot for slot in slots if slot is not None))
@@ -540,7 +544,7 @@ class ConnectionWorker:
             self._encoder.count_errors(errors)
             self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
 
-        self._finish([read_in_time(slot) for slot in known], answer, known)
+        self._finish(route, [read_in_time(slot) for slot in known], answer, known)
 
     def _close(self, request: v2.Close) -> None:
         with self._changing_slots:
@@ -553,7 +557,7 @@ class ConnectionWorker:
             self._send(v2.encode(v2.Closed(id=request.id, slots=list(closed))))
 
         ends = self._ends(slots, EndReason.CLIENT_LEFT, request.timeout_s)
-        self._finish(ends, answer, is_cancelable=False)
+        self._finish("close", ends, answer, is_cancelable=False)
 
     def _ends(
         self, slots: Sequence[Slot], reason: EndReason, timeout_s: float | None = None
@@ -570,6 +574,7 @@ class ConnectionWorker:
 
     def _finish(
         self,
+        route: str,
         coroutines: Sequence[Coroutine[Any, Any, Any]],
         answer: Callable[[list[Any]], None],
         slots: Sequence[Slot] = (),
@@ -581,22 +586,29 @@ class ConnectionWorker:
         If they take long, another thread waits for them, and this one goes on with the next request.
 
         Args:
+            route: The kind of request, for the metrics.
             coroutines: The coroutines.
             answer: Called with their results.
             slots: The slots whose environments they call.
             is_cancelable: Whether the connection's end cancels them.
         """
+        arrived = self._arrived
+
+        def answer_and_count(results: list[Any]) -> None:
+            answer(results)
+            self._sessions.counters.request_s(route, "v2").add(perf_counter() - arrived)
+
         future = self._on_loop(coroutines)
         try:
             results = future.result(_PROMPT_S)
         except TimeoutError:
             for slot in slots:
                 slot.is_fast = False  # so that its next step waits for this call
-            thread = threading.Thread(target=self._finish_late, args=(future, answer), daemon=True)
+            thread = threading.Thread(target=self._finish_late, args=(future, answer_and_count), daemon=True)
             self._unfinished[future] = Unfinished(thread, is_cancelable)
             thread.start()
         else:
-            answer(results)
+            answer_and_count(results)
 
     def _finish_late(self, future: Future[list[Any]], answer: Callable[[list[Any]], None]) -> None:
         with contextlib.suppress(CancelledError):  # the connection has ended

@@ -19,8 +19,21 @@ MEMORY_S = 10.0
 
 _BEAT_S = 0.5
 _VERSION = version("openenv-gym")
+# Of these, a process reports its own only.
+_OWN = {"uptime_s", "version", "workers"}
 _FULL = "all sessions are taken"
 _STOPPING = "the server is stopping"
+
+
+class WorkerHealth(BaseModel):
+    """The health of one of the processes that serve the same address."""
+
+    worker: int = Field(description="Its number")
+    status: Literal["healthy", "degraded", "unhealthy"]
+    reasons: list[str] = Field(description="Why it is not healthy")
+    active_sessions: int = Field(description="Sessions in use")
+    max_sessions: int = Field(description="The most sessions at a time")
+    abandoned_threads: int = Field(description="Threads whose environment does not return")
 
 
 class Health(BaseModel):
@@ -33,6 +46,9 @@ class Health(BaseModel):
     abandoned_threads: int = Field(description="Threads whose environment does not return")
     uptime_s: float = Field(description="Seconds since the server was made")
     version: str = Field(description="The version of openenv-gym")
+    workers: list[WorkerHealth] | None = Field(
+        default=None, description="All processes that answer, if several serve this address"
+    )
 
 
 class Liveness(BaseModel):
@@ -143,3 +159,8 @@ def readiness_of(sessions: Sessions, *, must_have_room: bool) -> Readiness:
 
 def _factory_failure(sessions: Sessions) -> str:
     return f"the last {sessions.failures_in_a_row} environments could not be made"
+
+
+def worker_health_of(sessions: Sessions, monitor: LoopMonitor) -> WorkerHealth:
+    """The health of this process, for the one that was asked."""
+    return WorkerHealth(worker=sessions.worker, **health_of(sessions, monitor).model_dump(exclude=_OWN))

@@ -26,10 +26,13 @@ from openenv_server.operations.health import (
     Liveness,
     LoopMonitor,
     Readiness,
+    WorkerHealth,
     health_of,
     readiness_of,
+    worker_health_of,
 )
-from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics
+from openenv_server.operations.metrics import CONTENT_TYPE, ServerMetrics, merged
+from openenv_server.operations.peers import Peers
 from openenv_server.readme import complete_metadata
 from openenv_server.schemas import action_schema, observation_schema, state_schema
 from openenv_server.serialization import AsJson
@@ -86,6 +89,7 @@ def http_routes(
     reset_observation_model: type[BaseModel],
     state_cls: type[BaseModel] | None,
     env_name: str | None,
+    peers: Peers,
 ) -> tuple[APIRouter, APIRouter]:
     """The HTTP routes of environments and of the server.
 
@@ -115,10 +119,16 @@ def http_routes(
     def failure(error: Exception, http: Request, request_id: str | None = None) -> Response:
         return failed_response(error, sessions, http, request_id)
 
-    @router.get("/health", tags=["server"])
+    peers.handlers["metrics"] = server_metrics.text
+    peers.handlers["health"] = lambda: worker_health_of(sessions, monitor).model_dump()
+
+    @router.get("/health", tags=["server"], response_model_exclude_none=True)
     async def health(response: Response) -> Health:
         """The server's health and number of sessions; 503 if it is unhealthy."""
         found = health_of(sessions, monitor)
+        if peers.count > 1:
+            answers = (await peers.ask("health")).values()
+            found.workers = [WorkerHealth.model_validate(answer) for answer in answers]
         if found.status == "unhealthy":
             response.status_code = 503
         return found
@@ -138,8 +148,9 @@ def http_routes(
 
     @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """The metrics of this process, for Prometheus."""
-        return Response(server_metrics.text(), media_type=CONTENT_TYPE)
+        """The metrics of all processes that serve this address, for Prometheus."""
+        answers = await peers.ask("metrics")
+        return Response(merged(list(answers.values())), media_type=CONTENT_TYPE)
 
     @router.get("/schema", tags=["environment"])
     async def schema() -> Schemas:

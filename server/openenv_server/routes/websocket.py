@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import perf_counter
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
@@ -40,6 +41,7 @@ log = logging.getLogger("openenv_server")
 _TRY_AGAIN_LATER = 1013
 _INTERNAL_ERROR = 1011
 _UNSUPPORTED_DATA = 1003
+_V1_ROUTES = frozenset({"step", "reset", "state", "mcp"})
 
 
 def websocket_routes(
@@ -115,7 +117,7 @@ async def _serve_v2(
         transport = AsgiTransport(socket, loop, closed, session_timeout_s, most_bytes)
     else:
         frames = FrameSocket(raw, is_client=False, max_size=most_bytes)
-        transport = SocketTransport(frames, loop, closed, session_timeout_s)
+        transport = SocketTransport(frames, loop, closed, session_timeout_s, connections.sessions.counters)
     worker = ConnectionWorker(transport, connections, loop, client_of(socket, "v2"))
     connections.start_watchdog()
     with shutdown.closes(worker.leave):
@@ -209,6 +211,7 @@ class V1Client:
                     )
                     await self.refuse(ErrorReply(ErrorCode.SESSION_ERROR, message, {}), CloseCode.TOO_BIG)
                     return False
+                arrived = perf_counter()
                 try:
                     request = v1.decode_request(text)
                 except v1.BadRequestError as error:
@@ -225,6 +228,8 @@ class V1Client:
                     await self.refuse(reply_to(error, "a step exceeded the timeout"), _INTERNAL_ERROR)
                     return False
                 await self._socket.send_text(answer)
+                if request.type in _V1_ROUTES:  # others have errors for answers
+                    self._sessions.counters.request_s(request.type, "v1").add(perf_counter() - arrived)
 
     async def _answer_traced(
         self, session: Session, request: v1.Request, action_model: type[BaseModel]

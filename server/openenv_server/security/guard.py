@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from time import perf_counter
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -16,12 +17,15 @@ from openenv_server.errors import ErrorReply, log_error, request_id_of, server_f
 from openenv_server.security.hosts import HostCheck
 from openenv_server.security.keys import Keys
 from openenv_server.security.origins import ANY, may_come_from, parse_origin
+from openenv_server.sessions.counters import Counters
 from openenv_server.settings import Settings
 
 # Probes request these paths without a key.
 _OPEN_PATHS = frozenset({"/health", "/live", "/ready"})
 # There is a key for this path alone.
 _METRICS_PATH = "/metrics"
+# The route in the metrics of what is not a route: pages, and what is not there.
+_OTHER_ROUTE = "other"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _INTERNAL_ERROR = 1011
 _POLICY_VIOLATION = 1008
@@ -39,11 +43,13 @@ class Guard:
         app: The application behind it.
         settings: The limits.
         keys: The keys.
+        counters: Counts what it refuses, and the requests and bytes that come in and go out.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, counters: Counters) -> None:
         self._app = app
         self._keys = keys
+        self._counters = counters
         self._allowed_origins = settings.allowed_origins
         self._host_check = _host_check(settings, keys)
         self._most_bytes = settings.max_message_bytes
@@ -58,6 +64,7 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
+            self._counters.count_refused(refusal.status_code)
             await _refuse(refusal, scope, receive, send)
         elif scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
@@ -107,11 +114,23 @@ class Guard:
                 f"{address} has {self._most_sockets} sockets open, the most that an address may have "
                 "(MAX_SOCKETS_PER_ADDRESS)"
             )
+            self._counters.count_refused(429)
             await _refuse(_response(429, ErrorCode.CAPACITY_REACHED, message), scope, receive, send)
             return
         self._sockets[address] += 1
+        traffic = self._counters.on_loop
+
+        async def receive_counting() -> Message:
+            message = await receive()
+            traffic.received += _size(message)
+            return message
+
+        async def send_counting(message: Message) -> None:
+            traffic.sent += _size(message)
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive_counting, send_counting)
         except WebSocketDisconnect:
             raise
         except Exception as error:
@@ -124,15 +143,21 @@ class Guard:
                 del self._sockets[address]
 
     async def _serve_request(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        has_begun = False
+        has_begun, arrived, traffic = False, perf_counter(), self._counters.on_loop
 
         async def send_noting(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
+            traffic.sent += len(message.get("body", b""))
             await send(message)
 
+        async def receive_counting() -> Message:
+            message = await receive()
+            traffic.received += len(message.get("body", b""))
+            return message
+
         try:
-            body = await _limited_body(headers, receive, self._most_bytes, self._request_timeout_s)
+            body = await _limited_body(headers, receive_counting, self._most_bytes, self._request_timeout_s)
         except TimeoutError:
             message = f"The body took more than {self._request_timeout_s:g} s (REQUEST_TIMEOUT)"
             late = _response(408, ErrorCode.VALIDATION_ERROR, message)
@@ -154,6 +179,9 @@ class Guard:
                 error, failed, ErrorCode.INTERNAL_ERROR, request_id=request_id_of(headers)
             )
             await _response(500, failure.code, failure.message, **failure.details)(scope, receive, send)
+        finally:
+            route = getattr(scope.get("route"), "path", _OTHER_ROUTE)
+            self._counters.request_s(route, "http").add(perf_counter() - arrived)
 
 
 def _host_check(settings: Settings, keys: Keys) -> HostCheck | None:
@@ -208,6 +236,11 @@ async def _discard(receive: Receive, timeout_s: float) -> None:
                 if not message.get("more_body", False):
                     return
                 left -= len(message["body"])
+
+
+def _size(message: Message) -> int:
+    """The bytes of a WebSocket's message; of a text the characters, which are nearly always as many."""
+    return len(message.get("bytes") or message.get("text") or b"")
 
 
 def _response(status: int, code: ErrorCode, message: str, **details: str) -> JSONResponse:

@@ -362,7 +362,7 @@ class Sessions:
         self.counters.steps += counts.steps
         self.counters.resets += counts.resets
         reason = session.end_reason
-        self.counters.closed[reason] += 1
+        self.counters.closed[reason] += session.places
         log_event(session, "closed", reason, reason=reason)
 
     def total_counts(self) -> StepCounts:

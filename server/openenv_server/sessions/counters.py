@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from openenv_server.sessions.lifecycle import EndReason
 
@@ -56,6 +57,32 @@ class Durations:
         return buckets, sum_s
 
 
+class CallDurations(NamedTuple):
+    """Where the durations of a kind of call are added.
+
+    Attributes:
+        environment: Seconds inside the environment.
+        request: Seconds of the whole request.
+    """
+
+    environment: Durations
+    request: Durations
+
+
+class Traffic:
+    """Bytes of the messages of one connection. Each direction has one writer at a time, so it needs no lock.
+
+    Attributes:
+        received: Bytes received.
+        sent: Bytes sent.
+    """
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.received = self.sent = 0
+
+
 class Counters:
     """What the sessions of a server have done.
 
@@ -68,6 +95,7 @@ class Counters:
         closed: Sessions closed, by reason.
         steps: Steps taken in sessions that are closed.
         resets: Episodes started in sessions that are closed.
+        on_loop: The traffic of the event loop: of HTTP, and of WebSockets that it serves itself.
     """
 
     def __init__(self) -> None:
@@ -75,7 +103,13 @@ class Counters:
         self.opened = self.steps = self.resets = 0
         self.closed: Counter[EndReason] = Counter()
         self._errors: Counter[str] = Counter()
+        self._refused: Counter[int] = Counter()
+        self._resumed = self._cut = 0
+        self._requests: dict[tuple[str, str], Durations] = {}
+        self._traffic: set[Traffic] = set()
+        self._ended_traffic = Traffic()
         self._lock = threading.Lock()
+        self.on_loop = self.begin_traffic()
 
     def count_error(self, code: str) -> None:
         """Count an error sent to a client. Thread-safe."""
@@ -86,3 +120,61 @@ class Counters:
         """The number of errors by code."""
         with self._lock:
             return dict(self._errors)
+
+    def count_refused(self, status: int) -> None:
+        """Count a request or a handshake that was refused. Thread-safe."""
+        with self._lock:
+            self._refused[status] += 1
+
+    def refused(self) -> dict[int, int]:
+        """The number of refused requests and handshakes by status."""
+        with self._lock:
+            return dict(self._refused)
+
+    def count_cut(self, sessions: int) -> None:
+        """Count sessions whose connection broke, and which are kept for a while. Thread-safe."""
+        with self._lock:
+            self._cut += sessions
+
+    def count_resumed(self, sessions: int) -> None:
+        """Count sessions whose client has returned. Thread-safe."""
+        with self._lock:
+            self._resumed += sessions
+
+    def cut_and_resumed(self) -> tuple[int, int]:
+        """The number of sessions that were cut, and of those that were resumed."""
+        with self._lock:
+            return self._cut, self._resumed
+
+    def request_s(self, route: str, version: str) -> Durations:
+        """Seconds from the arrival of a request to its answer, for one route and version. Thread-safe."""
+        if (known := self._requests.get((route, version))) is not None:
+            return known
+        with self._lock:
+            return self._requests.setdefault((route, version), Durations())
+
+    def requests(self) -> list[tuple[str, str, Durations]]:
+        """The route, version and durations of all requests."""
+        with self._lock:
+            return [(*key, durations) for key, durations in sorted(self._requests.items())]
+
+    def begin_traffic(self) -> Traffic:
+        """The counter of a new connection. Thread-safe."""
+        traffic = Traffic()
+        with self._lock:
+            self._traffic.add(traffic)
+        return traffic
+
+    def end_traffic(self, traffic: Traffic) -> None:
+        """Keep the sum of a connection that has ended. Thread-safe, and safe to call again."""
+        with self._lock:
+            if traffic in self._traffic:
+                self._traffic.discard(traffic)
+                self._ended_traffic.received += traffic.received
+                self._ended_traffic.sent += traffic.sent
+
+    def bytes_received_and_sent(self) -> tuple[int, int]:
+        """The bytes of all connections, ended ones included."""
+        with self._lock:
+            all_of_them = [self._ended_traffic, *self._traffic]
+            return sum(one.received for one in all_of_them), sum(one.sent for one in all_of_them)
