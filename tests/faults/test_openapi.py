@@ -54,7 +54,8 @@ def ask_everything(server: ProcessProvider) -> None:
 
             ask()
     assert asked == {
-        *("DELETE /mcp", "GET /health", "GET /metrics", "GET /schema", "GET /metadata", "GET /state"),
+        *("DELETE /mcp", "GET /health", "GET /live", "GET /ready", "GET /metrics"),
+        *("GET /schema", "GET /metadata", "GET /state"),
         *("POST /reset", "POST /step", "POST /mcp"),
         *("GET /list_environments", "GET /{env_name}/splits"),
         *(f"POST /{{env_name}}/{call}" for call in ("tasks", "num_tasks", "task", "task_range")),
