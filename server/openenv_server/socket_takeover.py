@@ -28,6 +28,8 @@ from openenv_gym.wire.framing import BadFrameError, CloseCode, FrameLimits
 _SLICE_SIZE = 1 << 12
 _MAX_UNREAD = 16
 
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 EXTENSION = "openenv.takeover"
 
 TakeOver = Callable[[Callable[[], None]], Awaitable[socket.socket | None]]
@@ -70,11 +72,19 @@ class TakeoverProtocol(WebSocketsSansIOProtocol):
             except BadFrameError as error:
                 self.conn.fail(error.code, error.reason)
                 self.handle_parser_exception()
+            if self.conn.handshake_exc is not None and not self.handshake_complete:
+                self._refuse_handshake()
             begin = end
         self._unparsed = data[begin:]
         if self.read_paused and self.queue.empty() and not self.transport.is_closing():
             self.read_paused = False
             self.transport.resume_reading()
+
+    def _refuse_handshake(self) -> None:
+        """Answer a request that websockets does not read, and close; uvicorn would wait for ever."""
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()) or _BAD_REQUEST)
+        self.transport.close()
 
     def handle_parser_exception(self) -> None:
         """Close the connection because of what the client sent, maybe before the handshake was answered."""

@@ -44,6 +44,9 @@ TIMEOUT_S = 1.0
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 HANDSHAKE = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+WHOLE_HANDSHAKE = HANDSHAKE + (
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 BODY = b"POST /reset HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{"
 CHUNKED = b"POST /reset HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
 # What is sent at once, what is sent again and again, and the status of the response.
@@ -60,6 +63,14 @@ ATTACKS = {
     "empty lines after a request": (HEAD + b"\r\n", b"\r\n", 200),
     "half a head after a request": (HEAD + b"\r\n" + HEAD, b"X", 200),
     "only empty lines": (b"\r\n", b"\r\n", 408),
+}
+
+# Whole handshakes that websockets does not read.
+UNREADABLE = {
+    "a handshake with a body": (WHOLE_HANDSHAKE + b"Content-Length: 9\r\n\r\n", 400),
+    "a handshake in chunks": (WHOLE_HANDSHAKE + b"Transfer-Encoding: chunked\r\n\r\n", 400),
+    "a handshake of many headers": (WHOLE_HANDSHAKE + b"X: y\r\n" * 200 + b"\r\n", 431),
+    "a handshake with a long header": (WHOLE_HANDSHAKE + b"X: " + b"y" * 9000 + b"\r\n\r\n", 431),
 }
 
 
@@ -140,6 +151,14 @@ def test_a_request_that_does_not_arrive_is_ended(hasty: ServerProcess, attack: s
         assert received.startswith(b"HTTP/1.1 %d " % status)
         if status == 408:
             assert b"REQUEST_TIMEOUT" in received
+
+
+@pytest.mark.parametrize("attack", UNREADABLE)
+def test_a_handshake_that_cannot_be_read_is_refused_at_once(hasty: ServerProcess, attack: str) -> None:
+    first, status = UNREADABLE[attack]
+    took, received = seconds_until_closed(hasty.base_url, first, b"")
+    assert took < 1
+    assert received.startswith(b"HTTP/1.1 %d " % status)
 
 
 def test_bodies_are_ended_under_plain_uvicorn_too() -> None:
