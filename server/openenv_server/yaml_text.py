@@ -37,12 +37,15 @@ def load_yaml(text: str, where: str) -> tuple[Any, yaml.Node | None]:
             return None, None
         if _expanded(root, {}) > MOST_EXPANDED:
             raise ConfigurationError(f"{where} is too large: its aliases stand for too much.")
-        return loader.construct_document(root), root
+        content = loader.construct_document(root)
+        str(content)  # which fails if an integer has too many digits for an error message
+        return content, root
     except RecursionError as error:
         raise ConfigurationError(f"{where} is nested too deeply.") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        if isinstance(error, ConfigurationError):
-            raise
+    except ConfigurationError:
+        raise
+    # PyYAML raises all kinds of errors if a value does not fit its tag, as in `!!bool maybe`.
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:
         raise ConfigurationError(f"{where} is not YAML: {error}") from error
 
 

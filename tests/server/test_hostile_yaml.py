@@ -35,6 +35,12 @@ HOSTILE = {
     "large aliases": (f"a: &a {'x' * 60_000}\nb: [{'*a, ' * 100}]\nname: x\n", "aliases stand for too much"),
     "a large number": (f"name: x\nport: {'9' * 60_000}\n", "not YAML"),
     "a date that is none": ("name: x\nwhen: 2024-99-99\n", "not YAML"),
+    **{
+        f"a wrong value for {tag}": (f"name: x\nmore: !!{tag} {value}\n", "not YAML")
+        for tag, value in {"int": '""', "float": '""', "bool": "maybe", "timestamp": "then"}.items()
+    },
+    "a large number in hexadecimal": (f"name: x\nport: 0x{'f' * 60_000}\n", "not YAML"),
+    "a large number to the base 60": (f"name: x\nport: 1{':1' * 30_000}\n", "not YAML"),
     "a key that is a list": ("? [a, b]\n: c\nname: x\n", "not YAML"),
     "a Python object": ("name: !!python/object/apply:os.system [true]\n", "not YAML"),
     "many repeated fields": ("a:\n" * 20_000, "duplicate field"),
