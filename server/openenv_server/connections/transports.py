@@ -30,8 +30,9 @@ PING_INTERVAL_S = 20.0
 
 # After so many seconds of a request, a client of version 1 or of HTTP is watched, so that it can leave.
 _WATCH_AFTER_S = 0.25
-# The most messages that it may send meanwhile.
+# The most messages that it may send meanwhile, and their bytes or characters.
 _MOST_WAITING = 1000
+_MOST_WAITING_SIZE = 2**26
 
 # What the code of a close frame says about the end of a session. uvicorn itself gives the last one when it
 # stops, and NO_CODE when a connection is lost.
@@ -247,10 +248,12 @@ class Inbox:
 
     async def _leaves(self) -> str:
         """Keep what the client sends until it leaves or sends too much; returns which."""
-        while len(self._early) < _MOST_WAITING:
+        size = sum(map(_size_of, self._early))
+        while len(self._early) < _MOST_WAITING and size < _MOST_WAITING_SIZE:
             self._early.append(await self._next())
             if self._early[-1]["type"] == "websocket.disconnect":
                 return "The client has left"
+            size += _size_of(self._early[-1])
         self.end_reason = EndReason.PROTOCOL_ERROR
         return "The client sends too many requests at once"
 
@@ -338,6 +341,10 @@ class AsgiTransport:
             coroutine.close()
             raise
         return future.result()
+
+
+def _size_of(message: dict[str, Any]) -> int:
+    return len(message.get("text") or message.get("bytes") or "")
 
 
 def _connection_error(error: PeerClosedError | BadFrameError) -> ConnectionError:
