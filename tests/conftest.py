@@ -60,6 +60,7 @@ TIER_OF = {
     "gym/test_framing.py": "unit",
     "gym/test_hostile_schemas.py": "slow",
     "gym/test_hostile_servers.py": "faults",
+    "gym/test_hostile_messages.py": "unit",
     "gym/test_hub_names.py": "unit",
     "gym/test_partition.py": "unit",
     "gym/test_pydantic_types.py": "slow",

@@ -13,6 +13,7 @@ from typing import Any
 
 from openenv_gym.errors import ProtocolError
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.values import MOST_IN_ANSWER, MOST_IN_REQUEST, check_json
 
 # A header of the accepted handshake, from a server that gives up on requests that exceed their ``timeout_s``.
 TIMEOUTS_HEADER = "x-openenv-timeouts"
@@ -112,8 +113,12 @@ def decode_request(text: str) -> Request:
     """Decode a client's message.
 
     Raises:
-        BadRequestError: The text is not JSON, not an object, or has no type.
+        BadRequestError: The text is not JSON, too large, not an object, or has no type.
     """
+    try:
+        check_json(text, MOST_IN_REQUEST)
+    except ValueError as error:
+        raise BadRequestError(f"The message is refused: {error}", ErrorCode.VALIDATION_ERROR) from error
     try:
         message = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -165,6 +170,10 @@ def decode_answer(text: str | bytes | memoryview) -> Answer:
     Raises:
         ProtocolError: The text is not an answer of the protocol.
     """
+    try:
+        check_json(text, MOST_IN_ANSWER)
+    except ValueError as error:
+        raise ProtocolError(f"The server sent a message that is too large: {error}") from error
     try:
         text = text if isinstance(text, str) else str(text, "utf-8")
         message = json.loads(text)

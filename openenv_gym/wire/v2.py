@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args
@@ -46,6 +47,7 @@ from openenv_gym.wire.v2_messages import (
     Ticket,
     Values,
 )
+from openenv_gym.wire.values import MOST_IN_ANSWER, MOST_IN_REQUEST, MOST_LISTS, check_msgpack, count_lists
 
 __all__ = [
     "ATTACHED_EXTENSION",
@@ -104,6 +106,8 @@ INTEGER_EXTENSION = 3
 LARGE = 1 << 14
 
 _MOST_DIMENSIONS = 32
+# Python writes no larger integers in decimal, and JSON has none.
+_MOST_INTEGER_BYTES = 1 << 10
 _ITEM_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
 _PLACE = struct.Struct("<Q")
 
@@ -176,6 +180,10 @@ def unpack(code: int, data: memoryview) -> Array | np.generic | Attached | int:
         ValueError: `encode` did not make it.
     """
     if code == INTEGER_EXTENSION:
+        if len(data) > _MOST_INTEGER_BYTES:
+            raise ValueError(
+                f"an integer of {len(data):,} bytes; at most {_MOST_INTEGER_BYTES:,} are allowed"
+            )
         return int.from_bytes(data, "little", signed=True)
     try:
         dtype, shape, end = _read_head(data)
@@ -187,8 +195,30 @@ def unpack(code: int, data: memoryview) -> Array | np.generic | Attached | int:
         raise ValueError(f"unknown extension type {code}")
     if len(data) - end != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {len(data) - end} bytes")
+    _count(shape)
     array = np.ndarray(shape, dtype, data, end)
     return array.copy() if shape else dtype.type(array[()])
+
+
+class _Lists(threading.local):
+    """The arrays of the message that a thread decodes.
+
+    Attributes:
+        left: How many more lists they may become as JSON.
+    """
+
+    left = 0
+
+
+_lists = _Lists()
+
+
+def _count(shape: tuple[int, ...]) -> None:
+    """Count an array of the message that is being decoded: one without items has a shape of any size."""
+    if len(shape) > 1:
+        _lists.left -= count_lists(shape)
+        if _lists.left < 0:
+            raise ValueError("its arrays have too many rows")
 
 
 def look_up(attached: Attached, items: memoryview) -> Array:
@@ -197,6 +227,7 @@ def look_up(attached: Attached, items: memoryview) -> Array:
     Raises:
         ValueError: The bytes end before the array does.
     """
+    _count(attached.shape)
     try:
         return np.ndarray(attached.shape, attached.dtype, items, attached.place)
     except (TypeError, OverflowError) as error:
@@ -272,9 +303,9 @@ def decode_request(payload: Payload) -> Request:
         BadMessageError: The payload is not a message.
     """
     request: Request
-    request, items = _decode(_request_decoder, payload)
+    request, items = _decode(_request_decoder, payload, MOST_IN_REQUEST, MOST_LISTS)
     if items is not None and type(request) is Step:
-        request.actions = _attached(request.actions, items)
+        (request.actions,) = _attached([request.actions], items)
     return request
 
 
@@ -285,21 +316,29 @@ def decode_answer(payload: Payload) -> Answer:
         BadMessageError: The payload is not a message.
     """
     answer: Answer
-    answer, items = _decode(_answer_decoder, payload)
+    most_lists = MOST_LISTS + len(payload)  # the client seldom makes lists of them
+    answer, items = _decode(_answer_decoder, payload, MOST_IN_ANSWER, most_lists)
     if items is not None and type(answer) is Result:
-        answer.observations = _attached(answer.observations, items)
-        if answer.final is not None:
-            answer.final.observations = _attached(answer.final.observations, items)
+        if answer.final is None:
+            (answer.observations,) = _attached([answer.observations], items)
+        else:
+            columns = [answer.observations, answer.final.observations]
+            answer.observations, answer.final.observations = _attached(columns, items)
     return answer
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Any], payload: Payload) -> tuple[Any, memoryview | None]:
+def _decode(
+    decoder: msgspec.msgpack.Decoder[Any], payload: Payload, most_values: int, most_lists: int
+) -> tuple[Any, memoryview | None]:
     """Return the message, and the bytes behind it, if any."""
     whole = memoryview(payload)
     body = whole[:0]
     try:
         (size,) = _SIZE.unpack_from(payload)
         body = whole[_SIZE.size : _SIZE.size + size]
+        if size > most_values:
+            check_msgpack(body, most_values)
+        _lists.left = most_lists
         message = decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError, struct.error) as error:
         raise _bad_message(body, decoder, error) from error
@@ -331,18 +370,25 @@ def _attachments_begin(size: int) -> int:
     return -(-(_SIZE.size + size) // 8) * 8
 
 
-def _attached(column: Any, items: memoryview) -> Any:
-    """Put the attached arrays of a column into their places."""
+def _attached(columns: Sequence[Any], items: memoryview) -> list[Any]:
+    """Put the attached arrays of columns into their places."""
     try:
-        return _looked_up(column, items)
+        left = [len(items)]
+        return [_looked_up(column, items, left) for column in columns]
     except (ValueError, RecursionError) as error:
         raise BadMessageError(f"Not a message of version 2: {error}", is_unknown_type=False) from error
 
 
-def _looked_up(column: Any, items: memoryview) -> Any:
+def _looked_up(column: Any, items: memoryview, left: list[int]) -> Any:
     if isinstance(column, dict):
-        return {name: _looked_up(part, items) for name, part in column.items()}
-    return look_up(column, items) if type(column) is Attached else column
+        return {name: _looked_up(part, items, left) for name, part in column.items()}
+    if type(column) is not Attached:
+        return column
+    array = look_up(column, items)
+    left[0] -= array.nbytes
+    if left[0] < 0:
+        raise ValueError("its attached arrays overlap")
+    return array
 
 
 def _encode_other(value: Any) -> Any:
@@ -357,6 +403,8 @@ def _with_packed_integers(value: Any) -> Any:
     """Replace each integer of more than 64 bits by its extension."""
     if type(value) is int and not -(2**63) <= value < 2**64:
         size = value.bit_length() // 8 + 1
+        if size > _MOST_INTEGER_BYTES:
+            raise TypeError(f"an integer of {size:,} bytes cannot be sent, only of {_MOST_INTEGER_BYTES:,}")
         return msgspec.msgpack.Ext(INTEGER_EXTENSION, value.to_bytes(size, "little", signed=True))
     if isinstance(value, dict):
         return {name: _with_packed_integers(part) for name, part in value.items()}

@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 from openenv_gym.contract import ResetRequest, ResetResponse, StepResponse
 from openenv_gym.types import EnvironmentMetadata
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.values import MOST_IN_REQUEST, check_json
 from openenv_server.calls import state_model
 from openenv_server.connections.transports import unless_left
 from openenv_server.errors import MOST_OF_HEADER, ClientLeftError, reply_to, request_id_of
@@ -62,12 +63,16 @@ class Schemas(BaseModel):
 
 
 class CodedRoute(APIRoute):
-    """A route whose validation errors have a code and a message, beside FastAPI's own ``detail``."""
+    """A route whose errors have a code and a message, beside FastAPI's own ``detail``. Bodies are limited."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_or_refuse(request: Request) -> Response:
+            try:
+                check_json(await request.body(), MOST_IN_REQUEST)
+            except ValueError as error:
+                return error_response(413, ErrorCode.VALIDATION_ERROR, f"The request is refused: {error}")
             try:
                 return await handle(request)
             except RequestValidationError as error:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 from openenv_gym.tool_types import JsonRpcErrorCode
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode
+from openenv_gym.wire.values import MOST_IN_REQUEST, check_json
 from openenv_server.connections.transports import Inbox
 from openenv_server.errors import STOPPING, CapacityReachedError, ClientLeftError, FactoryFailedError
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
@@ -100,7 +101,7 @@ def mcp_routes(sessions: Sessions, tool_sessions: ToolSessions, shutdown: Gracef
     async def post(http: Request) -> Response:
         """A request of JSON-RPC 2.0: `initialize`, `tools/list`, `tools/call`."""
         try:
-            message = json.loads(await http.body())
+            message = _parsed(await http.body())
         except (ValueError, RecursionError) as error:
             text = f"Not JSON: {error}"
             return json_response(failure(None, JsonRpcErrorCode.PARSE_ERROR, text))
@@ -179,10 +180,21 @@ async def _serve(socket: WebSocket, inbox: Inbox, session: Session) -> None:
             return
         response: dict[str, Any] | None
         try:
-            message = json.loads(frame.get("text") or frame.get("bytes") or "")
+            message = _parsed(frame.get("text") or frame.get("bytes") or "")
         except (ValueError, RecursionError) as error:
             response = failure(None, JsonRpcErrorCode.PARSE_ERROR, f"Not JSON: {error}")
         else:
             response = await inbox.unless_left(session.mcp(message))
         if response is not None:
             await socket.send_text(json.dumps(response))
+
+
+def _parsed(text: str | bytes) -> Any:
+    """Parse a client's message.
+
+    Raises:
+        ValueError: It is not JSON, or has too many values.
+        RecursionError: It is nested too deeply.
+    """
+    check_json(text, MOST_IN_REQUEST)
+    return json.loads(text)
