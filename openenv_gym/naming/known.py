@@ -107,9 +107,9 @@ def leave_note(name: str, base_url: str) -> Path:
         for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
             # The XDG Base Directory Specification wants a runtime folder that only its user can read.
             missing.mkdir(mode=0o700, exist_ok=True)
-        folder = folder.resolve(strict=True)
         if (unsafe := _unsafe_part(folder)) is not None:
             raise ConfigurationError(f"{_NO_NAME} {_why_unsafe(unsafe)}")
+        folder = folder.resolve(strict=True)
         note = folder / f"{os.getpid()}-{canonical_name(name)}.json"
         # Written atomically, because others read the folder at any time.
         draft = note.with_suffix(".draft")
@@ -190,8 +190,8 @@ def running_servers(problems: list[str] | None = None) -> Iterator[KnownServer]:
     except OSError:
         return  # then no server has a place for its note either
     try:
+        unsafe = _unsafe_part(unresolved)
         folder = unresolved.resolve(strict=True)
-        unsafe = _unsafe_part(folder)
         notes = sorted(folder.glob("*.json"), key=_written_at, reverse=True) if unsafe is None else []
     except FileNotFoundError:
         return
@@ -219,12 +219,20 @@ def running_servers(problems: list[str] | None = None) -> Iterator[KnownServer]:
 
 
 def _unsafe_part(folder: Path) -> Path | None:
-    """The first of a folder and its parents that others can put files into, or replace; None if none."""
+    """The first of a folder and its parents that others can put files into, or replace; None if none.
+
+    A link of another user may lead to a folder of this user, with files that are no notes.
+    """
     if sys.platform == "win32":
         return None  # the folder is in the user's profile
-    for part in (folder, *folder.parents):
-        status = part.stat()
-        is_shared = status.st_mode & _OTHERS_WRITE and not (part != folder and status.st_mode & stat.S_ISVTX)
+    real = folder.resolve(strict=True)
+    for part in (folder, *folder.parents, real, *real.parents):
+        status = part.lstat()
+        is_shared = (
+            status.st_mode & _OTHERS_WRITE
+            and not stat.S_ISLNK(status.st_mode)
+            and not (part not in (folder, real) and status.st_mode & stat.S_ISVTX)
+        )
         if status.st_uid not in (0, os.geteuid()) or is_shared:
             return part
     return None

@@ -92,6 +92,36 @@ def test_a_folder_of_another_user_is_not_believed(runtime: Path, depth: int) -> 
 
 
 @needs_root
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_link_of_another_user_does_not_have_files_removed(
+    runtime: Path, tmp_path: Path, depth: int
+) -> None:
+    documents = tmp_path / "documents"
+    (documents / "servers").mkdir(parents=True)
+    for folder in (documents, documents / "servers"):
+        (folder / "results.json").write_text("{}")
+    link = (known.notes_folder(), known.notes_folder().parent)[depth]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(documents)
+    os.chown(link, ANOTHER, ANOTHER, follow_symlinks=False)
+    problems: list[str] = []
+    assert names(problems) == []
+    assert f"{link} belongs to another user" in problems[0]
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        known.leave_note("mine", "http://mine:1")
+    assert len(list(documents.rglob("*.json"))) == 2
+
+
+def test_an_own_link_is_followed(runtime: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    known.notes_folder().parent.mkdir()
+    known.notes_folder().symlink_to(elsewhere)
+    known.leave_note("mine", "http://mine:1")
+    assert names() == ["mine"]
+
+
+@needs_root
 def test_a_note_of_another_user_is_not_believed(runtime: Path) -> None:
     note = plant()
     os.chown(note, ANOTHER, ANOTHER)
