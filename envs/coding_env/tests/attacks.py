@@ -86,6 +86,13 @@ for family, address in families:
             client.settimeout(1)
             client.connect(address)
     attempt(address, connect)
+# With each message, these take an address, which need not be that of the other one of the pair.
+def send(address):
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with sender, receiver:
+        sender.sendto(b"escaped", address)
+for address in (f"\\0coding-env-messages-{{port}}", f"/tmp/coding-env-messages-{{port}}"):
+    attempt(address, lambda: send(address))
 # These families know no namespaces, or are a part of the kernel that attackers like.
 for family in (16, 17, 29, 38, 40, 44):
     attempt("family %d" % family, lambda: socket.socket(family, socket.SOCK_RAW))

@@ -82,6 +82,12 @@ def test_an_attack_fails(
         listeners[1].bind(f"\0coding-env-attack-{port}")
         for listener in listeners:
             listener.listen()
+        mailbox = Path(f"/tmp/coding-env-messages-{port}")
+        stack.callback(mailbox.unlink)
+        for address in (str(mailbox), f"\0coding-env-messages-{port}"):
+            listeners.append(stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)))
+            listeners[-1].bind(address)
+        mailbox.chmod(0o777)
         code = attacks.program(name, outside=str(outside), pid=neighbour.pid, port=port)
         outcome = sandbox.run(code)
         assert select.select(listeners, [], [], 0)[0] == []

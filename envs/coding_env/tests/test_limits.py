@@ -59,6 +59,42 @@ def test_memory_outside_of_processes_is_denied(
     assert outcome.exit_code == 1, outcome
 
 
+FILL = """
+import os, socket, time
+kept = []
+def fill(*sockets):
+    kept.extend(sockets)
+    for one in sockets:
+        one.setblocking(False)
+        try:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
+        except OSError: pass
+        try:
+            while one.send(bytes(65536)): pass
+        except OSError: pass
+def tcp():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        return client, listening.accept()[0]
+for _ in range(8):
+    if os.fork() == 0:
+        try:
+            while True: fill(*PAIR())
+        except OSError: pass
+        time.sleep(60)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("pair", ["socket.socketpair", "tcp"])
+def test_memory_in_sockets_counts(pair: str, isolation: Isolation, open_sandbox: OpenSandbox) -> None:
+    if pair == "tcp" and isolation != "namespaces":
+        pytest.skip("the sandbox has no such sockets")
+    outcome = open_sandbox(isolation).run(FILL.replace("PAIR", pair))
+    assert outcome.stopped_by == "memory", outcome
+    assert outcome.duration_s < 8
+
+
 def test_the_size_of_a_file_is_limited(isolation: Isolation, open_sandbox: OpenSandbox) -> None:
     code = """
 import os

@@ -100,6 +100,11 @@ class Confinement:
                 status = one if pid == group else status
         return status
 
+    def in_sockets(self, pids: list[int], most: int) -> int:
+        """Return the memory that sockets of these processes may hold, if each has ``most`` of them at most."""
+        in_network = usage.in_network() if self._in_namespaces else 0
+        return in_network + sum(usage.in_sockets(pid, most) for pid in pids)
+
     def files_in_use(self) -> tuple[int, int]:
         """Return the bytes and entries of the working folder; zeros in namespaces: its size is fixed."""
         return (0, 0) if self._in_namespaces else usage.of_folder(self.workspace)

@@ -241,7 +241,7 @@ class Program:
         if entries > max(self._limits["files"], files_before[1]):
             return "files"
         pids = self._confinement.processes(group)
-        allowed = self._limits["memory_bytes"]
+        allowed = self._limits["memory_bytes"] - self._confinement.in_sockets(pids, _OPEN_FILES)
         if sum(map(usage.resident, pids)) > allowed and sum(map(usage.proportional, pids)) > allowed:
             return "memory"
         return None

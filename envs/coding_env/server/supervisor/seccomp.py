@@ -11,7 +11,7 @@ import errno
 import socket
 from collections.abc import Iterable
 
-from pyseccomp import ALLOW, EQ, ERRNO, MASKED_EQ, Arch, Arg, SyscallFilter, resolve_syscall
+from pyseccomp import ALLOW, EQ, ERRNO, GT, LT, MASKED_EQ, NE, Arch, Arg, SyscallFilter, resolve_syscall
 
 _ALLOWED = """
     access alarm arch_prctl brk capget chdir clock_getres clock_gettime clock_nanosleep close close_range
@@ -30,7 +30,7 @@ _ALLOWED = """
     timer_settime timerfd_create timerfd_gettime timerfd_settime times umask uname unlink unlinkat vfork wait4
     waitid write writev
     accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg
-    sendmsg sendto setsockopt shutdown socketpair
+    sendmsg sendto shutdown
 """
 _SIGNALS = "kill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo tgkill tkill"
 # In namespaces, these reach nothing outside. Landlock denies neither changes of metadata nor a new session.
@@ -55,6 +55,7 @@ _IOCTL = (
     0x5451,
 )  # of terminals and pipes; the last two: close on exec
 _NEW_NAMESPACES = 0x7E020000
+_SOCKET_KIND = 0xF
 # From clone3 on, calls have the same number everywhere, and the C library tries an older one after ENOSYS.
 _RECENT = range(435, 512)
 
@@ -72,8 +73,12 @@ def program_filter(*, in_namespaces: bool, may_signal: bool) -> SyscallFilter:
     rules = SyscallFilter(ERRNO(errno.EPERM))
     allowed = _ALLOWED.split()
     if in_namespaces:
-        allowed += _IN_NAMESPACES.split()
+        allowed += [*_IN_NAMESPACES.split(), "socketpair"]
         _allow(rules, "socket", 0, _FAMILIES)
+    else:
+        # Other kinds take an address with what is sent, also of sockets outside.
+        stream = Arg(1, MASKED_EQ, _SOCKET_KIND, socket.SOCK_STREAM)
+        _add(rules, ALLOW, "socketpair", Arg(0, EQ, socket.AF_UNIX), stream)
     if may_signal:
         allowed += _SIGNALS.split()
     for name in allowed:
@@ -87,6 +92,8 @@ def program_filter(*, in_namespaces: bool, may_signal: bool) -> SyscallFilter:
     _add(rules, ALLOW, "setpriority", Arg(0, EQ, 0), Arg(1, EQ, 0))
     _allow(rules, "fcntl", 1, _FCNTL)
     _allow(rules, "ioctl", 1, _IOCTL)
+    for kept in (Arg(2, LT, socket.SO_SNDBUF), Arg(2, GT, socket.SO_RCVBUF), Arg(1, NE, socket.SOL_SOCKET)):
+        _add(rules, ALLOW, "setsockopt", kept)  # all options but the sizes of buffers
     _add(rules, ALLOW, "clone", Arg(0, MASKED_EQ, _NEW_NAMESPACES, 0))
     return rules
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 
 TOO_MUCH = 2**62
+# What a socket's buffer holds at most, if its size is not changed.
+_SOCKET_BYTES = 2**18
 
 
 def resident(pid: int) -> int:
@@ -27,6 +30,37 @@ def proportional(pid: int) -> int:
     except OSError:
         pass
     return resident(pid)
+
+
+def in_sockets(pid: int, most: int) -> int:
+    """Return the memory that a process's sockets may hold, which is not the process's own; 0 if it is gone.
+
+    Args:
+        pid: The process.
+        most: How many it has if that cannot be determined.
+    """
+    folder = f"/proc/{pid}/fd"
+    count = 0
+    try:
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(f"{folder}/{name}").startswith("socket:")
+    except FileNotFoundError:
+        return 0
+    except OSError:
+        count = most
+    return count * _SOCKET_BYTES
+
+
+def in_network() -> int:
+    """Return the bytes that wait in the network sockets of this process's namespace."""
+    total = 0
+    for protocol in ("tcp", "tcp6", "udp", "udp6"):
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/net/{protocol}") as file:
+            for line in file.readlines()[1:]:
+                sending, _, receiving = line.split()[4].partition(":")
+                total += int(sending, 16) + int(receiving, 16)
+    return total
 
 
 def of_folder(folder: str) -> tuple[int, int]:
