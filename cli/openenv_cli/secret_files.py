@@ -6,6 +6,7 @@ A file that is meant to be published is named by an exception, such as ``!tests/
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -19,31 +20,40 @@ KEEP_ADVICE = "If another file than .env is meant to be published, add an except
 
 # In lower case, as names are compared.
 _NAMES = (
-    ".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".pypirc", ".npmrc", ".pgpass", ".my.cnf",
+    ".env", ".env[._0-9-]*", "*.env", ".envrc", ".netrc", "_netrc", ".pypirc", ".npmrc", ".pgpass", ".my.cnf",
     ".htpasswd", ".git-credentials", ".vault-token", ".*_history", "id_rsa*", "id_dsa*", "id_ecdsa*",
     "id_ed25519*",
-    "*.pem", "*.key", "*.p12", "*.pfx", "*.ppk", "*.jks", "*.keystore", "*.kdbx", "credentials",
+    "*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.ppk", "*.jks", "*.keystore", "*.kdbx", "credentials",
     "credentials.json", "credentials.y*ml", "credentials.toml", "credentials.ini", "credentials.csv",
     "credentials.txt", "client_secret*.json", "service[-_]account*.json", "secrets.*", "kubeconfig",
-    "*.kubeconfig", "*.tfstate", "*.tfvars", "hf_token*",
+    "*.kubeconfig", "*.tfstate", "*.tfvars", ".terraformrc", "hf_token*", "kaggle.json", ".s3cfg", ".boto",
+    ".dockercfg", "rclone.conf", ".modal.toml", "application_default_credentials.json", "gha-creds-*.json",
 )  # fmt: skip
 _PLACES = (
     ".huggingface/token", "huggingface/token", ".aws/config", ".aws/credentials", ".docker/config.json",
     ".kube/config",
-    ".ssh/*", ".gnupg/*", ".azure/*", "gcloud/*",
+    ".ssh/*", ".gnupg/*", ".azure/*", "gcloud/*", ".composer/auth.json", ".secrets/*",
 )  # fmt: skip
 _HARMLESS = (".example", ".sample", ".template", ".pub", ".dist")
 _BACKUP = re.compile(r"(~|\.(bak|backup|old|orig|save|copy|swp|tmp|\d+))+\Z")
 
 # Each begins with letters, which are found fast. Tokens have a fixed beginning and a least length.
 _CONTENTS = {
-    "a private key": rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    rb"(?:\s|\\n|\\r){1,4}[\w+/=:. -]{16}",
+    # Quotes, comments, indents, escapes or headers may be before the first line of the key itself.
+    "a private key": rb"---- ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?----"
+    rb"[\s\S]{0,200}?[A-Za-z0-9+/]{32}",
     "a private key of PuTTY": rb"PuTTY-User-Key-File-\d",
     "a token of Hugging Face": rb"hf_[A-Za-z0-9]{30,}",
     "a token of GitHub": rb"gh[pousr]_[A-Za-z0-9]{36,}",
     "a fine-grained token of GitHub": rb"github_pat_\w{60,}",
     "a token of GitLab": rb"glpat-[\w-]{20,}",
+    "a key of OpenRouter": rb"sk-or-v1-[0-9a-f]{64}",
+    "a key of Groq": rb"gsk_[A-Za-z0-9]{40,}",
+    "a key of xAI": rb"xai-[A-Za-z0-9]{60,}",
+    "a token of Replicate": rb"r8_[A-Za-z0-9]{37}",
+    "a key of LangSmith": rb"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}",
+    "a token of Databricks": rb"dapi[0-9a-f]{32}",
+    "a webhook of Slack": rb"https://hooks\.slack\.com/services/T\w+/B\w+/\w{20,}",
     "a key of OpenAI": rb"sk-(?:proj-|svcacct-|admin-)[\w-]{40,}|sk-[A-Za-z0-9]{48}",
     "a key of Anthropic": rb"sk-ant-[\w-]{40,}",
     "a key of AWS": rb"(?:AKIA|ASIA)[A-Z0-9]{16}",
@@ -80,10 +90,14 @@ def looks_secret(path: PurePosixPath) -> bool:
 
 def secret_in(file: Path) -> str | None:
     """The kind of secret in the first 8 MiB of a text file; None if none is found, or the file is binary."""
-    before = b""
+    before, is_utf16 = b"", False
     with file.open("rb") as opened:
         for _ in range(_MOST_BYTES // _CHUNK):
             chunk = opened.read(_CHUNK)
+            if not before and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                is_utf16 = True
+            if is_utf16:
+                chunk = chunk.replace(b"\0", b"")  # the ASCII characters, which secrets are made of
             if not chunk or b"\0" in chunk[:_TEXT_SAMPLE]:
                 return None
             text = before + chunk

@@ -22,6 +22,20 @@ CONTENTS = {
     "a private key": "-----BEGIN RSA " + f"PRIVATE KEY-----\n{BASE64}\n",
     "a private key in JSON": '{"private_key": "-----BEGIN ' + f'PRIVATE KEY-----\\n{BASE64}\\n"}}',
     "a private key of OpenSSH": "-----BEGIN OPENSSH " + f"PRIVATE KEY-----\r\n{BASE64}",
+    **{
+        f"a private key, {how}": text.replace("BEGIN", "-----BEGIN RSA " + "PRIVATE KEY-----")
+        for how, text in {
+            "with headers": f"BEGIN\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789AB\n\n{BASE64}",
+            "in strings of Python": f'KEY = (\n    "BEGIN\\n"\n    "{BASE64}\\n"\n)',
+            "in comments": f"# BEGIN\n# {BASE64}",
+            "far to the right": f"BEGIN\n{' ' * 40}{BASE64}",
+            "in a URL": f"key=BEGIN%0A{BASE64}",
+            "in HTML": f"BEGIN<br>{BASE64}",
+        }.items()
+    },
+    "a key of OpenRouter": "sk-or" + "-v1-" + "0123456789abcdef" * 4,
+    "a key of Groq": "gsk" + f"_{LETTERS}{LETTERS}"[:53],
+    "a token of Replicate": "r8" + f"_{LETTERS[:37]}",
     "a token of Hugging Face": "token = 'hf" + f"_{LETTERS[:34]}'",
     "a token of GitHub": "ghp" + f"_{LETTERS[:36]}",
     "a key of AWS": "AKIA" + "Z7Q2W9E4R6T1Y3U5",
@@ -43,6 +57,7 @@ HARMLESS = {
     "path",
     ".huggingface/token credentials.yaml client_secret.json client_secret_123.apps.json .aws/config .pgpass "  # noqa: SIM905
     "kubeconfig prod.env .envrc .bash_history id_rsa.bak id_rsa terraform.tfstate terraform.tfstate.backup "
+    ".ENV .env-prod .env_local .env2 kaggle.json .s3cfg rclone.conf .modal.toml AuthKey.p8 .secrets/hf "
     "deploy.pem.old .npmrc home/.ssh/deploy server/KEY.PEM .env.local "
     "cache/huggingface/token .netrc~".split(),
 )
@@ -67,6 +82,15 @@ def test_secrets_are_found_wherever_they_are_in_a_file(what: str, offset: int, t
     found = secret_in(file)
     assert found is not None
     assert what.startswith(found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("offset", [0, 2**19 - 20])
+def test_secrets_are_found_in_what_powershell_writes(encoding: str, offset: int, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    text = f"\ufeff{'a line ' * (offset // 7)}\r\n{CONTENTS['a token of Hugging Face']}"
+    file.write_bytes(text.encode(encoding))
+    assert secret_in(file) == "a token of Hugging Face"
 
 
 @pytest.mark.parametrize("what", HARMLESS)
