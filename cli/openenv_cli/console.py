@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +9,7 @@ from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-# All control characters but tabs and the ends of lines.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from openenv_cli.output import CONTROLS
 
 
 class Console(RichConsole):
@@ -27,6 +25,6 @@ class Console(RichConsole):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render without control characters, except Rich's own."""
         for segment in super().render(renderable, options):
-            if segment.control is None and _CONTROLS.search(segment.text):
-                segment = Segment(_CONTROLS.sub("�", segment.text), segment.style)
+            if segment.control is None and CONTROLS.search(segment.text):
+                segment = Segment(CONTROLS.sub("�", segment.text), segment.style)
             yield segment

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from rich.text import Text
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters but for tabs and the ends of lines, those that reverse the order of what follows, and lone
+# surrogates, which cannot be printed.
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = {"Error": "bold red", "Warning": "bold yellow"}
 
 
 def plain(text: str) -> str:
     """A text without control characters, except tabs and the ends of lines."""
-    return _CONTROLS.sub("�", text)
+    return CONTROLS.sub("�", text)
 
 
 def one_line(value: object) -> str:
@@ -26,8 +28,8 @@ def one_line(value: object) -> str:
 
 
 def json_text(text: str) -> str:
-    """JSON with escapes for the control characters that JSON allows as they are."""
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    """JSON with escapes for the characters of `CONTROLS` that JSON allows as they are."""
+    return CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def say(kind: Literal["Error", "Warning"], text: str) -> None:
@@ -59,9 +61,9 @@ def without_controls(text: str) -> Text:
     from rich.text import Text
 
     coloured = Text.from_ansi(text)
-    if not _CONTROLS.search(coloured.plain):
+    if not CONTROLS.search(coloured.plain):
         return coloured
-    return Text(_CONTROLS.sub("�", text))
+    return Text(CONTROLS.sub("�", text))
 
 
 @contextmanager

@@ -96,9 +96,7 @@ def validate(
         _write(report, output)
     printer.summary(report)
     if json:
-        from openenv_cli.output import json_text
-
-        print(json_text(report.model_dump_json(indent=2)))
+        print(_json_of(report))
     if not report.passed:
         sys.exit(1)
 
@@ -107,7 +105,16 @@ def _write(report: Report, file: Path) -> None:
     """Write a report atomically."""
     part = file.with_name(f"{file.name}.part")
     try:
-        part.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.write_text(f"{_json_of(report)}\n", encoding="utf-8")
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _json_of(report: Report) -> str:
+    import json
+
+    from openenv_cli.output import json_text
+
+    # Not `model_dump_json`, which fails if a server's text has a lone surrogate.
+    return json_text(json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False))

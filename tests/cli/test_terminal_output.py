@@ -15,8 +15,11 @@ from openenv_server.security.secrets import SecretFilter
 from rich.table import Table
 from rich.text import Text
 
-EVIL = "a\x1b[2J\x1b]0;title\x07b\x9b31m\rc\x08[red]d[/] [/nothing] :smile: \x1b]52;c;YQ==\x1b\\"
-CONTROLS = ("\x1b", "\x07", "\x9b", "\x08", "\r")
+EVIL = (
+    "a\x1b[2J\x1b]0;title\x07b\x9b31m\rc\x08[red]d[/] [/nothing] :smile: \x1b]52;c;YQ==\x1b\\"
+    "\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\ \u202esdrawkcab\u202c \u2067 \ud800"
+)
+CONTROLS = ("\x1b", "\x07", "\x9b", "\x08", "\r", "\u202e", "\u2067", "\ud800")
 
 
 def shown(renderable: Any) -> str:
@@ -50,9 +53,9 @@ def test_messages_and_facts_in_a_pipe_have_no_controls(capsys: pytest.CaptureFix
 
 
 def test_json_has_escapes_for_controls() -> None:
-    text = output.json_text(json.dumps({"a": "\x9b31m\x7f"}, ensure_ascii=False))
-    assert "\x9b" not in text
-    assert json.loads(text) == {"a": "\x9b31m\x7f"}
+    text = output.json_text(json.dumps({"a": EVIL}, ensure_ascii=False))
+    assert not any(control in text for control in CONTROLS)
+    assert json.loads(text) == {"a": EVIL}
 
 
 def record(message: str, *, fails: bool = False) -> logging.LogRecord:
@@ -65,7 +68,7 @@ def record(message: str, *, fails: bool = False) -> logging.LogRecord:
     return logging.LogRecord("env", logging.ERROR, "x.py", 1, "%s", (message,), exc_info)
 
 
-FORGED = "no\n2026-01-01T00:00:00.000+00:00 INFO openenv_server: all is well\u2028x\x1b[2J"
+FORGED = "no\n2026-01-01T00:00:00.000+00:00 INFO openenv_server: all is well\u2028x\x1b[2J\u202e"
 
 
 def test_a_message_is_one_line_of_the_log() -> None:
@@ -73,6 +76,7 @@ def test_a_message_is_one_line_of_the_log() -> None:
     (line,) = formatter.format(record(FORGED)).splitlines()
     assert r"no\n2026-01-01" in line
     assert "\x1b" not in line
+    assert "\u202e" not in line
 
 
 @pytest.mark.parametrize("is_filtered", [True, False])
@@ -93,3 +97,17 @@ def test_an_exception_forges_no_line_of_the_log(is_filtered: bool) -> None:
 def test_a_record_is_one_line_of_json() -> None:
     (line,) = JsonFormatter().format(record(FORGED, fails=True)).splitlines()
     assert json.loads(line)["message"] == FORGED
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"), [("%d", ("x",)), ("%s %s", (1,)), ("%s", (Unprintable(),)), (Unprintable(), ())]
+)
+def test_a_wrong_call_of_the_log_does_not_fail(message: Any, arguments: tuple[Any, ...]) -> None:
+    wrong = logging.LogRecord("env", logging.ERROR, "x.py", 7, message, arguments, None)
+    assert SecretFilter().filter(wrong)
+    assert "A log message of x.py:7 failed" in wrong.getMessage()

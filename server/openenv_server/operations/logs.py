@@ -20,8 +20,8 @@ from openenv_server.settings import LogFormat, LogLevel
 # The attributes of every record. All others were passed as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
-# What ends a line, or is read by a terminal.
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+# What ends a line, is read by a terminal, or reverses the order of what follows.
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 # The paths of probes and of scrapes.
 _PROBES = ("/health", "/live", "/ready", "/metrics")

@@ -36,7 +36,15 @@ class SecretFilter(logging.Filter):
         self._header = _pattern((*_HEADERS, re.escape(name)))
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
+        try:
+            message = record.getMessage()
+        except Exception as error:
+            # As `logging` itself does, do not fail the call that logs.
+            record.msg, record.args = (
+                f"A log message of {record.pathname}:{record.lineno} failed: {error!r}",
+                None,
+            )
+            message = record.msg
         if (shown := self._shown(message)) != message:
             record.msg, record.args = shown, None
         if record.exc_info and not record.exc_text:
