@@ -23,6 +23,7 @@ from openenv_server.blocking import watched
 from openenv_server.errors import refused_action
 from openenv_server.gymnasium_environment import GymnasiumEnvironment, SpaceField, plain_info, space_field
 from openenv_server.serialization import json_value, observation_parts, validate_action
+from openenv_server.sessions.running import in_task_of
 from openenv_server.sessions.session import Session
 
 
@@ -136,7 +137,7 @@ class ModelDriver:
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, Any], method: str) -> Any:
         """Run a method's coroutine on the event loop."""
-        watching = watched(coroutine, self._calls.kind, method)
+        watching = in_task_of(self._session, watched(coroutine, self._calls.kind, method))
         self._session.pending = pending = asyncio.run_coroutine_threadsafe(watching, self._loop)
         return pending.result()
 

@@ -30,7 +30,7 @@ from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.counters import CallDurations
 from openenv_server.sessions.lifecycle import EndReason
 from openenv_server.sessions.replay_cache import ReplayCache
-from openenv_server.sessions.running import session_finder
+from openenv_server.sessions.running import find_in_this_thread
 from openenv_server.sessions.session import Session
 
 log = logging.getLogger("openenv_server")
@@ -82,7 +82,7 @@ class BatchRunner:
     def begin_thread(self) -> None:
         """Note that the connection is served by this thread from now on."""
         self._thread = threading.get_ident()
-        session_finder.set(self._running_session)
+        find_in_this_thread(self._running_session)
 
     def _running_session(self) -> Session | None:
         """The session that the connection's thread is stepping. Call it on that thread."""

@@ -26,7 +26,7 @@ from openenv_server.gymnasium_environment import PROCESS_LOCK
 from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.lifecycle import Client, EndReason, log_event
-from openenv_server.sessions.running import session_finder
+from openenv_server.sessions.running import begin_task
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S, Factory, Session, StepCounts
 from openenv_server.sessions.waiting_line import SessionsRequest, WaitingLine
 
@@ -269,7 +269,7 @@ class Sessions:
             session, self._first = self._first, None
         if session is None:
             session = self._new_session(client, batch)
-        session_finder.set(lambda: session)  # for what is awaited in this task
+        begin_task(session)
         session.client, session.opened_at, session.is_passing = client, time.monotonic(), is_passing
         try:
             await session.open()

@@ -31,7 +31,7 @@ from openenv_server.serialization import observation_json, state_json
 from openenv_server.sessions.counters import Counters, Durations
 from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.lifecycle import Client, EndReason
-from openenv_server.sessions.running import session_finder
+from openenv_server.sessions.running import find_in_this_thread
 from openenv_server.sessions.threads import WorkerThread
 from openenv_server.tools.jsonrpc import respond
 from openenv_server.tools.published import ClientTools, Tools, tools_of
@@ -129,10 +129,7 @@ class Session:
         self._made: Future[Any] | None = None
         self.step_lock: StepLock | None = None
         self.submit = self._thread.submit
-        self.submit(self._begin_thread)
-
-    def _begin_thread(self) -> None:
-        session_finder.set(lambda: self)
+        self.submit(lambda: find_in_this_thread(lambda: self))
 
     def make(self) -> Future[Any]:
         """Begin to make the environment, on the session's thread; `open` waits for it."""
