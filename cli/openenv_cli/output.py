@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from rich.text import Text
 
-# Control characters but for tabs and the ends of lines, those that reverse the order of what follows, and lone
-# surrogates, which cannot be printed.
+# Control characters but for tabs and the ends of lines, those that reverse the order of what follows, and
+# lone surrogates, which cannot be printed.
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = {"Error": "bold red", "Warning": "bold yellow"}
 
