@@ -371,7 +371,7 @@ def wait_until_serving(base_url: str) -> None:
 
 
 def ids_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return re.findall(r"\[error_id ([0-9a-f]{8})\]", caplog.text)
+    return re.findall(r"\[error_id ([0-9a-f]{8})", caplog.text)
 
 
 def test_what_an_environment_raises_can_be_found_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
