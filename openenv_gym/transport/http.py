@@ -24,6 +24,7 @@ from openenv_gym.transport.error_mapping import (
 from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import v2
 from openenv_gym.wire.handshake import BadHandshakeError
+from openenv_gym.wire.values import MOST_IN_ANSWER, check_json
 
 # Observations may be large; schemas and lists of tools are not. Only other servers send more than this.
 _MAX_BYTES = 64 * 2**20
@@ -182,6 +183,12 @@ def _request(
             raise not_openenv(
                 endpoint, f"its answer to {operation} has more than {max_bytes:,} bytes", operation
             )
+        try:
+            check_json(text, MOST_IN_ANSWER)
+        except ValueError as error:
+            raise not_openenv(
+                endpoint, f"its answer to {operation} is too large: {error}", operation
+            ) from error
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -15,6 +15,7 @@ Type 3 is an integer of more than 64 bits, in two's complement, little-endian.
 from __future__ import annotations
 
 import math
+import re
 import struct
 import threading
 from collections.abc import Sequence
@@ -424,7 +425,10 @@ _answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=unpack)
 _tag_decoder = msgspec.msgpack.Decoder(_Tag)
 
 
+_WORKER = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+
+
 def worker_of(header: str | None) -> tuple[int, int]:
     """Return the index of the server process that responded and their number; (0, 1) without a header."""
-    number, _, count = (header or "0/1").partition("/")
-    return (int(number), int(count)) if number.isdigit() and count.isdigit() else (0, 1)
+    found = _WORKER.fullmatch(header or "")
+    return (int(found[1]), int(found[2])) if found else (0, 1)

@@ -151,3 +151,9 @@ def test_json_is_counted_in_bytes_too() -> None:
     check_json(b"[1, 2, 3]", 3)
     with pytest.raises(ValueError, match="more than 2 values"):
         check_json(b"[1, 2, 3]", 2)
+
+
+@pytest.mark.parametrize("header", [None, "", "1", "²/³", "0/" + "9" * 4500, "-1/2", "x/y", "1/2/3"])
+def test_a_wrong_number_of_processes_is_one(header: str | None) -> None:
+    assert v2.worker_of(header) == (0, 1)
+    assert v2.worker_of("3/4") == (3, 4)

@@ -294,6 +294,7 @@ def test_a_refusal_with_a_cookie_does_not_double_the_time(both: tuple[Transport,
     [
         (b"[" * 100_000, "is not JSON"),
         (b" " * (16 * 2**20 + 1), "has more than 16,777,216 bytes"),
+        (b'{"a":[' + b"[]," * 4_500_000 + b"0]}", "has more than 8,388,608 values"),
     ],
 )
 def test_a_body_that_is_too_deep_or_too_large_is_refused(data: bytes, finding: str) -> None:
