@@ -189,6 +189,8 @@ def unpack(code: int, data: memoryview) -> Array | np.generic | Attached | int:
     try:
         dtype, shape, end = _read_head(data)
         if code == ATTACHED_EXTENSION:
+            if not _lists.may_attach:
+                raise ValueError("an attached array, but nothing is attached")
             return Attached(dtype, shape, *_PLACE.unpack_from(data, end))
     except (IndexError, struct.error) as error:
         raise ValueError(f"truncated head of an array: {error}") from error
@@ -206,9 +208,11 @@ class _Lists(threading.local):
 
     Attributes:
         left: How many more lists they may become as JSON.
+        may_attach: Whether bytes follow the message, which arrays may be attached in.
     """
 
     left = 0
+    may_attach = True
 
 
 _lists = _Lists()
@@ -305,7 +309,10 @@ def decode_request(payload: Payload) -> Request:
     """
     request: Request
     request, items = _decode(_request_decoder, payload, MOST_IN_REQUEST, MOST_LISTS)
-    if items is not None and type(request) is Step:
+    if items is not None:
+        if type(request) is not Step:
+            message = "Not a message of version 2: only a step has attachments"
+            raise BadMessageError(message, is_unknown_type=False)
         (request.actions,) = _attached([request.actions], items)
     return request
 
@@ -340,11 +347,12 @@ def _decode(
         if size > most_values:
             check_msgpack(body, most_values)
         _lists.left = most_lists
+        begin = _attachments_begin(size)
+        has_attachments = _lists.may_attach = len(whole) > begin
         message = decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError, struct.error) as error:
         raise _bad_message(body, decoder, error) from error
-    begin = _attachments_begin(size)
-    return message, whole[begin:] if len(whole) > begin else None
+    return message, whole[begin:] if has_attachments else None
 
 
 def _bad_message(

@@ -73,6 +73,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = environment_folder(folder) / MANIFEST
     if not path.exists():
         return Manifest(name=re.sub(r"[^A-Za-z0-9_.-]|^[_.-]+", "", path.parent.name) or "environment")
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is not a regular file")
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(MOST_CHARACTERS + 1)

@@ -64,6 +64,11 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "attached ones that overlap": lambda: step(
         {str(n): attached(0, 1, 2**20) for n in range(9)}, bytes(2**20)
     ),
+    "an attached one, and nothing is attached": lambda: step({"a": attached(0, 1)}),
+    "an attached one in the options of a reset": lambda: framed(
+        msgspec.msgpack.encode({"type": "reset", "id": 1, "slots": [0], "options": {"a": attached(0, 1)}}),
+        bytes(8),
+    ),
     "empty maps": lambda: step(bytes_of(MANY, b"\x80")),
     "empty lists": lambda: step(bytes_of(MANY, b"\x90")),
     "short texts": lambda: step(bytes_of(MANY, b"\xa1a")),

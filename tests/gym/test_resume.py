@@ -240,7 +240,8 @@ def test_sessions_are_opened_again_on_a_new_connection_if_there_is_no_token_yet(
     )
     channel, transport = channel_over(first, second, third, clock=clock)
     run(channel.open([0]))
-    assert first.sent == second.sent == third.sent == [v2.Open(id=1, slots=[0], timeout_s=60.0)]
+    request = v2.Open(id=1, slots=[0], info_columns=True, timeout_s=60.0)
+    assert first.sent == second.sent == third.sent == [request]
     assert channel.connection is third
     assert channel.slots == {0}
     assert len(transport.connects) == LOSS_RETRIES

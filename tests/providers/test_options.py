@@ -24,7 +24,7 @@ LOCAL = {"mode": "local", "trust_remote_code": True}
     [
         (
             {"gym": "CartPole-v1", "provider_options": {"wokers": 2}},
-            r"mean 'workers'\? The options of gym= are gym_kwargs, wrappers, max_sessions, workers",
+            r"mean 'workers'\? The options of gym= are gym_kwargs, wrappers, vectorized, max_sessions, wor",
         ),
         ({"image": "any", "provider_options": {"workers": 2}}, r"The options of image= are env_vars, port"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -79,3 +80,11 @@ def test_a_hostile_readme_is_an_error_too(kind: str) -> None:
     text, reason = HOSTILE[kind]
     with pytest.raises(ConfigurationError, match=reason):
         complete_card(f"---\n{text}\n---\n", title="x", port=8000, has_interface=False)
+
+
+def test_a_manifest_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "app.py").touch()
+    os.mkfifo(tmp_path / "openenv.yaml")
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        read_manifest(tmp_path)
