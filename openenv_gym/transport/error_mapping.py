@@ -130,7 +130,7 @@ def session_error(
     message = f"The connection to {server} broke during {operation} ({error}), and its session is gone."
     advice = CALL_RESET
     is_final = isinstance(error, BadFrameError) or (
-        isinstance(error, PeerClosedError) and error.code in _FINAL_CODES
+        isinstance(error, PeerClosedError) and error.code in _FINAL_CODES and not _is_gateways(error)
     )
     if isinstance(error, PeerClosedError) and error.code == CloseCode.TOO_BIG:
         message = (
@@ -261,6 +261,14 @@ def unreachable(endpoint: Endpoint, reason: object, operation: str) -> EndpointE
         "`openenv serve` starts one.",
         **context,
     )
+
+
+def _is_gateways(error: PeerClosedError) -> bool:
+    """Whether a gateway closed the connection.
+
+    When Caddy restarts or reloads, it uses the code of a server that stops, but gives no reason.
+    """
+    return error.code == CloseCode.GOING_AWAY and not error.reason
 
 
 def _hung_up(endpoint: Endpoint, operation: str) -> EndpointError:

@@ -147,6 +147,14 @@ def test_a_bad_frame_is_refused_by_its_head(raw: bytes, code: int, reason: str) 
     assert isinstance(refused.value, ConnectionError)
 
 
+def test_a_server_takes_a_close_frame_without_a_mask_and_no_other_frame() -> None:
+    close = frame(Opcode.CLOSE, close_payload(CloseCode.GOING_AWAY))
+    assert fed(parser(is_client=False), close) == [(Opcode.CLOSE, close_payload(CloseCode.GOING_AWAY))]
+    for opcode in (Opcode.PING, Opcode.PONG, Opcode.TEXT):
+        with pytest.raises(BadFrameError, match="clients must mask"):
+            fed(parser(is_client=False), frame(opcode, b"x"))
+
+
 def test_a_client_refuses_masked_frames() -> None:
     with pytest.raises(BadFrameError, match="servers must not"):
         fed(parser(), frame(Opcode.TEXT, b"x", masked=True))

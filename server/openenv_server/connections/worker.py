@@ -480,7 +480,10 @@ class ConnectionWorker:
         resumption = Resumption(self._transport, request, self._client)
         if self._slots or self._opening or not self._connections.hand_over(resumption):
             grace_s = self._connections.resume_grace_s
-            message = f"No such sessions: the server was restarted, or {grace_s:g} s have passed"
+            message = (
+                f"No such sessions: the server was restarted, {grace_s:g} s have passed, or a load balancer "
+                "chose another server than before"
+            )
             self._fail(request.id, ErrorCode.UNKNOWN_SESSION, message)
             return
         self._connections.remove(self._token)
