@@ -233,7 +233,7 @@ def refused(
             f"{where(endpoint)} answers {status} to {operation} and opens no WebSocket"
             f"{_server_header(headers)}.",
             advice=f"If GET {endpoint}/schema answers, a proxy in between drops the headers Upgrade and "
-            "Connection: let it pass WebSockets on (nginx: docs/gateways.md). Otherwise check the URL.",
+            "Connection: let it pass WebSockets on (docs/proxies.md). Otherwise check the URL.",
             **context,
         )
     return not_openenv(endpoint, f"it answers {status} to {operation}", operation)

@@ -81,6 +81,7 @@ class Server(uvicorn.Server):
                 http=cast(type[asyncio.Protocol], partial(LimitedProtocol, table)),
                 ws=TakeoverProtocol,
                 forwarded_allow_ips=list(proxies),
+                root_path=settings.root_path,
                 callback_notify=table.check_descriptors,  # a full process accepts nothing to notice
                 timeout_notify=1,
                 ws_per_message_deflate=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from openenv_server.security.origins import ANY, parse_origin
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+_ROOT_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
 _in_either_case = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -102,6 +104,11 @@ class Settings(BaseSettings):
         description="addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are "
         "believed, separated by commas; * is any; default: none",
     )
+    root_path: str = Field(
+        default="",
+        description="the path under which a proxy serves it and which the proxy removes, as /envs/chess; "
+        "default: none",
+    )
     drain_timeout: float = Field(
         default=10.0, gt=0, description="the most seconds for a graceful shutdown after SIGTERM"
     )
@@ -154,6 +161,13 @@ class Settings(BaseSettings):
             if proxy != ANY:
                 ip_network(proxy)
         return proxies
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, path: str) -> str:
+        if not _ROOT_PATH.fullmatch(path):
+            raise ValueError(f"{path!r} is not a path without special characters; one looks like /envs/chess")
+        return path.rstrip("/")
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -51,6 +51,7 @@ BAD = {
     "MAX_SOCKETS_PER_ADDRESS": "many",
     "REQUEST_TIMEOUT": "0",
     "FORWARDED_ALLOW_IPS": "gateway",
+    "ROOT_PATH": "envs chess",
     "DRAIN_TIMEOUT": "nan",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "loud",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateways.nginx import is_up
+from tests.gateways.gateway import is_up
 from tests.support.engine import free_port
 from tests.support.waiting import wait_for
 
@@ -20,26 +20,30 @@ class CountingServer:
     """``openenv serve`` of `tests.gateways.counting`, which a test restarts at the same address.
 
     Args:
-        folder: Where the numbers of the steps go.
+        folder: Where the numbers of the steps and the log go.
+        variables: Its settings.
 
     Attributes:
         base_url: Its own address, without a gateway.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self._port = free_port()
         self.base_url = f"http://127.0.0.1:{self._port}"
-        self._done = folder / "done"
+        self._done, self._log = folder / "done", folder / "log"
+        self._variables = {**variables, "STEPS_DONE": str(self._done), "PYTHONPATH": str(ROOT)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it is healthy."""
-        self._process = subprocess.Popen(
-            [*_SERVE, "--port", str(self._port)],
-            cwd=ROOT,
-            env={**os.environ, "STEPS_DONE": str(self._done), "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_SERVE, "--port", str(self._port)],
+                cwd=ROOT,
+                env={**os.environ, **self._variables},
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         wait_for(lambda: is_up(self.base_url), 20)
 
     def stop(self) -> None:
@@ -57,6 +61,10 @@ class CountingServer:
     def steps_done(self) -> list[int]:
         """The numbers of the steps that were carried out."""
         return [int(line) for line in self._done.read_text().split()]
+
+    def log(self) -> str:
+        """What it has logged."""
+        return self._log.read_text()
 
 
 @pytest.fixture

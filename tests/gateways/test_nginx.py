@@ -17,7 +17,8 @@ import pytest
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import EndpointUnreachableError, NotAnOpenEnvServerError, SessionLostError
 from tests.gateways.conftest import CountingServer
-from tests.gateways.nginx import WEBSOCKETS, is_up, needs_nginx, nginx
+from tests.gateways.gateway import is_up
+from tests.gateways.nginx import WEBSOCKETS, needs_nginx, nginx
 from tests.support.waiting import wait_for
 
 pytestmark = needs_nginx
@@ -205,7 +206,7 @@ def test_a_gateway_that_drops_upgrade_is_told_apart(server: CountingServer, tmp_
         env = RemoteEnv(gateway.origin)
         for use in (env.reset, GenericEnvClient(gateway.origin).reset):
             with pytest.raises(
-                NotAnOpenEnvServerError, match=r"answers 404 to the handshake.*Upgrade.*docs/gateways\.md"
+                NotAnOpenEnvServerError, match=r"answers 404 to the handshake.*Upgrade.*docs/proxies\.md"
             ):
                 use()
         env.close()

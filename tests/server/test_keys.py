@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,6 @@ from openenv_gym.errors import ConfigurationError, UnauthorizedError
 from openenv_gym.process_key import process_key
 from openenv_gym.providers.server_command import ServerCommand
 from openenv_gym.transport.credentials import Credentials
-from tests.gateways.nginx import WEBSOCKETS, needs_nginx, nginx
 from tests.server.test_security import ask
 from tests.support.environments import CountAction, Counter, CountObservation
 from tests.support.processes import serving_sleeper
@@ -213,31 +211,6 @@ def test_a_client_has_one_setting_for_the_header(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OPENENV_API_KEY_HEADER", "two words")
     with pytest.raises(ConfigurationError, match="not the name of a header"):
         Credentials.of(NEW)
-
-
-@needs_nginx
-def test_basic_auth_at_a_gateway_and_a_key_go_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    basic = {"Authorization": f"Basic {base64.b64encode(b'me:secret').decode()}"}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        served(OPENENV_API_KEY=NEW, OPENENV_API_KEY_HEADER=HEADER) as base_url,
-    ):
-        Path(folder).chmod(0o755)  # nginx reads it as another user
-        (Path(folder) / "users").write_text("me:{PLAIN}secret\n")
-        block = f"auth_basic envs; auth_basic_user_file {folder}/users; "
-        block += f"location / {{ proxy_pass {base_url}/; {WEBSOCKETS} }}"
-        with nginx(tmp_path, block) as gateway:
-            monkeypatch.setenv("OPENENV_API_KEY_HEADER", HEADER)
-            for make in (RemoteEnv, GenericEnvClient):
-                with pytest.raises(UnauthorizedError):
-                    make(gateway.origin, api_key=NEW).reset()
-                with pytest.raises(UnauthorizedError):
-                    make(gateway.origin, api_key=OLD, headers=basic).reset()
-                client = make(gateway.origin, api_key=NEW, headers=basic)
-                client.reset()
-                client.close()
 
 
 @pytest.mark.parametrize("name", ["X-API-Key", "x+key"])
