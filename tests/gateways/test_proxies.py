@@ -196,7 +196,7 @@ def test_pings_keep_a_connection_open_that_is_silent_or_in_a_long_step(
     ):
         client.reset()
         time.sleep(SILENT_S)
-        client.step({"amount": 1})
+        client.step({"amount": 1}, timeout_s=SILENT_S + 10)
         assert metric(base_url, "openenv_sessions_cut_total") == 0
 
 
