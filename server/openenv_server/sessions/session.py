@@ -377,10 +377,10 @@ class Session:
             if lock is None:
                 close()
                 return
-            with lock.held_by(self):
-                limit_s = _LATE_CLOSE_S if self.is_abandoned else CLOSE_TIMEOUT_S
-                with suppress(RuntimeError):  # the server has stopped
-                    loop.call_soon_threadsafe(loop.call_later, limit_s, lock.release, self)
+            with (
+                lock.held_by(self),
+                released_after(lock, _LATE_CLOSE_S if self.is_abandoned else CLOSE_TIMEOUT_S),
+            ):
                 close()
 
         try:
@@ -393,3 +393,25 @@ class Session:
             log.exception("closing %s failed", type(self.environment).__name__, extra=self.log_fields)
         finally:
             self._thread.stop()
+
+
+@contextmanager
+def _released_after(
+    loop: asyncio.AbstractEventLoop, lock: StepLock, holder: Session, seconds: float
+) -> Iterator[None]:
+    """Release a lock if what is done in the ``with`` block takes longer."""
+    timers: list[asyncio.TimerHandle] = []
+
+    def start() -> None:
+        timers.append(loop.call_later(seconds, lock.release, holder))
+
+    def stop() -> None:
+        timers.pop().cancel()  # it would keep the whole connection in memory
+
+    with suppress(RuntimeError):  # the server has stopped
+        loop.call_soon_threadsafe(start)
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop)
