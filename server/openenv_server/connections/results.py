@@ -123,7 +123,7 @@ class ResultEncoder:
         durations: CallDurations,
         asked: Sequence[int],
     ) -> list[Payload]:
-        first: Any = results[0]
+        first: Any = results[0] if results else None
         if type(first) is BatchOutcome:
             return self._batch_frame(request_id, first, arrived, busy_before_s, durations)
         errors: list[SlotError] = []

@@ -377,10 +377,8 @@ class Session:
             if lock is None:
                 close()
                 return
-            with (
-                lock.held_by(self),
-                released_after(lock, _LATE_CLOSE_S if self.is_abandoned else CLOSE_TIMEOUT_S),
-            ):
+            limit_s = _LATE_CLOSE_S if self.is_abandoned else CLOSE_TIMEOUT_S
+            with lock.held_by(self), _released_after(loop, lock, self, limit_s):
                 close()
 
         try:
