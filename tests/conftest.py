@@ -18,7 +18,17 @@ from tests.support.isolation import forbid_connections_and_processes, isolate
 # Before any other conftest is imported: openenv_gym registers the names that it finds when it is imported.
 _restore = isolate()
 
-TIERS = ("unit", "integration", "slow", "terminal", "libraries", "trainers", "containers", "faults")
+TIERS = (
+    "unit",
+    "integration",
+    "slow",
+    "terminal",
+    "libraries",
+    "trainers",
+    "containers",
+    "faults",
+    "alone",
+)
 QUICK = "unit or integration"
 
 # The tier of a file or a folder, unless a test or its module is marked. All others are integration tests.
@@ -50,6 +60,10 @@ TIER_OF = {
     "docs/test_kubernetes.py": "unit",
     "envs": "slow",
     "faults": "faults",
+    "faults/test_floods.py": "alone",
+    "faults/test_half_open.py": "alone",
+    "faults/test_hanging_slots.py": "alone",
+    "faults/test_soak.py": "alone",
     "gateways": "containers",
     "guide": "slow",
     "gym/test_arrays.py": "unit",
@@ -78,7 +92,7 @@ TIER_OF = {
     "gym/test_spaces_golden.py": "unit",
     "gym/test_spaces_properties.py": "unit",
     "gym/test_spaces_samples.py": "unit",
-    "gym/test_spaces_speed.py": "faults",
+    "gym/test_spaces_speed.py": "alone",
     "gym/test_spaces_unions.py": "unit",
     "gym/test_spawned_processes.py": "slow",
     "gym/test_wild_payloads.py": "unit",

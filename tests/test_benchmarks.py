@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = ["single", "many", "sb3", "frames", "naps"]
 
 
-@pytest.mark.faults  # its tests run alone
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_the_comparisons_come_out_a_third_as_good_as_wanted_at_least(tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
