@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from openenv_gym.errors import InvalidEndpointError
 from openenv_gym.transport.cookies import Cookies
 from openenv_gym.transport.credentials import Credentials
+from openenv_gym.version import own_version
 
 _HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # A URL has printable ASCII only (RFC 3986); urlsplit drops tabs and newlines in silence.
@@ -123,7 +124,5 @@ class Endpoint:
 
 @cache
 def _user_agent() -> str:
-    from importlib.metadata import version  # takes long to import
-
     python = ".".join(map(str, sys.version_info[:3]))
-    return f"openenv-gym/{version('openenv-gym')} Python/{python}"
+    return f"openenv-gym/{own_version()} Python/{python}"

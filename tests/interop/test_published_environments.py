@@ -121,7 +121,7 @@ def test_every_route_of_theirs_is_here(served: Served) -> None:
     assert {
         path for path, operations in theirs.items() if not set(operations) <= methods.get(path, set())
     } == set()
-    assert methods.keys() - theirs.keys() == {"/metrics"}
+    assert methods.keys() - theirs.keys() == {"/live", "/metrics", "/ready"}
 
 
 def test_published_tools_are_listed_and_called(served: Served) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from openenv_cli.validation.check import Listener, Runner
@@ -24,6 +23,7 @@ from openenv_cli.validation.server_checks import CAPACITY_CHECKS, ROUTE_CHECKS, 
 from openenv_cli.validation.session_checks import GYMNASIUM_CHECKS, SESSION_CHECKS
 from openenv_gym.errors import ConfigurationError, NotAnOpenEnvServerError
 from openenv_gym.manifest import environment_folder
+from openenv_gym.version import own_version
 
 DEFAULT_TIMEOUT_S = 60.0
 
@@ -136,5 +136,5 @@ def _report(
         modes=modes,
         left_out=left_out,
         duration_s=round(time.monotonic() - start, 3),
-        version=version("openenv-gym"),
+        version=own_version(),
     )

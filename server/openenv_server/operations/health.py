@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from importlib.metadata import version
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from openenv_gym.version import own_version
 from openenv_server.operations.descriptors import descriptors
 from openenv_server.sessions.capacity import Sessions
 
@@ -18,7 +18,7 @@ PAUSE_S = 2.0
 MEMORY_S = 10.0
 
 _BEAT_S = 0.5
-_VERSION = version("openenv-gym")
+_VERSION = own_version()
 # Of these, a process reports its own only.
 _OWN = {"uptime_s", "version", "workers"}
 _FULL = "all sessions are taken"

@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -18,6 +17,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from openenv_gym.version import own_version
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.counters import Durations
 from openenv_server.sessions.lifecycle import EndReason
@@ -26,7 +26,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 # What the guard refuses with, which is there before the first time.
 _REFUSALS = (401, 403, 429)
 _MEMORY = Path("/proc/self/statm")
-_VERSION = version("openenv-gym")
+_VERSION = own_version()
 
 # Values by those of their labels, without the worker's.
 Values = Mapping[tuple[str, ...], float]
