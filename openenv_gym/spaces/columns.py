@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.batches import ArrayBatch, batch_of
+from openenv_gym.spaces.casting import contains
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs
 from openenv_gym.wire.v2 import LARGE, Attachments
 
@@ -100,7 +101,7 @@ class Column:
         elements = []
         for payload in payloads(wire, count):
             element = self.codec.decode(payload)
-            if not self.codec.space.contains(element):
+            if not contains(self.codec.space, element):
                 raise SpaceError(f"{str(payload)[:200]} is not in {self.codec.space}")
             elements.append(element)
         return elements
