@@ -377,9 +377,11 @@ class Session:
             if lock is None:
                 close()
                 return
-            limit_s = _LATE_CLOSE_S if self.is_abandoned else CLOSE_TIMEOUT_S
-            with lock.held_by(self), _released_after(loop, lock, self, limit_s):
-                close()
+            with lock.held_by(self):
+                # It may have been given up while it waited for the lock.
+                limit_s = _LATE_CLOSE_S if self.is_abandoned else CLOSE_TIMEOUT_S
+                with _released_after(loop, lock, self, limit_s):
+                    close()
 
         try:
             if self.calls.close_is_async:
