@@ -25,8 +25,10 @@ from openenv_gym.errors import (
     RemoteEnvironmentError,
     RemoteError,
 )
+from openenv_gym.wire import v2
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, status_of, without_v2
+from tests.support.v2_client import V2Client
 
 COUNT = 6
 
@@ -345,3 +347,21 @@ def test_infos_of_every_kind_arrive() -> None:
             "together": 7,
         }
         single.close()
+
+
+def test_a_slot_of_a_batch_that_is_closed_can_be_opened_alone(poles: str) -> None:
+    client = V2Client(poles)
+    client.open([0, 1, 2], autoreset="next_step")
+    closed = client.ask(v2.Close(id=client.next_id(), slots=[0, 1, 2]), "close")
+    assert isinstance(closed, v2.Closed)
+    assert closed.slots == [0, 1, 2]
+    client.open([0])
+    client.open([1])
+    client.send(v2.Reset(id=client.next_id(), slots=[1]), "reset")
+    assert client.result("reset").slots == [1]
+    step = v2.Step(id=client.next_id(), slots=[0, 1], actions=[{"action": 0}, {"action": 0}])
+    client.send(step, "step")  # slot 0 was not reset: an error of that slot alone
+    found = client.result("step")
+    assert [error.slot for error in found.errors] == [0]
+    assert found.slots == [1]
+    client.close()

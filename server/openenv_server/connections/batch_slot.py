@@ -120,18 +120,19 @@ class BatchSlot(Slot):
         try:
             observations, infos = self._environment.reset(data.seeds, options)
             seconds = perf_counter() - begin
+            self._has_begun = True
+            numbers = self._numbers
+            if data.places is None:
+                self._episode_steps[:] = 0
+            else:
+                self._episode_steps[data.places] = 0
+                numbers = [numbers[place] for place in data.places]
+                each = split_infos(infos, len(self._numbers))
+                named = {row: each[place] for row, place in enumerate(data.places)}
+                infos = batch_infos(named, len(numbers))
+                observations = _rows(observations, data.places)
         except BaseException as error:
             return self.failed(error)
-        self._has_begun = True
-        numbers = self._numbers
-        if data.places is None:
-            self._episode_steps[:] = 0
-        else:
-            self._episode_steps[data.places] = 0
-            numbers = [numbers[place] for place in data.places]
-            each = split_infos(infos, len(self._numbers))
-            infos = batch_infos({row: each[place] for row, place in enumerate(data.places)}, len(numbers))
-            observations = _rows(observations, data.places)
         self._begun += len(numbers)
         none = np.zeros(len(numbers), np.bool_)
         rewards = np.zeros(len(numbers))

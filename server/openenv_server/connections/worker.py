@@ -438,6 +438,7 @@ class ConnectionWorker:
         )
         with self._changing_slots:
             if not self._has_ended:
+                self._encoder.batches.pop(number, None)  # of an earlier batch that is closed
                 self._slots[number] = slot
                 return
         await self._sessions.close(session, self._end_reason)
