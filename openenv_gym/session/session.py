@@ -35,7 +35,8 @@ class Times(NamedTuple):
         sent_at: When it was sent, by ``time.perf_counter()``.
         received_at: When its response had arrived.
         server_us: Microseconds on the server, environment included; NaN if the server does not say.
-        environment_us: Microseconds inside the environment; an array for several slots.
+        environment_us: Microseconds inside the environment; for several slots an array, or one number if it
+            is the same for all.
         busy_us: Microseconds on the server during which any environment of the connection was running.
     """
 
@@ -312,6 +313,9 @@ class Session:
 
     def _read(self, channel: SessionChannel, result: v2.Result, operation: str) -> Outcome:
         try:
+            environment_us = (
+                result.busy_us if result.environment_us is None else float(result.environment_us[0])
+            )
             return Outcome(
                 self._coding.element(result.observations),
                 result.rewards[0],
@@ -322,8 +326,8 @@ class Session:
                     channel.sent_at,
                     channel.received_at,
                     result.server_us,
-                    result.environment_us[0],
-                    busy_us=result.environment_us[0],
+                    environment_us,
+                    busy_us=environment_us,
                 ),
             )
         except SpaceError as error:

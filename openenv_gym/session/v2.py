@@ -47,14 +47,15 @@ class _Pending:
 
     Attributes:
         payload: The encoded request.
-        missing: The slots without a response.
+        slots: Its slots.
+        missing: Those without a response.
     """
 
-    __slots__ = ("missing", "payload")
+    __slots__ = ("missing", "payload", "slots")
 
-    def __init__(self, payload: list[v2.Payload], missing: list[int]) -> None:
+    def __init__(self, payload: list[v2.Payload], slots: list[int]) -> None:
         self.payload = payload
-        self.missing = missing
+        self.slots = self.missing = slots
 
 
 class V2Channel:
@@ -101,6 +102,8 @@ class V2Channel:
         self._payloads = payloads
         self.sends_payloads = False
         self._patience_s = 0.0  # more than zero if the server gives up on late slots
+        self._omits_slots = False  # whether the server knows `same_slots`
+        self._named_slots: list[int] = []  # those of the last reset or step that named its slots
         self._token = ""
         self._grace_s = 0.0
         self._pending: dict[int, _Pending] = {}
@@ -154,6 +157,7 @@ class V2Channel:
         self._grace_s = min(_LONGEST_GRACE_S, self._budget.most_s, response.grace_s)
         self.sends_payloads = response.payloads
         self._patience_s = PATIENCE_S if response.timeouts else 0.0
+        self._omits_slots = response.same_slots
         if response.errors:
             await self._take_back(response)
             raise self._not_opened(response.errors, len(slots))
@@ -161,16 +165,17 @@ class V2Channel:
     async def send_reset(
         self, slots: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any], operation: str
     ) -> None:
+        named = slots if isinstance(slots, list) else list(slots)
         request = v2.Reset(
             id=self._next_id(),
-            slots=list(slots),
+            slots=named,
             seeds=list(seeds),
             options=options,
             timeout_s=self._timeouts.reset_s if self._patience_s else None,
         )
         if self._tracer is not None:
-            self._trace(request, "reset")
-        await self._send(request, operation, self._timeouts.reset_s)
+            self._trace(request, "reset", len(named))
+        await self._send(request, named, operation, self._timeouts.reset_s)
 
     async def send_step(
         self,
@@ -182,16 +187,19 @@ class V2Channel:
         timeout_s: float | None = None,
     ) -> None:
         limit_s = timeout_s or self._timeouts.step_s
+        named = slots if isinstance(slots, list) else list(slots)
+        same_slots = self._omits_slots and (named is self._named_slots or named == self._named_slots)
         request = v2.Step(
             id=self._next_id(),
-            slots=slots if isinstance(slots, list) else list(slots),
+            slots=[] if same_slots else named,
+            same_slots=same_slots,
             actions=actions,
             min_ready=0 if gather else 1,
             timeout_s=limit_s if self._patience_s else None,
         )
         if self._tracer is not None:
-            self._trace(request, "step")
-        await self._send(request, operation, limit_s)
+            self._trace(request, "step", len(named))
+        await self._send(request, named, operation, limit_s)
 
     async def result(
         self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
@@ -250,7 +258,7 @@ class V2Channel:
             # If this fails, the server is gone or busy; it ends the sessions with the connection too.
             with contextlib.suppress(EndpointError, RemoteError, TimeoutError):
                 deadline = Deadline(_CLOSE_TIMEOUT_S)
-                await self._send(request, "close", _CLOSE_TIMEOUT_S)
+                await self._send(request, slots, "close", _CLOSE_TIMEOUT_S)
                 while type(await self._receive("close", deadline.left_s())) is not v2.Closed:
                     pass  # responses to other requests may come first
         self._end_spans("closed")
@@ -277,7 +285,7 @@ class V2Channel:
     async def _ask(self, request: v2.Request, operation: str) -> v2.Answer:
         """Send a request that has one response, and wait for it."""
         try:
-            await self._send(request, operation, self._timeouts.step_s)
+            await self._send(request, request.slots, operation, self._timeouts.step_s)
             begin, most_s = self.sent_at, self._timeouts.step_s + self._patience_s
             response = await self._receive(operation, most_s)
             while type(response) is v2.Result and response.id != request.id:
@@ -294,7 +302,7 @@ class V2Channel:
             self.abort()  # interrupted: the response would be taken for the next one of its kind
             raise
 
-    async def _send(self, request: v2.Request, operation: str, timeout_s: float) -> None:
+    async def _send(self, request: v2.Request, slots: list[int], operation: str, timeout_s: float) -> None:
         try:
             payload = v2.encode(request)
         except (TypeError, UnicodeEncodeError) as error:
@@ -303,7 +311,9 @@ class V2Channel:
                 endpoint=self.endpoint.base_url,
                 operation=operation,
             ) from error
-        self._pending[request.id] = _Pending(payload, request.slots)
+        self._pending[request.id] = _Pending(payload, slots)
+        if type(request) is v2.Step or type(request) is v2.Reset:
+            self._named_slots = slots
         self.sent_at = perf_counter()
         # As long as the response is waited for: a socket need not change its timeout in between.
         await self.connection.send(payload, timeout_s=timeout_s + self._patience_s, operation=operation)
@@ -394,7 +404,9 @@ class V2Channel:
         pending = self._pending.get(result.id)
         if pending is None:
             return False
-        if result.slots == pending.missing and not result.errors:
+        if result.same_slots:
+            result.slots = pending.slots
+        if not result.errors and (result.slots is pending.missing or result.slots == pending.missing):
             result.slots = pending.missing  # the caller's own list, which it knows at a glance
             self._forget(result.id)
             return True
@@ -417,10 +429,10 @@ class V2Channel:
         self.connection.has_pending = bool(self._pending)
         return () if pending is None else pending.missing
 
-    def _trace(self, request: v2.Reset | v2.Step, operation: str) -> None:
-        """Begin the span of a request; it ends with the last response."""
+    def _trace(self, request: v2.Reset | v2.Step, operation: str, slots: int) -> None:
+        """Begin the span of a request to so many slots; it ends with the last response."""
         assert self._tracer is not None
-        span = self._tracer.ask(operation, len(request.slots), self.endpoint.base_url)
+        span = self._tracer.ask(operation, slots, self.endpoint.base_url)
         self._spans[request.id], request.traceparent = span, span.traceparent
 
     def _end_spans(self, why: str) -> None:

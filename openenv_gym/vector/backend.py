@@ -585,7 +585,9 @@ class Backend:
             self._note_begun(slots)
         else:
             results.steps[rows] += 1
-            environment_us = np.asarray(result.environment_us, np.float64)
+            environment_us: Any = result.busy_us
+            if result.environment_us is not None:
+                environment_us = np.asarray(result.environment_us, np.float64)
             self.times.append(
                 (
                     rows,

@@ -98,10 +98,13 @@ class Step(_Traced, tag="step"):
     Attributes:
         actions: A column.
         min_ready: Respond as soon as this many slots are ready; 0 waits for all of them.
+        same_slots: Whether ``slots`` is empty and the slots are those of the last reset or step that named
+            its slots, which saves a list of numbers in every step. Only for servers that support it.
     """
 
     actions: Any
     min_ready: int = 0
+    same_slots: bool = False
 
 
 class Resume(_Message, tag="resume"):
@@ -159,6 +162,7 @@ class Opened(_Message, tag="opened"):
         grace_s: How long the sessions are kept after this socket breaks, in seconds.
         payloads: Whether they do, as requested. Older servers leave it out.
         timeouts: Whether the server gives up on slots that exceed ``timeout_s``. Older servers leave it out.
+        same_slots: Whether the server supports steps with ``same_slots``. Older servers leave it out.
     """
 
     errors: list[SlotError] = []
@@ -166,6 +170,7 @@ class Opened(_Message, tag="opened"):
     grace_s: float = 0.0
     payloads: bool = False
     timeouts: bool = False
+    same_slots: bool = False
 
 
 class Resumed(_Message, tag="resumed"):
@@ -203,11 +208,14 @@ class Result(_Message, tag="result"):
         infos: ``[place, info]`` for each slot with an info.
         info_columns: Infos of all slots, as one dict of columns, if the client has asked for it.
         final: The ends of episodes whose slots were reset in the same step.
-        environment_us: A column of floats: microseconds inside the environment.
+        environment_us: A column of floats: microseconds inside the environment. With ``same_slots`` it is
+            omitted if that was ``busy_us`` in every slot.
         server_us: Microseconds from the arrival of the request to the sending of this answer.
         busy_us: How many of these at least one environment of the connection was running. Older servers leave
             it out.
         errors: The slots in which it failed.
+        same_slots: Whether ``slots`` is empty and the slots are those of the request, in its order. Only if
+            the request has ``same_slots`` too.
     """
 
     observations: Any
@@ -221,6 +229,7 @@ class Result(_Message, tag="result"):
     server_us: float = 0.0
     busy_us: float | None = None
     errors: list[SlotError] = []
+    same_slots: bool = False
 
 
 class Values(_Message, tag="values"):

@@ -201,6 +201,8 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
 
     def take(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """`step` without models: takes an element of the action space, returns the parts of a step."""
+        if not self._has_begun:
+            raise gym.error.ResetNeeded("Cannot step the environment before its first reset")
         self._step_count += 1
         return self._env.step(action)
 
@@ -209,6 +211,8 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
 
         Of a list of frames, as ``render_mode="rgb_array_list"`` returns it, this is the last.
         """
+        if not self._has_begun:
+            raise gym.error.ResetNeeded("Cannot render the environment before its first reset")
         rendered = self._env.render()
         if (self._env.render_mode or "").endswith("_list"):
             # The list is empty if nothing has happened since the last call.

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from openenv_gym.errors import ConfigurationError
 
@@ -81,7 +82,7 @@ class GymnasiumMaker:
                 f"Gymnasium cannot make {self.env_id}: {str(error).rstrip('.')}.",
                 advice=advice.format(self.env_id),
             ) from error
-        return cast(gym.Env[Any, Any], self._wrapped(env))
+        return cast(gym.Env[Any, Any], self._wrapped(_without_order_check(env)))
 
     def vector(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
         """Make the vector environment that its package registers; the wrappers are those of such ones."""
@@ -114,6 +115,15 @@ class GymnasiumMaker:
                     advice=_GIVE_KEYWORDS if is_about_values else "",
                 ) from error
         return env
+
+
+def _without_order_check(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Return what ``gym.make`` made without `OrderEnforcing`, because the server itself keeps the order."""
+    if isinstance(env, OrderEnforcing):
+        return env.env
+    if isinstance(env, TimeLimit) and isinstance(env.env, OrderEnforcing):
+        env.env = env.env.env
+    return env
 
 
 def qualified_id(env_id: str) -> str:

@@ -143,3 +143,21 @@ def test_what_cannot_be_made_is_explained(maker: GymnasiumMaker, said: str) -> N
     with pytest.raises(ConfigurationError) as raised:
         maker()
     assert re.search(said, str(raised.value), re.DOTALL)
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Blackjack-v1"])
+def test_the_order_of_calls_is_checked_once_by_the_server(env_id: str) -> None:
+    made, local = GymnasiumMaker(env_id)(), gym.make(env_id)
+    assert "OrderEnforcing" not in str(made)
+    assert (made.spec and made.spec.max_episode_steps) == (local.spec and local.spec.max_episode_steps)
+
+
+@pytest.mark.parametrize("call", ["step", "render"])
+def test_a_served_environment_is_not_called_before_its_first_reset(call: str) -> None:
+    factory, models = gymnasium_factory(GymnasiumMaker("CartPole-v1", {"render_mode": "rgb_array"}))
+    environment = factory()
+    calls = {"step": lambda: environment.step(models.action(action=1)), "render": environment.render}
+    with pytest.raises(gym.error.ResetNeeded, match="before its first reset"):
+        calls[call]()
+    environment.reset(seed=1)
+    assert calls[call]() is not None

@@ -52,7 +52,7 @@ class V2Client:
         return run(self._channel._values(request, operation))
 
     def send(self, request: v2.Request, operation: str) -> None:
-        run(self._channel._send(request, operation, self._channel._timeouts.step_s))
+        run(self._channel._send(request, request.slots, operation, self._channel._timeouts.step_s))
 
     def send_bytes(self, *payload: bytes) -> None:
         run(self.connection.send(list(payload), timeout_s=5, operation="bytes"))

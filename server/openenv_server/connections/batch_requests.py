@@ -77,7 +77,7 @@ def _batches(
 ) -> list[tuple[BatchSlot, Sequence[int] | None]]:
     """Return the batches among some slots, and the places of their slots, or None if not all are named."""
     first = slots.get(numbers[0]) if numbers else None
-    if isinstance(first, BatchSlot) and first.numbers == numbers:
+    if isinstance(first, BatchSlot) and first.is_all_of(numbers):
         return [(first, range(len(numbers)))]
     found = dict.fromkeys(slots.get(number) for number in numbers)
     place_of = {number: place for place, number in enumerate(numbers)}
@@ -94,6 +94,6 @@ def _batches(
 def _others(slots: Mapping[int, Slot], numbers: Sequence[int]) -> list[int]:
     """Return the places of slots that are in no batch."""
     first = slots.get(numbers[0]) if numbers else None
-    if isinstance(first, BatchSlot) and first.numbers == numbers:
+    if isinstance(first, BatchSlot) and first.is_all_of(numbers):
         return []
     return [place for place, number in enumerate(numbers) if not isinstance(slots.get(number), BatchSlot)]

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from openenv_gym.tracing import Span
+from openenv_gym.wire import v2
 from openenv_gym.wire.framing import Payload
 from openenv_gym.wire.v2 import SlotError
 from openenv_server.connections.batches import (
@@ -22,7 +23,7 @@ from openenv_server.connections.batches import (
     SequentialBatch,
     Work,
 )
-from openenv_server.connections.results import ResultEncoder, not_open
+from openenv_server.connections.results import RequestContext, ResultEncoder, not_open
 from openenv_server.connections.slot import Slot, SlotResult
 from openenv_server.connections.step_watchdog import StepWatchdog
 from openenv_server.errors import ErrorReply, HandedOverError, ServerError, SessionAbandonedError, reply_to
@@ -93,37 +94,33 @@ class BatchRunner:
 
     def run(
         self,
-        request_id: int,
+        request: v2.Reset | v2.Step,
+        arrived: float,
         numbers: Sequence[int],
         work: Work,
         arguments: Sequence[Any],
-        min_ready: int,
-        arrived: float,
-        timeout_s: float | None,
-        asked: Sequence[int],
+        min_ready: int = 0,
         span: Span | None = None,
     ) -> None:
         """Run a reset or a step.
 
         Args:
-            request_id: The request.
+            request: The request.
+            arrived: When it arrived, by ``time.perf_counter()``.
             numbers: Its slots; of a batch, the first.
             work: `Slot.reset` or `Slot.step`.
             arguments: The argument of each slot; an `ErrorReply` stands for an action that is refused.
             min_ready: How many results each answer but the last has at least; 0 waits for all.
-            arrived: When the request arrived, by ``time.perf_counter()``.
-            timeout_s: How long the client waits, in seconds, if it says so.
-            asked: All slots of the request.
             span: Ends with the last answer.
 
         Raises:
             HandedOverError: A slot took long, and another thread serves the connection.
         """
+        timeout_s = request.timeout_s
         deadline = NO_DEADLINE if timeout_s is None else Deadline(arrived + timeout_s, timeout_s)
         durations = self._resets_s if work.__name__ == "reset" else self._steps_s
-        answer: Answer = partial(
-            self._answer, request_id, arrived, self._encoder.busy.seconds, durations, asked
-        )
+        context = RequestContext(request, arrived, self._encoder.busy.seconds, durations)
+        answer: Answer = partial(self._answer, context)
         if span is not None:
             answer = _traced(answer, span, len(numbers))
         slots = [self._slots.get(number) for number in numbers]
@@ -131,7 +128,7 @@ class BatchRunner:
         if len(fast) == len(numbers) and ErrorReply not in set(map(type, arguments)):
             self.is_idle = True
             batch = SequentialBatch(fast, arguments, work, answer, min_ready, deadline)
-            self._replay_cache.add(request_id, numbers, batch)
+            self._replay_cache.add(request.id, numbers, batch)
             self._run_here(batch, arrived)
             return
         here: list[tuple[Slot, Any]] = []
@@ -150,7 +147,7 @@ class BatchRunner:
                 elsewhere.append((slot, argument))
         self.is_idle = not elsewhere
         gathered = GatheredBatch(len(numbers), min_ready, answer, deadline)
-        self._replay_cache.add(request_id, numbers, gathered)
+        self._replay_cache.add(request.id, numbers, gathered)
         for slot, argument in elsewhere:
             self._submit(slot, work, argument, gathered, arrived)
         gathered.add(refused)
@@ -193,16 +190,8 @@ class BatchRunner:
         self._watchdog.queue(slot, batch)
         slot.session.submit(run)
 
-    def _answer(
-        self,
-        request_id: int,
-        arrived: float,
-        busy_before_s: float,
-        durations: CallDurations,
-        asked: Sequence[int],
-        results: Sequence[SlotResult],
-    ) -> None:
-        for frame in self._encoder.frames(request_id, results, arrived, busy_before_s, durations, asked):
+    def _answer(self, context: RequestContext, results: Sequence[SlotResult]) -> None:
+        for frame in self._encoder.frames(context, results):
             self._send(frame)
 
     # --- slots that take too long -----------------------------------------------------------------------

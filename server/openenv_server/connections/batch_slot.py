@@ -92,7 +92,7 @@ class BatchSlot(Slot):
         environment: VectorEnvironment = session.environment
         driver: Any = _Driver(environment)
         super().__init__(numbers[0], session, driver, "disabled", None, request_of=request_of)
-        self._numbers = list(numbers)
+        self._numbers = self._known_equal = list(numbers)
         self.is_fast = True
         self._environment = environment
         self._is_disabled = environment.autoreset_mode is AutoresetMode.DISABLED
@@ -104,6 +104,14 @@ class BatchSlot(Slot):
     @property
     def numbers(self) -> Sequence[int]:
         return self._numbers
+
+    def is_all_of(self, numbers: Sequence[int]) -> bool:
+        """Whether these are its slots, in their order. A list that comes again is known at a glance."""
+        if numbers is not self._known_equal:
+            if numbers != self._numbers:
+                return False
+            self._known_equal = numbers
+        return True
 
     def reset(self, data: BatchReset) -> Any:
         """Start episodes."""
@@ -159,7 +167,7 @@ class BatchSlot(Slot):
             return self.failed(error)
         return BatchOutcome(
             self.number,
-            self._numbers,
+            self._known_equal,
             observations,
             rewards,
             terminated,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,29 @@ class BusyClock:
         return seconds
 
 
+class RequestContext(NamedTuple):
+    """What the answers to a reset or a step need to know of it.
+
+    Attributes:
+        request: The request.
+        arrived: When it arrived, by ``time.perf_counter()``.
+        busy_before_s: What ``ResultEncoder.busy.seconds`` was then.
+        durations: Where the seconds inside the environments, and those since ``arrived``, are added.
+    """
+
+    request: v2.Reset | v2.Step
+    arrived: float
+    busy_before_s: float
+    durations: CallDurations
+
+    def are_its_slots(self, numbers: Sequence[int]) -> bool:
+        """Whether an answer about some slots need not name them."""
+        request = self.request
+        if type(request) is not v2.Step or not request.same_slots:
+            return False
+        return request.slots is numbers or request.slots == numbers
+
+
 class ResultEncoder:
     """Encodes the results of one connection.
 
@@ -77,110 +100,85 @@ class ResultEncoder:
         self.batches: dict[int, Sequence[int]] = {}
         self.busy = BusyClock()
 
-    def frames(
-        self,
-        request_id: int,
-        results: Sequence[SlotResult],
-        arrived: float,
-        busy_before_s: float,
-        durations: CallDurations,
-        asked: Sequence[int] = (),
-    ) -> Iterator[list[Payload]]:
+    def frames(self, context: RequestContext, results: Sequence[SlotResult]) -> Iterator[list[Payload]]:
         """The answer to a reset or a step, as the parts of one frame.
 
         If the result of one slot cannot be sent, every slot has its own frame, and that one has an error.
-
-        Args:
-            request_id: The request.
-            results: The results.
-            arrived: When the request arrived, by ``time.perf_counter()``.
-            busy_before_s: What ``busy.seconds`` was then.
-            durations: Where the seconds inside the environments, and those since ``arrived``, are added.
-            asked: The slots of the request, if some are batches.
         """
         if self.batches and len(results) > 1:
             for result in results:
-                yield from self.frames(request_id, [result], arrived, busy_before_s, durations, asked)
+                yield from self.frames(context, [result])
             return
         try:
-            yield self._frame(request_id, results, arrived, busy_before_s, durations, asked)
+            yield self._frame(context, results)
         except Exception as error:
             if len(results) > 1:
                 for result in results:
-                    yield from self.frames(request_id, [result], arrived, busy_before_s, durations, asked)
+                    yield from self.frames(context, [result])
                 return
             slot = results[0].slot
             named = _named(error, results[0])
             failure = SlotError(slot, *reply_to(named, f"the result of slot {slot} cannot be sent"))
-            yield self._frame(request_id, [failure], arrived, busy_before_s, durations, asked)
+            yield self._frame(context, [failure])
 
-    def _frame(
-        self,
-        request_id: int,
-        results: Sequence[SlotResult],
-        arrived: float,
-        busy_before_s: float,
-        durations: CallDurations,
-        asked: Sequence[int],
-    ) -> list[Payload]:
+    def _frame(self, context: RequestContext, results: Sequence[SlotResult]) -> list[Payload]:
         first: Any = results[0] if results else None
         if type(first) is BatchOutcome:
-            return self._batch_frame(request_id, first, arrived, busy_before_s, durations)
+            return self._batch_frame(context, first)
+        request_id = context.request.id
         errors: list[SlotError] = []
         steps: Sequence[Any] = results
         if SlotError in set(map(type, results)):
             errors = [result for result in results if isinstance(result, SlotError)]
-            errors = self.of_all_slots(errors, asked)
+            errors = self.of_all_slots(errors, context.request.slots)
             steps = [result for result in results if isinstance(result, SlotOutcome)]
         if not steps:
             self.count_errors(errors)
             return v2.encode(v2.Result(id=request_id, slots=[], observations=[], rewards=[], errors=errors))
+        numbers = [step.slot for step in steps]
         rewards = [step.reward for step in steps]
         seconds = [step.seconds for step in steps]
-        busy_s = self.busy.add(steps) - busy_before_s
+        busy_s = self.busy.add(steps) - context.busy_before_s
         attachments = Attachments()
+        same_slots = context.are_its_slots(numbers)
         result = v2.Result(
             id=request_id,
-            slots=[step.slot for step in steps],
+            slots=[] if same_slots else numbers,
+            same_slots=same_slots,
             observations=self._observations([step.observation for step in steps], attachments),
             rewards=rewards if self.sends_payloads else _floats(rewards),
             infos=[(place, self._adapter.info(step.info)) for place, step in enumerate(steps) if step.info],
-            environment_us=_floats(seconds, 1e6),
+            environment_us=None if same_slots and len(steps) == 1 else _floats(seconds, 1e6),
             busy_us=busy_s * 1e6,
             errors=errors,
         )
         if ends := [(place, step.end) for place, step in enumerate(steps) if step.end]:
-            self._add_ends(result, ends, attachments)
-        server_s = perf_counter() - arrived
+            self._add_ends(result, ends, len(numbers), attachments)
+        server_s = perf_counter() - context.arrived
         result.server_us = server_s * 1e6
         frame = v2.encode(result, attachments)
-        durations.environment.add_all(seconds)
-        durations.request.add(server_s)
+        context.durations.environment.add_all(seconds)
+        context.durations.request.add(server_s)
         self.count_errors(errors)
         return frame
 
-    def _batch_frame(
-        self,
-        request_id: int,
-        outcome: BatchOutcome,
-        arrived: float,
-        busy_before_s: float,
-        durations: CallDurations,
-    ) -> list[Payload]:
+    def _batch_frame(self, context: RequestContext, outcome: BatchOutcome) -> list[Payload]:
         """The result of a batch, from its own arrays."""
         assert isinstance(self._adapter, GymnasiumAdapter)
         count = len(outcome.numbers)
         attachments = Attachments()
         info = self._adapter.info
-        busy_s = self.busy.add([outcome]) - busy_before_s
+        busy_s = self.busy.add([outcome]) - context.busy_before_s
+        same_slots = context.are_its_slots(outcome.numbers)
         result = v2.Result(
-            id=request_id,
-            slots=list(outcome.numbers),
+            id=context.request.id,
+            slots=[] if same_slots else list(outcome.numbers),
+            same_slots=same_slots,
             observations=self._adapter.observation_batch(outcome.observations, count, attachments),
             rewards=_checked(outcome.rewards, np.float64, count, "rewards"),
             terminated=_if_any(_checked(outcome.terminated, np.bool_, count, "terminations")),
             truncated=_if_any(_checked(outcome.truncated, np.bool_, count, "truncations")),
-            environment_us=np.full(count, outcome.seconds * 1e6),
+            environment_us=None if same_slots else np.full(count, outcome.seconds * 1e6),
             busy_us=busy_s * 1e6,
         )
         if outcome.infos and self.sends_info_columns:
@@ -194,11 +192,11 @@ class ResultEncoder:
                 observations=self._observations(final.observations, attachments),
                 infos=[info(each) for each in final.infos],
             )
-        server_s = perf_counter() - arrived
+        server_s = perf_counter() - context.arrived
         result.server_us = server_s * 1e6
         frame = v2.encode(result, attachments)
-        durations.environment.add(outcome.seconds / count, count)
-        durations.request.add(server_s)
+        context.durations.environment.add(outcome.seconds / count, count)
+        context.durations.request.add(server_s)
         return frame
 
     def of_all_slots(self, errors: list[SlotError], asked: Sequence[int]) -> list[SlotError]:
@@ -214,10 +212,9 @@ class ResultEncoder:
         ]
 
     def _add_ends(
-        self, result: v2.Result, ends: Sequence[tuple[int, EpisodeEnd]], attachments: Attachments
+        self, result: v2.Result, ends: Sequence[tuple[int, EpisodeEnd]], count: int, attachments: Attachments
     ) -> None:
-        """Add how the episodes ended that did."""
-        count = len(result.slots)
+        """Add how the episodes ended that did, of a result of so many slots."""
         result.terminated = _flags([place for place, end in ends if end.terminated], count)
         result.truncated = _flags([place for place, end in ends if end.truncated], count)
         finals = [(place, end) for place, end in ends if end.info is not None]

@@ -140,6 +140,7 @@ class ConnectionWorker:
         self._changing_slots = threading.Lock()
         self._unfinished: dict[Future[list[Any]], Unfinished] = {}
         self._replay_cache = ReplayCache()
+        self._named_slots: list[int] = []  # those of the last reset or step that named its slots
         self._sending = threading.RLock()
         self._resumed: SimpleQueue[Resumption | None] = SimpleQueue()
         self._is_resumable = False  # whether the client knows its token
@@ -296,14 +297,17 @@ class ConnectionWorker:
             code = ErrorCode.UNKNOWN_TYPE if error.is_unknown_type else ErrorCode.VALIDATION_ERROR
             self._fail(error.request_id, code, str(error))
             return
-        if len(request.slots) > _MOST_SLOTS:
-            message = f"A message can name at most {_MOST_SLOTS:,} slots, got {len(request.slots):,}"
-            self._fail(request.id, ErrorCode.VALIDATION_ERROR, message)
-            return
-        if len(set(request.slots)) != len(request.slots):
-            self._fail(request.id, ErrorCode.VALIDATION_ERROR, "A message can name each slot only once")
-            return
-        self._handlers[type(request)](request)
+        if isinstance(request, v2.Step) and request.same_slots:
+            request.slots = self._named_slots
+            refusal = "" if request.slots else "No reset or step before this one has named slots"
+        else:
+            refusal = _refusal_of_slots(request.slots)
+            if isinstance(request, v2.Step | v2.Reset):
+                self._named_slots = [] if refusal else request.slots
+        if refusal:
+            self._fail(request.id, ErrorCode.VALIDATION_ERROR, refusal)
+        else:
+            self._handlers[type(request)](request)
 
     # --- requests -------------------------------------------------------------------------------------
 
@@ -322,18 +326,7 @@ class ConnectionWorker:
             work = reset
         else:
             numbers, data, work = request.slots, reset_data(request.options, seeds), Slot.reset
-        self._is_resumable = True
-        self._runner.run(
-            request.id,
-            numbers,
-            work,
-            data,
-            0,
-            self._arrived,
-            request.timeout_s,
-            request.slots,
-            None if self._tracer is None else self._span(request, "reset"),
-        )
+        self._run(request, numbers, work, data)
 
     def _step(self, request: v2.Step) -> None:
         work: Work
@@ -347,22 +340,21 @@ class ConnectionWorker:
         except (SpaceError, RecursionError) as error:
             self._fail(request.id, ErrorCode.VALIDATION_ERROR, f"The actions are refused: {error}")
             return
-        self._is_resumable = True
-        self._runner.run(
-            request.id,
-            numbers,
-            work,
-            actions,
-            request.min_ready,
-            self._arrived,
-            request.timeout_s,
-            request.slots,
-            None if self._tracer is None else self._span(request, "step"),
-        )
+        self._run(request, numbers, work, actions, request.min_ready)
 
-    def _span(self, request: v2.Reset | v2.Step, operation: str) -> Span:
-        assert self._tracer is not None
-        return self._tracer.serve(operation, len(request.slots), request.traceparent)
+    def _run(
+        self,
+        request: v2.Reset | v2.Step,
+        numbers: Sequence[int],
+        work: Work,
+        arguments: Sequence[Any],
+        min_ready: int = 0,
+    ) -> None:
+        self._is_resumable = True
+        span: Span | None = None
+        if self._tracer is not None:
+            span = self._tracer.serve(work.__name__, len(request.slots), request.traceparent)
+        self._runner.run(request, self._arrived, numbers, work, arguments, min_ready, span)
 
     def _open(self, request: v2.Open) -> None:
         self._encoder.sends_payloads |= request.payloads
@@ -472,6 +464,7 @@ class ConnectionWorker:
                 grace_s=self._connections.resume_grace_s,
                 payloads=request.payloads,
                 timeouts=True,
+                same_slots=True,
             )
         )
         with self._sending:
@@ -655,6 +648,15 @@ class ConnectionWorker:
             except OSError as error:
                 # The answer stays in the replay cache.
                 log.debug("a client left before its answer: %s", error)
+
+
+def _refusal_of_slots(slots: list[int]) -> str:
+    """Return what is wrong with the slots of a message; "" if nothing is."""
+    if len(slots) > _MOST_SLOTS:
+        return f"A message can name at most {_MOST_SLOTS:,} slots, got {len(slots):,}"
+    if len(set(slots)) != len(slots):
+        return "A message can name each slot only once"
+    return ""
 
 
 class Connections:

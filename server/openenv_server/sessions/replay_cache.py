@@ -27,7 +27,8 @@ class ReplayCache:
     def add(self, request_id: int, slots: Sequence[int], request: Replayable) -> None:
         """Add a request, and forget those whose slots all have a newer one."""
         for older, its_slots in list(self._slots.items()):
-            left = [] if its_slots == slots else sorted(set(its_slots).difference(slots))
+            are_same = its_slots is slots or its_slots == slots
+            left = [] if are_same else sorted(set(its_slots).difference(slots))
             if left:
                 self._slots[older] = left
             else:
