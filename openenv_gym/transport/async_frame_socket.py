@@ -6,13 +6,14 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from openenv_gym.transport.addresses import look_up, open_socket
 from openenv_gym.transport.frame_socket import find_dead_peers, tls_broke
 from openenv_gym.transport.handshake import CHUNK_SIZE, open_tunnel
 from openenv_gym.transport.routes import Route
+from openenv_gym.transport.unix_socket import TIMEOUT_S, move_to_unix_socket
 from openenv_gym.wire.framing import (
     BadFrameError,
     CloseCode,
@@ -66,6 +67,12 @@ class AsyncFrameSocket(asyncio.BufferedProtocol):
         # One timer serves all receives: it fires rarely, and then starts again for what is left.
         self._timer: asyncio.TimerHandle | None = None
         self._due_at = 0.0
+
+    @property
+    def raw(self) -> socket.socket:
+        """The socket, to read its addresses."""
+        raw: socket.socket = self._transport.get_extra_info("socket")
+        return raw
 
     def write(self, parts: Sequence[Payload], opcode: Opcode) -> None:
         """Send a message. What the kernel does not take at once is buffered.
@@ -274,6 +281,40 @@ async def connect(route: Route, max_size: int) -> AsyncFrameSocket:
         raw.close()
         raise
     return frames
+
+
+async def move(frames: AsyncFrameSocket, headers: Mapping[str, str], max_size: int) -> AsyncFrameSocket:
+    """Move to the server's Unix socket after the handshake, if it offers one that can be reached.
+
+    Args:
+        frames: The socket of the handshake, which is closed then.
+        headers: The headers of the response.
+        max_size: The maximum size of a received message in bytes.
+
+    Returns:
+        The socket to go on with.
+    """
+    loop = frames.loop
+
+    async def connect(raw: socket.socket, path: str) -> None:
+        raw.setblocking(False)
+        await loop.sock_connect(raw, path)
+
+    async def exchange(raw: socket.socket, data: bytes, size: int) -> bytes:
+        await loop.sock_sendall(raw, data)
+        async with asyncio.timeout(TIMEOUT_S):
+            return await loop.sock_recv(raw, size)
+
+    raw = await move_to_unix_socket(frames.raw, headers, connect, exchange)
+    if raw is None:
+        return frames
+    try:
+        _, moved = await loop.create_connection(lambda: AsyncFrameSocket(max_size), sock=raw)
+    except BaseException:
+        raw.close()
+        raise
+    frames.abort()
+    return moved
 
 
 class _RawStream:

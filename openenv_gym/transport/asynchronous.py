@@ -178,6 +178,7 @@ async def _connect(
         async with asyncio.timeout(deadline.left_s()):
             frames = await async_frame_socket.connect(route, max_message_size)
             headers, received = await open_websocket(frames, endpoint, route, offers_v2=offers_v2)
+            frames = await async_frame_socket.move(frames, headers, max_message_size)
             frames.begin_frames(received)
     except BaseException as error:
         if frames is not None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from openenv_gym.errors import EndpointError
-from openenv_gym.transport import keepalive
+from openenv_gym.transport import keepalive, unix_socket
 from openenv_gym.transport.addresses import look_up, open_socket
 from openenv_gym.transport.connection import CLOSE_TIMEOUT_S, MAX_MESSAGE_SIZE, Connection, close_gracefully
 from openenv_gym.transport.deadline import Deadline
@@ -381,9 +381,23 @@ def _connect(
     endpoint: Endpoint, route: Route, deadline: Deadline, offers_v2: bool
 ) -> tuple[socket.socket, dict[str, str], bytes]:
     """Open a socket and do the handshakes; the socket, the response's headers, and the bytes after it."""
+
+    async def connect(raw: socket.socket, path: str) -> None:
+        raw.settimeout(min(deadline.left_s(), unix_socket.TIMEOUT_S))
+        raw.connect(path)
+
+    async def exchange(raw: socket.socket, data: bytes, size: int) -> bytes:
+        raw.sendall(data)
+        return raw.recv(size)
+
     try:
         with OpeningStream(route, deadline) as stream:
-            return stream.raw, *run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
+            headers, received = run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
+            moved = run(unix_socket.move_to_unix_socket(stream.raw, headers, connect, exchange))
+            if moved is None:
+                return stream.raw, headers, received
+            stream.raw.close()
+            return moved, headers, received
     except (OSError, ValueError) as error:
         if isinstance(error, EndpointError):
             raise

@@ -39,6 +39,8 @@ _PONG_INTERVAL_S = 0.5
 _PRECISION_S = 0.02
 _MAX_GATHERED = 512  # of the 1024 parts that sendmsg takes
 
+_NETWORK = (socket.AF_INET, socket.AF_INET6)
+
 # How long a socket is busy-polled before it blocks, in seconds.
 BUSY_POLL_S = 1e-3
 # After a busy-poll without success, so many fast messages are waited for blocking, and twice as many each
@@ -88,7 +90,8 @@ class FrameSocket:
         self.has_answered_ping = False
         self._pong_due_at = 0.0
         raw.settimeout(None)
-        find_dead_peers(raw)
+        if raw.family in _NETWORK:
+            find_dead_peers(raw)
         self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and bool(_DONT_WAIT)
         self._poller = BusyPoller(raw)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import ssl
@@ -12,9 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
+
+import pytest
+
+from openenv_gym.wire.unix_offer import PROOF_SIZE, TICKET_SIZE, UnixOffer
 
 Kind = Literal["cut", "half_close", "stall", "split", "delay"]
 Direction = Literal["up", "down"]  # to the server, to the client
@@ -119,8 +125,8 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_closed = True
-        with suppress(OSError):  # only to wake the thread, which may have ended
-            socket.create_connection(self._listening.getsockname()).close()
+        with suppress(OSError), socket.socket(self._listening.family) as waker:  # it may have ended
+            waker.connect(self._listening.getsockname())
         self._accepting.join(timeout=10)
         self._listening.close()
         self.resume()
@@ -136,13 +142,59 @@ class FaultProxy:
                 client.close()
                 return
             try:
-                server = socket.create_connection(self._server, timeout=10)
+                server = self._connect(client)
             except OSError:
                 client.close()  # the client sees what it would see without a proxy: nothing answers
                 continue
             self.count("connections")
             self._links = [link for link in self._links if link.is_alive]
             self._links.append(_Link(self, client, server, self.counts["connections"]))
+
+    def _connect(self, client: socket.socket) -> socket.socket:
+        """Connects to the server for a client."""
+        return socket.create_connection(self._server, timeout=10)
+
+
+class UnixFaultProxy(FaultProxy):
+    """Stands between the clients of this process and a server's Unix socket, to which they move from TCP.
+
+    Args:
+        base_url: The server.
+        folder: Where its own Unix socket is.
+        patch: Leads clients here.
+        keywords: Those of `FaultProxy`.
+    """
+
+    def __init__(self, base_url: str, folder: Path, patch: pytest.MonkeyPatch, **keywords: Any) -> None:
+        super().__init__(base_url, **keywords)
+        self._listening.close()
+        self._listening = socket.socket(socket.AF_UNIX)
+        path = str(folder / "relay")
+        self._listening.bind(path)
+        self._listening.listen()
+        self.base_url = base_url
+        self._paths: dict[bytes, str] = {}
+        path_of = UnixOffer.path.fget
+        assert path_of is not None
+
+        def divert(offer: UnixOffer) -> str:
+            self._paths[offer.ticket] = path_of(offer)
+            return path
+
+        patch.setattr(UnixOffer, "path", property(divert))
+
+    def _connect(self, client: socket.socket) -> socket.socket:
+        """Forwards the greeting without faults: a client that fails there stays with TCP."""
+        ticket = client.recv(TICKET_SIZE)
+        server = socket.socket(socket.AF_UNIX)
+        server.settimeout(10)
+        server.connect(self._paths.pop(ticket))
+        server.sendall(ticket)
+        proof, descriptors, _, _ = socket.recv_fds(server, PROOF_SIZE, 1)
+        socket.send_fds(client, [proof], descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return server
 
 
 class _Link:
@@ -155,7 +207,8 @@ class _Link:
         self._threads = []
         for source, target, name in ((client, server, "up"), (server, client, "down")):
             source.settimeout(None)
-            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if source.family == socket.AF_INET:
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             dice = random.Random(f"{proxy.seed}, connection {number}, {name}")
             places = _Places(proxy, dice)
             self._threads.append(

@@ -58,9 +58,8 @@ def running(
 
     ``options`` are uvicorn's.
     """
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="error", ws=ws, ws_max_size=ws_max_size, **options
-    )
+    options = {"host": "127.0.0.1", "port": 0, **options}
+    config = uvicorn.Config(app, log_level="error", ws=ws, ws_max_size=ws_max_size, **options)
     listening = config.bind_socket()
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

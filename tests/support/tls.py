@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Any, Literal
 import pytest
 import trustme
 
-from tests.support.proxy import FaultProxy, tls_terminator
+from tests.support.proxy import FaultProxy, UnixFaultProxy, tls_terminator
 
-Way = Literal["plain", "TLS"]
-WAYS: tuple[Way, ...] = ("plain", "TLS")
+Way = Literal["plain", "TLS", "Unix"]
+WAYS: tuple[Way, ...] = ("plain", "TLS", *(("Unix",) if sys.platform == "linux" else ()))
 
 
 @contextmanager
@@ -34,12 +35,23 @@ def trusted_certificate() -> Iterator[Path]:
 def cutting_proxy(base_url: str, way: Way, **keywords: Any) -> Iterator[FaultProxy]:
     """Put a proxy in front of a server, and perhaps a gateway with TLS in front of the proxy.
 
+    On the way "Unix" it is in front of the server's Unix socket, to which clients move from TCP.
+
     Args:
         base_url: The server.
         way: How clients reach the proxy's ``base_url``.
         keywords: Those of `FaultProxy`; by default there are no faults.
     """
-    with FaultProxy(base_url, **{"faults": {}, **keywords}) as proxy:
+    keywords = {"faults": {}, **keywords}
+    if way == "Unix":
+        with (
+            TemporaryDirectory() as name,
+            pytest.MonkeyPatch.context() as patch,
+            UnixFaultProxy(base_url, Path(name), patch, **keywords) as proxy,
+        ):
+            yield proxy
+        return
+    with FaultProxy(base_url, **keywords) as proxy:
         if way == "plain":
             yield proxy
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -98,11 +99,21 @@ class SocketTransport:
         counters: Counters,
     ) -> None:
         self._frames = frames
+        self._next: FrameSocket | None = None
+        self._is_shut = False
+        self._moving = threading.Lock()
         self._counters, self._traffic = counters, counters.begin_traffic()
         self._loop = loop
         self._closed = closed
         self._timeout_s = timeout_s
-        frames.set_timeout(PING_INTERVAL_S if timeout_s is None else min(PING_INTERVAL_S, timeout_s))
+        self._ping_after_s = PING_INTERVAL_S if timeout_s is None else min(PING_INTERVAL_S, timeout_s)
+        frames.set_timeout(self._ping_after_s)
+
+    def move_to(self, frames: FrameSocket) -> None:
+        """Continue with another socket once the client has closed this one. Thread-safe."""
+        frames.set_timeout(self._ping_after_s)
+        with self._moving:
+            self._next = frames
 
     def send(self, *parts: Payload) -> None:
         self._frames.send(*parts)
@@ -115,6 +126,8 @@ class SocketTransport:
         except TimeoutError:
             opcode, payload = self._ping_until_message()
         except (PeerClosedError, BadFrameError) as error:
+            if not self._is_shut and self._has_moved():
+                return self.receive(is_expected=is_expected)
             raise _connection_error(error) from error
         if opcode is not Opcode.BINARY:
             raise NotBinaryError("The client sent a text frame over version 2 of the protocol")
@@ -122,18 +135,33 @@ class SocketTransport:
         return payload
 
     def hang_up(self, code: CloseCode, reason: str) -> None:
+        self._has_moved()
         self._frames.say_goodbye(code, reason)
         self.close()
 
     def shut(self) -> None:
-        with contextlib.suppress(OSError):  # the client has already gone
+        with self._moving, contextlib.suppress(OSError):  # the client has already gone
+            self._is_shut = True
             self._frames.raw.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
-        self._frames.close()
+        with self._moving:
+            self._frames.close()
+            if self._next is not None:
+                self._next.close()
         self._counters.end_traffic(self._traffic)
         with contextlib.suppress(RuntimeError):  # the server has stopped, and nobody waits
             self._loop.call_soon_threadsafe(self._closed.set)
+
+    def _has_moved(self) -> bool:
+        """Go to the next socket, if there is one."""
+        with self._moving:
+            if self._next is None:
+                return False
+            self._frames.close()
+            self._frames, self._next = self._next, None
+        self._counters.count_moved()
+        return True
 
     def _ping_until_message(self) -> tuple[Opcode, Payload]:
         """Ping a silent client: one that was stopped or unplugged does not answer, one that computes does."""

@@ -49,6 +49,7 @@ from openenv_server.sessions.lifecycle import Client, EndReason, log_event
 from openenv_server.sessions.replay_cache import ReplayCache
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S
 from openenv_server.sessions.waiting_line import SessionsRequest
+from openenv_server.unix_sockets import UnixSockets
 from openenv_server.vector_environment import VectorFactory
 
 # A thread that waits for the interpreter wakes up once a switch interval to ask for it. With a thousand
@@ -667,6 +668,9 @@ class Connections:
         adapter: Calls the server's environments.
         max_slots: The most sessions on one connection.
         resume_grace_s: How long the sessions of a broken connection are kept, in seconds.
+
+    Attributes:
+        unix_sockets: Where clients on the same machine move their connections.
     """
 
     def __init__(self, sessions: Sessions, adapter: Adapter, max_slots: int, resume_grace_s: float) -> None:
@@ -676,6 +680,7 @@ class Connections:
         self.resume_grace_s = resume_grace_s
         self._workers: dict[str, ConnectionWorker] = {}
         self._watched: set[ConnectionWorker] = set()
+        self.unix_sockets = UnixSockets()
         self._lock = threading.Lock()
         self._watchdog: asyncio.Task[None] | None = None
         sessions.kept = self._kept

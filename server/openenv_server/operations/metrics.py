@@ -77,6 +77,7 @@ class ServerMetrics(Collector):
             ("sessions_opened", "Sessions opened.", counters.opened),
             ("sessions_cut", "Sessions whose connection broke, and which were kept.", cut),
             ("sessions_resumed", "Sessions whose client returned.", resumed),
+            ("unix_connections", "Connections that moved to the Unix socket.", counters.moved()),
             ("steps", "Steps taken.", self._steps),
             ("resets", "Episodes started, by autoreset as well.", self._resets),
             ("received_bytes", "Bytes of messages and bodies received.", received),

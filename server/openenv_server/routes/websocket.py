@@ -106,23 +106,26 @@ async def _serve_v2(
 ) -> None:
     """Serve version 2 from a connection worker."""
     loop, closed = asyncio.get_running_loop(), asyncio.Event()
-    try:
-        await socket.accept(subprotocol=v2.SUBPROTOCOL)
-        raw = await take_socket(socket, on_stopping=connections.leave)
-    except WebSocketDisconnect:
-        log.debug("a client left in the handshake")
-        return
-    transport: Transport
-    if raw is None:
-        transport = AsgiTransport(socket, loop, closed, session_timeout_s, most_bytes)
-    else:
-        frames = FrameSocket(raw, is_client=False, max_size=most_bytes)
-        transport = SocketTransport(frames, loop, closed, session_timeout_s, connections.sessions.counters)
-    worker = ConnectionWorker(transport, connections, loop, client_of(socket, "v2"))
-    connections.start_watchdog()
-    with shutdown.closes(worker.leave):
-        worker.start()
-        await closed.wait()
+    with connections.unix_sockets.offer(socket.scope) as unix:
+        try:
+            await socket.accept(subprotocol=v2.SUBPROTOCOL, headers=unix.headers)
+            raw = await take_socket(socket, on_stopping=connections.leave)
+        except WebSocketDisconnect:
+            log.debug("a client left in the handshake")
+            return
+        transport: Transport
+        if raw is None:
+            transport = AsgiTransport(socket, loop, closed, session_timeout_s, most_bytes)
+        else:
+            counters = connections.sessions.counters
+            frames = FrameSocket(raw, is_client=False, max_size=most_bytes)
+            transport = moving = SocketTransport(frames, loop, closed, session_timeout_s, counters)
+            unix.allow(lambda raw: moving.move_to(FrameSocket(raw, is_client=False, max_size=most_bytes)))
+        worker = ConnectionWorker(transport, connections, loop, client_of(socket, "v2"))
+        connections.start_watchdog()
+        with shutdown.closes(worker.leave):
+            worker.start()
+            await closed.wait()
 
 
 class V1Client:

@@ -104,7 +104,7 @@ class Counters:
         self.closed: Counter[EndReason] = Counter()
         self._errors: Counter[str] = Counter()
         self._refused: Counter[int] = Counter()
-        self._resumed = self._cut = 0
+        self._resumed = self._cut = self._moved = 0
         self._requests: dict[tuple[str, str], Durations] = {}
         self._traffic: set[Traffic] = set()
         self._ended_traffic = Traffic()
@@ -145,6 +145,16 @@ class Counters:
         """The number of sessions that were cut, and of those that were resumed."""
         with self._lock:
             return self._cut, self._resumed
+
+    def count_moved(self) -> None:
+        """Count a connection that has moved to the Unix socket. Thread-safe."""
+        with self._lock:
+            self._moved += 1
+
+    def moved(self) -> int:
+        """The number of connections that have moved to the Unix socket."""
+        with self._lock:
+            return self._moved
 
     def request_s(self, route: str, version: str) -> Durations:
         """Seconds from the arrival of a request to its answer, for one route and version. Thread-safe."""
