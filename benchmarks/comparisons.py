@@ -113,6 +113,19 @@ def single(rounds: int) -> Iterator[Line]:
         yield at_most(work, "RemoteEnv.step, p50", "a bare echo, p50", medians, 1.5)
 
 
+def remote_gym(rounds: int) -> Iterator[Line]:
+    """CartPole-v1, one session, against the package remote-gym, which uses gRPC."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(c.remote_single(stack.enter_context(c.serving("CartPole-v1"))))
+        theirs = stack.enter_context(c.remote_gym_client())
+        yield from compare(
+            "CartPole-v1, 1 session",
+            ("RemoteEnv.step", ours, 500),
+            {"remote-gym": (theirs, 200, 4)},
+            rounds,
+        )
+
+
 # The size of the response to one step of CartPole in version 2 of the protocol.
 RESPONSE_BYTES = 210
 
@@ -290,6 +303,7 @@ def crowd(rounds: int) -> Iterator[Line]:
 
 COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "single": single,
+    "remote-gym": remote_gym,
     "many": many,
     "batched": batched,
     "sb3": sb3,

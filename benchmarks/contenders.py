@@ -17,7 +17,7 @@ import websocket
 
 from openenv_gym import RemoteEnv
 from openenv_gym.providers.process import ProcessProvider
-from tests.support.peer import both_python, peer_python
+from tests.support.peer import both_python, package_python, peer_python
 from tests.support.peer import peer_server as serve_peer
 from tests.trainers.venvs import trainers_python
 
@@ -191,6 +191,17 @@ def both_server(kind: str) -> Iterator[str]:
 def peer_client(base_url: str, sessions: int) -> Iterator[PeerSteps]:
     """Run the published package's client."""
     with _steps_of(peer_python("gymnasium"), "client.py", base_url, str(sessions)) as steps:
+        yield steps
+
+
+@contextlib.contextmanager
+def remote_gym_client() -> Iterator[PeerSteps]:
+    """Run the client and the server of the package remote-gym, with the older packages that it works with."""
+    python = package_python(
+        *("remote-gym==0.7.3", "gymnasium<1", "dm-env-rpc==1.1.6"),
+        *("numpy<2", "opencv-python<4.12", "setuptools<81"),
+    )
+    with _steps_of(python, "remotegym.py", str(_free_port())) as steps:
         yield steps
 
 

@@ -32,6 +32,12 @@ def peer_python(*extras: str) -> Path:
     return _interpreter("-".join([f"openenv-{VERSION}", *extras]), f"openenv=={VERSION}", *extras)
 
 
+def package_python(*packages: str) -> Path:
+    """The interpreter of an environment that has some packages and nothing of ours."""
+    tag = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    return _interpreter(f"packages-{tag}", *packages)
+
+
 def both_python() -> Path:
     """The interpreter of an environment with the published `openenv` and this repository's code."""
     return _interpreter(f"both-{VERSION}-{_project()}", f"openenv=={VERSION}", "-e", f"{REPOSITORY}[cli]")
