@@ -1,0 +1,98 @@
+// The action of a form, as JSON text and in its fields. It is kept in the page, so that a step right after a key
+// sends what is seen. Each function gets the current (action, text, problem) and returns the next ones.
+(() => {
+  const equal = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+  const written = (action) => JSON.stringify(action, null, 2);
+  const escaped = (text) => text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
+  const problemOf = (text) => `<p class="openenv-error openenv-problem" role="alert">${escaped(text)}</p>`;
+
+  // A copy of the action with another value at a path; the action itself if the path leads nowhere now.
+  const withValue = (action, path, value) => {
+    if (!path.length) return value;
+    const next = structuredClone(action);
+    let place = next;
+    for (const step of path.slice(0, -1)) place = place?.[step];
+    if (place === null || typeof place !== "object") return action;
+    if (value === undefined) delete place[path.at(-1)];
+    else place[path.at(-1)] = value;
+    return next;
+  };
+  const at = (action, path) => path.reduce((place, step) => place?.[step], action);
+
+  const form = {
+    // A field that was edited.
+    put(path, value, action, text, problem) {
+      const next = withValue(action, path, value);
+      return equal(next, action) ? [action, text, problem] : [next, written(next), ""];
+    },
+    putJson(path, label, value, action, text, problem) {
+      try {
+        return form.put(path, JSON.parse(value), action, text, "");
+      } catch (error) {
+        return [action, text, problemOf(`${label} is not JSON: ${error.message}`)];
+      }
+    },
+    // Changes after which the form has other fields; the last output is what draws it.
+    change(path, value, action) {
+      const next = withValue(action, path, value);
+      return [next, written(next), "", Date.now()];
+    },
+    add(path, value, action) {
+      return form.change(path, [...at(action, path), value], action);
+    },
+    remove(path, index, action) {
+      return form.change(path, at(action, path).filter((_, place) => place !== index), action);
+    },
+    // The JSON text that was edited.
+    edit(text, action, revision) {
+      try {
+        const next = JSON.parse(text);
+        return [next, "", equal(next, action) ? revision : Date.now()];
+      } catch (error) {
+        return [action, problemOf(`Not JSON yet: ${error.message}`), revision];
+      }
+    },
+    step() {
+      document.querySelector("#openenv-step")?.click();
+      return [];
+    },
+    // Which move is in the action, for its button.
+    mark(path, values, action) {
+      values.forEach((value, place) => {
+        const button = document.querySelector(`#openenv-move-${place}`);
+        button?.setAttribute("aria-pressed", String(equal(value, at(action, path))));
+      });
+      return [];
+    },
+  };
+  window.openenvForm = form;
+
+  // No step while the text is not JSON: it would send something else than what is seen.
+  document.addEventListener(
+    "click",
+    (event) => {
+      const problem = document.querySelector(".openenv-problem");
+      if (!problem || !event.target.closest?.("#openenv-step, .openenv-move")) return;
+      event.stopImmediatePropagation();
+      event.preventDefault();
+      problem.scrollIntoView({ block: "nearest" });
+    },
+    true,
+  );
+
+  const takesKeys = (element) =>
+    element?.isContentEditable ||
+    ["INPUT", "TEXTAREA", "SELECT"].includes(element?.tagName) ||
+    element?.closest?.("[role=tablist], [role=listbox], [role=slider], [role=dialog]");
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+    if (takesKeys(event.target)) return;
+    const moves = document.querySelector("#openenv-moves [data-keys]");
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const place = moves && JSON.parse(moves.dataset.keys)[key];
+    const button = place === undefined ? null : document.querySelector(`#openenv-move-${place}`);
+    if (!button?.offsetParent) return;
+    event.preventDefault();
+    button.click();
+  });
+})();
