@@ -123,7 +123,8 @@ class Drawing:
         self._change(box.input, f"value ? {js(initial(field.inner))} : {off}", path, box)
         if is_on:
             inner = replace(field.inner, label=field.label)
-            self.draw(inner, path, payload, has_label=False)
+            with gr.Column(min_width=0, elem_classes="openenv-inside"):
+                self.draw(inner, path, payload, has_label=False)
         else:
             self._show_errors(path)
 
@@ -134,7 +135,7 @@ class Drawing:
         starts = [initial(variant.field) for variant in field.variants]
         self._change(chooser.input, f"{js(starts)}[value]", path, chooser)
         variant = field.variants[chosen].field
-        with gr.Group():
+        with gr.Column(min_width=0, elem_classes="openenv-inside"):
             self.draw(
                 replace(variant, label=f"{field.label}: {names[chosen]}"), path, payload, has_label=False
             )
