@@ -204,7 +204,7 @@ def literal(value: Any, indent: int = 0) -> str:
         indent: How many spaces are before the line on which it begins.
     """
     line = _line(value)
-    if indent + len(line) <= _WIDTH or not isinstance(value, dict | list):
+    if indent + len(line) < _WIDTH or not isinstance(value, dict | list):
         return line
     inner, outer = " " * (indent + 4), " " * indent
     if isinstance(value, dict):
@@ -214,7 +214,7 @@ def literal(value: Any, indent: int = 0) -> str:
         parts = [literal(part, indent + 4) for part in value]
         opening, closing = "[", "]"
     if isinstance(value, list) and all(isinstance(part, int | float) for part in value):
-        lines = f"{fill(', '.join(parts), _WIDTH, initial_indent=inner, subsequent_indent=inner)},\n"
+        lines = f"{fill(', '.join(parts), _WIDTH - 1, initial_indent=inner, subsequent_indent=inner)},\n"
     else:
         lines = "".join(f"{inner}{part},\n" for part in parts)
     return f"{opening}\n{lines}{outer}{closing}"
