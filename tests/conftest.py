@@ -27,12 +27,14 @@ TIERS = (
     "trainers",
     "containers",
     "faults",
+    "browser",
     "alone",
 )
 QUICK = "unit or integration"
 
 # The tier of a file or a folder, unless a test or its module is marked. All others are integration tests.
 TIER_OF = {
+    "browser": "browser",
     "cli/test_bundle.py": "slow",
     "cli/test_commands.py": "slow",
     "cli/test_docker_text.py": "unit",
