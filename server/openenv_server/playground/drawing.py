@@ -151,7 +151,7 @@ class Drawing:
                     with gr.Column(scale=10, min_width=200):
                         self.draw(replace(field.item, label=label), (*path, place), item)
                     if len(payload) > field.least:
-                        remove = gr.Button("Remove", size="sm", scale=0, min_width=90)
+                        remove = gr.Button(f"Remove {place + 1}", size="sm", scale=0, min_width=90)
                         self._restructure(remove.click, f"openenvForm.remove({js(path)}, {place}, ...form)")
             if field.most is None or len(payload) < field.most:
                 add = gr.Button(f"Add to {field.label.lower()}", size="sm")

@@ -4,7 +4,21 @@
   const equal = (one, other) => JSON.stringify(one) === JSON.stringify(other);
   const written = (action) => JSON.stringify(action, null, 2);
   const escaped = (text) => text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
-  const problemOf = (text) => `<p class="openenv-error openenv-problem" role="alert">${escaped(text)}</p>`;
+
+  // Numbers of JavaScript are exact up to 2**53, and an action is not sent with others than are seen.
+  const parsed = (text) =>
+    JSON.parse(text, (_, value, context) => {
+      if (Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source)) {
+        throw new Error(`${context.source} is too large for an exact number here`);
+      }
+      return value;
+    });
+
+  const problemOf = (error, label) => {
+    const text = error instanceof SyntaxError ? `Not JSON yet: ${error.message}` : error.message;
+    const shown = escaped(label ? `${label}: ${text}` : text);
+    return `<p class="openenv-error openenv-problem" role="alert">${shown}</p>`;
+  };
 
   // A copy of the action with another value at a path; the action itself if the path leads nowhere now.
   const withValue = (action, path, value) => {
@@ -19,6 +33,15 @@
   };
   const at = (action, path) => path.reduce((place, step) => place?.[step], action);
 
+  // Gradio drops a click while a step is pending, so a key that is pressed meanwhile waits for its response.
+  const longestStepMs = 10_000;
+  let busyUntil = 0;
+  let next = null;
+  const press = (button) => {
+    busyUntil = Date.now() + longestStepMs;
+    button.click();
+  };
+
   const form = {
     // A field that was edited.
     put(path, value, action, text, problem) {
@@ -27,9 +50,9 @@
     },
     putJson(path, label, value, action, text, problem) {
       try {
-        return form.put(path, JSON.parse(value), action, text, "");
+        return form.put(path, parsed(value), action, text, "");
       } catch (error) {
-        return [action, text, problemOf(`${label} is not JSON: ${error.message}`)];
+        return [action, text, problemOf(error, label)];
       }
     },
     // Changes after which the form has other fields; the last output is what draws it.
@@ -46,14 +69,22 @@
     // The JSON text that was edited.
     edit(text, action, revision) {
       try {
-        const next = JSON.parse(text);
+        const next = parsed(text);
         return [next, "", equal(next, action) ? revision : Date.now()];
       } catch (error) {
-        return [action, problemOf(`Not JSON yet: ${error.message}`), revision];
+        return [action, problemOf(error), revision];
       }
     },
     step() {
       document.querySelector("#openenv-step")?.click();
+      return [];
+    },
+    // A step that has its response.
+    stepped() {
+      const button = next;
+      busyUntil = 0;
+      next = null;
+      if (button) press(button);
       return [];
     },
     // Which move is in the action, for its button.
@@ -71,8 +102,13 @@
   document.addEventListener(
     "click",
     (event) => {
+      if (!event.target.closest?.("#openenv-step, .openenv-move")) return;
       const problem = document.querySelector(".openenv-problem");
-      if (!problem || !event.target.closest?.("#openenv-step, .openenv-move")) return;
+      if (!problem) {
+        busyUntil = Date.now() + longestStepMs;
+        return;
+      }
+      busyUntil = 0;
       event.stopImmediatePropagation();
       event.preventDefault();
       problem.scrollIntoView({ block: "nearest" });
@@ -93,6 +129,7 @@
     const button = place === undefined ? null : document.querySelector(`#openenv-move-${place}`);
     if (!button?.offsetParent) return;
     event.preventDefault();
-    button.click();
+    if (Date.now() >= busyUntil) press(button);
+    else if (!event.repeat) next = button;
   });
 })();

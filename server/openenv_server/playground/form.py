@@ -45,6 +45,8 @@ from openenv_server.playground.keys import Moves, moves_of
 from openenv_server.playground.schema_fields import field_of_action
 
 _FILES = files(__package__)
+# JavaScript has no larger integers.
+_EXACT = 2**53 - 1
 # What a page with a form has in its <head>.
 HEAD = (
     f"<style>{(_FILES / 'form.css').read_text('utf-8')}</style>"
@@ -131,7 +133,9 @@ class ActionForm:
             inputs: Components, with `action` among them.
             outputs: Components, with `error_outputs` among them.
         """
-        return self._step.click(step, inputs, outputs, show_progress="hidden", api_visibility="private")
+        stepped = self._step.click(step, inputs, outputs, show_progress="hidden", api_visibility="private")
+        stepped.then(None, js="openenvForm.stepped", show_progress="hidden")
+        return stepped
 
     def show_errors(self, detail: str | Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
         """Return updates for `error_outputs`.
@@ -177,7 +181,7 @@ class ActionForm:
             event(None, [self.action], js=mark, show_progress="hidden")
 
     def _sample(self) -> tuple[Any, ...]:
-        return self.fill(self._codec.encode(self._codec.space.sample()))
+        return self.fill(_exact(self._codec.encode(self._codec.space.sample())))
 
     @cached_property
     def _codec(self) -> Codec:
@@ -190,3 +194,17 @@ class ActionForm:
             drawing.draw(self._field, (), action)
         else:
             drawing.show_messages(message for messages in found.values() for message in messages)
+
+
+def _exact(payload: Any) -> Any:
+    """Return a payload whose integers a browser does not round: the nearest that are exact there."""
+    match payload:
+        case bool():
+            return payload
+        case int():
+            return min(max(payload, -_EXACT), _EXACT)
+        case list():
+            return [_exact(part) for part in payload]
+        case dict():
+            return {name: _exact(part) for name, part in payload.items()}
+    return payload

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given
+from hypothesis import given, settings
 from openenv_server.playground.fields import (
     MISSING,
     Boolean,
@@ -94,6 +94,7 @@ def test_a_form_shows_every_action_of_realistic_environments(name: str) -> None:
     shows_all(ENVIRONMENTS[name].model_json_schema())
 
 
+@settings(max_examples=settings.default.max_examples // 3)
 @given(made=models())
 def test_a_form_shows_every_action_of_any_model(made: Made) -> None:
     shows_all(made.model.model_json_schema())
