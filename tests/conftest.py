@@ -122,6 +122,7 @@ TIER_OF = {
     "server/playground/test_form_errors.py": "unit",
     "server/playground/test_form_fields.py": "unit",
     "server/playground/test_form_keys.py": "unit",
+    "server/playground/test_observation_view.py": "unit",
     "server/test_factories.py": "slow",
     "server/test_graceful_shutdown.py": "slow",
     "server/test_gymnasium_maker.py": "slow",

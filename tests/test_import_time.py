@@ -46,6 +46,16 @@ def test_the_models_and_clients_need_no_server(tmp_path: Path) -> None:
     assert fresh_interpreter(code, tmp_path) == "imported"
 
 
+def test_a_server_imports_gradio_for_visitors_only(tmp_path: Path) -> None:
+    code = (
+        "import sys, openenv_server; from openenv_server.gymnasium_environment import gymnasium_factory;"
+        "import gymnasium; factory, models = gymnasium_factory(lambda: gymnasium.make('CartPole-v1'));"
+        "openenv_server.create_app(factory, models.action, models.observation);"
+        "print([m for m in ('gradio', 'httpx', 'openenv_gym.client') if m in sys.modules])"
+    )
+    assert fresh_interpreter(code, tmp_path) == "[]"
+
+
 def import_seconds(module: str, folder: Path) -> float:
     code = f"import time; begin = time.perf_counter(); import {module}; print(time.perf_counter() - begin)"
     return float(fresh_interpreter(code, folder))

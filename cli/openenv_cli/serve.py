@@ -77,6 +77,10 @@ def serve(
         bool,
         typer.Option("--reload", help="Reload when a Python file in the folder or openenv.yaml changes."),
     ] = False,
+    interface: Annotated[
+        bool | None,
+        typer.Option(help="[$ENABLE_WEB_INTERFACE] The playground at /web. Default: if Gradio is there"),
+    ] = None,
     server: Annotated[
         ServerChoice,
         typer.Option(help="The server of an environment that imports the published openenv package."),
@@ -117,6 +121,8 @@ def serve(
 
     from openenv_gym.naming.known import leave_note, remove_note
 
+    if interface is not None:
+        _set_interface(interface)
     settings = read_settings()
     output = _reserve_stdout()
     configure_logs(settings.log_format, settings.log_level)
@@ -213,6 +219,22 @@ def _from_import_path(path: str, max_sessions: int | None, on_published_server: 
 
     _set_max_sessions(max_sessions)
     return load_app(path, on_published_server=on_published_server)
+
+
+def _set_interface(is_on: bool) -> None:
+    """Turn the playground on or off.
+
+    Raises:
+        MissingExtraError: It is turned on, and Gradio is not installed.
+    """
+    from openenv_server.playground.mount import has_gradio
+
+    from openenv_gym.errors import MissingExtraError
+
+    if is_on and not has_gradio():
+        raise MissingExtraError("openenv serve --interface", "web")
+    # The environment's code calls create_app, which reads this variable, in each process.
+    os.environ["ENABLE_WEB_INTERFACE"] = str(is_on).lower()
 
 
 def _set_max_sessions(max_sessions: int | None) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openenv_gym.contract import ConcurrencyConfig, ServerCapacityStatus, ServerMode
 from openenv_gym.errors import ConfigurationError
@@ -23,8 +21,9 @@ from openenv_server.connections.worker import Connections
 from openenv_server.environment import describe
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.operations.peers import Peers
+from openenv_server.playground.custom_tab import CustomTab
+from openenv_server.playground.mount import WebPages
 from openenv_server.routes.http import http_routes
-from openenv_server.routes.landing import landing_page
 from openenv_server.routes.tasks import task_routes
 from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
@@ -32,8 +31,6 @@ from openenv_server.security.keys import Keys
 from openenv_server.sessions.capacity import Sessions, decide_capacity, supports_concurrency
 from openenv_server.settings import read_settings
 from openenv_server.tools.routes import ToolSessions, mcp_routes
-
-log = logging.getLogger("openenv_server")
 
 
 def create_app(
@@ -68,12 +65,11 @@ def create_app(
             class itself sets ``SUPPORTS_CONCURRENT_SESSIONS = False``, and 64 if it does not.
         concurrency_config: The number of sessions and their timeout in one object, instead of
             ``max_concurrent_envs``.
-        gradio_builder: Builds a page with Gradio in the published package. This server has one page without
-            it, so this and the next three have no effect here, which is logged.
-        custom_tab_name: The name of that page's tab.
+        gradio_builder: Builds a tab of the playground; see `CustomTab`. It runs in the server's process.
+        custom_tab_name: The name of that tab.
         custom_tab_primary: Whether that tab is the first one.
-        show_default_tab: Whether the page has other tabs.
-        title_override: The title of the page and of the API's documentation. Default: ``env_name``.
+        show_default_tab: Whether the playground has other tabs beside it.
+        title_override: The title of the pages and of the API's documentation. Default: ``env_name``.
         state_cls: The Pydantic model of the state. Default: that of the class, from
             ``Environment[MyAction, MyObservation, MyState]`` or the annotation of ``state``.
         mode: ``"production"`` leaves out the HTTP routes ``/reset``, ``/step`` and ``/state``. Default:
@@ -107,19 +103,13 @@ def create_app(
         step_timeout_s=step_timeout_s,
         resume_grace_s=resume_grace_s,
     )
-    for_gradio = {
-        "gradio_builder": gradio_builder is not None,
-        "custom_tab_name": custom_tab_name != "Custom",
-        "custom_tab_primary": custom_tab_primary,
-        "show_default_tab": not show_default_tab,
-    }
-    if ignored := [name for name, is_given in for_gradio.items() if is_given]:
-        log.warning(
-            "create_app ignores %s: this server has one page, at / and /web, and no Gradio interface",
-            ", ".join(ignored),
+    if gradio_builder is not None:
+        server.custom_tab = CustomTab(
+            gradio_builder, custom_tab_name, custom_tab_primary, show_default_tab, title_override
         )
     server.title = title_override or server.name
-    app = FastAPI(title=server.title, description=server.description, version="1.0.0")
+    # Its documentation needs no other host.
+    app = FastAPIOffline(title=server.title, description=server.description, version="1.0.0")
     server.register_routes(app, mode)
     app.state.tries_factory = True  # nothing of the author's runs between this and the server's start
     return app
@@ -160,6 +150,7 @@ class EnvironmentServer:
         name: The environment's name.
         title: The title of its page; the name by default.
         description: One sentence on what it is.
+        custom_tab: A tab of the playground that the environment brings; None by default.
         sessions: Its sessions.
         shutdown: Its graceful shutdown.
         peers: The processes that serve the same address.
@@ -207,6 +198,7 @@ class EnvironmentServer:
         kind = class_behind(env)
         self.name = self.title = env_name or (kind.__name__ if kind else "environment")
         self.description = describe(kind).description if kind else f"The environment {self.name}"
+        self.custom_tab: CustomTab | None = None
         if step_timeout_s is None:
             step_timeout_s = settings.step_timeout
         if resume_grace_s is None:
@@ -269,9 +261,9 @@ class EnvironmentServer:
         return ServerCapacityStatus.from_counts(self.sessions.active, self.sessions.capacity)
 
     def register_routes(self, app: FastAPI, mode: ServerMode | str | None = None) -> None:
-        """Add all routes, the landing page, and the guard in front of the whole of ``app``.
+        """Add all routes, the pages at ``/`` and ``/web``, and the guard in front of the whole of ``app``.
 
-        The landing page is shown where the application has no page.
+        The pages are shown where the application has none of its own.
 
         Args:
             app: The application.
@@ -288,23 +280,28 @@ class EnvironmentServer:
         app.state.graceful_shutdown = self.shutdown
         app.state.peers = self.peers
         app.router.lifespan_context = self._lifespan_within(app.router.lifespan_context)
-        app.add_middleware(Guard, settings=self._settings, keys=self._keys, counters=self.sessions.counters)
+        pages = WebPages(
+            self.title,
+            self.description,
+            is_on=self._settings.enable_web_interface,
+            is_wanted="enable_web_interface" in self._settings.model_fields_set
+            or self.custom_tab is not None,
+            peers=self.peers,
+            custom=self.custom_tab,
+        )
+        app.state.web_pages = pages
+        self.shutdown.on_begin(pages.stop)
+        app.add_middleware(
+            Guard,
+            settings=self._settings,
+            keys=self._keys,
+            counters=self.sessions.counters,
+            is_open=pages.ask_for_key,
+        )
         for router in (self._episode_routes, *self._routers) if serves_episodes else self._routers:
             # Not `include_router`: applications find routes by their path in `app.routes`, and replace some.
             app.router.routes.extend(router.routes)
-        app.router.default = self._landing_before(app.router.default)
-
-    def _landing_before(self, otherwise: ASGIApp) -> ASGIApp:
-        """Answer with the landing page at its paths, and as before elsewhere."""
-        page = HTMLResponse(landing_page(self.title, self.description))
-        paths = {"/", "/web", "/web/"} if self._settings.enable_web_interface else {"/"}
-
-        async def landing(scope: Scope, receive: Receive, send: Send) -> None:
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
-            is_page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and path in paths
-            await (page if is_page else otherwise)(scope, receive, send)
-
-        return landing
+        app.router.default = pages.before(app.router.default)
 
     def _lifespan_within(self, outer: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The application's lifespan, and in it the environment of the first session."""
@@ -320,6 +317,7 @@ class EnvironmentServer:
                 try:
                     yield state
                 finally:
+                    app.state.web_pages.stop()
                     await self.sessions.close_first()
 
         return lifespan

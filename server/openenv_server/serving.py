@@ -29,6 +29,7 @@ from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.operations.live_port import beat
 from openenv_server.operations.memory import return_free_memory
 from openenv_server.operations.peers import Mailbox, Peers
+from openenv_server.playground.mount import WebPages
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.settings import read_settings
 from openenv_server.socket_takeover import TakeoverProtocol
@@ -98,6 +99,7 @@ class Server(uvicorn.Server):
         self._heartbeat = heartbeat
         self._worker, self._mailboxes = worker, mailboxes
         self._peers: Peers | None = getattr(app.state, "peers", None)
+        self._web_pages: WebPages | None = getattr(app.state, "web_pages", None)
         self._on_started, self._on_stopped = on_started, on_stopped
         # A queue, because its `put` is one of the few calls that are safe in a signal handler.
         self._stop_requests: SimpleQueue[int] = SimpleQueue()
@@ -151,6 +153,8 @@ class Server(uvicorn.Server):
         if self.started:
             if self._heartbeat is not None:
                 beat(self._heartbeat)
+            if self._web_pages is not None and sockets and sockets[0].family != socket.AF_UNIX:
+                self._web_pages.listen_at(sockets[0].getsockname()[:2])
             if self._mailboxes and self._peers is not None:
                 self._peers.join(self._worker, self._mailboxes)
             self._on_started()

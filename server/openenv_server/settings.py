@@ -56,7 +56,8 @@ class Settings(BaseSettings):
         default=None, gt=0, description="the most seconds that a reset or a step may take; default: unlimited"
     )
     enable_web_interface: bool = Field(
-        default=True, description="serve the landing page at /web too, where Spaces expect it"
+        default=True,
+        description="serve the playground at /web, where Spaces expect it, if Gradio is installed",
     )
     openenv_mode: Annotated[ServerMode, _in_either_case] = Field(
         default=ServerMode.SIMULATION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -209,17 +210,27 @@ def test_the_landing_page_and_the_documentation(url: str) -> None:
     assert 'href="docs"' in page
     for path in ("/docs", "/redoc"):
         with urllib.request.urlopen(f"{url}{path}", timeout=10) as response:
-            assert response.status == 200
+            scripts = re.findall(r'(?:src|href)="([^"]+)"', response.read().decode())
+        assert scripts
+        for script in scripts:  # all of them from here
+            assert script.startswith("/")
+            with urllib.request.urlopen(f"{url}{script}", timeout=10) as response:
+                assert response.status == 200
     paths = set(ask(f"{url}/openapi.json")[1]["paths"])
     assert paths >= {"/reset", "/step", "/state", "/health", "/metrics", "/metadata", "/schema", "/mcp"}
 
 
-def test_the_page_is_where_spaces_look_for_it_unless_it_is_switched_off(
-    monkeypatch: pytest.MonkeyPatch,
+def test_without_gradio_a_page_is_where_spaces_look_for_it_unless_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("openenv_server.playground.mount.has_gradio", lambda: False)
     app = create_app(Counter, CountAction, CountObservation)
+    assert not caplog.records
     with running(app) as url, urllib.request.urlopen(f"{url}/web", timeout=10) as response:
-        assert b"<h1>" in response.read()
+        assert b"pip install &#x27;openenv-gym[web]&#x27;" in response.read()
+    monkeypatch.setenv("ENABLE_WEB_INTERFACE", "true")
+    create_app(Counter, CountAction, CountObservation)
+    assert "pip install 'openenv-gym[web]'" in caplog.text
     monkeypatch.setenv("ENABLE_WEB_INTERFACE", "false")
     with running(create_app(Counter, CountAction, CountObservation)) as url:
         assert ask(f"{url}/web")[0] == 404

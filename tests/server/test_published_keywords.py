@@ -47,7 +47,10 @@ def test_the_order_of_the_arguments(
 
 
 @pytest.mark.parametrize("make", [create_app, create_web_interface_app])
-def test_all_keywords(make: Callable[..., FastAPI], caplog: pytest.LogCaptureFixture) -> None:
+def test_all_keywords(
+    make: Callable[..., FastAPI], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openenv_server.playground.mount.has_gradio", lambda: False)
     with caplog.at_level(logging.WARNING):
         app = make(
             env=Counter,
@@ -65,8 +68,8 @@ def test_all_keywords(make: Callable[..., FastAPI], caplog: pytest.LogCaptureFix
             reset_observation_cls=First,
         )
     assert [record.getMessage() for record in caplog.records] == [
-        "create_app ignores gradio_builder, custom_tab_name, custom_tab_primary, show_default_tab: this "
-        "server has one page, at / and /web, and no Gradio interface"
+        "/web is a plain page, because Gradio is not installed. For the playground: "
+        "pip install 'openenv-gym[web]'"
     ]
     assert app.title == "Counting"
     with running(app) as url:

@@ -53,11 +53,12 @@ class Peers:
 
     Attributes:
         handlers: How this process answers each question. The answers are JSON values.
+        number: The number of this process; 0 if it is the only one.
     """
 
     def __init__(self) -> None:
         self.handlers: dict[str, Callable[[], Any]] = {}
-        self._number = 0
+        self.number = 0
         self._mailboxes: Sequence[Mailbox] = ()
         self._questions: dict[str, Question] = {}
 
@@ -73,16 +74,27 @@ class Peers:
             number: The number of this process.
             mailboxes: Those of all processes.
         """
-        self._number, self._mailboxes = number, mailboxes
+        self.number, self._mailboxes = number, mailboxes
         asyncio.get_running_loop().add_reader(mailboxes[number].out, self._read)
 
     async def ask(self, what: str) -> dict[int, Any]:
         """Ask all processes, this one included; return the answers that come in time, by number."""
-        question = Question(set(), {self._number: self.handlers[what]()}, asyncio.Event())
+        others = [number for number in range(len(self._mailboxes)) if number != self.number]
+        answers = {self.number: self.handlers[what](), **await self._ask(what, others)}
+        return dict(sorted(answers.items()))
+
+    async def ask_one(self, number: int, what: str) -> Any:
+        """Ask one process, which may be this one; return None if its answer does not come in time."""
+        if number == self.number:
+            return self.handlers[what]()
+        return (await self._ask(what, [number])).get(number)
+
+    async def _ask(self, what: str, numbers: Sequence[int]) -> dict[int, Any]:
+        """Ask other processes; return the answers that come in time, by number."""
+        question = Question(set(), {}, asyncio.Event())
         question_id = secrets.token_hex(8)
-        for number in range(len(self._mailboxes)):
-            asked = {"ask": what, "id": question_id, "from": self._number}
-            if number != self._number and self._send(number, asked):
+        for number in numbers:
+            if self._send(number, {"ask": what, "id": question_id, "from": self.number}):
                 question.missing.add(number)
         if question.missing:
             self._questions[question_id] = question
@@ -93,7 +105,7 @@ class Peers:
                 log.info("processes %s did not answer within %g s", sorted(question.missing), ANSWER_S)
             finally:
                 del self._questions[question_id]
-        return dict(sorted(question.answers.items()))
+        return question.answers
 
     def _send(self, number: int, message: dict[str, Any]) -> bool:
         """Send to the mailbox of a process; return False if it is full: the process has not read for long."""
@@ -107,11 +119,11 @@ class Peers:
     def _read(self) -> None:
         """Answer what others ask, and take their answers."""
         try:
-            message = json.loads(self._mailboxes[self._number].out.recv(_MOST_BYTES))
+            message = json.loads(self._mailboxes[self.number].out.recv(_MOST_BYTES))
         except BlockingIOError:
             return
         if "ask" in message:
-            answer = {"id": message["id"], "from": self._number, "answer": self.handlers[message["ask"]]()}
+            answer = {"id": message["id"], "from": self.number, "answer": self.handlers[message["ask"]]()}
             self._send(message["from"], answer)
         elif (question := self._questions.get(message["id"])) is not None:
             question.answers[message["from"]] = message["answer"]

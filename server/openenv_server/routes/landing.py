@@ -5,6 +5,9 @@ from __future__ import annotations
 from html import escape
 from string import Template
 
+_MISSING = (
+    '<p class="what">To play it in the browser, install the playground beside the server: <code>{}</code></p>'
+)
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -19,6 +22,7 @@ _PAGE = Template("""<!doctype html>
   nav a { display: inline-block; margin: 0 .6rem .6rem 0; padding: .45rem .9rem; border-radius: .5rem;
           border: 1px solid #cfd6e4; color: inherit; text-decoration: none }
   nav a:hover { border-color: #1d2330 }
+  nav a.first { background: #1d4ed8; border-color: #1d4ed8; color: #fff }
   @media (prefers-color-scheme: dark) {
     body { color: #e8ecf4; background: #14171f } p.what { color: #9aa5bb } pre { background: #1f2430 }
     nav a { border-color: #3a4356 } nav a:hover { border-color: #e8ecf4 } }
@@ -31,16 +35,30 @@ _PAGE = Template("""<!doctype html>
 env = gym.make("openenv/remote", base_url="<span id="url">http://this-server</span>")
 observation, info = env.reset(seed=7)</pre>
 <nav>
+  $playground
   <a href="docs">API documentation</a>
   <a href="schema">Schemas</a>
   <a href="metadata">Metadata</a>
   <a href="health">Health</a>
 </nav>
+$install
 <script>document.getElementById("url").textContent = location.href.replace(/[/](web)?$$/, "")</script>
 </html>
 """)
 
 
-def landing_page(name: str, description: str) -> str:
-    """The landing page as HTML."""
-    return _PAGE.substitute(name=escape(name), description=escape(description))
+def landing_page(name: str, description: str, *, has_playground: bool = False, install: str = "") -> str:
+    """The landing page as HTML.
+
+    Args:
+        name: The environment's title.
+        description: What it is.
+        has_playground: Whether to link to the playground.
+        install: The command that installs the playground, if it is missing.
+    """
+    return _PAGE.substitute(
+        name=escape(name),
+        description=escape(description),
+        playground='<a class="first" href="web/">Playground</a>' if has_playground else "",
+        install=_MISSING.format(escape(install)) if install else "",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from time import perf_counter
 
 from starlette.datastructures import Headers
@@ -44,10 +45,19 @@ class Guard:
         settings: The limits.
         keys: The keys.
         counters: Counts what it refuses, and the requests and bytes that come in and go out.
+        is_open: Whether a request goes to a page that asks for the key itself.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, counters: Counters) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: Keys,
+        counters: Counters,
+        is_open: Callable[[Scope], bool] = lambda scope: False,
+    ) -> None:
         self._app = app
+        self._is_open = is_open
         self._keys = keys
         self._counters = counters
         self._allowed_origins = settings.allowed_origins
@@ -74,7 +84,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         is_request = scope["type"] == "http"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if not (is_request and path in _OPEN_PATHS) and not (
+        if not (is_request and (path in _OPEN_PATHS or self._is_open(scope))) and not (
             self._keys.may_read_metrics(headers)
             if is_request and path == _METRICS_PATH
             else self._keys.may_come_in(headers)

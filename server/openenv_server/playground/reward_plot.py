@@ -1,0 +1,47 @@
+"""The rewards of an episode as a plot, an SVG that takes its colours from the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_WIDTH, _HEIGHT, _MARGIN = 640, 120, 8
+# The steps that are shown, the latest ones.
+_MOST_STEPS = 200
+
+
+def reward_plot(rewards: Sequence[float], first_step: int = 1) -> str:
+    """Plot the reward of each step.
+
+    Args:
+        rewards: The rewards, in order.
+        first_step: The number of the step that the first of them is of.
+    """
+    if not rewards:
+        return '<p class="pg-note">Rewards are plotted here, one for each step.</p>'
+    shown = list(rewards)[-_MOST_STEPS:]
+    start = first_step + len(rewards) - len(shown)
+    low, high = min(0.0, *shown), max(0.0, *shown)
+    if low == high:
+        high = 1.0
+    span = high - low
+    room = _HEIGHT - 2 * _MARGIN
+
+    def y(reward: float) -> float:
+        return _MARGIN + room * (high - reward) / span
+
+    each = _WIDTH / max(len(shown), 20)
+    bars = "".join(
+        f'<rect x="{i * each + each * 0.1:.1f}" y="{min(y(reward), y(0)):.1f}" width="{each * 0.8:.1f}" '
+        f'height="{max(abs(y(reward) - y(0)), 1):.1f}" class="{"pg-plus" if reward >= 0 else "pg-minus"}">'
+        f"<title>step {start + i}: {reward:.4g}</title></rect>"
+        for i, reward in enumerate(shown)
+    )
+    last = start + len(shown) - 1
+    label = f"Rewards of steps {start} to {last}, from {min(shown):.4g} to {max(shown):.4g}"
+    return (
+        f'<figure class="pg-plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" '
+        f'role="img" aria-label="{label}">{bars}'
+        f'<line x1="0" x2="{_WIDTH}" y1="{y(0):.1f}" y2="{y(0):.1f}"/></svg>'
+        f"<figcaption><span>step {start}</span><span>reward {min(shown):.4g} to {max(shown):.4g}</span>"
+        f"<span>step {last}</span></figcaption></figure>"
+    )

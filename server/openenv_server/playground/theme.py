@@ -1,0 +1,16 @@
+"""How the page looks: Gradio's default theme, with the fonts of the machine."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+
+def theme() -> gr.themes.Base:
+    """Return the theme. Its fonts are the machine's, so that none is fetched from another host."""
+    return gr.themes.Default(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+        radius_size="lg",
+    )
