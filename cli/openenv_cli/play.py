@@ -27,12 +27,17 @@ _COMMANDS = (
 
 def play(
     target: Annotated[str, typer.Argument(metavar="NAME|URL", help="A name, a URL, or a folder.")] = ".",
+    web: Annotated[
+        bool, typer.Option("--web", help="Play in the browser, on a page that runs on this machine.")
+    ] = False,
 ) -> None:
-    """Play an environment by hand in the terminal.
+    """Play an environment by hand in the terminal, or in the browser.
 
     Each field of the action is a question: Enter takes the default in brackets, ? shows help, and a JSON
     object is taken as the whole action. Every question accepts :reset [SEED], :sample, :state, :help and
     :quit. `play` also reads commands from a pipe; then the exit code is 1 if a step failed.
+
+    With --web, it prints the page's address, opens it if this is a terminal, and runs until Ctrl-C.
 
     Examples:
         openenv play http://localhost:8000
@@ -40,11 +45,19 @@ def play(
         openenv play my-env
 
         openenv play ./my_env < moves.txt
+
+        openenv play --web https://my-org-my-env.hf.space
     """
     from openenv_cli.playing.prompts import Lines
     from openenv_cli.playing.screen import Screen
     from openenv_cli.targets import launched
 
+    if web:
+        from openenv_cli.playing.browser import play_in_browser
+
+        with launched(target) as server:
+            play_in_browser(server)
+        return
     lines = Lines()
     try:
         with launched(target) as server:

@@ -84,10 +84,18 @@ class Target:
         Raises:
             InvalidEndpointError: The base URL is malformed.
         """
+        return self.endpoint_with(None)
+
+    def endpoint_with(self, api_key: str | None) -> Endpoint:
+        """Return its endpoint with a key; None is the key of the environment variable, if it is set.
+
+        Raises:
+            InvalidEndpointError: The base URL is malformed.
+        """
         from openenv_gym.transport.endpoint import Endpoint
 
         is_direct = self.servers is not None and self.servers.is_direct
-        return Endpoint.parse(self.base_url, headers=self.headers, is_direct=is_direct)
+        return Endpoint.parse(self.base_url, api_key=api_key, headers=self.headers, is_direct=is_direct)
 
     def explain(self, error: OpenEnvError) -> None:
         """Add the end of the server's log to an error, as `ManagedServers.explain` does."""
