@@ -106,3 +106,10 @@ def test_the_stage_of_the_base_comes_after_the_arguments_for_all_stages() -> Non
 def test_the_interfaces_variable_comes_last() -> None:
     text = "FROM a\nENV ENABLE_WEB_INTERFACE=true"
     assert with_interface(text, False).splitlines()[-1] == "ENV ENABLE_WEB_INTERFACE=false"
+
+
+def test_an_image_with_the_interface_installs_what_it_needs() -> None:
+    text = "ARG ENABLE_WEB_INTERFACE=false\nFROM a\nARG ENABLE_WEB_INTERFACE\nRUN b\n"
+    lines = with_interface(text, True).splitlines()
+    assert lines[0] == "ARG ENABLE_WEB_INTERFACE=true"
+    assert lines[2] == "ARG ENABLE_WEB_INTERFACE"

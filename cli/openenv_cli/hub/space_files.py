@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from openenv_server.manifest import Manifest
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_INTERFACE_ARGUMENT = re.compile(r"^(ARG ENABLE_WEB_INTERFACE=)\w+[ \t]*$", re.MULTILINE)
 _TAG = "openenv"
 _BASE_STAGE = "openenv-base"
 _LOCAL_BASE = re.compile(r"openenv-base(:[\w.-]+)?")
@@ -203,8 +204,13 @@ def with_base_inside(text: str, base: str) -> tuple[str, bool]:
 
 
 def with_interface(text: str, is_on: bool) -> str:
-    """Enable or disable the web interface in a Dockerfile, at its end because the last ENV wins."""
-    return f"{text.rstrip()}\n\nENV ENABLE_WEB_INTERFACE={str(is_on).lower()}\n"
+    """Enable or disable the web interface in a Dockerfile, at its end because the last ENV wins.
+
+    An argument of that name at the beginning, which decides what is installed, gets the same default.
+    """
+    value = str(is_on).lower()
+    text = _INTERFACE_ARGUMENT.sub(rf"\g<1>{value}", text)
+    return f"{text.rstrip()}\n\nENV ENABLE_WEB_INTERFACE={value}\n"
 
 
 def _starting_from(image: str, text: str, stages: list[Stage]) -> str:
