@@ -148,9 +148,24 @@ def visit(chromium: Any) -> Iterator[Callable[..., Playground]]:
         assert playground.hosts <= {urlsplit(url).netloc}
 
 
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Serve with ``openenv serve ARGUMENTS``, once for all tests; return the base URL."""
+    servers: dict[tuple[str, ...], str] = {}
+    with ExitStack() as stack:
+
+        def served_(*arguments: str) -> str:
+            if arguments not in servers:
+                closed = tmp_path_factory.mktemp("served") / "closed"
+                servers[arguments] = stack.enter_context(serving(closed, *arguments)).base_url
+            return servers[arguments]
+
+        yield served_
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Serve with ``openenv serve ARGUMENTS``; keywords are environment variables."""
+    """Serve with ``openenv serve ARGUMENTS`` for one test; keywords are environment variables."""
     with ExitStack() as stack:
 
         def serve_(*arguments: str, **variables: str) -> ServerProcess:
