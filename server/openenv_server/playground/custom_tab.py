@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from openenv_server.playground.server_facts import ServerFacts
     from openenv_server.playground.visits import Visits
+
+log = logging.getLogger("openenv_server")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class CustomTab:
                 WebManager(visits, metadata), fields, metadata, has_tokens, title, quick_start
             )
         except Exception as error:
+            log.exception("gradio_builder failed")
             raise ConfigurationError(f"gradio_builder raised {type(error).__name__}: {error}") from error
         if not isinstance(blocks, gr.Blocks):
             raise ConfigurationError(f"gradio_builder must return gr.Blocks, got {type(blocks).__name__}.")

@@ -10,6 +10,7 @@ from typing import Any
 from openenv_gym.errors import (
     ActionRefusedError,
     CapacityError,
+    ConfigurationError,
     EndpointError,
     OpenEnvError,
     ResetNeededError,
@@ -105,6 +106,8 @@ def problem(error: OpenEnvError) -> str:
             title, text = "The server refuses the key", "Reload this page to enter another one."
         case ActionRefusedError():
             title, text = "The server refuses this", error.server_message
+        case ConfigurationError():
+            title, text = "This cannot be sent", str(error)
         case ResetNeededError():
             title, text = error.message, "Reset begins another one."
         case EndpointError():

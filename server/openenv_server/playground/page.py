@@ -64,7 +64,7 @@ class Page:
                 own.unload(self._leave)
                 return own
         with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
-            gr.HTML(_header(title, self._facts.description), padding=False)
+            gr.HTML(_header(title, self._facts.description, self._base_url or ".."), padding=False)
             with gr.Tabs():
                 if custom is not None and custom.is_primary:
                     _render_tab(custom.name, own)
@@ -254,10 +254,11 @@ def _render_tab(name: str, blocks: gr.Blocks) -> None:
         blocks.render()
 
 
-def _header(name: str, description: str) -> str:
+def _header(name: str, description: str, base_url: str) -> str:
     return (
         f'<header class="pg-header"><h1>{escape(name)}</h1><p>{escape(description)}</p>'
-        '<nav aria-label="More about this server"><a href="../docs">API</a></nav></header>'
+        '<nav aria-label="More about this server">'
+        f'<a href="{escape(base_url)}/docs">API</a></nav></header>'
     )
 
 
