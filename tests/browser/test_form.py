@@ -255,6 +255,15 @@ def test_a_value_that_the_form_cannot_show_is_json_there(every: Sent) -> None:
     assert every.step()["name"] == "b"
 
 
+def test_a_part_that_is_missing_can_be_added(every: Sent) -> None:
+    action = every.step()
+    every.write(json.dumps({name: value for name, value in action.items() if name not in ("at", "code")}))
+    every.page.get_by_label("At (missing)").check()
+    every.page.get_by_label("Code (optional)").check()
+    expect(every.field("Code Python code")).to_have_value("print(1)")
+    assert every.step() == action
+
+
 def test_bad_json_is_reported_and_kept_and_not_stepped(every: Sent) -> None:
     action = every.step()
     bad = json.dumps({**action, "name": "zoe"})[:-1]
@@ -353,7 +362,7 @@ def test_keys_and_buttons_make_moves(visit: Visit) -> None:
         page.locator("[aria-pressed=true]").wait_for()
         for key, move in {"ArrowLeft": 3, "ArrowUp": 0, "1": 1, "ArrowDown": 2}.items():
             assert sent.after(lambda key=key: page.keyboard.press(key)) == {"move": move}
-            expect(page.locator("[aria-pressed=true]")).to_have_text(re.compile(f" {move}]$"))
+            expect(page.locator("[aria-pressed=true]")).to_have_text(re.compile(rf"\s{move}]"))
             expect(page.locator("#openenv-json")).to_contain_text(f'"move": {move}')
         assert sent.after(lambda: sent.button("left [← 3]").click()) == {"move": 3}
 

@@ -22,6 +22,7 @@ from openenv_server.playground.fields import (
     Group,
     Number,
     Optional,
+    Part,
     Places,
     Recursion,
     Rows,
@@ -111,9 +112,17 @@ class Drawing:
             for part in field.parts:
                 if part.name in payload or isinstance(part.field, Optional):
                     self.draw(part.field, (*path, part.name), payload.get(part.name, MISSING))
-                else:
-                    absent = Optional(part.field.label, part.field.description, part.field)
-                    self.draw(absent, (*path, part.name), MISSING)
+                elif not isinstance(part.field, Constant):
+                    self._absent(part, (*path, part.name))
+
+    def _absent(self, part: Part, path: Path) -> None:
+        """Draw what adds a part that is not in the payload, and is not optional or has a default."""
+        kind = "missing" if part.default is MISSING else "optional"
+        named = _named(part.field, True)
+        box = gr.Checkbox(False, **{**named, "label": f"{part.field.label} ({kind})"})
+        start = initial(part.field) if part.default is MISSING else part.default
+        self._change(box.input, js(start), path, box)
+        self._show_errors(path)
 
     def _optional(self, field: Optional, path: Path, payload: Any, has_label: bool) -> None:
         is_on = field.is_on(payload)

@@ -111,6 +111,8 @@ class ActionForm:
                     elem_id="openenv-json",
                     lines=5,
                     max_lines=30,
+                    wrap_lines=True,
+                    buttons=["copy"],
                 )
         self.error_outputs = [self._errors]
         self.filled = [self.action, self._text, self._problem, self._revision]
@@ -164,7 +166,7 @@ class ActionForm:
         with gr.Row():
             return [
                 gr.Button(
-                    move.caption, min_width=90, elem_id=f"openenv-move-{place}", elem_classes="openenv-move"
+                    move.caption, min_width=130, elem_id=f"openenv-move-{place}", elem_classes="openenv-move"
                 )
                 for place, move in enumerate(moves.moves)
             ]

@@ -34,9 +34,10 @@ class Move(NamedTuple):
 
     @property
     def caption(self) -> str:
-        """The name and the keys, for a button: "left  ← 0"."""
-        shown = " ".join(_SHOWN.get(key, key.upper()) for key in self.keys)
-        return f"{self.name}  [{shown}]" if shown and shown != self.name else self.name
+        """The name and the keys, for a button: "left [← 0]"."""
+        # The keys stay on one line.
+        shown = "\N{NO-BREAK SPACE}".join(_SHOWN.get(key, key.upper()) for key in self.keys)
+        return f"{self.name} [{shown}]" if shown and shown != self.name else self.name
 
 
 class Moves(NamedTuple):

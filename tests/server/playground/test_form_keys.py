@@ -41,7 +41,10 @@ def test_an_action_of_one_small_choice_is_moved() -> None:
     found = moves({"enum": ["hit", "stand"]})
     assert found is not None
     assert found.path == ("move",)
-    assert [move.caption for move in found.moves] == ["hit  [H 0]", "stand  [S 1]"]
+    assert [move.caption for move in found.moves] == [
+        "hit [H\N{NO-BREAK SPACE}0]",
+        "stand [S\N{NO-BREAK SPACE}1]",
+    ]
     assert found.have({"move": "stand"})
     assert not found.have({"move": "fly"})
     assert not found.have(3)
