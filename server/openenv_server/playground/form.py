@@ -158,7 +158,9 @@ class ActionForm:
     def _build_moves(moves: Moves) -> list[gr.Button]:
         """Add a button for each choice, of an action that is one choice."""
         keys = {key: place for place, move in enumerate(moves.moves) for key in move.keys}
-        hint = "Each button makes a step. Its keys are in brackets."
+        has_names = any(move.caption != move.name for move in moves.moves)
+        where = "its keys are in brackets" if has_names else "its key is its number"
+        hint = f"Each button makes a step; {where}."
         data = escape(json.dumps(keys))
         gr.HTML(
             f'<p class="openenv-note" data-keys="{data}">{hint}</p>', elem_id="openenv-moves", padding=False

@@ -101,7 +101,8 @@ def field_of(node: Node, label: str) -> Field:
     if node.is_recursive:
         return Recursion(label, description, lambda: field_of(node.expanded(), label))
     if SPACE_KEYWORD in schema:
-        return field_of_space(schema[SPACE_KEYWORD], label, description)
+        shown = description or (str(schema.get("title") or "") if _is_space(schema) else "")
+        return field_of_space(schema[SPACE_KEYWORD], label, shown)
     if "const" in schema:
         return Constant(label, description, schema["const"])
     if schema.get("enum"):
@@ -291,7 +292,7 @@ def _group(node: Node, label: str) -> Group:
     raw = node.schema.get("properties", {})
     parts = []
     for name, child in node.properties():
-        title = raw[name].get("title") if isinstance(raw[name], Mapping) else None
+        title = None if _is_space(child.schema) or raw[name] is True else raw[name].get("title")
         inner = field_of(child, str(title or _said(name)))
         default = child.schema.get("default", MISSING)
         if default is not MISSING and not fits(inner, default):
@@ -300,6 +301,11 @@ def _group(node: Node, label: str) -> Group:
             inner = Optional(inner.label, inner.description, inner)
         parts.append(Part(name, inner, default))
     return Group(label, str(node.schema.get("description") or ""), tuple(parts))
+
+
+def _is_space(schema: Schema) -> bool:
+    """Return whether a schema is nothing but a space, whose title is the space as Gymnasium prints it."""
+    return SPACE_KEYWORD in schema and "type" not in schema
 
 
 def _said(name: str) -> str:

@@ -171,6 +171,12 @@ def test_small_arrays_have_a_number_for_each_place_and_large_ones_are_json() -> 
     assert image == Json("It", "Numbers of the shape 2 by 3 by 1", [[[0], [0], [0]], [[0], [0], [0]]])
 
 
+def test_a_declared_space_has_the_name_of_its_part_and_says_what_it_is() -> None:
+    space = {"x-gymnasium-space": {"type": "Discrete", "n": 40, "start": 0}, "title": "Discrete(40)"}
+    field = parts_of({"properties": {"seat": space}, "required": ["seat"]})["seat"]
+    assert field == Number("Seat", "Discrete(40)", True, 0, 39)
+
+
 def test_bounds_of_a_space_may_differ_by_place() -> None:
     space = {"type": "Box", "low": [-1, "-Infinity"], "high": 2.5, "shape": [2], "dtype": "float32"}
     found = field_of_space(space, "Torques")
