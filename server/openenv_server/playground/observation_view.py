@@ -58,7 +58,8 @@ def tree(value: Any, name: str = "", *, is_open: bool = True) -> str:
         )
         if len(pairs) > _MOST_ITEMS:
             shown += f"<li>… {len(pairs) - _MOST_ITEMS} more</li>"
-        size = f"{len(pairs)} {'fields' if isinstance(value, Mapping) else 'items'}"
+        plural = "" if len(pairs) == 1 else "s"
+        size = f"{len(pairs)} {'field' if isinstance(value, Mapping) else 'item'}{plural}"
         opened = " open" if is_open else ""
         return f"<details{opened}><summary>{label} <small>{size}</small></summary><ul>{shown}</ul></details>"
     return f"{label} {_leaf(value)}"

@@ -97,7 +97,9 @@ class Page:
                     plot = gr.HTML(reward_plot([]), padding=False)
                     with gr.Accordion("Steps", open=False, elem_id="pg-history"):
                         table = gr.HTML(padding=False)
-                        save = gr.Button("Save as JSONL", size="sm", elem_id="pg-save")
+                        save = gr.Button(
+                            "Save as JSONL", size="sm", elem_id="pg-save", elem_classes="pg-small"
+                        )
             with gr.Column(scale=2, min_width=300):
                 status = gr.HTML(episode_view.status(None), padding=False, elem_id="pg-status")
                 trouble = gr.HTML(padding=False, elem_id="pg-trouble")
@@ -218,7 +220,7 @@ class Page:
         facts = self._facts
         with gr.Tab("State", id="state") as tab:
             state = gr.HTML('<p class="pg-note">Reset begins an episode, which has a state.</p>')
-            refresh = gr.Button("Refresh", size="sm", min_width=80)
+            refresh = gr.Button("Refresh", size="sm", elem_classes="pg-small")
             gr.on([tab.select, refresh.click], self._state, None, state, show_progress="hidden")
         with gr.Tab("Spaces", id="spaces"):
             gr.HTML(f'<pre class="pg-text" tabindex="0" aria-label="Spaces">{escape(facts.spaces)}</pre>')
@@ -233,7 +235,7 @@ class Page:
                 gr.Markdown(_without_front_matter(facts.readme), elem_classes="pg-readme")
         with gr.Tab("Health", id="health") as tab:
             health = gr.HTML()
-            refresh = gr.Button("Refresh", size="sm", min_width=80)
+            refresh = gr.Button("Refresh", size="sm", elem_classes="pg-small")
             gr.on([tab.select, refresh.click], self._health, None, health, show_progress="hidden")
 
     async def _leave(self, request: gr.Request) -> None:
