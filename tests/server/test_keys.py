@@ -220,3 +220,18 @@ def test_the_values_of_the_header_are_hidden_in_the_log(name: str) -> None:
     record = logging.makeLogRecord({"msg": f"< {name.lower()}: unknown-4712\r\n"})
     hiding.filter(record)
     assert record.getMessage() == f"< {name.lower()}: ***\r\n"
+
+
+def test_a_page_of_the_application_below_web_needs_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openenv_server.playground.mount.has_gradio", lambda: True)
+    monkeypatch.setenv("OPENENV_API_KEY", "let-me-in")
+    app = create_app(Counter, CountAction, CountObservation)
+
+    @app.get("/web/mine")
+    def mine() -> dict[str, str]:
+        return {"page": "mine"}
+
+    with running(app) as url:
+        assert status_of(f"{url}/web/mine")[0] == 401
+        assert status_of(f"{url}/web/mine", key="let-me-in") == (200, {"page": "mine"})
+        assert status_of(f"{url}/website")[0] == 401
