@@ -344,6 +344,23 @@ def test_enter_in_a_line_of_text_makes_a_step(every: Sent) -> None:
     assert every.after(lambda: every.field("Name Who acts").press("Enter"))["name"] == "bob"
 
 
+def test_what_a_schema_says_is_text(visit: Visit) -> None:
+    """Another server's words run no code, and load nothing from elsewhere: `visit` checks that."""
+    words = "*A* $x$ <img src='http://other.test/a' onerror='boom()'> ![b](http://other.test/b) <b>c</b>"
+    part = {"type": "string", "title": words, "description": words, "examples": [words]}
+    inside = {"type": "object", "properties": {words: part}, "required": [words], "description": words}
+    choice = {"enum": [words, "other"], "description": words}
+    properties = {"it": part, "inside": inside, "choice": choice, "many": {"type": "array", "items": part}}
+    schema = {"properties": properties, "required": [*properties], "description": words}
+    with shown(visit, schema) as sent:
+        sent.button("Add to many").click()
+        sent.button("Remove 1").wait_for()
+        sent.write('{"it": "<img src=http://other.test/c>}')
+        sent.page.locator("#openenv-problem [role=alert]").wait_for()
+        assert sent.page.get_by_text(words).count() >= 6
+        assert sent.page.locator("main img, main b").count() == 0
+
+
 def test_each_field_has_a_name_for_screen_readers(every: Sent) -> None:
     every.page.locator("#openenv-sample").click()
     every.page.wait_for_timeout(1000)

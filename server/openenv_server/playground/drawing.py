@@ -265,12 +265,14 @@ def js(value: Any) -> str:
 
 def _named(field: Field, has_label: bool, hint: str = "") -> dict[str, Any]:
     """Return the keywords that every component has. A label that is not shown is there for screen readers."""
-    info = " · ".join(filter(None, [field.description if has_label else "", hint]))
+    shown = [field.description if has_label else "", hint]
+    # Gradio reads it as Markdown, and what a server says is only text: it loads nothing, and has no links.
+    info = " · ".join(filter(None, shown))
     return {"label": field.label, "show_label": has_label, "info": info or None, "interactive": True}
 
 
 def _note(text: str) -> None:
-    gr.Markdown(text, elem_classes="openenv-note")
+    gr.HTML(f'<p class="openenv-note">{escape(text)}</p>', padding=False)
 
 
 def _slider_step(width: float) -> float:
