@@ -84,6 +84,7 @@ __all__ = [
     "decode_answer",
     "decode_request",
     "encode",
+    "encode_part",
     "is_array_of_numbers",
     "look_up",
     "pack",
@@ -299,6 +300,18 @@ def encode(message: Request | Answer, attachments: Attachments | None = None) ->
         return [_SIZE.pack(size) + body]
     padding = bytes(_attachments_begin(size) - _SIZE.size - size)
     return [_SIZE.pack(size) + body + padding, *attachments.parts]
+
+
+def encode_part(value: Any) -> msgspec.Raw:
+    """Encode a part of a message, to be put into one or several messages later.
+
+    Raises:
+        TypeError: It contains an object that cannot be sent.
+    """
+    try:
+        return msgspec.Raw(_encoder.encode(value))
+    except OverflowError:
+        return msgspec.Raw(_encoder.encode(_with_packed_integers(value)))
 
 
 def decode_request(payload: Payload) -> Request:

@@ -86,10 +86,12 @@ class Reset(_Traced, tag="reset"):
     Attributes:
         seeds: A seed for each slot, an integer or None; or None for no seeds.
         options: More keyword arguments for the environment's reset.
+        min_ready: As in `Step`; None is 0. Servers without ``max_message_bytes`` ignore it.
     """
 
     seeds: list[Any] | None = None  # an integer of more than 64 bits is an extension
     options: dict[str, Any] = {}
+    min_ready: int | None = None
 
 
 class Step(_Traced, tag="step"):
@@ -163,6 +165,8 @@ class Opened(_Message, tag="opened"):
         payloads: Whether they do, as requested. Older servers leave it out.
         timeouts: Whether the server gives up on slots that exceed ``timeout_s``. Older servers leave it out.
         same_slots: Whether the server supports steps with ``same_slots``. Older servers leave it out.
+        max_message_bytes: The most bytes of a message to the server, which holds up no slot because of another.
+            Older servers leave it out.
     """
 
     errors: list[SlotError] = []
@@ -171,6 +175,7 @@ class Opened(_Message, tag="opened"):
     payloads: bool = False
     timeouts: bool = False
     same_slots: bool = False
+    max_message_bytes: int = 0
 
 
 class Resumed(_Message, tag="resumed"):

@@ -211,7 +211,13 @@ class EnvironmentServer:
         self.shutdown = GracefulShutdown(self.sessions)
         self.peers = Peers()
         adapter = adapter_for(kind, action_cls, observation_cls)
-        connections = Connections(self.sessions, adapter, settings.max_slots_per_socket, resume_grace_s)
+        connections = Connections(
+            self.sessions,
+            adapter,
+            settings.max_slots_per_socket,
+            resume_grace_s,
+            settings.max_message_bytes,
+        )
         self.shutdown.on_begin(connections.leave)  # also those that wait for a client to resume
         tool_sessions = ToolSessions(self.sessions, session_timeout_s)
         self.shutdown.on_begin(tool_sessions.close_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from openenv_server.sessions.replay_cache import ReplayCache
@@ -10,9 +11,13 @@ from openenv_server.sessions.replay_cache import ReplayCache
 class Request:
     def __init__(self) -> None:
         self.replayed: list[list[int]] = []
+        self.kept: list[list[int]] = []
 
     def replay(self, slots: Sequence[int]) -> None:
         self.replayed.append(list(slots))
+
+    def keep(self, slots: Sequence[int]) -> None:
+        self.kept.append(list(slots))
 
 
 def test_two_requests_in_flight_are_both_answered() -> None:
@@ -85,3 +90,33 @@ def test_another_object_takes_over_a_request() -> None:
     cache.replace(old, new)
     cache.replay([(1, [0]), (2, [1])])
     assert (old.replayed, new.replayed, other.replayed) == ([], [[0]], [[1]])
+
+
+def test_a_slot_that_is_forgotten_is_not_kept() -> None:
+    cache, both, single = ReplayCache(), Request(), Request()
+    cache.add(1, [0, 1], both)
+    cache.add(2, [2], single)
+    cache.forget([0, 2])
+    assert cache.unknown([(1, [1]), (2, [2])]) == [2]
+    assert (cache.latest_of(0), cache.latest_of(1)) == (None, 1)
+
+
+def test_a_request_forgets_the_answers_that_newer_requests_acknowledge() -> None:
+    """Else each slot that pauses would keep the answers of all others."""
+    cache, everything = ReplayCache(), Request()
+    cache.add(0, list(range(8)), everything)
+    for slot in range(7):
+        cache.add(slot + 1, [slot], Request())
+    assert everything.kept == [[4, 5, 6, 7], [6, 7], [7]]
+
+
+def test_adding_requests_of_single_slots_takes_constant_time() -> None:
+    def seconds(slots: int) -> float:
+        cache, request = ReplayCache(), Request()
+        rounds = 40_000 // slots
+        begin = time.perf_counter()
+        for number in range(rounds * slots):
+            cache.add(number, [number % slots], request)
+        return time.perf_counter() - begin
+
+    assert min(seconds(2000) for _ in range(3)) < 5 * min(seconds(20) for _ in range(3))

@@ -118,13 +118,18 @@ class BatchRunner:
         """
         timeout_s = request.timeout_s
         deadline = NO_DEADLINE if timeout_s is None else Deadline(arrived + timeout_s, timeout_s)
-        durations = self._resets_s if work.__name__ == "reset" else self._steps_s
+        is_step = work.__name__ == "step"
+        durations = self._steps_s if is_step else self._resets_s
         context = RequestContext(request, arrived, self._encoder.busy.seconds, durations)
         answer: Answer = partial(self._answer, context)
         if span is not None:
             answer = _traced(answer, span, len(numbers))
         slots = [self._slots.get(number) for number in numbers]
-        fast = [slot for slot in slots if slot is not None and slot.is_fast and not slot.is_busy]
+        fast = [
+            slot
+            for slot in slots
+            if slot is not None and slot.is_fast and not slot.is_busy and (is_step or slot.resets_fast)
+        ]
         if len(fast) == len(numbers) and ErrorReply not in set(map(type, arguments)):
             self.is_idle = True
             batch = SequentialBatch(fast, arguments, work, answer, min_ready, deadline)
@@ -141,7 +146,7 @@ class BatchRunner:
                 refused.append(slot.refused(argument.message, argument.details))
             elif slot.is_busy:
                 refused.append(slot.refused("A reset or a step is already in progress in this slot"))
-            elif slot.is_fast:
+            elif slot.is_fast and (is_step or slot.resets_fast):
                 here.append((slot, argument))
             else:
                 elsewhere.append((slot, argument))

@@ -93,7 +93,7 @@ class BatchSlot(Slot):
         driver: Any = _Driver(environment)
         super().__init__(numbers[0], session, driver, "disabled", None, request_of=request_of)
         self._numbers = self._known_equal = list(numbers)
-        self.is_fast = True
+        self.is_fast = self.resets_fast = True
         self._environment = environment
         self._is_disabled = environment.autoreset_mode is AutoresetMode.DISABLED
         self._in_same_step = environment.autoreset_mode is AutoresetMode.SAME_STEP

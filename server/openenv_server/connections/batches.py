@@ -79,6 +79,11 @@ class GatheredBatch:
         if results:
             self._answer(results)
 
+    def keep(self, slots: Sequence[int]) -> None:
+        """Forget the results of all other slots, which the client has received."""
+        with self._lock:
+            self._results = _results_of(self._results, slots)
+
     def _take_ready(self) -> list[SlotResult]:
         """The results to send now; none while too few are done."""
         with self._lock:
@@ -212,6 +217,11 @@ class SequentialBatch:
         """Send the results of these slots again."""
         if results := _results_of(self.results, slots):
             self.answer(results)
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Forget the results of all other slots, which the client has received."""
+        if self.has_ended:  # else `results` says which slots are done
+            self.results = _results_of(self.results, slots)
 
 
 def _results_of(results: Sequence[SlotResult], slots: Sequence[int]) -> list[SlotResult]:

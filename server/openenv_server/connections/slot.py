@@ -74,6 +74,7 @@ class Slot:
 
     Attributes:
         is_fast: Whether the connection's thread takes its steps.
+        resets_fast: Whether it takes its resets, too.
         is_busy: Whether a reset or a step is in progress on its session's thread.
     """
 
@@ -90,7 +91,7 @@ class Slot:
     ) -> None:
         self.number = number
         self.session = session
-        self.is_fast = self.is_busy = False
+        self.is_fast = self.resets_fast = self.is_busy = False
         self._driver = driver
         self._request_of = request_of
         self._reset, self._take = driver.reset, driver.step
@@ -129,6 +130,7 @@ class Slot:
         self._has_ended = False
         self._resets += 1
         seconds = perf_counter() - begin
+        self.resets_fast = seconds < _FAST_S
         end = EpisodeEnd(terminated, truncated) if terminated or truncated else None
         return SlotOutcome(self.number, observation, reward, info, begin, seconds, end)
 

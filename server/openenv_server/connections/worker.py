@@ -60,8 +60,8 @@ _SWITCH_INTERVAL_A_CONNECTION_S = 1e-4
 # More in one message would keep the event loop from the other clients: refusing a slot takes it 10 µs.
 _MOST_SLOTS = 2**14
 
-# A connection waits so many seconds for sessions to open, to close or to answer. Then another thread waits,
-# and the connection takes further requests.
+# A connection waits so many seconds for sessions to open, to close or to answer, if it has no others. Then
+# another thread waits, and the connection takes further requests.
 _PROMPT_S = 0.25
 _WATCH_INTERVAL_S = 0.05
 
@@ -104,6 +104,9 @@ class WholeAnswer:
         """Send it again."""
         if self._frame:
             self._send(self._frame)
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Keep all of it."""
 
 
 class ConnectionWorker:
@@ -327,7 +330,7 @@ class ConnectionWorker:
             work = reset
         else:
             numbers, data, work = request.slots, reset_data(request.options, seeds), Slot.reset
-        self._run(request, numbers, work, data)
+        self._run(request, numbers, work, data, request.min_ready or 0)
 
     def _step(self, request: v2.Step) -> None:
         work: Work
@@ -388,13 +391,14 @@ class ConnectionWorker:
         if batches is None:
             # Without a ticket, as many slots are opened as possible.
             together = SessionsRequest(len(new), request.ticket) if request.ticket else None
-            self._finish("open", [self._open_slot(request, number, together) for number in new], opened)
+            opening = [self._open_slot(request, number, together) for number in new]
+            self._finish("open", opening, opened, new)
         elif errors:
             # All of it, or nothing.
             opened([CapacityReachedError(len(self._slots), most, message)] * len(new))
         else:
-            opening = self._open_batch(request, batches)
-            self._finish("open", [opening], lambda results: opened([results[0]] * len(new)))
+            opening = [self._open_batch(request, batches)]
+            self._finish("open", opening, lambda results: opened([results[0]] * len(new)), new)
 
     async def _open_batch(self, request: v2.Open, factory: VectorFactory) -> None:
         refusal = factory.refusal(request.autoreset)
@@ -466,6 +470,7 @@ class ConnectionWorker:
                 payloads=request.payloads,
                 timeouts=True,
                 same_slots=True,
+                max_message_bytes=self._connections.max_message_bytes,
             )
         )
         with self._sending:
@@ -542,12 +547,13 @@ class ConnectionWorker:
             self._encoder.count_errors(errors)
             self._send(v2.encode(v2.Values(id=request.id, slots=numbers, values=values, errors=errors)))
 
-        self._finish(route, [read_in_time(slot) for slot in known], answer, known)
+        self._finish(route, [read_in_time(slot) for slot in known], answer, request.slots)
 
     def _close(self, request: v2.Close) -> None:
         with self._changing_slots:
             closed = {number: self._slots.pop(number) for number in request.slots if number in self._slots}
             open_still = set(self._slots.values())
+        self._replay_cache.forget(list(closed))
         # A batch ends with the last of its slots.
         slots = [slot for slot in dict.fromkeys(closed.values()) if slot not in open_still]
 
@@ -555,7 +561,7 @@ class ConnectionWorker:
             self._send(v2.encode(v2.Closed(id=request.id, slots=list(closed))))
 
         ends = self._ends(slots, EndReason.CLIENT_LEFT, request.timeout_s)
-        self._finish("close", ends, answer, is_cancelable=False)
+        self._finish("close", ends, answer, request.slots, is_cancelable=False)
 
     def _ends(
         self, slots: Sequence[Slot], reason: EndReason, timeout_s: float | None = None
@@ -575,19 +581,20 @@ class ConnectionWorker:
         route: str,
         coroutines: Sequence[Coroutine[Any, Any, Any]],
         answer: Callable[[list[Any]], None],
-        slots: Sequence[Slot] = (),
+        numbers: Sequence[int],
         *,
         is_cancelable: bool = True,
     ) -> None:
         """Run coroutines concurrently on the server's event loop, and answer when all are done.
 
-        If they take long, another thread waits for them, and this one goes on with the next request.
+        If they take long, or if the connection has other slots, another thread waits for them, and this one
+        goes on with the next request.
 
         Args:
             route: The kind of request, for the metrics.
             coroutines: The coroutines.
             answer: Called with their results.
-            slots: The slots whose environments they call.
+            numbers: The slots of the request.
             is_cancelable: Whether the connection's end cancels them.
         """
         arrived = self._arrived
@@ -597,11 +604,13 @@ class ConnectionWorker:
             self._sessions.counters.request_s(route, "v2").add(perf_counter() - arrived)
 
         future = self._on_loop(coroutines)
+        has_others = not (self._slots.keys() | self._opening).issubset(numbers)
         try:
-            results = future.result(_PROMPT_S)
+            results = future.result(0 if has_others else _PROMPT_S)
         except TimeoutError:
-            for slot in slots:
-                slot.is_fast = False  # so that its next step waits for this call
+            for number in numbers:
+                if (slot := self._slots.get(number)) is not None:
+                    slot.is_fast = False  # so that its next step waits for this call
             thread = threading.Thread(target=self._finish_late, args=(future, answer_and_count), daemon=True)
             self._unfinished[future] = Unfinished(thread, is_cancelable)
             thread.start()
@@ -668,16 +677,25 @@ class Connections:
         adapter: Calls the server's environments.
         max_slots: The most sessions on one connection.
         resume_grace_s: How long the sessions of a broken connection are kept, in seconds.
+        max_message_bytes: The most bytes of a client's message.
 
     Attributes:
         unix_sockets: Where clients on the same machine move their connections.
     """
 
-    def __init__(self, sessions: Sessions, adapter: Adapter, max_slots: int, resume_grace_s: float) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        adapter: Adapter,
+        max_slots: int,
+        resume_grace_s: float,
+        max_message_bytes: int,
+    ) -> None:
         self.sessions = sessions
         self.adapter = adapter
         self.max_slots = max_slots
         self.resume_grace_s = resume_grace_s
+        self.max_message_bytes = max_message_bytes
         self._workers: dict[str, ConnectionWorker] = {}
         self._watched: set[ConnectionWorker] = set()
         self.unix_sockets = UnixSockets()
