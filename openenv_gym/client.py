@@ -529,14 +529,22 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
     async def _usable(self) -> Session:
         """The session, which may not be open."""
         if self._session is None:
+            from openenv_gym.session.shared import shared_connections
             from openenv_gym.transport.asynchronous import AsyncTransport
 
             transport = (AsyncTransport if self._is_awaited else BlockingTransport)(self._max_message_size)
             if self._endpoint is None:
                 await transport.run_blocking(EnvClient._start_servers, self)
             explain = None if self._servers is None else self._servers.explain
+            size = self._max_message_size
             self._session = Session(
-                self.endpoint, transport, PayloadCoding(), self._timeouts, steps_first=True, explain=explain
+                self.endpoint,
+                transport,
+                PayloadCoding(),
+                self._timeouts,
+                steps_first=True,
+                explain=explain,
+                shared=partial(shared_connections, self.endpoint, size) if self._is_awaited else None,
             )
         return self._session
 

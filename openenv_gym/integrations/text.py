@@ -12,12 +12,11 @@ import gymnasium as gym
 from openenv_gym.env import RemoteEnv
 from openenv_gym.errors import ConfigurationError, RemoteError, ResetNeededError, SessionLostError
 from openenv_gym.generic_client import plain
-from openenv_gym.integrations.shared_sessions import SharedConnection
+from openenv_gym.integrations.shared_sessions import SharedSessions
 from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, OBSERVATION_ONLY_ON_THE_WIRE
 from openenv_gym.session.responses import problems, sentence
 from openenv_gym.spaces.schema import Node, open_schema
 from openenv_gym.spaces.tools import takes_tool_calls
-from openenv_gym.transport.blocking import run
 
 ENDED = "The episode has ended."
 
@@ -68,7 +67,7 @@ class TextServer:
     Attributes:
         name: The environment's name, for messages.
         tools: The environment's tools; its action if it has none.
-        connection: Closing it ends all sessions.
+        sessions: Closing them ends all sessions.
 
     Raises:
         ConfigurationError: ``source`` is neither of the two; and what `RemoteEnv` raises.
@@ -79,7 +78,7 @@ class TextServer:
             keywords = {**_keywords_of(source), **keywords}
         self._env = env = RemoteEnv(**keywords)
         self.name = source or str(env.endpoint)
-        self.connection = SharedConnection(env.endpoint, env.timeouts)
+        self.sessions = SharedSessions(env.endpoint, env.timeouts)
         self.tools = _tools(env)
         self._images = {
             finding.path.split(".")[0].removesuffix("[]")
@@ -93,7 +92,7 @@ class TextServer:
 
     def close(self) -> None:
         """End all sessions, and stop a server that was started for them."""
-        self.connection.close()
+        self.sessions.close()
         self._env.close()
 
 
@@ -107,7 +106,7 @@ class TextSession:
 
     def __init__(self, server: TextServer) -> None:
         self._server = server
-        self._session = server.connection.session(server._env.capacity_timeout_s)
+        self._session = server.sessions.session(server._env.capacity_timeout_s)
         self._messages_seen = 0
         self.reward, self.done = 0.0, True
 
@@ -124,7 +123,7 @@ class TextSession:
             OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
         """
         self.reward, self.done, self._messages_seen = 0.0, True, 0
-        outcome = run(self._session.reset(dict(options)))
+        outcome = self._session.reset(dict(options))
         self.done = False
         return self._text(outcome.observation)
 
@@ -140,7 +139,7 @@ class TextSession:
         if self.done:
             return f"Error: {ENDED}"
         try:
-            outcome = run(self._session.step(tool.payload(arguments)))
+            outcome = self._session.step(tool.payload(arguments))
         except RemoteError as error:
             self.done = not self._session.is_open
             return f"Error: {_words_of(error)}" + (f" {ENDED}" if self.done else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from openenv_gym.errors import (
     ConfigurationError,
@@ -24,6 +24,9 @@ from openenv_gym.session.v2 import V2Channel
 from openenv_gym.transport.connection import Transport
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
+
+if TYPE_CHECKING:
+    from openenv_gym.session.shared import SharedConnections
 
 _SLOT = [0]  # the only slot of the channel
 
@@ -111,6 +114,7 @@ class Session:
         steps_first: Whether a first step may come before the first reset, as published clients send it.
         explain: Called with an error before it is raised; may add what it knows of the server, or raise a
             better error.
+        shared: Returns the connections that it shares with other sessions; by default it has its own.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class Session:
         truncates: bool = False,
         steps_first: bool = False,
         explain: Callable[[OpenEnvError], None] | None = None,
+        shared: Callable[[], SharedConnections] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._transport = transport
@@ -132,6 +137,7 @@ class Session:
         self._capacity_timeout_s = capacity_timeout_s
         self._truncates = truncates
         self._explain = explain
+        self._shared = shared
         self._channel: SessionChannel | None = None
         self._has_episode = False
         self._has_timed_out = False  # whether the server may still keep the place of the last session
@@ -255,8 +261,14 @@ class Session:
             await channel.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the connection and the servers, which belong to the original."""
-        return {**self.__dict__, "_channel": None, "_has_episode": False, "_explain": None}
+        """Everything but the connections and the servers, which belong to the original."""
+        return {
+            **self.__dict__,
+            "_channel": None,
+            "_has_episode": False,
+            "_explain": None,
+            "_shared": None,
+        }
 
     async def _ready_channel(self, retries: ResetRetry | None = None) -> SessionChannel:
         channel = self._channel
@@ -270,6 +282,10 @@ class Session:
         return channel
 
     async def _open_channel(self, ticket: v2.Ticket | None) -> SessionChannel:
+        if self._shared is not None:
+            slot = await self._shared().slot(self._timeouts, ticket)
+            if slot is not None:
+                return slot
         connection = await self._transport.connect(
             self.endpoint, timeout_s=self._timeouts.connect_s, offers_v2=self._offers_v2
         )

@@ -108,7 +108,7 @@ class V2Channel:
         self._grace_s = 0.0
         self._pending: dict[int, _Pending] = {}
         self._early: deque[v2.Result] = deque()  # results that arrived while another response was awaited
-        self._last_id = 0
+        self._last_id = self._received_bytes = 0
         self._tracer = find_tracer()
         self._spans: dict[int, Span] = {}
 
@@ -152,15 +152,18 @@ class V2Channel:
                 )
         if not isinstance(response, v2.Opened):
             raise self._wrong_response(response, "open")
+        self._note_opened(response)
+        if response.errors:
+            await self._take_back(response)
+            raise self._not_opened(response.errors, len(slots))
+
+    def _note_opened(self, response: v2.Opened) -> None:
         self.slots.update(response.slots)
         self._token = response.token
         self._grace_s = min(_LONGEST_GRACE_S, self._budget.most_s, response.grace_s)
         self.sends_payloads = response.payloads
         self._patience_s = PATIENCE_S if response.timeouts else 0.0
         self._omits_slots = response.same_slots
-        if response.errors:
-            await self._take_back(response)
-            raise self._not_opened(response.errors, len(slots))
 
     async def send_reset(
         self, slots: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any], operation: str
@@ -319,6 +322,13 @@ class V2Channel:
         await self.connection.send(payload, timeout_s=timeout_s + self._patience_s, operation=operation)
 
     async def _receive(self, operation: str, timeout_s: float) -> v2.Answer:
+        """Wait for the next response that is not an error of a request."""
+        response = await self._receive_any(operation, timeout_s)
+        if type(response) is v2.Failed:
+            raise self._failed(response, operation)
+        return response
+
+    async def _receive_any(self, operation: str, timeout_s: float) -> v2.Answer:
         """Wait for the next response, reconnecting if the connection breaks.
 
         A message of an unknown type is one of a newer server, which does not rely on it: it is ignored.
@@ -350,9 +360,7 @@ class V2Channel:
                 left_s = max(self.sent_at, self.received_at) + timeout_s - received_at
                 if left_s <= 0:
                     raise self.connection.expire(timeout_s, operation) from error
-        self.received_at = received_at
-        if type(response) is v2.Failed:
-            raise self._failed(response, operation)
+        self.received_at, self._received_bytes = received_at, len(payload)
         return response
 
     async def _receive_next(self, operation: str, timeout_s: float, begin: float) -> v2.Answer:

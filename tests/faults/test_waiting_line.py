@@ -17,9 +17,8 @@ from openenv_server.sessions.waiting_line import FORGET_S, MOST_WAITING
 
 from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import ActionRefusedError, CapacityError
-from openenv_gym.integrations.shared_sessions import SharedConnection
+from openenv_gym.integrations.shared_sessions import SharedSessions
 from openenv_gym.session.channel import Timeouts
-from openenv_gym.transport.blocking import run
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
 from tests.faults.test_losses import sleepers
@@ -56,9 +55,9 @@ def vector_session(base_url: str) -> Callable[[], object]:
 
 
 def shared_session(base_url: str) -> Callable[[], object]:
-    connection = SharedConnection(Endpoint.parse(base_url), Timeouts())
-    run(connection.session(WAIT_S).reset({}))
-    return connection.close
+    sessions = SharedSessions(Endpoint.parse(base_url), Timeouts())
+    sessions.session(WAIT_S).reset({})
+    return sessions.close
 
 
 @contextmanager
