@@ -69,44 +69,51 @@ class SharedConnections:
         return None
 
     async def _open_somewhere(self, timeouts: Timeouts, ticket: v2.Ticket | None) -> SessionChannel | None:
-        """Open a session on the connection with the fewest, on another one if that is full."""
-        chosen = await self._choose(timeouts)
-        if chosen is None:
-            return None
-        tried: list[SharedChannel] = []
-        while True:
+        """Open a session on the connection with the fewest, or on another one if that is full."""
+        full: list[SharedChannel] = []
+        refusal: CapacityError | None = None
+        while (chosen := await self._choose(timeouts, full, refusal)) is not None:
             try:
                 number = await chosen.open_slot(timeouts, ticket)
             except CapacityError as error:
-                tried.append(chosen)
-                others = [channel for channel in self._usable() if channel not in tried]
-                is_connections = "max_sessions" not in error.details
-                if others:
-                    chosen = min(others, key=lambda channel: channel.load)
-                elif len(tried) == 1 and (is_connections or chosen.connection.has_gateway):
-                    # The connection is full, or a gateway may choose another server for the next one.
-                    chosen = await self._connect(timeouts)
-                    if chosen is None:
-                        return None
-                else:
-                    raise
+                full.append(chosen)
+                refusal = error
+                if "max_sessions" not in error.details:  # not the server, but the connection is full
+                    chosen.most_slots = len(chosen.slots)
             else:
                 if chosen.sends_payloads and chosen.max_sent_bytes:
                     return _Slot(self, chosen, number, timeouts)
                 self._is_shared = False  # an older server
                 chosen.give_up(number)
-                return None
+        return None
 
-    def _usable(self) -> list[SharedChannel]:
-        self._channels = [channel for channel in self._channels if channel.is_usable]
-        return [channel for channel in self._channels if not channel.is_stuck]
+    async def _choose(
+        self, timeouts: Timeouts, full: Sequence[SharedChannel], refusal: CapacityError | None
+    ) -> SharedChannel | None:
+        """The connection for the next session; None if sessions do not share.
 
-    async def _choose(self, timeouts: Timeouts) -> SharedChannel | None:
-        """The connection for the next session; None if sessions do not share."""
+        Args:
+            timeouts: How long to wait.
+            full: The connections that have no session for it.
+            refusal: What the last of them said.
+
+        Raises:
+            CapacityError: All are full, and another one would be, too.
+        """
         async with self._choosing:
             if not self._is_shared:
                 return None
-            channels = self._usable()
+            self._channels = [channel for channel in self._channels if channel.is_usable]
+            channels = [
+                channel
+                for channel in self._channels
+                if not channel.is_stuck and channel.load < channel.most_slots and channel not in full
+            ]
+            if refusal is not None and not channels:
+                is_connections = full[-1].load >= full[-1].most_slots
+                # A gateway may choose another server for the next connection.
+                if not is_connections and not (len(full) == 1 and full[0].connection.has_gateway):
+                    raise refusal
             if not channels:
                 channel = await self._connect(timeouts)
                 if channel is not None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import itertools
+import math
 import os
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from time import perf_counter
@@ -24,11 +25,11 @@ from openenv_gym.transport.error_mapping import closed_error, session_error
 from openenv_gym.wire import v2
 from openenv_gym.wire.framing import CloseCode, PeerClosedError
 
-# A message has the requests of at most so many slots and bytes, so that its response is soon complete.
+# A message has the requests of at most so many slots and bytes, and asks for about so many in a response. The
+# server divides larger responses, up to this size.
 _MOST_TOGETHER = 1024
 _MOST_BYTES_TOGETHER = 1 << 20
-# A response is expected to take at most this part of the maximum size.
-_PART_OF_RESPONSE = 64
+_MOST_BYTES_IN_RESPONSE = 1 << 22
 # What a message has beside the action, at most, in bytes.
 _OVERHEAD = 1 << 10
 # The channel itself waits as long as it takes: each call has its own timeout.
@@ -103,6 +104,8 @@ class SharedChannel(V2Channel):
         max_message_size: The maximum size of a response in bytes.
 
     Attributes:
+        most_slots: How many sessions the server allows on a connection, once it has refused more.
+        max_sent_bytes: The most bytes of a message to the server; 0 if it lets slots wait for each other.
         failure: Why no session can be used any more, if so.
         is_stuck: Whether the server does not answer at all, so that no further session should be opened.
     """
@@ -113,7 +116,7 @@ class SharedChannel(V2Channel):
         super().__init__(connection, transport, timeouts, payloads=True)
         self.failure: OpenEnvError | None = None
         self.is_stuck = False
-        self._max_message_size = max_message_size
+        self.most_slots = math.inf
         self.max_sent_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
@@ -123,7 +126,7 @@ class SharedChannel(V2Channel):
         self._opening: set[int] = set()
         self._unsent: list[Call] = []
         self._unwanted: list[int] = []  # sessions to be closed
-        self._most_together = 1  # until the size of a response is known
+        self._most_together = _MOST_TOGETHER if max_message_size >= _MOST_BYTES_IN_RESPONSE else 1
         self._bytes_a_slot = 1
         self._is_resuming = False
         self._timer: asyncio.TimerHandle | None = None
@@ -134,7 +137,7 @@ class SharedChannel(V2Channel):
 
     @property
     def is_usable(self) -> bool:
-        """Whether sessions can be used: not failed, not inherited through a fork, and the loop is not closed."""
+        """Whether sessions can be used: it has not failed, and neither a fork nor the loop's end intervened."""
         return self.failure is None and self._process == os.getpid() and not self._loop.is_closed()
 
     @property
@@ -298,12 +301,13 @@ class SharedChannel(V2Channel):
     def _parts(self, group: list[Call]) -> Iterator[list[Call]]:
         """Divide calls, so that neither the message nor the response gets too large."""
         part: list[Call] = []
+        most_bytes = min(_MOST_BYTES_TOGETHER, self.max_sent_bytes // 2)
         size = 0
         for call in group:
-            size += len(call.body) if type(call.body) is msgspec.Raw else 0
-            if part and (len(part) >= self._most_together or size > _MOST_BYTES_TOGETHER):
+            size += _size_of(call)
+            if part and (len(part) >= self._most_together or size > most_bytes):
                 yield part
-                part, size = [], 0
+                part, size = [], _size_of(call)
             part.append(call)
         yield part
 
@@ -432,8 +436,7 @@ class SharedChannel(V2Channel):
         bytes_a_slot = self._received_bytes // max(len(result.slots), 1)
         if bytes_a_slot > self._bytes_a_slot:
             self._bytes_a_slot = bytes_a_slot
-            most = self._max_message_size // _PART_OF_RESPONSE // bytes_a_slot
-            self._most_together = max(1, min(most, _MOST_TOGETHER))
+            self._most_together = max(1, min(self._most_together, _MOST_BYTES_IN_RESPONSE // bytes_a_slot))
         if result.errors and request_id in self._spans:
             self._spans[request_id].fail(error.message for error in result.errors)
         pending.missing = [
@@ -475,6 +478,10 @@ def _again(error: OpenEnvError, operation: str) -> OpenEnvError:
     copied.operation = operation
     copied.__cause__ = error.__cause__
     return copied
+
+
+def _size_of(call: Call) -> int:
+    return len(call.body) if type(call.body) is msgspec.Raw else 0
 
 
 def _values(column: Any) -> Any:

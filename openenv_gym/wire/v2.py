@@ -269,7 +269,7 @@ class BadMessageError(ProtocolError):
     Attributes:
         is_unknown_type: It is a map, as messages are, but its type is unknown or missing.
         new_type: The unknown type, perhaps of a newer release; "" if it is missing or no string.
-        request_id: The number of a message of an unknown type; None if it has none.
+        request_id: The number of the message; None if it has none.
     """
 
     def __init__(
@@ -377,13 +377,14 @@ def _bad_message(
         tag = _tag_decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return BadMessageError(message, is_unknown_type=False)
+    request_id = tag.id if type(tag.id) is int else None
     if tag.type in [kind.__struct_config__.tag for kind in get_args(decoder.type)]:
-        return BadMessageError(message, is_unknown_type=False)
+        return BadMessageError(message, is_unknown_type=False, request_id=request_id)
     return BadMessageError(
         message,
         is_unknown_type=True,
         new_type=tag.type if isinstance(tag.type, str) else "",
-        request_id=tag.id if type(tag.id) is int else None,
+        request_id=request_id,
     )
 
 

@@ -165,7 +165,7 @@ class Opened(_Message, tag="opened"):
         payloads: Whether they do, as requested. Older servers leave it out.
         timeouts: Whether the server gives up on slots that exceed ``timeout_s``. Older servers leave it out.
         same_slots: Whether the server supports steps with ``same_slots``. Older servers leave it out.
-        max_message_bytes: The most bytes of a message to the server, which holds up no slot because of another.
+        max_message_bytes: The most bytes of a message to the server. It lets no slot wait for another one.
             Older servers leave it out.
     """
 

@@ -21,6 +21,10 @@ from openenv_server.errors import WrongResultError, reply_to
 from openenv_server.serialization import check_sendable
 from openenv_server.sessions.counters import CallDurations, Counters
 
+# The most bytes of the payloads of several slots in one frame, as the client's sessions share a connection, and
+# its limit is one of each session.
+_MOST_PAYLOAD_BYTES = 1 << 22
+
 # So few numbers are faster to send and to read one by one than as an array.
 _FEW = 8
 
@@ -104,6 +108,7 @@ class ResultEncoder:
         """The answer to a reset or a step, as the parts of one frame.
 
         If the result of one slot cannot be sent, every slot has its own frame, and that one has an error.
+        Payloads that are too large together have their own frames, too.
         """
         if self.batches and len(results) > 1:
             for result in results:
@@ -157,6 +162,8 @@ class ResultEncoder:
         server_s = perf_counter() - context.arrived
         result.server_us = server_s * 1e6
         frame = v2.encode(result, attachments)
+        if self.sends_payloads and len(steps) > 1 and sum(map(len, frame)) > _MOST_PAYLOAD_BYTES:
+            raise _LargePayloadsError
         context.durations.environment.add_all(seconds)
         context.durations.request.add(server_s)
         self.count_errors(errors)
@@ -234,6 +241,10 @@ class ResultEncoder:
         if self.sends_payloads:
             return self._adapter.payloads(observations)
         return self._adapter.observations(observations, attachments)
+
+
+class _LargePayloadsError(Exception):
+    """Several payloads do not fit into one frame."""
 
 
 def _named(error: Exception, result: SlotResult) -> Exception:
