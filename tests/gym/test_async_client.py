@@ -27,6 +27,7 @@ T = TypeVar("T")
 STEPS = int(os.environ.get("OPENENV_TEST_STEPS", "200"))
 CUTS = int(os.environ.get("OPENENV_TEST_CUTS", "20"))
 CLIENTS = 200
+SHARING = 20
 
 
 class Adder(Counter):
@@ -235,3 +236,43 @@ def test_a_run_through_cuts_is_identical_to_an_uncut_one(face: str, way: Way) ->
     assert cut == uncut
     assert counts["cut"] >= CUTS
     print(f"{steps} steps, {counts}")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("way", WAYS)
+def test_clients_of_one_connection_through_cuts_are_identical_to_uncut_ones(way: Way) -> None:
+    begun = 0
+
+    async def play(client: AdderClient, enough: Callable[[int], bool]) -> Any:
+        def reset(start: int) -> Awaitable[StepResult[CountObservation]]:
+            return patiently(lambda: _awaited(client.reset(start=start)))  # type: ignore[arg-type]
+
+        def step(amount: int) -> Any:
+            nonlocal begun
+            begun += 1
+            return client.step(CountAction(amount=amount))
+
+        return await walk(reset, step, enough)
+
+    async def drive(url: str, enough: list[Callable[[int], bool]]) -> Any:
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [AdderClient(base_url=url) for _ in enough]
+            for client in clients:
+                await patiently(client.connect)  # type: ignore[arg-type]
+                await stack.enter_async_context(client)
+            return await asyncio.gather(*map(play, clients, enough))
+
+    app = create_app(Adder, CountAction, CountObservation, max_concurrent_envs=2 * SHARING)
+    with running(app) as url:
+        Adder.steps_taken = 0
+        with cutting_proxy(url, way, faults=faults(), seed=12) as proxy:
+            is_enough = [lambda _: begun >= STEPS and proxy.counts["cut"] >= CUTS] * SHARING
+            cut = asyncio.run(drive(proxy.base_url, is_enough))  # type: ignore[arg-type]
+            counts = dict(proxy.counts)
+        assert Adder.steps_taken == begun  # none was lost, and none was taken twice
+        lengths = [steps for _, steps in cut]
+        as_long = [lambda done, steps=steps: done >= steps for steps in lengths]
+        uncut = asyncio.run(drive(url, as_long))  # type: ignore[arg-type]
+    assert cut == uncut
+    assert counts["cut"] >= CUTS
+    print(f"{sum(lengths)} steps, {counts}")

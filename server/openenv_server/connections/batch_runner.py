@@ -25,7 +25,7 @@ from openenv_server.connections.batches import (
 )
 from openenv_server.connections.results import RequestContext, ResultEncoder, not_open
 from openenv_server.connections.slot import Slot, SlotResult
-from openenv_server.connections.step_watchdog import StepWatchdog
+from openenv_server.connections.step_watchdog import DETACH_FOR_OTHERS_S, DETACH_S, StepWatchdog
 from openenv_server.errors import ErrorReply, HandedOverError, ServerError, SessionAbandonedError, reply_to
 from openenv_server.sessions.capacity import Sessions
 from openenv_server.sessions.counters import CallDurations
@@ -84,6 +84,11 @@ class BatchRunner:
         """Note that the connection is served by this thread from now on."""
         self._thread = threading.get_ident()
         find_in_this_thread(self._running_session)
+
+    @property
+    def has_several_clients(self) -> bool:
+        """Whether the slots belong to several clients, as far as one can tell."""
+        return self._encoder.sends_payloads and len(self._slots) > 1
 
     def _running_session(self) -> Session | None:
         """The session that the connection's thread is stepping. Call it on that thread."""
@@ -206,7 +211,8 @@ class BatchRunner:
         for slot, batch, error in self._watchdog.take_overdue():
             _in_thread(batch.add, [self.abandon(slot, error)])
         running = self._batch
-        if running is not None and self._watchdog.is_stuck(running):
+        detach_s = DETACH_FOR_OTHERS_S if self.has_several_clients else DETACH_S
+        if running is not None and self._watchdog.is_stuck(running, detach_s):
             gathered = running.take_over(self._detach)
             if gathered is not None:
                 self._batch = None

@@ -21,8 +21,8 @@ from openenv_server.errors import WrongResultError, reply_to
 from openenv_server.serialization import check_sendable
 from openenv_server.sessions.counters import CallDurations, Counters
 
-# The most bytes of the payloads of several slots in one frame, as the client's sessions share a connection, and
-# its limit is one of each session.
+# The most bytes of the payloads of several slots in one frame. They belong to several sessions of the client,
+# and its limit is meant for one of them.
 _MOST_PAYLOAD_BYTES = 1 << 22
 
 # So few numbers are faster to send and to read one by one than as an array.

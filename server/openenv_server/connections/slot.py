@@ -20,6 +20,8 @@ from openenv_server.sessions.session import Session, StepCounts
 _FAST_S = 0.5e-3
 _SLOW_S = 1e-3
 _IN_A_ROW = 2
+# A slot that took very long once has to be fast so many times as often before it is trusted again.
+_DISTRUST, _MOST_IN_A_ROW = 8, 1024
 
 
 class EpisodeEnd(NamedTuple):
@@ -104,6 +106,7 @@ class Slot:
         self._steps_before = self._resets = 0
         session.counts = self._count
         self._has_ended = False
+        self._enough_in_a_row = _IN_A_ROW
         self._in_a_row = 0  # steps that were fast enough, or too slow, to switch threads
 
     @property
@@ -146,7 +149,7 @@ class Slot:
             seconds = perf_counter() - begin
             if self._any_thread and (seconds > _SLOW_S if self.is_fast else seconds < _FAST_S):
                 self._in_a_row += 1
-                if self._in_a_row == _IN_A_ROW:
+                if self._in_a_row >= (_IN_A_ROW if self.is_fast else self._enough_in_a_row):
                     self.is_fast, self._in_a_row = not self.is_fast, 0
             elif self._in_a_row:
                 self._in_a_row = 0
@@ -161,6 +164,11 @@ class Slot:
             return self._autoreset(outcome) if self._resets_in_the_same_step else outcome
         except BaseException as error:
             return self.failed(error)
+
+    def distrust(self) -> None:
+        """Note that a step on the connection's thread took so long that the others had to wait for it."""
+        self.is_fast, self._in_a_row = False, 0
+        self._enough_in_a_row = min(_DISTRUST * self._enough_in_a_row, _MOST_IN_A_ROW)
 
     def _autoreset(self, outcome: SlotOutcome) -> SlotResult:
         """Start the next episode, and keep how the last one ended."""

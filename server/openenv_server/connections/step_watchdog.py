@@ -12,8 +12,10 @@ from openenv_server.connections.slot import Slot
 from openenv_server.errors import DeadlinePassedError, ServerError, StepLimitExceededError
 from openenv_server.sessions.session import LATEST_S, LEAST_S
 
-# A batch that stays in one slot for so many seconds is taken over, so that the others need not wait.
+# A batch that stays in one slot for so many seconds is taken over, so that the others need not wait. The
+# second is for slots of several clients, of which none expects to wait for another one.
 DETACH_S = 0.25
+DETACH_FOR_OTHERS_S = 0.04
 
 
 class Busy(NamedTuple):
@@ -60,7 +62,8 @@ class StepWatchdog:
 
     def detach(self, detached: Detached) -> None:
         """Record that a slot of a batch that was taken over is running, since it was first seen to."""
-        detached.slot.is_busy, detached.slot.is_fast = True, False
+        detached.slot.is_busy = True
+        detached.slot.distrust()
         with self._lock:
             self._busy[detached.slot] = Busy(detached.batch, self._seen_at)
             self._has_worked = True
@@ -113,11 +116,15 @@ class StepWatchdog:
                 overdue.append(Overdue(slot, batch, error))
         return overdue
 
-    def is_stuck(self, batch: SequentialBatch) -> bool:
+    def is_stuck(self, batch: SequentialBatch, detach_s: float) -> bool:
         """Whether to take a batch over. Call it again and again.
 
         The first call records the batch's position. A later one, if the position is the same, asks the batch
         to stop. The next one returns True: by then the batch has stopped, or is stuck in a slot.
+
+        Args:
+            batch: The batch.
+            detach_s: After how many seconds in one slot.
         """
         if batch.has_ended:
             return False
@@ -126,6 +133,6 @@ class StepWatchdog:
             return True
         if self._seen != (batch, position):
             self._seen, self._seen_at = (batch, position), perf_counter()
-        elif perf_counter() - self._seen_at > DETACH_S:
+        elif perf_counter() - self._seen_at > detach_s:
             batch.should_stop = True
         return False

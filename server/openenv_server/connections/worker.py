@@ -63,7 +63,9 @@ _MOST_SLOTS = 2**14
 # A connection waits so many seconds for sessions to open, to close or to answer, if it has no others. Then
 # another thread waits, and the connection takes further requests.
 _PROMPT_S = 0.25
+# How often to look for slots that take too long. The second is where a connection has several clients.
 _WATCH_INTERVAL_S = 0.05
+_SHORT_WATCH_INTERVAL_S = 0.02
 
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
@@ -123,6 +125,7 @@ class ConnectionWorker:
 
     Attributes:
         kept: How many sessions wait for the client to reconnect.
+        runner: Runs its resets and steps.
     """
 
     def __init__(
@@ -149,7 +152,7 @@ class ConnectionWorker:
         self._resumed: SimpleQueue[Resumption | None] = SimpleQueue()
         self._is_resumable = False  # whether the client knows its token
         self._encoder = ResultEncoder(connections.adapter, self._sessions.counters)
-        self._runner = BatchRunner(
+        self.runner = BatchRunner(
             self._sessions,
             self._slots,
             self._replay_cache,
@@ -157,7 +160,6 @@ class ConnectionWorker:
             send=self._send,
             serve=self._serve,
         )
-        self.check_watchdog = self._runner.check_watchdog
         self._token = connections.add(self)
         self._handlers: dict[type, Callable[[Any], None]] = {
             v2.Step: self._step,
@@ -192,7 +194,7 @@ class ConnectionWorker:
 
     def _serve(self) -> None:
         """Answer requests until the client leaves; then close all its sessions."""
-        self._runner.begin_thread()
+        self.runner.begin_thread()
         try:
             while self._serve_transport() and self._wait_for_resume():
                 pass
@@ -227,7 +229,7 @@ class ConnectionWorker:
                 try:
                     self._answer_next()
                 except TimeoutError:
-                    if self._runner.was_quiet() and not self._unfinished:  # else it waits for an answer
+                    if self.runner.was_quiet() and not self._unfinished:  # else it waits for an answer
                         message = "The client was silent for too long: its sessions are closed"
                         self._fail(None, ErrorCode.SESSION_ERROR, message)
                         self._end_reason = EndReason.IDLE
@@ -293,7 +295,7 @@ class ConnectionWorker:
             )
 
     def _answer_next(self) -> None:
-        payload = self._transport.receive(is_expected=self._runner.is_idle)
+        payload = self._transport.receive(is_expected=self.runner.is_idle)
         self._arrived = perf_counter()
         try:
             request = v2.decode_request(payload)
@@ -358,7 +360,7 @@ class ConnectionWorker:
         span: Span | None = None
         if self._tracer is not None:
             span = self._tracer.serve(work.__name__, len(request.slots), request.traceparent)
-        self._runner.run(request, self._arrived, numbers, work, arguments, min_ready, span)
+        self.runner.run(request, self._arrived, numbers, work, arguments, min_ready, span)
 
     def _open(self, request: v2.Open) -> None:
         self._encoder.sends_payloads |= request.payloads
@@ -527,8 +529,8 @@ class ConnectionWorker:
             except TimeoutError:
                 if not limit.expired():
                     raise  # the environment's own
-                error = self._runner.abandon(slot, DeadlinePassedError(request.timeout_s or 0.0))
-                self._runner.forget(slot, error)
+                error = self.runner.abandon(slot, DeadlinePassedError(request.timeout_s or 0.0))
+                self.runner.forget(slot, error)
                 return error
 
         def answer(found: Sequence[Any]) -> None:
@@ -572,7 +574,7 @@ class ConnectionWorker:
             limit_s = min(timeout_s or CLOSE_TIMEOUT_S, CLOSE_TIMEOUT_S)
             await self._sessions.close(slot.session, reason, limit_s)
             if slot.session.is_abandoned:
-                self._runner.forget(slot, not_open(slot.number))
+                self.runner.forget(slot, not_open(slot.number))
 
         return [end(slot) for slot in slots]
 
@@ -759,15 +761,18 @@ class Connections:
             return
 
         async def watch() -> None:
+            interval_s = _WATCH_INTERVAL_S
             while True:
-                await asyncio.sleep(_WATCH_INTERVAL_S)
+                await asyncio.sleep(interval_s)
                 with self._lock:
                     workers = list(self._watched)
                 if not workers:
                     return
+                is_shared = any(worker.runner.has_several_clients for worker in workers)
+                interval_s = _SHORT_WATCH_INTERVAL_S if is_shared else _WATCH_INTERVAL_S
                 for worker in workers:
                     try:
-                        worker.check_watchdog()
+                        worker.runner.check_watchdog()
                     except Exception as error:
                         log_error(error, "the step watchdog failed")
 
