@@ -219,6 +219,23 @@ def frames(rounds: int) -> Iterator[Line]:
         )
 
 
+def async_clients(rounds: int) -> Iterator[Line]:
+    """CartPole-v1, many clients in one event loop on our server, against the published clients."""
+    for sessions, steps, least in ((400, 40, 4), (1000, 20, 1.5)):
+        with ExitStack() as stack:
+            base_url = stack.enter_context(c.serving("CartPole-v1", max_sessions=2 * sessions))
+            ours, theirs = (
+                stack.enter_context(c.async_clients(kind, base_url, sessions))
+                for kind in ("ours", "published")
+            )
+            yield from compare(
+                f"CartPole-v1, {sessions:,} async clients in one loop",
+                ("a step of each", ours, steps),
+                {"published clients, our server": (theirs, steps // 2, least)},
+                rounds,
+            )
+
+
 def published_server(rounds: int) -> Iterator[Line]:
     """64 sessions on an unmodified server of the published package."""
     with ExitStack() as stack:
@@ -308,6 +325,7 @@ COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "batched": batched,
     "sb3": sb3,
     "frames": frames,
+    "async": async_clients,
     "published-server": published_server,
     "published-environment": published_environment,
     "naps": naps,

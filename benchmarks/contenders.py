@@ -206,6 +206,23 @@ def remote_gym_client() -> Iterator[PeerSteps]:
 
 
 @contextlib.contextmanager
+def async_clients(kind: str, base_url: str, sessions: int) -> Iterator[PeerSteps]:
+    """Run many clients in one event loop, each in its own task.
+
+    Args:
+        kind: Whose clients, ``ours`` or ``published``.
+        base_url: The server.
+        sessions: The number of clients.
+    """
+    python, package = {
+        "ours": (Path(sys.executable), "openenv_gym"),
+        "published": (peer_python("gymnasium"), "openenv.core"),
+    }[kind]
+    with _steps_of(python, "clients.py", package, base_url, str(sessions)) as steps:
+        yield steps
+
+
+@contextlib.contextmanager
 def sb3_vec_env(kind: str, count: int, base_url: str) -> Iterator[PeerSteps]:
     """Run a vector environment of Stable-Baselines3: ``remote``, ``dummy`` or ``subproc``."""
     with _steps_of(trainers_python(), "sb3.py", kind, str(count), base_url) as steps:

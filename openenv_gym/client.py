@@ -79,7 +79,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     A subclass says how an action becomes a payload, and how a payload becomes a result and a state. The
     session opens when it is first needed, and is resumed after a broken connection if the server is one of
-    ours. After `disconnect` or `close` the next call opens another one.
+    ours. After `disconnect` or `close` the next call opens another one. Clients that are awaited on one event
+    loop, with the same address, key, headers and maximum size, share a connection to a server of ours.
 
     The same methods are awaited or not. Where no event loop runs, they return results. Inside ``async with``
     they are coroutines; no thread is used. Elsewhere in a running loop, the first call decides: if its result

@@ -90,6 +90,7 @@ TIER_OF = {
     "gym/test_session.py": "unit",
     "gym/test_several_servers.py": "slow",
     "gym/test_several_servers_placing.py": "slow",
+    "gym/test_shared_connections.py": "slow",
     "gym/test_sources.py": "slow",
     "gym/test_spaces.py": "unit",
     "gym/test_spaces_casting.py": "unit",

@@ -18,10 +18,8 @@ async def play(client: Any, steps: int) -> None:
     """Take some steps of one client. A reset counts as a step."""
     done = False
     for step in range(steps):
-        if done:
-            done = (await client.reset()).done
-        else:
-            done = (await client.step({"action": step % 2})).done
+        result = await (client.reset() if done else client.step({"action": step % 2}))
+        done = result.done
 
 
 async def main(package: str, base_url: str, sessions: int) -> None:

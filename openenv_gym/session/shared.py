@@ -217,7 +217,7 @@ class _Slot:
 
     async def close(self) -> None:
         if self.is_open and self.slots and self._channel.is_usable:
-            # If this fails, the server is gone or busy; it ends the session with the connection at the latest.
+            # If this fails, the server is gone or busy; it ends the session with the connection, too.
             with contextlib.suppress(OpenEnvError):
                 request = v2.Close(id=0, slots=[self._number], timeout_s=self._timeouts.step_s)
                 self._call(request, None, "close", CLOSE_TIMEOUT_S)

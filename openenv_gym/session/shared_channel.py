@@ -25,10 +25,11 @@ from openenv_gym.transport.error_mapping import closed_error, session_error
 from openenv_gym.wire import v2
 from openenv_gym.wire.framing import CloseCode, PeerClosedError
 
-# A message has the requests of at most so many slots and bytes, and asks for about so many in a response. The
-# server divides larger responses, up to this size.
-_MOST_TOGETHER = 1024
+# A message has the requests of at most so many slots and bytes. With more slots, client and server would wait
+# for each other; with fewer, the messages would take most of the time.
+_MOST_TOGETHER = 64
 _MOST_BYTES_TOGETHER = 1 << 20
+# A response should have at most so many bytes. The server divides larger ones.
 _MOST_BYTES_IN_RESPONSE = 1 << 22
 # What a message has beside the action, at most, in bytes.
 _OVERHEAD = 1 << 10
@@ -94,8 +95,9 @@ class ResetBody(msgspec.Struct):
 class SharedChannel(V2Channel):
     """A channel whose sessions have one call in flight each, and wait for nothing but its response.
 
-    Calls that are made in one turn of the event loop travel in one message, if the server may answer them one
-    by one. A task reads the responses; another one writes. If the connection breaks, it is resumed once for all.
+    Steps that are taken in one turn of the event loop travel in one message, or in a few, and so do resets;
+    the server answers each when it is done. A task reads the responses; another one writes. If the connection
+    breaks, it is resumed once for all.
 
     Args:
         connection: As in `V2Channel`.
@@ -137,7 +139,7 @@ class SharedChannel(V2Channel):
 
     @property
     def is_usable(self) -> bool:
-        """Whether sessions can be used: it has not failed, and neither a fork nor the loop's end intervened."""
+        """Whether sessions can be used: not failed, not inherited through a fork, and the loop is open."""
         return self.failure is None and self._process == os.getpid() and not self._loop.is_closed()
 
     @property
