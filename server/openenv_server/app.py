@@ -217,6 +217,7 @@ class EnvironmentServer:
             settings.max_slots_per_socket,
             resume_grace_s,
             settings.max_message_bytes,
+            session_timeout_s,
         )
         self.shutdown.on_begin(connections.leave)  # also those that wait for a client to resume
         tool_sessions = ToolSessions(self.sessions, session_timeout_s)

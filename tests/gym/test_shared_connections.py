@@ -17,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from openenv_server import Action, Environment, Observation, State, create_app, gymnasium_factory
+from openenv_server.sessions.lifecycle import EndReason
 
 from openenv_gym import GenericEnvClient
 from openenv_gym.errors import (
@@ -507,6 +508,24 @@ def test_an_open_that_is_cancelled_frees_its_place(delay_s: float) -> None:
 
     with running(create_app(Modelled, Told, Count, max_concurrent_envs=2)) as url:
         asyncio.run(drive(url))
+
+
+def test_a_client_that_is_silent_loses_its_session_while_others_continue() -> None:
+    async def drive(url: str) -> None:
+        async with playing(url, 4) as (silent, *others):
+            for number in range(1, 16):
+                results = await asyncio.gather(*(client.step({}) for client in others))
+                assert [result.observation["steps"] for result in results] == [number] * 3
+                await asyncio.sleep(0.1)
+            with pytest.raises(SessionLostError):
+                await silent.step({})
+            assert (await silent.reset()).observation["steps"] == 0
+            assert (await silent.step({})).observation["steps"] == 1
+
+    app = create_app(Modelled, Told, Count, max_concurrent_envs=4, session_timeout_s=0.6)
+    with running(app) as url:
+        asyncio.run(drive(url))
+        assert app.state.sessions.counters.closed == {EndReason.IDLE: 1, EndReason.CLIENT_LEFT: 4}
 
 
 # --- the connection breaks, or the server stops -----------------------------------------------------------

@@ -27,6 +27,7 @@ from openenv_server.connections.batch_requests import batch_actions, batch_reset
 from openenv_server.connections.batch_runner import BatchRunner
 from openenv_server.connections.batch_slot import BatchSlot
 from openenv_server.connections.batches import Work
+from openenv_server.connections.idle_slots import IdleSlots
 from openenv_server.connections.results import ResultEncoder, not_open
 from openenv_server.connections.slot import Slot
 from openenv_server.connections.transports import Transport
@@ -160,6 +161,7 @@ class ConnectionWorker:
             send=self._send,
             serve=self._serve,
         )
+        self._idle_slots = IdleSlots(connections.session_timeout_s)
         self._token = connections.add(self)
         self._handlers: dict[type, Callable[[Any], None]] = {
             v2.Step: self._step,
@@ -185,6 +187,19 @@ class ConnectionWorker:
     def is_resumed(self) -> bool:
         """Whether a new socket waits to be taken."""
         return not self._resumed.empty()
+
+    def close_idle(self) -> None:
+        """Close sessions whose clients are silent while others use the connection. Call it on the event loop.
+
+        If all are silent, the connection ends.
+        """
+        if not self.runner.has_several_clients:
+            return
+        idle = self._idle_slots.find(set(self._slots.values()))
+        with self._changing_slots:
+            idle = [slot for slot in idle if self._slots.pop(slot.number, None) is slot]
+        if idle:
+            self._on_loop(self._ends(idle, EndReason.IDLE))
 
     def leave(self) -> None:
         """End once what is in progress is answered. Call it on the event loop."""
@@ -680,6 +695,7 @@ class Connections:
         max_slots: The most sessions on one connection.
         resume_grace_s: How long the sessions of a broken connection are kept, in seconds.
         max_message_bytes: The most bytes of a client's message.
+        session_timeout_s: How long a client may be silent, in seconds.
 
     Attributes:
         unix_sockets: Where clients on the same machine move their connections.
@@ -692,12 +708,14 @@ class Connections:
         max_slots: int,
         resume_grace_s: float,
         max_message_bytes: int,
+        session_timeout_s: float,
     ) -> None:
         self.sessions = sessions
         self.adapter = adapter
         self.max_slots = max_slots
         self.resume_grace_s = resume_grace_s
         self.max_message_bytes = max_message_bytes
+        self.session_timeout_s = session_timeout_s
         self._workers: dict[str, ConnectionWorker] = {}
         self._watched: set[ConnectionWorker] = set()
         self.unix_sockets = UnixSockets()
@@ -773,6 +791,7 @@ class Connections:
                 for worker in workers:
                     try:
                         worker.runner.check_watchdog()
+                        worker.close_idle()
                     except Exception as error:
                         log_error(error, "the step watchdog failed")
 
