@@ -286,6 +286,7 @@ class Session:
             slot = await self._shared().slot(self._timeouts, ticket)
             if slot is not None:
                 return slot
+            self._shared = None
         connection = await self._transport.connect(
             self.endpoint, timeout_s=self._timeouts.connect_s, offers_v2=self._offers_v2
         )

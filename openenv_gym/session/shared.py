@@ -15,7 +15,8 @@ from openenv_gym.session.channel import SessionChannel, Timeouts
 from openenv_gym.session.reconnect import CONNECTS_A_WORKER
 from openenv_gym.session.recovery import LOSS_RETRIES
 from openenv_gym.session.shared_channel import ResetBody, SharedChannel
-from openenv_gym.transport.asynchronous import AsyncTransport
+from openenv_gym.session.v1 import V1Channel
+from openenv_gym.transport.asynchronous import AsyncConnection, AsyncTransport
 from openenv_gym.transport.connection import CLOSE_TIMEOUT_S
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
@@ -26,8 +27,8 @@ _OPEN, _CLOSED = frozenset({0}), frozenset[int]()
 class SharedConnections:
     """The connections of one event loop to one server: one, or one for each of the server's processes.
 
-    A connection opens with its first session and closes with its last. A session whose server does not take
-    several on a connection, as one of version 1, gets none here.
+    A connection opens with its first session and closes with its last. With version 1, each session has one
+    for itself.
 
     Args:
         endpoint: The server.
@@ -50,7 +51,7 @@ class SharedConnections:
         self._connects_left = 0
 
     async def slot(self, timeouts: Timeouts, ticket: v2.Ticket | None = None) -> SessionChannel | None:
-        """Open a session; None if the server cannot have several on a connection.
+        """Open a session; None if the server is an older one, whose sessions of a connection wait for another.
 
         Args:
             timeouts: How long to wait.
@@ -73,6 +74,8 @@ class SharedConnections:
         full: list[SharedChannel] = []
         refusal: CapacityError | None = None
         while (chosen := await self._choose(timeouts, full, refusal)) is not None:
+            if isinstance(chosen, AsyncConnection):
+                return await _alone(chosen, timeouts, ticket)
             try:
                 number = await chosen.open_slot(timeouts, ticket)
             except CapacityError as error:
@@ -89,7 +92,7 @@ class SharedConnections:
 
     async def _choose(
         self, timeouts: Timeouts, full: Sequence[SharedChannel], refusal: CapacityError | None
-    ) -> SharedChannel | None:
+    ) -> SharedChannel | AsyncConnection | None:
         """The connection for the next session; None if sessions do not share.
 
         Args:
@@ -116,7 +119,7 @@ class SharedConnections:
                     raise refusal
             if not channels:
                 channel = await self._connect(timeouts)
-                if channel is not None:
+                if isinstance(channel, SharedChannel):
                     self._connects_left = CONNECTS_A_WORKER * channel.connection.worker[1]
                 return channel
             workers = {channel.connection.worker[0] for channel in channels}
@@ -129,17 +132,31 @@ class SharedConnections:
                         return new
             return min(channels, key=lambda channel: channel.load)
 
-    async def _connect(self, timeouts: Timeouts, unless: Set[int] = _CLOSED) -> SharedChannel | None:
-        """Open a connection; None if it is of version 1, or leads to a process that has one."""
+    async def _connect(
+        self, timeouts: Timeouts, unless: Set[int] = _CLOSED
+    ) -> SharedChannel | AsyncConnection | None:
+        """Open a connection, with version 1 a bare one; None if it leads to one of these processes."""
         connection = await self.transport.connect(self.endpoint, timeout_s=timeouts.connect_s)
         if not connection.is_v2:
             self._is_shared = False
-        if not connection.is_v2 or connection.worker[0] in unless:
+            return connection
+        if connection.worker[0] in unless:
             connection.hang_up()
             return None
         channel = SharedChannel(connection, self.transport, timeouts, self._max_message_size)
         self._channels.append(channel)
         return channel
+
+
+async def _alone(connection: AsyncConnection, timeouts: Timeouts, ticket: v2.Ticket | None) -> V1Channel:
+    """Open the only session of a connection."""
+    channel = V1Channel(connection, timeouts)
+    try:
+        await channel.open([0], ticket)
+    except BaseException:
+        channel.abort()
+        raise
+    return channel
 
 
 class _Slot:
