@@ -51,7 +51,7 @@ class SharedConnections:
         self._connects_left = 0
 
     async def slot(self, timeouts: Timeouts, ticket: v2.Ticket | None = None) -> SessionChannel | None:
-        """Open a session; None if the server is an older one, whose sessions of a connection wait for another.
+        """Open a session; None if sessions of one connection would wait for each other on this older server.
 
         Args:
             timeouts: How long to wait.
