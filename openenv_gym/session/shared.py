@@ -14,7 +14,8 @@ from openenv_gym.errors import CapacityError, EndpointError, OpenEnvError, Proto
 from openenv_gym.session.channel import SessionChannel, Timeouts
 from openenv_gym.session.reconnect import CONNECTS_A_WORKER
 from openenv_gym.session.recovery import LOSS_RETRIES
-from openenv_gym.session.shared_channel import ResetBody, SharedChannel
+from openenv_gym.session.shared_calls import ResetBody
+from openenv_gym.session.shared_channel import SharedChannel
 from openenv_gym.session.v1 import V1Channel
 from openenv_gym.transport.asynchronous import AsyncConnection, AsyncTransport
 from openenv_gym.transport.connection import CLOSE_TIMEOUT_S

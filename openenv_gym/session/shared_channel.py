@@ -9,7 +9,6 @@ import itertools
 import math
 import os
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -18,8 +17,8 @@ import numpy as np
 from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.responses import error_of
+from openenv_gym.session.shared_calls import Call, ResetBody, size_of
 from openenv_gym.session.v2 import V2Channel, _Pending
-from openenv_gym.tracing import Span
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.error_mapping import closed_error, session_error
 from openenv_gym.wire import v2
@@ -36,60 +35,6 @@ _OVERHEAD = 1 << 10
 # The channel itself waits as long as it takes: each call has its own timeout.
 _ALWAYS_S = 1e8
 _ANY_REQUEST = "a request"
-
-
-class Call:
-    """A request of one session, until its response is here.
-
-    Attributes:
-        slot: The session.
-        body: The action, the reset, or the whole request.
-        together: Requests with the same value may travel as one.
-        operation: The request's name in errors.
-        timeout_s: How long to wait, in seconds.
-        future: The response.
-        due_at: When to give up, by the loop's clock.
-        begun_at: When it was made, by ``time.perf_counter()``.
-        request_id: The message that it was sent with.
-        span: Its span, if this process has set up tracing.
-    """
-
-    __slots__ = (
-        "begun_at",
-        "body",
-        "due_at",
-        "future",
-        "operation",
-        "request_id",
-        "slot",
-        "span",
-        "timeout_s",
-        "together",
-    )
-
-    def __init__(
-        self,
-        slot: int,
-        body: Any,
-        together: Hashable,
-        operation: str,
-        timeout_s: float,
-        future: asyncio.Future[Any],
-        due_at: float,
-    ) -> None:
-        self.slot, self.body, self.together = slot, body, together
-        self.operation, self.timeout_s, self.due_at = operation, timeout_s, due_at
-        self.future = future
-        self.begun_at = perf_counter()
-        self.request_id = 0
-        self.span: Span | None = None
-
-
-class ResetBody(msgspec.Struct):
-    """The parts of a reset."""
-
-    seed: msgspec.Raw
-    options: msgspec.Raw
 
 
 class SharedChannel(V2Channel):
@@ -306,10 +251,10 @@ class SharedChannel(V2Channel):
         most_bytes = min(_MOST_BYTES_TOGETHER, self.max_sent_bytes // 2)
         size = 0
         for call in group:
-            size += _size_of(call)
+            size += size_of(call)
             if part and (len(part) >= self._most_together or size > most_bytes):
                 yield part
-                part, size = [], _size_of(call)
+                part, size = [], size_of(call)
             part.append(call)
         yield part
 
@@ -480,10 +425,6 @@ def _again(error: OpenEnvError, operation: str) -> OpenEnvError:
     copied.operation = operation
     copied.__cause__ = error.__cause__
     return copied
-
-
-def _size_of(call: Call) -> int:
-    return len(call.body) if type(call.body) is msgspec.Raw else 0
 
 
 def _values(column: Any) -> Any:
