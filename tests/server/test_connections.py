@@ -186,6 +186,8 @@ def test_a_dropped_connection_frees_its_places(counting: str) -> None:
 
 
 def test_an_author_s_environment_stays_on_its_thread(counting: str) -> None:
+    with lane_to(counting):
+        pass  # the first session may get the instance that answered questions about the environment
     Counter.instances.clear()
     with lane_to(counting) as lane:
         lane.ask(v2.Reset(id=1, slots=[0, 1]), "reset")
