@@ -185,7 +185,6 @@ def test_a_cut_and_a_resumption_are_logged(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO, "openenv_server")
     with running(create_app(Sleeper, CountAction, CountObservation)) as base_url:
         client = V2(base_url)
-        address = f"127.0.0.1:{client.client.connection.raw_socket.getsockname()[1]}"
         client.client.connection.raw_socket.shutdown(socket.SHUT_RDWR)
         wait_for(lambda: len(events(caplog)) == 2, 5)
         client.begin_step(1)
@@ -193,8 +192,8 @@ def test_a_cut_and_a_resumption_are_logged(caplog: pytest.LogCaptureFixture) -> 
         client.close()
     opened, cut, resumed, closed = events(caplog)
     assert [line["event"] for line in events(caplog)] == ["opened", "cut", "resumed", "closed"]
-    assert opened["client"] == cut["client"] == address
-    assert resumed["client"] == closed["client"] != address
+    assert opened["client"] == cut["client"]
+    assert resumed["client"] == closed["client"] != cut["client"]
     assert cut["message"].endswith("; it is kept for 60 s")
     assert 0 < resumed["away_s"] < 5
     assert closed["steps"] == 3
