@@ -192,17 +192,18 @@ class V2Channel:
         limit_s = timeout_s or self._timeouts.step_s
         named = slots if isinstance(slots, list) else list(slots)
         same_slots = self._omits_slots and (named is self._named_slots or named == self._named_slots)
+        attachments = v2.Attachments()
         request = v2.Step(
             id=self._next_id(),
             slots=[] if same_slots else named,
             same_slots=same_slots,
-            actions=actions,
+            actions=attachments.attach_copies(actions),
             min_ready=0 if gather else 1,
             timeout_s=limit_s if self._patience_s else None,
         )
         if self._tracer is not None:
             self._trace(request, "step", len(named))
-        await self._send(request, named, operation, limit_s)
+        await self._send(request, named, operation, limit_s, attachments)
 
     async def result(
         self, operation: str, *, is_reset: bool = False, timeout_s: float | None = None
@@ -305,9 +306,16 @@ class V2Channel:
             self.abort()  # interrupted: the response would be taken for the next one of its kind
             raise
 
-    async def _send(self, request: v2.Request, slots: list[int], operation: str, timeout_s: float) -> None:
+    async def _send(
+        self,
+        request: v2.Request,
+        slots: list[int],
+        operation: str,
+        timeout_s: float,
+        attachments: v2.Attachments | None = None,
+    ) -> None:
         try:
-            payload = v2.encode(request)
+            payload = v2.encode(request, attachments)
         except (TypeError, UnicodeEncodeError) as error:
             raise ProtocolError(
                 f"{operation} cannot be encoded: {error}",

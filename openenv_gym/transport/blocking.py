@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import logging
 import socket
 import threading
 import time
@@ -31,8 +32,12 @@ from openenv_gym.transport.error_mapping import (
 from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.transport.handshake import CHUNK_SIZE, has_gateway, open_tunnel, open_websocket
 from openenv_gym.transport.routes import Route, route_to
+from openenv_gym.transport.shared_memory import SharedMemory
 from openenv_gym.wire import v1, v2
 from openenv_gym.wire.framing import Opcode, Payload
+from openenv_gym.wire.unix_offer import WITH_MEMORY
+
+log = logging.getLogger("openenv_gym")
 
 _SENT_AT_ONCE = 1 << 14
 
@@ -141,7 +146,7 @@ class BlockingConnection(Connection):
     ) -> None:
         self.endpoint = endpoint
         route, deadline = route_to(endpoint), Deadline(connect_timeout_s)
-        raw, headers, received = with_cookies(
+        raw, headers, received, memory = with_cookies(
             endpoint, "/ws", lambda: _connect(endpoint, route, deadline, offers_v2)
         )
         self.has_gateway = has_gateway(route, headers)
@@ -154,7 +159,7 @@ class BlockingConnection(Connection):
         self.uses = 0
         self._receiving = threading.Lock()
         self._frames: FrameSocket | None = FrameSocket(
-            raw, is_client=True, max_size=max_message_size, received=received
+            raw, is_client=True, max_size=max_message_size, received=received, memory=memory
         )
         # The processes of a server that has several want the cores for their environments.
         self._frames.may_busy_poll = self.worker[1] == 1
@@ -379,8 +384,30 @@ def with_cookies(endpoint: Endpoint, path: str, call: Callable[[], T]) -> T:
 
 def _connect(
     endpoint: Endpoint, route: Route, deadline: Deadline, offers_v2: bool
-) -> tuple[socket.socket, dict[str, str], bytes]:
-    """Open a socket and do the handshakes; the socket, the response's headers, and the bytes after it."""
+) -> tuple[socket.socket, dict[str, str], bytes, SharedMemory | None]:
+    """Open a socket and do the handshakes.
+
+    Returns:
+        The socket, the response's headers, the bytes after it, and memory that is shared with the server.
+    """
+    try:
+        with OpeningStream(route, deadline) as stream:
+            headers, received = run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
+            if (moved := _move(stream.raw, headers, deadline)) is None:
+                return stream.raw, headers, received, None
+            stream.raw.close()
+            raw, memory = moved
+            return raw, headers, received, memory
+    except (OSError, ValueError) as error:
+        if isinstance(error, EndpointError):
+            raise
+        raise connect_error(endpoint, error, HANDSHAKE, deadline.timeout_s) from bare(error)
+
+
+def _move(
+    tcp: socket.socket, headers: dict[str, str], deadline: Deadline
+) -> tuple[socket.socket, SharedMemory | None] | None:
+    """Move to the server's Unix socket after the handshake, if it offers one that can be reached."""
 
     async def connect(raw: socket.socket, path: str) -> None:
         raw.settimeout(min(deadline.left_s(), unix_socket.TIMEOUT_S))
@@ -390,15 +417,12 @@ def _connect(
         raw.sendall(data)
         return raw.recv(size)
 
+    raw = run(unix_socket.move_to_unix_socket(tcp, headers, connect, exchange, WITH_MEMORY))
+    if raw is None:
+        return None
     try:
-        with OpeningStream(route, deadline) as stream:
-            headers, received = run(open_websocket(stream, endpoint, route, offers_v2=offers_v2))
-            moved = run(unix_socket.move_to_unix_socket(stream.raw, headers, connect, exchange))
-            if moved is None:
-                return stream.raw, headers, received
-            stream.raw.close()
-            return moved, headers, received
-    except (OSError, ValueError) as error:
-        if isinstance(error, EndpointError):
-            raise
-        raise connect_error(endpoint, error, HANDSHAKE, deadline.timeout_s) from bare(error)
+        return raw, unix_socket.receive_memory(raw)
+    except OSError as error:
+        log.debug("the server's memory cannot be shared: %s", error)
+        raw.close()
+        return None

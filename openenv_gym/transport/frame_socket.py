@@ -18,6 +18,7 @@ import time
 from threading import get_ident
 from time import perf_counter
 
+from openenv_gym.transport.shared_memory import SharedMemory
 from openenv_gym.wire.framing import (
     LARGE,
     BadFrameError,
@@ -70,14 +71,25 @@ class FrameSocket:
         is_client: Whether this is the client's side, which masks what it sends.
         max_size: The maximum size of a received message in bytes.
         received: Bytes that came together with the handshake.
+        memory: The memory that is shared with the peer, for large messages.
 
     Attributes:
         may_busy_poll: Whether the next message is expected soon, so that busy-polling is worthwhile.
         has_answered_ping: Set when a pong arrives.
     """
 
-    def __init__(self, raw: socket.socket, *, is_client: bool, max_size: int, received: bytes = b"") -> None:
+    def __init__(
+        self,
+        raw: socket.socket,
+        *,
+        is_client: bool,
+        max_size: int,
+        received: bytes = b"",
+        memory: SharedMemory | None = None,
+    ) -> None:
         self.raw = raw
+        self._memory, self._max_size = memory, max_size
+        self._is_shared = False  # whether the last message is in that memory
         self._is_client = is_client
         self._parser = Parser(is_client=is_client, max_size=max_size)
         self._parser.writable()[: len(received)] = received
@@ -130,8 +142,11 @@ class FrameSocket:
             TimeoutError: The peer did not accept all of it in time.
             OSError: The connection broke.
         """
-        framed = serialize(parts, opcode, is_client=self._is_client)
         with self._sending:
+            memory = self._memory
+            if memory is not None and opcode is Opcode.BINARY:
+                parts = memory.write(parts) or parts
+            framed = serialize(parts, opcode, is_client=self._is_client)
             try:
                 if not self._has_kernel_timeouts or sum(map(len, framed)) < LARGE:
                     data = b"".join(framed)
@@ -173,7 +188,8 @@ class FrameSocket:
                 while (event := parser.next_event()) is None:
                     parser.advance(self._read())
                 if event[0] < Opcode.CLOSE:
-                    return event
+                    memory = self._memory
+                    return event if memory is None else self._looked_up(event, memory)
                 self._answer(event)
         except BadFrameError as error:
             self.say_goodbye(error.code, error.reason)
@@ -231,7 +247,8 @@ class FrameSocket:
 
     def exchange_memory(self, other: memoryview) -> memoryview:
         """Give away the memory of the last large message; receive the next one into other memory."""
-        return self._parser.exchange_memory(other)
+        # Shared memory stays as it is as long as arrays refer to it.
+        return other if self._is_shared else self._parser.exchange_memory(other)
 
     def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """Send a close frame, once, if the connection still works."""
@@ -245,6 +262,13 @@ class FrameSocket:
         """Close the socket. A `receive` in another thread ends with an error."""
         self._shut_down()
         self.raw.close()
+        self._memory = None
+
+    def _looked_up(self, event: Event, memory: SharedMemory) -> Event:
+        """The message that was received, or that a reference in it stands for."""
+        opcode, payload = event
+        self._is_shared = memory.is_reference(payload)
+        return (opcode, memory.read(payload, self._max_size)) if self._is_shared else event
 
     def _answer(self, event: Event) -> None:
         """Respond to a control frame."""

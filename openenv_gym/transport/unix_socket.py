@@ -10,7 +10,14 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from hmac import compare_digest
 
-from openenv_gym.wire.unix_offer import HEADER, PROOF_SIZE, UnixOffer, address_text
+from openenv_gym.transport.shared_memory import SharedMemory
+from openenv_gym.wire.unix_offer import (
+    HEADER,
+    PROOF_SIZE,
+    WITHOUT_MEMORY,
+    UnixOffer,
+    address_text,
+)
 
 log = logging.getLogger("openenv_gym")
 
@@ -24,7 +31,11 @@ Exchange = Callable[[socket.socket, bytes, int], Awaitable[bytes]]
 
 
 async def move_to_unix_socket(
-    tcp: socket.socket, headers: Mapping[str, str], connect: Connect, exchange: Exchange
+    tcp: socket.socket,
+    headers: Mapping[str, str],
+    connect: Connect,
+    exchange: Exchange,
+    wish: bytes = WITHOUT_MEMORY,
 ) -> socket.socket | None:
     """Take up a server's offer, if its Unix socket can be reached from here.
 
@@ -33,6 +44,7 @@ async def move_to_unix_socket(
         headers: The headers of the response.
         connect: Connects a Unix socket to a path.
         exchange: Sends bytes, and receives so many.
+        wish: `WITHOUT_MEMORY`, or `WITH_MEMORY`, which `receive_memory` has to receive.
 
     Returns:
         The Unix socket, which continues the connection in place of the TCP socket; None without a server on
@@ -45,7 +57,7 @@ async def move_to_unix_socket(
     try:
         await connect(raw, offer.path)
         if peer_uid(raw) == os.geteuid() and compare_digest(
-            await exchange(raw, offer.ticket, PROOF_SIZE), offer.proof
+            await exchange(raw, offer.ticket + wish, PROOF_SIZE), offer.proof
         ):
             return raw
         log.debug("%s is not the Unix socket of the server at %s", offer.path, offer.server)
@@ -56,6 +68,22 @@ async def move_to_unix_socket(
         raise
     raw.close()
     return None
+
+
+def receive_memory(raw: socket.socket) -> SharedMemory | None:
+    """Receive the memory that the server shares, behind its proof; None if it has none to share.
+
+    Raises:
+        OSError: This process cannot use it.
+    """
+    assert sys.platform == "linux"
+    _, descriptors, _, _ = socket.recv_fds(raw, 1, 1)
+    if not descriptors:
+        return None
+    try:
+        return SharedMemory(descriptors[0], is_client=True)
+    finally:
+        os.close(descriptors[0])
 
 
 def peer_uid(raw: socket.socket) -> int:

@@ -13,6 +13,8 @@ HEADER = "x-openenv-unix"
 
 # The sizes of a ticket and a proof in bytes.
 TICKET_SIZE = PROOF_SIZE = 16
+# Follows the ticket: whether shared memory is to follow the proof.
+WITHOUT_MEMORY, WITH_MEMORY = b"\0", b"\1"
 
 _HEADER = re.compile(
     r"(\S{1,64}) (\S{1,64}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9a-f]{32}) ([0-9a-f]{32})", re.ASCII

@@ -148,6 +148,14 @@ class Attachments:
         self._size += array.nbytes
         return _attached_at(place, array.dtype, array.shape)
 
+    def attach_copies(self, column: Any) -> Any:
+        """Attach copies of the large arrays of a column, which may change before it is sent again."""
+        if isinstance(column, dict):
+            return {name: self.attach_copies(part) for name, part in column.items()}
+        if isinstance(column, np.ndarray) and column.nbytes >= LARGE and is_array_of_numbers(column):
+            return self.attach_whole(np.array(column, column.dtype.newbyteorder("<"), order="C"))
+        return column
+
 
 def _attached_at(place: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> msgspec.msgpack.Ext:
     head = _head(dtype.kind, dtype.itemsize, shape)
@@ -353,10 +361,11 @@ def _decode(
 ) -> tuple[Any, memoryview | None]:
     """Return the message, and the bytes behind it, if any."""
     whole = memoryview(payload)
-    body = whole[:0]
+    body = b""
     try:
         (size,) = _SIZE.unpack_from(payload)
-        body = whole[_SIZE.size : _SIZE.size + size]
+        # Copied, because a peer with whom the payload's memory is shared may change it at any time.
+        body = bytes(whole[_SIZE.size : _SIZE.size + size])
         if size > most_values:
             check_msgpack(body, most_values)
         _lists.left = most_lists
@@ -368,9 +377,7 @@ def _decode(
     return message, whole[begin:] if has_attachments else None
 
 
-def _bad_message(
-    body: memoryview, decoder: msgspec.msgpack.Decoder[Any], error: Exception
-) -> BadMessageError:
+def _bad_message(body: bytes, decoder: msgspec.msgpack.Decoder[Any], error: Exception) -> BadMessageError:
     """Return the error for a body that the decoder refuses."""
     message = f"Not a message of version 2: {error}"
     try:

@@ -37,7 +37,7 @@ _SIZES = _head_sizes()
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 
 
-def check_msgpack(body: memoryview, most: int) -> None:
+def check_msgpack(body: bytes | memoryview, most: int) -> None:
     """Check a message in msgpack before it is decoded.
 
     Raises:

@@ -17,15 +17,16 @@ from collections.abc import Callable, Iterator
 
 from starlette.types import Scope
 
+from openenv_gym.transport.shared_memory import SharedMemory
 from openenv_gym.transport.unix_socket import TIMEOUT_S, peer_uid
-from openenv_gym.wire.unix_offer import HEADER, TICKET_SIZE, UnixOffer, address_text
+from openenv_gym.wire.unix_offer import HEADER, TICKET_SIZE, WITH_MEMORY, UnixOffer, address_text
 from openenv_server.socket_takeover import EXTENSION
 
 log = logging.getLogger("openenv_server")
 
 _BACKLOG = 128
 
-Move = Callable[[socket.socket], None]
+Move = Callable[[socket.socket, SharedMemory | None], None]
 
 
 class PendingMove:
@@ -52,7 +53,7 @@ class PendingMove:
         """Let the client move from now on.
 
         Args:
-            move: Takes the Unix socket.
+            move: Takes the Unix socket, and the memory that is shared with the client.
         """
         self.move.set_result(move)
 
@@ -157,18 +158,39 @@ class _Listener:
             async with asyncio.timeout(TIMEOUT_S):
                 if peer_uid(raw) != os.geteuid():
                     raise PermissionError("it is of another user")
-                ticket = await self._loop.sock_recv(raw, TICKET_SIZE)  # a single write
-                pending = self._pending.pop(ticket, None)
+                hello = await self._loop.sock_recv(raw, TICKET_SIZE + 1)  # a single write
+                pending = self._pending.pop(hello[:TICKET_SIZE], None)
                 if pending is None or pending.offer is None:
                     raise PermissionError("its ticket is unknown")
                 move = await pending.move
             raw.setblocking(True)
-            # Before the proof: a client that has it leaves the TCP socket.
-            move(raw)
-            raw.send(pending.offer.proof)
+            with _shared_memory(hello[TICKET_SIZE:] == WITH_MEMORY) as (memory, descriptors):
+                # Before the proof: a client that has everything leaves the TCP socket.
+                move(raw, memory)
+                raw.send(pending.offer.proof)
+                if hello[TICKET_SIZE:] == WITH_MEMORY:
+                    socket.send_fds(raw, [WITH_MEMORY], descriptors)
         except (OSError, asyncio.CancelledError) as error:
             log.debug("a client on the Unix socket is refused: %s", error)
             raw.close()
+
+
+@contextlib.contextmanager
+def _shared_memory(is_wanted: bool) -> Iterator[tuple[SharedMemory | None, list[int]]]:
+    """Memory to share with a client, and the file descriptor to send; neither if there is none."""
+    descriptors: list[int] = []
+    memory = None
+    try:
+        if is_wanted:
+            try:
+                descriptors.append(SharedMemory.create())
+                memory = SharedMemory(descriptors[0], is_client=False)
+            except OSError as error:
+                log.info("no memory can be shared with clients on this machine: %s", error)
+        yield memory, descriptors if memory is not None else []
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from openenv_gym.wire.unix_offer import PROOF_SIZE, TICKET_SIZE, UnixOffer
+from openenv_gym.wire.unix_offer import PROOF_SIZE, TICKET_SIZE, WITH_MEMORY, UnixOffer
 
 Kind = Literal["cut", "half_close", "stall", "split", "delay"]
 Direction = Literal["up", "down"]  # to the server, to the client
@@ -185,15 +185,17 @@ class UnixFaultProxy(FaultProxy):
 
     def _connect(self, client: socket.socket) -> socket.socket:
         """Forwards the greeting without faults: a client that fails there stays with TCP."""
-        ticket = client.recv(TICKET_SIZE)
+        hello = client.recv(TICKET_SIZE + 1)
         server = socket.socket(socket.AF_UNIX)
         server.settimeout(10)
-        server.connect(self._paths.pop(ticket))
-        server.sendall(ticket)
-        proof, descriptors, _, _ = socket.recv_fds(server, PROOF_SIZE, 1)
-        socket.send_fds(client, [proof], descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+        server.connect(self._paths.pop(hello[:TICKET_SIZE]))
+        server.sendall(hello)
+        client.sendall(server.recv(PROOF_SIZE))
+        if hello[TICKET_SIZE:] == WITH_MEMORY:
+            data, descriptors, _, _ = socket.recv_fds(server, 1, 1)
+            socket.send_fds(client, [data], descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
         return server
 
 

@@ -120,7 +120,11 @@ async def _serve_v2(
             counters = connections.sessions.counters
             frames = FrameSocket(raw, is_client=False, max_size=most_bytes)
             transport = moving = SocketTransport(frames, loop, closed, session_timeout_s, counters)
-            unix.allow(lambda raw: moving.move_to(FrameSocket(raw, is_client=False, max_size=most_bytes)))
+            unix.allow(
+                lambda raw, memory: moving.move_to(
+                    FrameSocket(raw, is_client=False, max_size=most_bytes, memory=memory)
+                )
+            )
         worker = ConnectionWorker(transport, connections, loop, client_of(socket, "v2"))
         connections.start_watchdog()
         with shutdown.closes(worker.leave):
