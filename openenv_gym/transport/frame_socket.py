@@ -102,7 +102,9 @@ class FrameSocket:
         self.has_answered_ping = False
         self._pong_due_at = 0.0
         raw.settimeout(None)
-        if raw.family in _NETWORK:
+        # Masks are for proxies that take a payload for a request; a Unix socket has none.
+        self._masks = raw.family in _NETWORK
+        if self._masks:
             find_dead_peers(raw)
         self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and bool(_DONT_WAIT)
         self._poller = BusyPoller(raw)
@@ -146,7 +148,7 @@ class FrameSocket:
             memory = self._memory
             if memory is not None and opcode is Opcode.BINARY:
                 parts = memory.write(parts) or parts
-            framed = serialize(parts, opcode, is_client=self._is_client)
+            framed = serialize(parts, opcode, is_client=self._is_client, masks=self._masks)
             try:
                 if not self._has_kernel_timeouts or sum(map(len, framed)) < LARGE:
                     data = b"".join(framed)

@@ -25,6 +25,7 @@ MAX_CONTROL_FRAMES, CONTROL_FRAMES_S = 1000, 10.0
 _MAX_CONTROL_SIZE = 125
 _LONGEST_HEAD = 14
 _FIN, _MASKED = 0x80, 0x80
+_ZEROS = bytes(4)
 
 
 class Opcode(IntEnum):
@@ -129,13 +130,16 @@ _OPCODES = {int(opcode): opcode for opcode in Opcode}
 _PINGS = (Opcode.PING, Opcode.PONG)
 
 
-def serialize(parts: Sequence[Payload], opcode: Opcode, *, is_client: bool) -> list[Payload]:
+def serialize(
+    parts: Sequence[Payload], opcode: Opcode, *, is_client: bool, masks: bool = True
+) -> list[Payload]:
     """Frame a message.
 
     Args:
         parts: The payload, in parts that follow each other. A server's are not copied.
         opcode: The kind of message.
-        is_client: Whether to mask the payload, as clients must.
+        is_client: Whether this is the client's side, which must mask its payloads.
+        masks: Whether the client's key is random. With zeros for a key, a masked payload is the payload.
 
     Returns:
         The head, and the parts to send after it.
@@ -150,6 +154,8 @@ def serialize(parts: Sequence[Payload], opcode: Opcode, *, is_client: bool) -> l
         head = struct.pack("!BBQ", _FIN | opcode, mask_bit | 127, size)
     if not is_client:
         return [head, *parts]
+    if not masks:
+        return [head + _ZEROS, *parts]
     key = os.urandom(4)
     return [head + key, mask(parts, key)]
 
@@ -317,8 +323,8 @@ class Parser:
             return None
         self._start = end = start + self._needed
         payload: Payload = bytes(self._view[start + head : end])
-        if second & _MASKED:
-            payload = mask((payload,), bytes(self._view[start + head - 4 : start + head]))
+        if second & _MASKED and (key := bytes(self._view[start + head - 4 : start + head])) != _ZEROS:
+            payload = mask((payload,), key)
         return first, payload
 
     def _frame_in_memory(self) -> tuple[int, Payload] | None:
@@ -326,7 +332,7 @@ class Parser:
         if self._memory is None or self._filled < len(self._memory):
             return None
         payload, self._memory = self._memory, None
-        if self._key:
+        if self._key not in (b"", _ZEROS):
             self._words ^= np.frombuffer(self._key, np.uint32)
         return self._first, payload
 

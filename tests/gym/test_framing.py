@@ -67,6 +67,14 @@ def test_a_serialized_message_is_parsed_again(size: int, is_client: bool) -> Non
     assert fed(parser(is_client=not is_client), data) == [(Opcode.BINARY, payload)]
 
 
+@pytest.mark.parametrize("size", [0, 100, 5000, 300_000])
+def test_a_client_without_a_mask_is_understood_and_copies_nothing(size: int) -> None:
+    part = memoryview(os.urandom(size))
+    framed = serialize([part], Opcode.BINARY, is_client=True, masks=False)
+    assert framed[1] is part
+    assert fed(parser(is_client=False), b"".join(framed)) == [(Opcode.BINARY, part)]
+
+
 def test_a_servers_parts_are_not_copied() -> None:
     part = memoryview(bytes(100_000))
     assert serialize([b"head", part], Opcode.BINARY, is_client=False)[2] is part
