@@ -23,6 +23,9 @@ from openenv_gym.wire.framing import BadFrameError, CloseCode, Payload
 
 # Smaller messages are faster over the socket.
 _SMALLEST = 1 << 14
+# The C library copies more than about a megabyte past the caches, where its receiver would find it: 1.6 MB
+# took 0.18 ms instead of 0.03.
+_COPIED_AT_ONCE = 1 << 18
 # As many messages may be in use at a time, in each direction, and they may be as large.
 _AREAS, _AREA_SIZE = 8, 1 << 26
 # A page with a byte for each area, and then the areas: first those that the client writes.
@@ -93,9 +96,12 @@ class SharedMemory:
             return None
         place = _begin(self._writes + area)
         for part in parts:
-            end = place + len(part)
-            self._bytes[place:end] = part
-            place = end
+            view = memoryview(part)
+            for begin in range(0, len(view), _COPIED_AT_ONCE):
+                piece = view[begin : begin + _COPIED_AT_ONCE]
+                end = place + len(piece)
+                self._bytes[place:end] = piece
+                place = end
         states[area] = _USED
         return (_REFERENCE.pack(_MARK, area, size),)
 
