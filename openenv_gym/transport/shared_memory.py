@@ -67,7 +67,8 @@ class SharedMemory:
         Raises:
             OSError: The system has none.
         """
-        assert sys.platform == "linux"
+        if sys.platform != "linux":
+            raise OSError("this system has no such memory")
         import fcntl
 
         descriptor = os.memfd_create("openenv", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -153,7 +154,8 @@ class SharedMemory:
         return True
 
     def _populate(self, begin: int, size: int) -> None:
-        self._map.madvise(_MADV_POPULATE_WRITE, begin, size)
+        if sys.platform == "linux":
+            self._map.madvise(_MADV_POPULATE_WRITE, begin, size)
 
 
 def _begin(area: int) -> int:
@@ -166,7 +168,8 @@ def _check(descriptor: int) -> None:
     Raises:
         OSError: It has another size, or its size may change.
     """
-    assert sys.platform == "linux"
+    if sys.platform != "linux":
+        raise OSError("this system has no such memory")
     import fcntl
 
     if os.fstat(descriptor).st_size != _SIZE:

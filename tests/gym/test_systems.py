@@ -24,6 +24,7 @@ STARTS_SERVERS = {"supervised_process.py", "supervisor.py"}
 # Removes what Windows lacks, then uses the client like a trainer.
 WITHOUT_UNIX = """
 import asyncio, os, signal, socket, subprocess, sys, time
+from types import SimpleNamespace
 
 for module, names in {
     os: ("fork", "killpg", "register_at_fork", "sched_getaffinity", "wait", "getpgid"),
@@ -44,7 +45,9 @@ import numpy as np
 import openenv_gym
 from openenv_gym import GenericEnvClient, RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.transport import unix_socket
 
+unix_socket.sys = SimpleNamespace(platform="win32")
 base_url, pinging = sys.argv[1:]
 
 env = RemoteEnv(base_url)
