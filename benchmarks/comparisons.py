@@ -212,7 +212,7 @@ def frames(rounds: int) -> Iterator[Line]:
             "210x160x3 uint8, 16 sessions",
             ("RemoteVectorEnv.step", ours, 200),
             {
-                "local AsyncVectorEnv, shared memory": (local, 200, 1.5),
+                "local AsyncVectorEnv, shared memory": (local, 200, 4),
                 "published client, gather": (theirs, 2, 1000),
             },
             rounds,
