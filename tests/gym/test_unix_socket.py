@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -170,6 +171,31 @@ def test_a_server_without_the_proof_is_not_used(base_url: str, monkeypatch: pyte
     env.reset(seed=1)
     env.step(0)
     env.close()
+
+
+FAMILY = """
+import sys
+from openenv_gym.transport.blocking import BlockingConnection
+from openenv_gym.transport.endpoint import Endpoint
+connection = BlockingConnection(Endpoint(sys.argv[1]), connect_timeout_s=5, offers_v2=True)
+print(connection.raw_socket.family.name)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("namespace", "expected"),
+    [([], "AF_UNIX"), (["unshare", "--fork", "--pid", "--mount-proc"], "AF_INET")],
+    ids=["the same", "another"],
+)
+def test_a_client_in_another_process_namespace_stays(
+    base_url: str, namespace: list[str], expected: str
+) -> None:
+    if namespace and subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("namespaces cannot be made here")
+    command = [*namespace, sys.executable, "-c", FAMILY, base_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
