@@ -40,13 +40,13 @@ class Array:
         low: float | None = None,
         high: float | None = None,
     ) -> None:
-        self.dtype = np.dtype(dtype)
-        self.shape = tuple(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.shape: tuple[int, ...] = tuple(shape)
         if self.dtype.kind not in "iuf":
             raise TypeError(f"The dtype of an Array must be an integer or a float, got {self.dtype}")
         whole: Any = np.iinfo(self.dtype) if self.dtype.kind in "iu" else None
-        self.low = low if low is not None else (int(whole.min) if whole else -math.inf)
-        self.high = high if high is not None else (int(whole.max) if whole else math.inf)
+        self.low: float = low if low is not None else (int(whole.min) if whole else -math.inf)
+        self.high: float = high if high is not None else (int(whole.max) if whole else math.inf)
         self._low, self._high = np.array([self.low, self.high]).astype(self.dtype)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -6,7 +6,7 @@ Neither our client nor our server needs most of them; they are for code that is 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -69,7 +69,7 @@ class HealthStatus(StrEnum):
 class ResetRequest(BaseModel):
     """The body of ``POST /reset``: the keywords of the environment's ``reset``."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     seed: int | None = Field(default=None, ge=0, description="Makes the episode repeatable")
     episode_id: str | None = Field(default=None, description="A name for the episode")
@@ -78,7 +78,7 @@ class ResetRequest(BaseModel):
 class StepRequest(BaseModel):
     """The body of ``POST /step``: the action, and the keywords of the environment's ``step``."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     action: dict[str, Any] = Field(description="The action")
     timeout_s: float | None = Field(default=None, gt=0, description="Seconds that the step may take")
@@ -88,7 +88,7 @@ class StepRequest(BaseModel):
 class ResetResponse(BaseModel):
     """The response to ``POST /reset``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     observation: dict[str, Any] = Field(description="The observation's own fields")
     reward: float | None = Field(default=None, description="The reward of the step; None after a reset")
@@ -179,7 +179,7 @@ WSIncomingMessage = Annotated[
 
 
 class _Response(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 class WSObservationResponse(_Response):

@@ -37,6 +37,8 @@ from openenv_gym.transport.http import get_schemas
 
 if TYPE_CHECKING:
     from openenv_gym.providers.managed import ManagedServers, ProviderChoice
+    from openenv_gym.spaces.compiler import SchemaFinding
+    from openenv_gym.spaces.tools import Tool
 
 log = logging.getLogger("openenv_gym")
 
@@ -152,15 +154,15 @@ class RemoteEnv(gym.Env[Any, Any]):
         **source: Any,
     ) -> None:
         self._servers: ManagedServers | None = None
-        self.turn = Turn()
-        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
+        self.turn: Turn = Turn()
+        self.timeouts: Timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.on_session_lost = check_on_session_lost(on_session_lost)
         if base_url is None or source or provider is not None or provider_options is not None:
             self._servers = _start_servers(base_url, source, provider, provider_options, api_key, headers)
         if self._servers is not None:
             base_url, headers = self._servers.base_url, {**self._servers.headers, **(headers or {})}
         try:
-            self.endpoint = Endpoint.parse(
+            self.endpoint: Endpoint = Endpoint.parse(
                 base_url,
                 api_key=api_key,
                 headers=headers,
@@ -185,10 +187,10 @@ class RemoteEnv(gym.Env[Any, Any]):
             raise
         self.capacity_timeout_s = capacity_timeout_s
         self._env_spaces = env_spaces
-        self.schema_report = env_spaces.report
-        self.tools = env_spaces.tools
-        self.action_space = env_spaces.action.space
-        self.observation_space = env_spaces.observation.space
+        self.schema_report: dict[str, list[SchemaFinding]] = env_spaces.report
+        self.tools: tuple[Tool, ...] = env_spaces.tools
+        self.action_space: gym.Space[Any] = env_spaces.action.space
+        self.observation_space: gym.Space[Any] = env_spaces.observation.space
         self.metadata = env_spaces.metadata
         self.render_mode = render_mode
         self.report_times = report_times

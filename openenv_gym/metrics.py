@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openenv_gym.session.session import Times
 
@@ -33,7 +34,7 @@ class SlotMetrics:
     """The parts of one session's steps, summed up; see `Metrics`."""
 
     def __init__(self) -> None:
-        self.steps = 0
+        self.steps: int = 0
         self._sums = [0.0] * len(PARTS)
 
     def add_all(self, steps: list[tuple[float, Times]]) -> None:
@@ -66,7 +67,7 @@ class Metrics:
     """
 
     def __init__(self, count: int) -> None:
-        self.steps = np.zeros(count, np.int64)
+        self.steps: NDArray[np.int64] = np.zeros(count, np.int64)
         self._sums = np.zeros((len(VECTOR_PARTS), count))
         self._last = np.full((len(VECTOR_PARTS), count), np.nan)
 

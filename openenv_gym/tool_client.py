@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from pydantic import ConfigDict
 
@@ -19,7 +19,7 @@ log = logging.getLogger("openenv_gym")
 class GenericObservation(Observation):
     """An observation of any kind, with the fields that the environment sent."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
 
 class ToolClient(EnvClient[Any, Any, State]):

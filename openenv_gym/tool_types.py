@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -16,7 +16,7 @@ RESERVED_TOOL_NAMES = frozenset({"reset", "step", "state", "close"})
 class Tool(BaseModel):
     """A tool of an environment."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str = Field(description="The tool's name")
     description: str = Field(description="What it does")
@@ -36,7 +36,7 @@ class ToolErrorType(StrEnum):
 class ToolError(BaseModel):
     """A call that failed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     error_type: ToolErrorType = Field(description="Why it failed")
     message: str = Field(description="The same, for people")

@@ -29,7 +29,9 @@ class Span:
     def __init__(self, span: OtelSpan) -> None:
         self._span = span
         context = span.get_span_context()
-        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+        self.traceparent: str = (
+            f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+        )
 
     def fail(self, errors: Iterable[str]) -> None:
         """Mark it as failed."""

@@ -6,7 +6,7 @@ The author of an environment subclasses `Action` and `Observation`, and `State` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # Pydantic takes that of typing from Python 3.12 on
@@ -50,7 +50,9 @@ class Action(_Model):
         metadata: Anything to send with the action that is not part of the action space.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", validate_assignment=True, arbitrary_types_allowed=True
+    )
 
     metadata: dict[str, Any] = Field(default_factory=dict, description="Goes along with the action")
 
@@ -67,7 +69,9 @@ class Observation(_Model):
         metadata: The trainer's ``info``.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", validate_assignment=True, arbitrary_types_allowed=True
+    )
 
     done: bool = Field(default=False, description="Whether the episode has ended")
     reward: Scalar | None = Field(default=None, description="The reward of the step that led here")
@@ -87,7 +91,9 @@ class State(_Model):
         step_count: The number of steps since the last reset.
     """
 
-    model_config = ConfigDict(extra="allow", validate_assignment=True, arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="allow", validate_assignment=True, arbitrary_types_allowed=True
+    )
 
     episode_id: str | None = Field(default=None, description="The name of the episode")
     step_count: int = Field(default=0, ge=0, description="Steps taken since the last reset")
@@ -96,7 +102,7 @@ class State(_Model):
 class BaseMessage(BaseModel):
     """The base of the contract's messages and descriptions. Unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", validate_assignment=True)
 
 
 class EnvironmentMetadata(BaseMessage):

@@ -92,7 +92,7 @@ class Memory:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.size = 0
+        self.size: int = 0
         self._columns = tuple(np.zeros(capacity, kind) for kind in (int, int, float, int, bool))
 
     def add(self, where: Any, *columns: Any) -> None:

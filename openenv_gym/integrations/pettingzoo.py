@@ -61,10 +61,12 @@ class JointEnv(gym.Env[ByAgent, ByAgent]):
                 advice="The spaces of a served environment need a fixed name for each agent.",
             )
         self.env = env
-        self.metadata = {"render_modes": [], **env.metadata}
-        self.render_mode = getattr(env, "render_mode", None)
-        self.action_space = spaces.Dict({agent: env.action_space(agent) for agent in agents})
-        self.observation_space = spaces.Dict({agent: env.observation_space(agent) for agent in agents})
+        self.metadata: dict[str, Any] = {"render_modes": [], **env.metadata}
+        self.render_mode: str | None = getattr(env, "render_mode", None)
+        self.action_space: spaces.Dict = spaces.Dict({agent: env.action_space(agent) for agent in agents})
+        self.observation_space: spaces.Dict = spaces.Dict(
+            {agent: env.observation_space(agent) for agent in agents}
+        )
         self.observation_space.seed(0)
         self._absent: ByAgent = self.observation_space.sample()
         self._observations: ByAgent = self._absent
@@ -189,10 +191,11 @@ class RemoteParallelEnv(ParallelEnv[str, Any, Any]):
                 advice="Serve a parallel environment with `openenv serve --gym PettingZoo-v0`.",
             )
         self.env = env
-        self.metadata = dict(env.metadata)
-        self.render_mode = env.render_mode
-        self.observation_spaces, self.action_spaces = dict(observations.spaces), dict(actions.spaces)
-        self.possible_agents = list(actions.spaces)
+        self.metadata: dict[str, Any] = dict(env.metadata)
+        self.render_mode: str | None = env.render_mode
+        self.observation_spaces: dict[str, spaces.Space[Any]] = dict(observations.spaces)
+        self.action_spaces: dict[str, spaces.Space[Any]] = dict(actions.spaces)
+        self.possible_agents: list[str] = list(actions.spaces)
         self.agents: list[str] = []
         self._absent: ByAgent = actions.sample()
 

@@ -67,7 +67,7 @@ class RemoteVecEnv(VecEnv):
     def __init__(
         self, env: VectorEnv[Any, Any, Any] | Addresses | None = None, num_envs: int = 1, **keywords: Any
     ) -> None:
-        self.envs = _vector_env(env, num_envs, keywords)
+        self.envs: VectorEnv[Any, Any, Any] = _vector_env(env, num_envs, keywords)
         try:
             _check_space("observation", self.envs.single_observation_space)
             _check_space("action", self.envs.single_action_space)
@@ -84,7 +84,7 @@ class RemoteVecEnv(VecEnv):
         super().__init__(
             self.envs.num_envs, self.envs.single_observation_space, self.envs.single_action_space
         )
-        self.metadata = dict(self.envs.metadata)
+        self.metadata: dict[str, Any] = dict(self.envs.metadata)
 
     def reset(self) -> Any:
         """Begin an episode in each environment, with what `seed` and `set_options` have prepared.

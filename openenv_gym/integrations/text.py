@@ -108,7 +108,8 @@ class TextSession:
         self._server = server
         self._session = server.sessions.session(server._env.capacity_timeout_s)
         self._messages_seen = 0
-        self.reward, self.done = 0.0, True
+        self.reward: float = 0.0
+        self.done: bool = True
 
     def reset(self, options: Mapping[str, Any]) -> str:
         """Begin an episode.

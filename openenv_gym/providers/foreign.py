@@ -54,8 +54,8 @@ class ForeignProvider(Provider):
                 "from_docker_image(image, provider=…).",
             ) from error
         base_url = self._start(*self._arguments, **self._options)
-        self.is_direct = urlsplit(base_url).hostname in _LOOPBACK
-        self.endpoints = (base_url,)
+        self.is_direct: bool = urlsplit(base_url).hostname in _LOOPBACK
+        self.endpoints: tuple[str, ...] = (base_url,)
         return self.endpoints
 
     def wait_ready(self, timeout_s: float | None = None) -> None:

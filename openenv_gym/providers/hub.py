@@ -64,7 +64,7 @@ class HubProvider(Provider):
         ...     env = gymnasium.make("openenv/remote", base_url=provider.base_url)
     """
 
-    poll_s = 0.5
+    poll_s: float = 0.5
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class HubProvider(Provider):
                 f"A server that runs on the Hub does not take {', '.join(refused)}. "
                 'mode="docker" or "local" starts a server here.'
             )
-        self.ready_timeout_s = ready_timeout_s or (600.0 if mode == "space" else 60.0)
+        self.ready_timeout_s: float = ready_timeout_s or (600.0 if mode == "space" else 60.0)
         self._mode, self._token = mode, token
         self._options = {
             "max_sessions": max_sessions,

@@ -195,9 +195,9 @@ class ManagedServers:
     """
 
     def __init__(self, provider: Provider) -> None:
-        self.endpoints = provider.launch()
-        self.headers = dict(provider.headers)
-        self.is_direct = provider.is_direct
+        self.endpoints: tuple[str, ...] = provider.launch()
+        self.headers: dict[str, str] = dict(provider.headers)
+        self.is_direct: bool = provider.is_direct
         self._provider, self._pid = provider, os.getpid()
         self._stop = partial(_stop_in_process, provider, self._pid)
         self._finalizer = weakref.finalize(self, self._stop)

@@ -99,7 +99,7 @@ class RayProvider(Provider):
             api_key=api_key,
         )
         self._count = at_least_one(replicas)
-        self.restarts = max_restarts != 0
+        self.restarts: bool = max_restarts != 0
         self._options = {
             "num_cpus": num_cpus,
             "num_gpus": num_gpus,

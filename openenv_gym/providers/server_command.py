@@ -96,7 +96,7 @@ class ServerCommand:
             raise ConfigurationError(
                 "Name one of an environment's folder, a Gymnasium id (gym=), and an application (app=)"
             )
-        self.name = str(path or gym or app)
+        self.name: str = str(path or gym or app)
         self._folder = None if path is None else environment_folder(path)
         at_least_one(workers, "workers")
         if max_sessions is not None:
@@ -113,7 +113,9 @@ class ServerCommand:
         if vectorized:
             self._options += ["--vectorized"]
         self._api_key = key_to_ask_for(api_key)
-        self.variables = {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
+        self.variables: dict[str, str] = (
+            {} if max_sessions is None else {"MAX_CONCURRENT_ENVS": str(max_sessions)}
+        )
 
     def resolve(self, host: str) -> ResolvedCommand:
         """The command for a socket bound to ``host``. The packages in a folder's lock are installed first.

@@ -73,7 +73,7 @@ class SupervisedProcess:
         )
         self._reader.start()
         try:
-            self.pid = self._read_pid()
+            self.pid: int = self._read_pid()
         except BaseException:
             self.stop()
             raise

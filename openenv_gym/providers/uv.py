@@ -54,7 +54,7 @@ class UVProvider(RuntimeProvider):
         context_timeout_s: float = _READY_TIMEOUT_S,
     ) -> None:
         is_remote = str(project_path).startswith(_GIT)
-        self.project_path = str(project_path) if is_remote else str(Path(project_path).resolve())
+        self.project_path: str = str(project_path) if is_remote else str(Path(project_path).resolve())
         self.app = app
         self.host = host
         self.reload = reload

@@ -48,7 +48,8 @@ class V1Channel:
         self.connection = connection
         self.slots: set[int] = set()
         self.refused: Sequence[int] = ()
-        self.sent_at = self.received_at = 0.0
+        self.sent_at: float = 0.0
+        self.received_at: float = 0.0
         self._timeouts = timeouts
         self._slot = 0
         self._tracer = find_tracer()

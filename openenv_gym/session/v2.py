@@ -90,17 +90,18 @@ class V2Channel:
         max_episode_steps: int | None = None,
         payloads: bool = False,
     ) -> None:
-        self.connection = connection
+        self.connection: Connection = connection
         self.slots: set[int] = set()
         self.refused: Sequence[int] = ()
-        self.sent_at = self.received_at = 0.0
+        self.sent_at: float = 0.0
+        self.received_at: float = 0.0
         self._transport = transport
         self._timeouts = timeouts
         self._budget = budget or ReconnectBudget()
         self._autoreset = autoreset
         self._max_episode_steps = max_episode_steps
         self._payloads = payloads
-        self.sends_payloads = False
+        self.sends_payloads: bool = False
         self._patience_s = 0.0  # more than zero if the server gives up on late slots
         self._omits_slots = False  # whether the server knows `same_slots`
         self._named_slots: list[int] = []  # those of the last reset or step that named its slots

@@ -62,8 +62,9 @@ class ArrayBatch(Batch):
     """One array with a leading axis over the slots."""
 
     def __init__(self, space: spaces.Space[Any], one: np.ndarray[Any, Any]) -> None:
-        self.dtype, self.shape = one.dtype, one.shape[1:]
-        self.is_of_scalars = isinstance(space, spaces.Discrete)
+        self.dtype: Any = one.dtype
+        self.shape: Any = one.shape[1:]
+        self.is_of_scalars: bool = isinstance(space, spaces.Discrete)
         self._bounds = _bounds(space)
 
     def allocate(self, count: int) -> Any:

@@ -104,7 +104,7 @@ class ExampleText(UnicodeText):
         seed: int | np.random.Generator | None = None,
     ) -> None:
         super().__init__(min_length, max_length, seed=seed)
-        self.examples = tuple(examples)
+        self.examples: tuple[str, ...] = tuple(examples)
         if not self.examples or not all(isinstance(example, str) for example in self.examples):
             raise ValueError("The examples must be strings, at least one")
 
@@ -143,7 +143,7 @@ class PatternText(UnicodeText):
         super().__init__(min_length, max_length, seed=seed)
         self.pattern = pattern
         self._sampler = sampler_of(pattern, min_length, max_length)
-        self.work = self._sampler.work
+        self.work: int = self._sampler.work
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
         """Return a string that matches, at most 32 characters longer than the shortest."""

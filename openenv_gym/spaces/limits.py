@@ -106,7 +106,7 @@ class Document:
     """
 
     def __init__(self, schema: Mapping[str, Any], within: Document | None = None) -> None:
-        self.may_be_large = check_size(schema)
+        self.may_be_large: bool = check_size(schema)
         self.schema = schema
         self._within = within
         self._left = _MOST_WORK

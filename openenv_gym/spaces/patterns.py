@@ -99,7 +99,7 @@ class PatternSampler:
     """
 
     def __init__(self, pattern: str, min_length: int = 0, max_length: int | None = None) -> None:
-        self.work = 1 + len(pattern) // _CHARACTERS_OF_A_UNIT
+        self.work: int = 1 + len(pattern) // _CHARACTERS_OF_A_UNIT
         if len(pattern) > _LONGEST_PATTERN:
             raise UnsupportedPatternError(f"A pattern has more than {_LONGEST_PATTERN:,} characters")
         try:

@@ -93,10 +93,10 @@ class ToolCallCodec(codecs.Codec):
     """`OneOf` with one `Dict` of arguments a tool: ``(index of the tool, arguments)``."""
 
     def __init__(self, tools: Sequence[Tool], arguments: Sequence[codecs.DictCodec]) -> None:
-        self.tools = tuple(tools)
+        self.tools: tuple[Tool, ...] = tuple(tools)
         self.arguments = tuple(arguments)
-        self.names = [tool.name for tool in tools]
-        self.space = spaces.OneOf([codec.space for codec in arguments])
+        self.names: list[str] = [tool.name for tool in tools]
+        self.space: spaces.OneOf[Any] = spaces.OneOf([codec.space for codec in arguments])
 
     def encode(self, element: Any) -> dict[str, Any]:
         index, arguments = element
@@ -127,8 +127,10 @@ class ToolResultCodec(codecs.Codec):
         self._own = own
         parts = {"tool": UnicodeText(), "text": UnicodeText(), "data": JsonText(), "error": UnicodeText()}
         its_own = {name: part.space for name, part in own.parts.items()}
-        self.space = ordered_dict({**parts, **its_own})
-        self.report = [SchemaFinding(name, "what a tool said", space) for name, space in parts.items()]
+        self.space: spaces.Dict = ordered_dict({**parts, **its_own})
+        self.report: list[SchemaFinding] = [
+            SchemaFinding(name, "what a tool said", space) for name, space in parts.items()
+        ]
 
     def encode(self, element: Any) -> dict[str, Any]:
         kind, _, message = element["error"].partition(": ")

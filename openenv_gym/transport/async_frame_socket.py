@@ -52,9 +52,9 @@ class AsyncFrameSocket(asyncio.BufferedProtocol):
     """
 
     def __init__(self, max_size: int) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.unread: deque[Event] = deque()
-        self.is_paused = False
+        self.is_paused: bool = False
         self._parser = Parser(is_client=True, max_size=max_size, buffer_size=_BUFFER_SIZE)
         self._max_size = max_size
         self._handshake: bytearray | None = bytearray()  # unread bytes of it; None once frames begin

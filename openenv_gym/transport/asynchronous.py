@@ -76,10 +76,10 @@ class AsyncConnection(Connection):
     ) -> None:
         self.endpoint = endpoint
         self.has_gateway = has_gateway
-        self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
-        self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
-        self.heeds_timeouts = v1.TIMEOUTS_HEADER in headers
-        self.has_pending = False
+        self.is_v2: bool = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
+        self.worker: tuple[int, int] = v2.worker_of(headers.get(v2.WORKER_HEADER))
+        self.heeds_timeouts: bool = v1.TIMEOUTS_HEADER in headers
+        self.has_pending: bool = False
         self._sent: Message = ()
         self.says_goodbye = True
         self._process = os.getpid()

@@ -70,7 +70,7 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Turn, ()
@@ -149,14 +149,14 @@ class BlockingConnection(Connection):
         raw, headers, received, memory = with_cookies(
             endpoint, "/ws", lambda: _connect(endpoint, route, deadline, offers_v2)
         )
-        self.has_gateway = has_gateway(route, headers)
-        self.is_v2 = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
-        self.worker = v2.worker_of(headers.get(v2.WORKER_HEADER))
-        self.heeds_timeouts = v1.TIMEOUTS_HEADER in headers
-        self.has_pending = False
+        self.has_gateway: bool = has_gateway(route, headers)
+        self.is_v2: bool = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
+        self.worker: tuple[int, int] = v2.worker_of(headers.get(v2.WORKER_HEADER))
+        self.heeds_timeouts: bool = v1.TIMEOUTS_HEADER in headers
+        self.has_pending: bool = False
         self._sent: Message = ()
         self.says_goodbye = True
-        self.uses = 0
+        self.uses: int = 0
         self._receiving = threading.Lock()
         self._frames: FrameSocket | None = FrameSocket(
             raw, is_client=True, max_size=max_message_size, received=received, memory=memory
@@ -299,7 +299,7 @@ class OpeningStream:
 
     def __init__(self, route: Route, deadline: Deadline) -> None:
         self._deadline = deadline
-        self.raw = _open_socket(*route.first_hop, deadline)
+        self.raw: socket.socket = _open_socket(*route.first_hop, deadline)
         with self:
             self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             run(open_tunnel(self, route))

@@ -99,7 +99,7 @@ class FrameSocket:
         self._timeout_s: float | None = None
         self._deadline: float | None = None
         self.may_busy_poll = is_client
-        self.has_answered_ping = False
+        self.has_answered_ping: bool = False
         self._pong_due_at = 0.0
         raw.settimeout(None)
         # Masks are for proxies that take a payload for a request; a Unix socket has none.

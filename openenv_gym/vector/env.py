@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gymnasium import logger
+from gymnasium import Space, logger
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -55,6 +55,8 @@ from openenv_gym.wire.v2 import Ticket
 
 if TYPE_CHECKING:
     from openenv_gym.providers.managed import ManagedServers, ProviderChoice
+    from openenv_gym.spaces.compiler import SchemaFinding
+    from openenv_gym.spaces.tools import Tool
 
 
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
@@ -153,8 +155,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if num_envs < 1:
             raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
         self._servers: ManagedServers | None = None
-        self.turn = Turn()
-        self.timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
+        self.turn: Turn = Turn()
+        self.timeouts: Timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.on_session_lost = check_on_session_lost(on_session_lost)
         is_address = base_url is not None and not source and replicas == 1
         if not is_address or provider is not None or provider_options is not None:
@@ -200,12 +202,12 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             raise
         self.capacity_timeout_s = capacity_timeout_s
         self._env_spaces = env_spaces
-        self.schema_report = env_spaces.report
-        self.tools = env_spaces.tools
+        self.schema_report: dict[str, list[SchemaFinding]] = env_spaces.report
+        self.tools: tuple[Tool, ...] = env_spaces.tools
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self.report_times = report_times
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode: AutoresetMode = AutoresetMode(autoreset_mode)
         self.copy = copy
         self.render_mode = render_mode
         # A slot's seed, until its generator is needed.
@@ -213,15 +215,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._call = ""  # "reset" or "step" after reset_async or step_async
         self._call_slots = np.zeros(num_envs, np.bool_)
         self._frames = FrameLists(num_envs) if (render_mode or "").endswith("_list") else None
-        self.metadata = {
+        self.metadata: dict[str, Any] = {
             **env_spaces.metadata,
             "render_modes": [*env_spaces.render_modes, *([render_mode] if self._frames else [])],
             "autoreset_mode": self.autoreset_mode,
         }
-        self.single_action_space = env_spaces.action.space
-        self.single_observation_space = env_spaces.observation.space
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.single_action_space: Space[Any] = env_spaces.action.space
+        self.single_observation_space: Space[Any] = env_spaces.observation.space
+        self.action_space: Space[Any] = batch_space(self.single_action_space, num_envs)
+        self.observation_space: Space[Any] = batch_space(self.single_observation_space, num_envs)
         self._results = ResultBuffer(env_spaces, num_envs)
         self._actions = column_of(env_spaces.action)
         self._backend: Backend | None = None

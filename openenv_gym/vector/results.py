@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
 from openenv_gym.env_spaces import EnvSpaces
 from openenv_gym.spaces.columns import Rows, column_of
@@ -62,17 +63,17 @@ class ResultBuffer:
         self.count = count
         self.column = column_of(env_spaces.observation)
         self.take_misfits = env_spaces.take_misfits
-        self.observations = self.column.allocate(count)
-        self.rewards = np.zeros(count)
-        self.terminated = np.zeros(count, np.bool_)
-        self.truncated = np.zeros(count, np.bool_)
-        self.has_episode = np.zeros(count, np.bool_)
-        self.pending = np.zeros(count, np.bool_)
-        self.ready = np.zeros(count, np.bool_)
+        self.observations: Any = self.column.allocate(count)
+        self.rewards: NDArray[np.float64] = np.zeros(count)
+        self.terminated: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.truncated: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.has_episode: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.pending: NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.ready: NDArray[np.bool_] = np.zeros(count, np.bool_)
         self.infos: dict[int, dict[str, Any]] = {}
         self.info_columns: dict[str, Any] = {}
-        self.steps = np.zeros(count, np.int64)
-        self.all = list(range(count))
+        self.steps: NDArray[np.int64] = np.zeros(count, np.int64)
+        self.all: list[int] = list(range(count))
         self._as_returned = partial(_as_returned, env_spaces.observation.space)
         self._action_space = env_spaces.action.space
         self._action_spaces: dict[int, spaces.Space[Any]] = {}

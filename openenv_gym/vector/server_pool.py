@@ -107,7 +107,7 @@ class ServerPool:
         self._avoided_until: dict[Endpoint, float] = {}
         self._survey = _NO_SURVEY
         self._last: list[Endpoint] = []
-        self.first = self.endpoints()[0]
+        self.first: Endpoint = self.endpoints()[0]
 
     def endpoints(self) -> list[Endpoint]:
         """Return the current servers."""

@@ -61,7 +61,8 @@ class PeerClosedError(ConnectionError):
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
-        self.code, self.reason = code, reason
+        self.code = code
+        self.reason = reason
         limit = " (MAX_MESSAGE_BYTES on the server)" if code == CloseCode.TOO_BIG else ""
         super().__init__(f"the peer closed the connection{f': {reason}' if reason else ''}{limit}")
 
@@ -75,7 +76,8 @@ class BadFrameError(ConnectionError):
     """
 
     def __init__(self, reason: str, code: CloseCode = CloseCode.PROTOCOL_ERROR) -> None:
-        self.code, self.reason = code, reason
+        self.code = code
+        self.reason = reason
         super().__init__(reason)
 
 
@@ -205,7 +207,7 @@ class Parser:
     """
 
     def __init__(self, *, is_client: bool, max_size: int, buffer_size: int = 1 << 16) -> None:
-        self.limits = FrameLimits()
+        self.limits: FrameLimits = FrameLimits()
         self._is_client = is_client
         self._max_size = max_size
         self._size = buffer_size

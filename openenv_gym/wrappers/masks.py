@@ -154,8 +154,8 @@ class MaskReader:
         for key in self._keys:
             space = space.spaces.get(key) if isinstance(space, spaces.Dict) else None
         self._space = space
-        self.is_observed = space is not None
-        self.is_known = False
+        self.is_observed: bool = space is not None
+        self.is_known: bool = False
 
     def read(self, observation: Any, info: Mapping[str, Any]) -> Any:
         """Return the field's value, None without one; for a batch, the batched value."""

@@ -34,7 +34,7 @@ class ActionMask(AnyVectorWrapper, RecordConstructorArgs):
     def __init__(self, env: VectorEnv[Any, Any, Any], field: str = FIELD) -> None:
         RecordConstructorArgs.__init__(self, field=field)
         super().__init__(env)
-        self.masks = Masks(env, field)
+        self.masks: Masks = Masks(env, field)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         chosen = (options or {}).get("reset_mask")

@@ -196,8 +196,9 @@ class EnvironmentServer:
         if session_timeout_s is None:
             session_timeout_s = settings.session_timeout
         kind = class_behind(env)
-        self.name = self.title = env_name or (kind.__name__ if kind else "environment")
-        self.description = describe(kind).description if kind else f"The environment {self.name}"
+        self.name: str = env_name or (kind.__name__ if kind else "environment")
+        self.title: str = self.name
+        self.description: str = describe(kind).description if kind else f"The environment {self.name}"
         self.custom_tab: CustomTab | None = None
         if step_timeout_s is None:
             step_timeout_s = settings.step_timeout
@@ -207,9 +208,9 @@ class EnvironmentServer:
             state_cls = None  # the class may say more
         self._session_timeout_s = session_timeout_s
         capacity = decide_capacity(env, max_concurrent_envs)
-        self.sessions = Sessions(env, action_cls, capacity, step_timeout_s)
-        self.shutdown = GracefulShutdown(self.sessions)
-        self.peers = Peers()
+        self.sessions: Sessions = Sessions(env, action_cls, capacity, step_timeout_s)
+        self.shutdown: GracefulShutdown = GracefulShutdown(self.sessions)
+        self.peers: Peers = Peers()
         adapter = adapter_for(kind, action_cls, observation_cls)
         connections = Connections(
             self.sessions,

@@ -54,13 +54,17 @@ class EnvironmentCalls:
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
-        self.has_own_loop = any(
+        self.has_own_loop: bool = any(
             base.__name__ == "MCPEnvironment" and base.__module__.startswith("openenv.")
             for base in kind.__mro__
         )
+        self.reset_name: str
+        self.reset_is_async: bool
+        self.step_name: str
+        self.step_is_async: bool
         self.reset_name, self.reset_is_async, self._reset_takes = self._pick("reset")
         self.step_name, self.step_is_async, self._step_takes = self._pick("step")
-        self.close_is_async = inspect.iscoroutinefunction(getattr(kind, "close", None))
+        self.close_is_async: bool = inspect.iscoroutinefunction(getattr(kind, "close", None))
         self._warned_of: set[str] = _warned_of.setdefault(kind, set())
 
     def _pick(self, name: str) -> tuple[str, bool, Mapping[str, inspect.Parameter]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -36,7 +37,7 @@ class EnvPoolMaker:
                 advice="Run: pip install envpool",
             ) from error
         self.env_id = env_id
-        self.keywords = dict(keywords or {})
+        self.keywords: dict[str, Any] = dict(keywords or {})
         try:
             self._spec = envpool.make_spec(env_id, **self.keywords)
         except (AssertionError, TypeError, ValueError, KeyError) as error:
@@ -63,11 +64,11 @@ class EnvPoolEnvs(VectorEnv[Any, Any, Any]):
     def __init__(self, spec: Any, env_id: str, num_envs: int, keywords: Mapping[str, Any]) -> None:
         self._env_id, self._keywords = env_id, keywords
         self.num_envs = num_envs
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
-        self.single_observation_space = spec.gymnasium_observation_space
-        self.single_action_space = spec.gymnasium_action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+        self.single_observation_space: Space[Any] = spec.gymnasium_observation_space
+        self.single_action_space: Space[Any] = spec.gymnasium_action_space
+        self.observation_space: Space[Any] = batch_space(self.single_observation_space, num_envs)
+        self.action_space: Space[Any] = batch_space(self.single_action_space, num_envs)
         self._pool: Any = None
 
     def reset(

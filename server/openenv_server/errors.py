@@ -39,7 +39,8 @@ class ConcurrencyConfigurationError(ServerError, ConfigurationError):
     """More sessions are requested than the environment's class allows."""
 
     def __init__(self, environment_name: str, max_concurrent_envs: int, message: str | None = None) -> None:
-        self.environment_name, self.max_concurrent_envs = environment_name, max_concurrent_envs
+        self.environment_name = environment_name
+        self.max_concurrent_envs = max_concurrent_envs
         super().__init__(
             message
             or f"{max_concurrent_envs} concurrent sessions were requested, but {environment_name} sets "
@@ -70,7 +71,8 @@ class CapacityReachedError(ServerError):
         position: Position | None = None,
         is_stopping: bool = False,
     ) -> None:
-        self.active_sessions, self.max_sessions = active_sessions, max_sessions
+        self.active_sessions = active_sessions
+        self.max_sessions = max_sessions
         self.position = position
         if message is not None:
             super().__init__(message)
@@ -125,7 +127,8 @@ class FactoryFailedError(ServerError):
     """
 
     def __init__(self, factory_name: str, message: str | None = None, error_id: str = "") -> None:
-        self.factory_name, self.error_id = factory_name, error_id
+        self.factory_name = factory_name
+        self.error_id = error_id
         super().__init__(message or f"{factory_name}() made no environment")
 
 

@@ -78,14 +78,14 @@ class GitServerClient:
     def __init__(
         self, gitea_url: str, username: str, password: str, workspace_dir: str = "/workspace"
     ) -> None:
-        self.gitea_url = gitea_url.rstrip("/")
+        self.gitea_url: str = gitea_url.rstrip("/")
         self.username = username
         self.password = password
-        self.workspace_dir = Path(workspace_dir)
-        self.is_ready = False
+        self.workspace_dir: Path = Path(workspace_dir)
+        self.is_ready: bool = False
         address = urlsplit(self.gitea_url)
-        self.domain = address.hostname or "localhost"
-        self.port = address.port or 3000
+        self.domain: str = address.hostname or "localhost"
+        self.port: int = address.port or 3000
         self.workspace_dir.mkdir(parents=True, exist_ok=True)
         self._settings = tempfile.TemporaryDirectory(prefix="openenv-git-")
         file = Path(self._settings.name) / "gitconfig"

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 from uuid import uuid4
 
 import gymnasium as gym
@@ -156,14 +156,14 @@ class GymnasiumEnvironment(Environment[Any, Any, State]):
         step_lock: The server holds it around every call; None if calls may run in parallel.
     """
 
-    SUPPORTS_CONCURRENT_SESSIONS = True
+    SUPPORTS_CONCURRENT_SESSIONS: ClassVar[bool] = True
 
     def __init__(self, make_env: MakeEnv, models: GymnasiumModels | None = None) -> None:
         super().__init__()
         with PROCESS_LOCK.held_by(threading.current_thread()):
             self._env = make_env()
         runs_in_parallel = getattr(self._env.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
-        self.step_lock = None if runs_in_parallel else PROCESS_LOCK
+        self.step_lock: StepLock | None = None if runs_in_parallel else PROCESS_LOCK
         self._models = models or models_from_env(self._env)
         self._episode_id: str | None = None
         self._has_begun = False

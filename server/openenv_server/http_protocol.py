@@ -113,7 +113,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(self, table: ConnectionTable, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.address = ""
+        self.address: str = ""
         self._table = table
         self._refusal: tuple[int, str] | None = None
         self._unparsed = 0  # bytes since something was complete

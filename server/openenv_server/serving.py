@@ -130,7 +130,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._first_signal = self._first_signal or sig
-        self.should_exit = True
+        self.should_exit: bool = True
         self._stop_requests.put(sig)
 
     @contextlib.contextmanager

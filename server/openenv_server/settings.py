@@ -6,7 +6,7 @@ import json
 import os
 import re
 from ipaddress import ip_network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     ``openenv serve --help`` shows their descriptions.
     """
 
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="the port; 0 takes a free one")

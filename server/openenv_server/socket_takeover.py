@@ -77,7 +77,7 @@ class TakeoverProtocol(WebSocketsSansIOProtocol):
             begin = end
         self._unparsed = data[begin:]
         if self.read_paused and self.queue.empty() and not self.transport.is_closing():
-            self.read_paused = False
+            self.read_paused: bool = False
             self.transport.resume_reading()
 
     def _refuse_handshake(self) -> None:
@@ -92,7 +92,7 @@ class TakeoverProtocol(WebSocketsSansIOProtocol):
             super().handle_parser_exception()
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": CloseCode.PROTOCOL_ERROR})
-        self.close_sent = True
+        self.close_sent: bool = True
         self.transport.close()
 
     def handle_text(self, event: Frame) -> None:
@@ -138,7 +138,7 @@ class TakeoverProtocol(WebSocketsSansIOProtocol):
         """Send the handler's message. A response that refuses the handshake completes it, too."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body":
-            self.handshake_complete = True  # uvicorn does not set it, and logs each refusal as an error
+            self.handshake_complete: bool = True  # uvicorn does not set it, and logs each refusal as an error
 
     def shutdown(self) -> None:
         """Close the connection, also for whoever took over the socket."""

@@ -50,7 +50,7 @@ class VectorFactory:
             envs = self._envs(1, AutoresetMode.NEXT_STEP)
             self._mode = autoreset_mode_of(envs)
             probe = SingleEnv(envs)
-            self.models = models or models_from_env(probe)
+            self.models: GymnasiumModels = models or models_from_env(probe)
             probe.close()
 
     def __call__(self) -> GymnasiumEnvironment:
@@ -134,7 +134,7 @@ class VectorEnvironment:
 
     def __init__(self, envs: Envs) -> None:
         self.envs = envs
-        self.autoreset_mode = autoreset_mode_of(envs)
+        self.autoreset_mode: AutoresetMode = autoreset_mode_of(envs)
         self._takes_seeds = True
         runs_in_parallel = getattr(envs.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
         self.step_lock = None if runs_in_parallel else PROCESS_LOCK
@@ -177,9 +177,10 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def __init__(self, envs: Envs) -> None:
         self._envs = envs
-        self.action_space, self.observation_space = envs.single_action_space, envs.single_observation_space
-        self.metadata = dict(getattr(envs, "metadata", {}))
-        self.render_mode = getattr(envs, "render_mode", None)
+        self.action_space: gym.Space[Any] = envs.single_action_space
+        self.observation_space: gym.Space[Any] = envs.single_observation_space
+        self.metadata: dict[str, Any] = dict(getattr(envs, "metadata", {}))
+        self.render_mode: str | None = getattr(envs, "render_mode", None)
         self.spec = getattr(envs, "spec", None)
         self.SUPPORTS_CONCURRENT_SESSIONS = getattr(envs.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
         self._actions, self._observations = batch_of(self.action_space), batch_of(self.observation_space)

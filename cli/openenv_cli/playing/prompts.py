@@ -22,7 +22,7 @@ class CommandTypedError(Exception):
     """
 
     def __init__(self, line: str) -> None:
-        self.words = line.split()
+        self.words: list[str] = line.split()
         super().__init__(line)
 
 
@@ -34,7 +34,7 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self.is_typed = sys.stdin.isatty()
+        self.is_typed: bool | Any = sys.stdin.isatty()
         if self.is_typed:
             import readline  # noqa: F401 - gives input() line editing and a history
 

@@ -81,8 +81,11 @@ class Player:
         self._checker = ObservationChecker(observation)
         self._capacity_timeout_s = server.capacity_timeout_s
         self._client: GenericEnvClient = server.client()
-        self.steps = self.episodes = self.refused = 0
-        self.where = self.refusal = ""
+        self.steps: int = 0
+        self.episodes: int = 0
+        self.refused: int = 0
+        self.where: str = ""
+        self.refusal: str = ""
         self._seed_is_ignored = False
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ class Folder:
     """
 
     def __init__(self, path: Path, exclude: Sequence[str] = ()) -> None:
-        self.path = path.resolve()
+        self.path: Path = path.resolve()
         self._exclude = exclude
 
     @cached_property

@@ -46,7 +46,7 @@ class Image:
 
     def __init__(self, folder: Folder, timeout_s: float) -> None:
         self.folder = folder
-        self.server = Server(timeout_s)
+        self.server: Server = Server(timeout_s)
         self.container: Container | None = None
         self._tag = ""
         self._seen_log = ""

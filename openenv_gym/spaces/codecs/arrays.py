@@ -108,7 +108,7 @@ class ArrayCodec(Codec):
 class BooleanArrayCodec(ArrayCodec):
     """`MultiBinary` for nested lists of false and true."""
 
-    travels_as = "payloads"
+    travels_as: TravelsAs = "payloads"
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__(spaces.MultiBinary(tuple(shape)))
@@ -127,7 +127,7 @@ class GraphCodec(Codec):
     """
 
     def __init__(self, space: spaces.Graph, nodes: Codec, edges: Codec | None) -> None:
-        self.space = space
+        self.space: spaces.Graph = space
         self._nodes, self._edges = nodes, edges
 
     def encode(self, element: Any) -> dict[str, Any]:

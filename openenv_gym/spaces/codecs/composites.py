@@ -33,11 +33,11 @@ class DictCodec(Codec):
         space: spaces.Dict | None = None,
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        self.parts = dict(parts)
-        self.space = (
+        self.parts: dict[str, Codec] = dict(parts)
+        self.space: spaces.Dict = (
             ordered_dict({name: part.space for name, part in parts.items()}) if space is None else space
         )
-        self.defaults = dict(defaults or {})
+        self.defaults: dict[str, Any] = dict(defaults or {})
         self._encoders = tuple((name, part.encode) for name, part in parts.items())
         self._decoders = tuple((name, part.decode) for name, part in parts.items())
         self._may_leave_out = any(isinstance(part, OptionalCodec) for part in parts.values())
@@ -86,7 +86,7 @@ class OptionalCodec(Codec):
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self.space = spaces.OneOf([codec.space, spaces.Discrete(1)])
+        self.space: spaces.OneOf[Any] = spaces.OneOf([codec.space, spaces.Discrete(1)])
 
     def encode(self, element: Any) -> Any:
         index, value = element
@@ -106,9 +106,9 @@ class FieldCodec(Codec):
     """
 
     def __init__(self, model: DictCodec) -> None:
-        self.parts = model.parts
+        self.parts: Mapping[str, Codec] = model.parts
         ((self._name, self._field),) = model.parts.items()
-        self.space = self._field.space
+        self.space: spaces.Space[Any] = self._field.space
         self.model = model
         if model.travels_as == "parts":
             self.travels_as = "field"
@@ -130,8 +130,10 @@ class TupleCodec(Codec):
 
     def __init__(self, codecs: Sequence[Codec], space: spaces.Tuple[Any] | None = None) -> None:
         self._codecs = tuple(codecs)
-        self.parts = {str(place): codec for place, codec in enumerate(codecs)}
-        self.space = spaces.Tuple([codec.space for codec in codecs]) if space is None else space
+        self.parts: dict[str, Codec] = {str(place): codec for place, codec in enumerate(codecs)}
+        self.space: spaces.Tuple[Any] = (
+            spaces.Tuple([codec.space for codec in codecs]) if space is None else space
+        )
         if not codecs:
             self.travels_as = "payloads"
 
@@ -149,7 +151,7 @@ class SequenceCodec(Codec):
 
     def __init__(self, item: Codec, space: spaces.Sequence | None = None) -> None:
         self.item = item
-        self.space = spaces.Sequence(item.space) if space is None else space
+        self.space: spaces.Sequence = spaces.Sequence(item.space) if space is None else space
         self._is_stacked = getattr(self.space, "stack", False)
 
     def encode(self, element: Any) -> list[Any]:
@@ -180,8 +182,8 @@ class UnionCodec(Codec):
     """
 
     def __init__(self, codecs: Sequence[Codec], types: Sequence[frozenset[str]]) -> None:
-        self.codecs = tuple(codecs)
-        self.space = spaces.OneOf([codec.space for codec in self.codecs])
+        self.codecs: tuple[Codec, ...] = tuple(codecs)
+        self.space: spaces.Space[Any] = spaces.OneOf([codec.space for codec in self.codecs])
         self._orders = {kind: self._order(kind, types) for kind in _JSON_TYPES}
 
     def encode(self, element: Any) -> Any:
@@ -228,8 +230,8 @@ class OneOfCodec(Codec):
     """`OneOf` that a server declares: ``[index, payload]``."""
 
     def __init__(self, codecs: Sequence[Codec], space: spaces.OneOf[Any]) -> None:
-        self.codecs = tuple(codecs)
-        self.space = space
+        self.codecs: tuple[Codec, ...] = tuple(codecs)
+        self.space: spaces.OneOf[Any] = space
 
     def encode(self, element: Any) -> list[Any]:
         index, value = element

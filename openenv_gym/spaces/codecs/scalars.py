@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.arrays import NOT_IN_ANY_BOX, ArrayCodec
-from openenv_gym.spaces.codecs.base import Codec, misfit
+from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit
 from openenv_gym.spaces.custom import JsonText, UnicodeText, canonical_json
 
 _ZERO, _ONE = np.int64(0), np.int64(1)
@@ -23,10 +23,10 @@ _MOST_KNOWN = 256
 class IntegerCodec(Codec):
     """`Discrete` of plain integers."""
 
-    travels_as = "array"
+    travels_as: TravelsAs = "array"
 
     def __init__(self, space: spaces.Discrete[Any]) -> None:
-        self.space = space
+        self.space: spaces.Discrete = space
         self._type = space.dtype.type
         first, count = int(space.start), min(int(space.n), _MOST_KNOWN)
         self._known = {value: self._type(value) for value in range(first, first + count)}
@@ -49,7 +49,7 @@ class BooleanCodec(Codec):
     """``Discrete(2)`` for false and true."""
 
     def __init__(self) -> None:
-        self.space = spaces.Discrete(2)
+        self.space: spaces.Discrete = spaces.Discrete(2)
 
     def encode(self, element: Any) -> bool:
         return bool(element)
@@ -66,8 +66,8 @@ class LabelCodec(Codec):
     """``Discrete(n)`` for a choice among n JSON values; the element is the index into ``labels``."""
 
     def __init__(self, labels: Sequence[Any]) -> None:
-        self.space = spaces.Discrete(len(labels))
-        self.labels = tuple(labels)
+        self.space: spaces.Discrete = spaces.Discrete(len(labels))
+        self.labels: tuple[Any, ...] = tuple(labels)
         self._indices = {label_key(label): np.int64(i) for i, label in enumerate(labels)}
 
     def encode(self, element: Any) -> Any:
@@ -93,7 +93,7 @@ class NullCodec(Codec):
     """``Discrete(1)`` for null."""
 
     def __init__(self) -> None:
-        self.space = spaces.Discrete(1)
+        self.space: spaces.Discrete = spaces.Discrete(1)
 
     def encode(self, element: Any) -> None:
         return None
@@ -107,10 +107,10 @@ class NullCodec(Codec):
 class NumberCodec(Codec):
     """`Box` of shape (), in a fraction of the time that an array takes."""
 
-    travels_as = "array"
+    travels_as: TravelsAs = "array"
 
     def __init__(self, space: spaces.Box[Any]) -> None:
-        self.space = space
+        self.space: spaces.Box = space
         self._array = ArrayCodec(space)
         self._dtype = space.dtype
         self._plain = {"b": bool, "i": int, "u": int}.get(space.dtype.kind, float)
@@ -136,7 +136,7 @@ class TextCodec(Codec):
     """Strings, as they are."""
 
     def __init__(self, space: spaces.Text | None = None) -> None:
-        self.space = UnicodeText() if space is None else space
+        self.space: UnicodeText | spaces.Text = UnicodeText() if space is None else space
 
     def encode(self, element: Any) -> str:
         return str(element)
@@ -151,7 +151,7 @@ class JsonTextCodec(Codec):
     """Any JSON value, as canonical JSON text. NaN and infinity, which JSON does not have, become null."""
 
     def __init__(self, space: JsonText | None = None) -> None:
-        self.space = JsonText() if space is None else space
+        self.space: JsonText = JsonText() if space is None else space
 
     def encode(self, element: Any) -> Any:
         return json.loads(element)

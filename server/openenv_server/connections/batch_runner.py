@@ -74,7 +74,7 @@ class BatchRunner:
         counters = sessions.counters
         self._steps_s = CallDurations(counters.step_s, counters.request_s("step", "v2"))
         self._resets_s = CallDurations(counters.reset_s, counters.request_s("reset", "v2"))
-        self.is_idle = False
+        self.is_idle: bool = False
         self._batch: SequentialBatch | None = None
         self._thread = 0
         self._watchdog = StepWatchdog(sessions.step_timeout_s or math.inf)

@@ -150,7 +150,11 @@ class SequentialBatch:
         self._min_ready = min_ready
         self._deadline = deadline
         self.results: list[SlotResult] = []
-        self.has_begun = self.has_ended = self.should_stop = self._has_stopped = self._is_taken = False
+        self.has_begun: bool = False
+        self.has_ended: bool = False
+        self.should_stop: bool = False
+        self._has_stopped = False
+        self._is_taken = False
         self.detached: Detached | None = None
         # All environments that must not run beside others share one lock.
         is_locked = any([slot.session.step_lock for slot in slots])  # noqa: C419 - three times as fast

@@ -37,7 +37,7 @@ class BusyClock:
     """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self._until = 0.0
         self._lock = threading.Lock()
 
@@ -102,7 +102,7 @@ class ResultEncoder:
         self._counters = counters
         self.sends_payloads = self.sends_info_columns = False
         self.batches: dict[int, Sequence[int]] = {}
-        self.busy = BusyClock()
+        self.busy: BusyClock = BusyClock()
 
     def frames(self, context: RequestContext, results: Sequence[SlotResult]) -> Iterator[list[Payload]]:
         """The answer to a reset or a step, as the parts of one frame.

@@ -241,7 +241,7 @@ class Inbox:
         self._waiting: asyncio.Timeout | None = None
         self._is_shut = False
         self._early: deque[dict[str, Any]] = deque()
-        self.end_reason = EndReason.CONNECTION_LOST
+        self.end_reason: EndReason = EndReason.CONNECTION_LOST
 
     async def next(self) -> dict[str, Any]:
         """The next message.

@@ -140,7 +140,7 @@ class ConnectionWorker:
         self._client = client
         self._is_leaving = False
         self._end_reason = EndReason.CLIENT_LEFT
-        self.kept = 0
+        self.kept: int = 0
         self._slots: dict[int, Slot] = {}
         self._opening: set[int] = set()
         self._has_ended = False

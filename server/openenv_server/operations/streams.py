@@ -22,13 +22,13 @@ class LogStream(io.TextIOBase):
     """
 
     encoding = "utf-8"
-    errors = "backslashreplace"
+    errors: str = "backslashreplace"
 
     def __init__(self, name: str, real: TextIO, handler: logging.Handler) -> None:
         self.real = real
         self._name, self._handler = name, handler
         self._local = threading.local()
-        self.buffer = _Bytes(self)
+        self.buffer: _Bytes = _Bytes(self)
 
     def write(self, text: str) -> int:
         """Take a part of a line, or several lines."""

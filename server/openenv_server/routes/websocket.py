@@ -159,8 +159,8 @@ class V1Client:
         self._sessions = sessions
         self._shutdown = shutdown
         self._most_bytes = most_bytes
-        self.inbox = Inbox(socket, session_timeout_s)
-        self.close_timeout_s = CLOSE_TIMEOUT_S
+        self.inbox: Inbox = Inbox(socket, session_timeout_s)
+        self.close_timeout_s: float = CLOSE_TIMEOUT_S
         self._session_timeout_s = session_timeout_s
         self._tracer = find_tracer()
         self._span: Span | None = None

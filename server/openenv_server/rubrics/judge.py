@@ -43,11 +43,11 @@ class LLMJudge(Rubric):
         normalize: bool = True,
     ) -> None:
         super().__init__()
-        self.prompt_template = prompt_template
+        self.prompt_template: str = prompt_template
         self._client = client
         self._score_pattern = re.compile(score_pattern or r"(\d+\.?\d*)")
-        self.default_score = default_score
-        self.normalize = normalize
+        self.default_score: float = default_score
+        self.normalize: bool = normalize
 
     async def forward(self, action: Any, observation: Any) -> float:
         """Return the score in the model's answer."""

@@ -29,7 +29,7 @@ class TrajectoryRubric(Rubric):
 
     def __init__(self, intermediate_reward: float = 0.0) -> None:
         super().__init__()
-        self.intermediate_reward = intermediate_reward
+        self.intermediate_reward: float = intermediate_reward
         self._trajectory: Trajectory = []
 
     @abstractmethod
@@ -88,7 +88,7 @@ class ExponentialDiscountingTrajectoryRubric(TrajectoryRubric):
         super().__init__(intermediate_reward)
         if not 0 <= gamma <= 1:
             raise ValueError(f"gamma must be from 0 to 1, got {gamma}")
-        self.gamma = gamma
+        self.gamma: float = gamma
 
     def compute_step_rewards(self) -> list[float]:
         """Return the discounted score of the episode for each of its steps."""

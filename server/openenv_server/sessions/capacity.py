@@ -91,17 +91,21 @@ class Sessions:
         capacity: int,
         step_timeout_s: float | None = None,
     ) -> None:
-        self.factory, self.action_model = factory, action_model
+        self.factory = factory
+        self.action_model = action_model
         self.kind = class_behind(factory)
-        self.capacity = capacity
+        self.capacity: int = capacity
         self.step_timeout_s = step_timeout_s
-        self.active = self.passing = self.failures_in_a_row = self.worker = 0
+        self.active: int = 0
+        self.passing: int = 0
+        self.failures_in_a_row: int = 0
+        self.worker: int = 0
         self.is_stopping = False
-        self.counters = Counters()
-        self.line = WaitingLine()
+        self.counters: Counters = Counters()
+        self.line: WaitingLine = WaitingLine()
         self._first_calls = FirstCalls()
         self.kept: Callable[[], int] = lambda: 0
-        self.made_at = time.monotonic()
+        self.made_at: float = time.monotonic()
         self._open: set[Session] = set()
         self._abandoned: dict[Session, float] = {}  # with the time of giving up
         self._first: Session | None = None

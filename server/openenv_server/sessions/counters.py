@@ -80,7 +80,8 @@ class Traffic:
     __slots__ = ("received", "sent")
 
     def __init__(self) -> None:
-        self.received = self.sent = 0
+        self.received: int = 0
+        self.sent: int = 0
 
 
 class Counters:
@@ -99,7 +100,9 @@ class Counters:
     """
 
     def __init__(self) -> None:
-        self.step_s, self.reset_s, self.queue_s = Durations(), Durations(), Durations()
+        self.step_s: Durations = Durations()
+        self.reset_s: Durations = Durations()
+        self.queue_s: Durations = Durations()
         self.opened = self.steps = self.resets = 0
         self.closed: Counter[EndReason] = Counter()
         self._errors: Counter[str] = Counter()
@@ -109,7 +112,7 @@ class Counters:
         self._traffic: set[Traffic] = set()
         self._ended_traffic = Traffic()
         self._lock = threading.Lock()
-        self.on_loop = self.begin_traffic()
+        self.on_loop: Traffic = self.begin_traffic()
 
     def count_error(self, code: str) -> None:
         """Count an error sent to a client. Thread-safe."""

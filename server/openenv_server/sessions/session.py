@@ -110,9 +110,9 @@ class Session:
         *,
         places: int = 1,
     ) -> None:
-        self.id = secrets.token_hex(4)
+        self.id: str = secrets.token_hex(4)
         self.client = client
-        self.opened_at = monotonic()
+        self.opened_at: float = monotonic()
         self.end_reason = EndReason.CLIENT_LEFT
         self.counts: Callable[[], StepCounts] = lambda: StepCounts(self._steps, self._resets)
         self._steps = self._resets = 0
@@ -122,13 +122,17 @@ class Session:
         self._action_model = action_model
         self._first_calls = first_calls or FirstCalls()
         self._step_timeout_s = step_timeout_s
-        self.is_passing = self.is_abandoned = self.is_settled = self.is_closing = self._is_closed = False
+        self.is_passing: bool = False
+        self.is_abandoned: bool = False
+        self.is_settled: bool = False
+        self.is_closing: bool = False
+        self._is_closed = False
         self.closing: asyncio.Task[None] | None = None
         self.pending: Future[Any] | None = None
         self._thread = WorkerThread()
         self._made: Future[Any] | None = None
         self.step_lock: StepLock | None = None
-        self.submit = self._thread.submit
+        self.submit: Callable[[Callable[[], None]], None] = self._thread.submit
         self.submit(lambda: find_in_this_thread(lambda: self))
 
     def make(self) -> Future[Any]:

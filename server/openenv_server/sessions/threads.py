@@ -26,7 +26,9 @@ class WorkerThread:
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # A daemon, so an environment that never returns does not keep the process alive.
-        self.thread = threading.Thread(target=self._work, name="openenv-session", daemon=True)
+        self.thread: threading.Thread = threading.Thread(
+            target=self._work, name="openenv-session", daemon=True
+        )
         self.thread.start()
 
     def submit(self, work: Callable[[], None]) -> None:

@@ -41,7 +41,8 @@ class SessionsRequest:
     """
 
     def __init__(self, count: int = 1, ticket: Ticket | None = None) -> None:
-        self.count, self.ticket = count, ticket
+        self.count = count
+        self.ticket = ticket
         self.position: Position | None = None
 
 

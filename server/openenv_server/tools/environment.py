@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from openenv_gym.contract import ServerMode
 from openenv_gym.errors import ConfigurationError, MissingExtraError
@@ -57,7 +57,7 @@ class MCPEnvironment(Environment[Any, Any, State]):
         ...             return len(self.items)
     """
 
-    SUPPORTS_CONCURRENT_SESSIONS = True
+    SUPPORTS_CONCURRENT_SESSIONS: ClassVar[bool] = True
     supports_code_mode = True
 
     # The mode whose tools are there beside those of all modes. A subclass or an instance sets it.
