@@ -1,4 +1,4 @@
-"""The repository's GitHub workflows: they are valid, and run the commands that exist."""
+"""The repository's files for GitHub: they are valid, and workflows run the commands that exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
+SCHEMAS = {
+    **dict.fromkeys(sorted((ROOT / ".github" / "workflows").glob("*.yml")), "github-workflows"),
+    **dict.fromkeys(sorted(FORMS.glob("*.yml")), "github-issue-forms"),
+    FORMS / "config.yml": "github-issue-config",
+    ROOT / "CITATION.cff": "citation-file-format",
+}
 
 
 def read(name: str) -> Any:
@@ -20,11 +26,13 @@ def read(name: str) -> Any:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_it_is_a_valid_workflow(path: Path) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", path]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.name)
+def test_it_is_what_github_takes(path: Path) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{SCHEMAS[path]}"]
+    if path.suffix == ".cff":
+        command += ["--force-filetype", "yaml"]
+    done = subprocess.run([*command, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_quick_tests_run_on_each_system_and_everything_on_linux() -> None:
@@ -42,3 +50,17 @@ def test_each_supported_version_of_python_is_tried() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     supported = {line.rpartition(" ")[2] for line in classifiers if "Python :: 3." in line}
     assert set(read("ci.yml")["jobs"]["quick"]["strategy"]["matrix"]["python"]) == supported
+
+
+def test_the_site_is_published_as_it_is_tested() -> None:
+    steps = read("pages.yml")["jobs"]["publish"]["steps"]
+    (build,) = [step["run"] for step in steps if "mkdocs" in step.get("run", "")]
+    assert build.endswith("mkdocs build --strict")
+
+
+def test_a_release_is_checked_and_published_without_a_token() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    jobs = read("release.yml")["jobs"]
+    assert "twine check --strict" in text
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert "secrets." not in text
