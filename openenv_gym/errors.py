@@ -41,7 +41,7 @@
         └── RemoteEnvironmentError    the environment itself raised
 
 ``str(error)`` says what happened, where, and what to do next. The same facts are attributes, so no code has
-to read the text: see `OpenEnvError`.
+to read the text: see `OpenEnvError`. ``error.help_url`` leads to the section of the documentation about it.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ from gymnasium.error import (
 )
 
 CALL_RESET = "Call reset for a new session."
+DOCUMENTATION = "https://openenv-gym.github.io/openenv-gym"
 
 
 def excerpt(value: object) -> str:
@@ -100,8 +101,14 @@ class OpenEnvError(Exception):
         self.advice = advice
         self.endpoint = endpoint
         self.operation = operation
-        self.slots = tuple(slots)
+        self.slots: tuple[int, ...] = tuple(slots)
         self.log = log
+
+    @property
+    def help_url(self) -> str:
+        """The section of the documentation about this error: what it means, and what to do."""
+        documented = next(kind for kind in type(self).__mro__ if kind.__module__.startswith("openenv_"))
+        return f"{DOCUMENTATION}/errors/#{documented.__name__.lower()}"
 
     def __str__(self) -> str:
         text = f"{self.message} {self.advice}" if self.advice else self.message
@@ -145,7 +152,8 @@ class MissingExtraError(ConfigurationError, ImportError):
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        self.feature, self.extra = feature, extra
+        self.feature = feature
+        self.extra = extra
         super().__init__(
             f"{feature} needs the {extra} extra, which is not installed.",
             advice=f"Run: pip install 'openenv-gym[{extra}]'",
@@ -318,8 +326,8 @@ class RemoteError(OpenEnvError, RuntimeError):
     ) -> None:
         super().__init__(message, **context)
         self.code = code
-        self.details = details or {}
-        self.server_message = server_message or message
+        self.details: dict[str, Any] = details or {}
+        self.server_message: str = server_message or message
 
 
 class CapacityError(RemoteError, ConnectionError):

@@ -50,7 +50,7 @@ def report(error: Exception) -> int:
     if code == _BUG:
         say("Error", "this is a bug in openenv. Please report it with the lines above.")
     else:
-        say("Error", _message(error))
+        say("Error", _message(error), error.help_url if isinstance(error, OpenEnvError) else None)
     return code
 
 

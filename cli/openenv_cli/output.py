@@ -32,8 +32,14 @@ def json_text(text: str) -> str:
     return CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
-def say(kind: Literal["Error", "Warning"], text: str) -> None:
-    """Print an error or a warning to standard error; in a terminal with colour, wrapped between words."""
+def say(kind: Literal["Error", "Warning"], text: str, link: str | None = None) -> None:
+    """Print an error or a warning to standard error; in a terminal with colour, wrapped between words.
+
+    Args:
+        kind: The word before the text. In a terminal it can be clicked, if it has a link.
+        text: What happened.
+        link: A URL that says more.
+    """
     if not sys.stderr.isatty():
         print(f"{kind}: {plain(text)}", file=sys.stderr)
         return
@@ -42,7 +48,8 @@ def say(kind: Literal["Error", "Warning"], text: str) -> None:
     from openenv_cli.console import Console
 
     console = Console(stderr=True, highlight=False)
-    console.print(Text.assemble((f"{kind}:", _COLOURS[kind]), " ", text))
+    style = f"{_COLOURS[kind]} link {link}" if link else _COLOURS[kind]
+    console.print(Text.assemble((f"{kind}:", style), " ", text))
 
 
 def note(text: str) -> None:

@@ -101,3 +101,14 @@ def test_a_server_that_asks_for_a_key_is_not_called_healthy(
             for command in (("info",), ("spaces",), ("bench", "--sessions", "1"), ("play",)):
                 refused = shown(*command, server.base_url, code=5, OPENENV_API_KEY=key)
                 assert "api_key=" in " ".join(refused.text.split())
+
+
+def test_an_errors_first_word_is_a_link_to_its_section_and_not_in_a_pipe() -> None:
+    said = shown("info", "http://127.0.0.1:1", code=4)
+    link = "https://openenv-gym.github.io/openenv-gym/errors/#endpointunreachableerror"
+    assert re.search(rf"\x1b\]8;[^;]*;{re.escape(link)}\x1b\\.*Error:", said.shown)
+    assert link not in said.text
+    command = [sys.executable, "-m", "openenv_cli", "info", "http://127.0.0.1:1"]
+    piped = subprocess.run(command, capture_output=True, text=True)
+    assert piped.stderr.startswith("Error: ")
+    assert link not in piped.stderr
