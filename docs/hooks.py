@@ -69,8 +69,8 @@ def _commands() -> Iterator[str]:
     yield "`openenv` and `openenv-gym` are the same command. If the published `openenv` package is installed,"
     yield "`openenv` is that package's, and `openenv-gym` is still this one. `openenv COMMAND --help` shows"
     yield "what is below.\n"
-    yield "| exit code | |\n|---|---|"
-    yield "| 0 | success |\n| 1 | failure |\n| 2 | wrong usage, or not an environment |\n| 3 | a bug in openenv |"
+    yield "| exit code | |\n|---|---|\n| 0 | success |\n| 1 | failure |"
+    yield "| 2 | wrong usage, or not an environment |\n| 3 | a bug in openenv |"
     yield "| 4 | server unreachable |\n| 5 | refused by the server |\n| 130 | Ctrl-C |\n"
     for panel, commands in PANELS.items():
         yield f"## {panel}\n"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import DOCS, blocks_of
 from tests.support.servers import running
 from tests.trainers.connect_four import app
 from tests.trainers.inside_tests import Outcomes
@@ -31,3 +33,11 @@ def test_the_recipes_train(serve_gym: Callable[[str], str], tmp_path: Path) -> N
         printed = run_recipe(python(), play, base_url, tmp_path)
     (mean,) = re.findall(r"return (-?[\d.]+)", printed)
     assert float(mean) > 0.3
+
+
+def test_the_block_of_the_landing_page_trains(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
+    """docs/index.md, with fewer steps."""
+    (block,) = blocks_of(DOCS / "index.md")
+    code = block.code.replace("http://localhost:8000", serve_gym("CartPole-v1")).replace("50_000", "4_096")
+    subprocess.run([python(), "-c", code], cwd=tmp_path, check=True, timeout=300)
+    assert (tmp_path / "cart-pole.zip").exists()
