@@ -61,7 +61,6 @@ TIER_OF = {
     "docs/test_architecture.py": "unit",
     "docs/test_blocks.py": "slow",
     "docs/test_build_page.py": "slow",
-    "docs/test_docstrings.py": "unit",
     "docs/test_kubernetes.py": "unit",
     "docs/test_site.py": "slow",
     "envs": "slow",

@@ -111,6 +111,8 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[str, Page]) ->
     assert [address for address in loaded if urlsplit(address).netloc] == []
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?https?:|@import", sheet.read_text()), sheet.name
+    # The theme would ask GitHub for the number of stars.
+    assert not any('data-md-component="source"' in (site / name).read_text() for name in pages)
     diagrams = [name for name in pages if '<pre class="mermaid">' in (site / name).read_text()]
     assert diagrams
     for name in diagrams:
