@@ -52,7 +52,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Load what draws diagrams, 2.5 MB, where a page has some."""
+    """Load what draws diagrams, 2.5 MB, where a page has some: @mermaid-js/tiny 11.17.2, as npm has it."""
     if '<pre class="mermaid">' not in output:
         return output
     script = get_relative_url("assets/mermaid.tiny.js", page.url)

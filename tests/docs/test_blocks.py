@@ -73,7 +73,7 @@ def test_the_blocks_of_a_page_run(
                 (tmp_path / block.file_name).write_text(block.code)
                 module = importlib.import_module(block.file_name.removesuffix(".py"))
                 base_url = stack.enter_context(running(module.app))
-                take_some_steps(base_url)
+                play(base_url)
                 continue
             if block.context:
                 address, more = stack.enter_context(CONTEXTS[block.context]())
@@ -83,7 +83,7 @@ def test_the_blocks_of_a_page_run(
             run(block, page, address, names)
             if "app" in names:
                 base_url = stack.enter_context(running(names.pop("app")))
-                take_some_steps(base_url)
+                play(base_url)
         for made in names.values():
             if isinstance(made, gym.Env | gym.vector.VectorEnv):
                 with contextlib.suppress(openenv_gym.OpenEnvError):
@@ -102,10 +102,11 @@ def run(block: Block, page: str, address: str, names: dict[str, Any]) -> None:
         asyncio.run(wait())
 
 
-def take_some_steps(base_url: str) -> None:
+def play(base_url: str) -> None:
     with gym.make("openenv/remote", base_url=base_url) as env:
-        env.reset(seed=1)
-        for _ in range(3):
+        env.action_space.seed(1)
+        for _ in range(3):  # episodes of one step, because a counter of any numbers overflows
+            env.reset(seed=1)
             assert env.step(env.action_space.sample())[0] in env.observation_space
 
 
