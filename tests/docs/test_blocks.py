@@ -145,13 +145,24 @@ def async_vector_env() -> Context:
         yield server.base_url, {"AsyncVectorEnv": gym.vector.AsyncVectorEnv}
 
 
-@contextlib.contextmanager
-def counter() -> Context:
+def names_of_the_counter() -> dict[str, Any]:
+    """What the environment of docs/quickstart.md defines."""
     (block,) = [block for block in blocks_of(DOCS / "quickstart.md") if block.file_name == "counter.py"]
     names: dict[str, Any] = {}
     exec(block.code, names)
-    with running(names["app"]) as base_url:
+    return names
+
+
+@contextlib.contextmanager
+def counter() -> Context:
+    with running(names_of_the_counter()["app"]) as base_url:
         yield base_url, {}
+
+
+@contextlib.contextmanager
+def classes() -> Context:
+    names = names_of_the_counter()
+    yield "", {"MyEnv": names["Counter"], "MyAction": names["Add"], "MyObservation": names["Total"]}
 
 
 CONTEXTS: dict[str, Callable[[], contextlib.AbstractContextManager[tuple[str, dict[str, Any]]]]] = {
@@ -160,6 +171,7 @@ CONTEXTS: dict[str, Callable[[], contextlib.AbstractContextManager[tuple[str, di
     "pistons": pistons,
     "AsyncVectorEnv": async_vector_env,
     "a counter": counter,
+    "the classes of an environment": classes,
 }
 # `providers/test_documents.py` runs them under pytest.
 TESTED_APART = {("providers.md", "thread_provider.py"), ("providers.md", "test_thread_provider.py")}
