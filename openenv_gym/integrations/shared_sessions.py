@@ -73,8 +73,9 @@ class SharedSessions:
     """
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts) -> None:
-        self.endpoint, self.timeouts = endpoint, timeouts
-        self.thread = LoopThread()
+        self.endpoint = endpoint
+        self.timeouts: Timeouts = timeouts
+        self.thread: LoopThread = LoopThread()
 
     def session(self, capacity_timeout_s: float = 0.0) -> SharedSession:
         """Return a session, which opens with its first reset.
@@ -93,7 +94,7 @@ class SharedSession:
     """A `Session` whose methods block."""
 
     def __init__(self, shared: SharedSessions, capacity_timeout_s: float) -> None:
-        self.endpoint = shared.endpoint
+        self.endpoint: Endpoint = shared.endpoint
         self._thread = shared.thread
         self._session = Session(
             shared.endpoint,

@@ -77,9 +77,9 @@ class TextServer:
         if source is not None:
             keywords = {**_keywords_of(source), **keywords}
         self._env = env = RemoteEnv(**keywords)
-        self.name = source or str(env.endpoint)
-        self.sessions = SharedSessions(env.endpoint, env.timeouts)
-        self.tools = _tools(env)
+        self.name: str = source or str(env.endpoint)
+        self.sessions: SharedSessions = SharedSessions(env.endpoint, env.timeouts)
+        self.tools: tuple[TextTool, ...] = _tools(env)
         self._images = {
             finding.path.split(".")[0].removesuffix("[]")
             for finding in env.schema_report["observation"]

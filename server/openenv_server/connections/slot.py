@@ -93,7 +93,9 @@ class Slot:
     ) -> None:
         self.number = number
         self.session = session
-        self.is_fast = self.resets_fast = self.is_busy = False
+        self.is_fast: bool = False
+        self.resets_fast: bool = False
+        self.is_busy: bool = False
         self._driver = driver
         self._request_of = request_of
         self._reset, self._take = driver.reset, driver.step

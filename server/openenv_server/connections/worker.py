@@ -153,7 +153,7 @@ class ConnectionWorker:
         self._resumed: SimpleQueue[Resumption | None] = SimpleQueue()
         self._is_resumable = False  # whether the client knows its token
         self._encoder = ResultEncoder(connections.adapter, self._sessions.counters)
-        self.runner = BatchRunner(
+        self.runner: BatchRunner = BatchRunner(
             self._sessions,
             self._slots,
             self._replay_cache,
@@ -718,7 +718,7 @@ class Connections:
         self.session_timeout_s = session_timeout_s
         self._workers: dict[str, ConnectionWorker] = {}
         self._watched: set[ConnectionWorker] = set()
-        self.unix_sockets = UnixSockets()
+        self.unix_sockets: UnixSockets = UnixSockets()
         self._lock = threading.Lock()
         self._watchdog: asyncio.Task[None] | None = None
         sessions.kept = self._kept

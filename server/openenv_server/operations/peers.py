@@ -58,7 +58,7 @@ class Peers:
 
     def __init__(self) -> None:
         self.handlers: dict[str, Callable[[], Any]] = {}
-        self.number = 0
+        self.number: int = 0
         self._mailboxes: Sequence[Mailbox] = ()
         self._questions: dict[str, Question] = {}
 

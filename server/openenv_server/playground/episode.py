@@ -77,7 +77,7 @@ class Episode:
         self.autoplays = False
         self.history: deque[Transition] = deque(maxlen=MOST_STEPS)
         self.latest_state: dict[str, Any] | None = None
-        self.total_reward = 0.0
+        self.total_reward: float = 0.0
 
     @property
     def steps(self) -> int:

@@ -77,7 +77,7 @@ class ActionForm:
         self._schema = with_tools(schema, tools) if tools and takes_tool_calls(schema) else schema
         self._field = field_of_action(schema, tools or ())
         self._moves = moves_of(self._field)
-        self.initial = initial(self._field)
+        self.initial: Any = initial(self._field)
 
     def build(self) -> None:
         """Add the panel to the `gradio.Blocks` that is being made."""

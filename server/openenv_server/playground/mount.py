@@ -59,7 +59,7 @@ class WebPages:
         peers: Peers,
         custom: CustomTab | None = None,
     ) -> None:
-        self.has_playground = is_on and has_gradio()
+        self.has_playground: bool = is_on and has_gradio()
         if is_wanted and is_on and not self.has_playground:
             log.warning(
                 "/web is a plain page, because Gradio is not installed. For the playground: %s", INSTALL
