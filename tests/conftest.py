@@ -75,6 +75,7 @@ TIER_OF = {
     "gym/test_auto.py": "slow",
     "gym/test_backend.py": "unit",
     "gym/test_columns.py": "unit",
+    "gym/test_compression.py": "unit",
     "gym/test_declared_spaces.py": "unit",
     "gym/test_framing.py": "unit",
     "gym/test_hostile_schemas.py": "slow",

@@ -20,6 +20,7 @@ from openenv_gym.errors import (
     SessionLostError,
 )
 from openenv_gym.session.channel import PATIENCE_S, Timeouts
+from openenv_gym.session.link_speed import LinkSpeed
 from openenv_gym.session.reconnect import ReconnectBudget, reconnect
 from openenv_gym.session.recovery import LOSS_RETRIES
 from openenv_gym.session.responses import error_of, lost_error, sentence, wrong_response
@@ -27,7 +28,7 @@ from openenv_gym.tracing import Span, find_tracer
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.wire import v2
+from openenv_gym.wire import compression, v2
 from openenv_gym.wire.codes import ErrorCode
 
 log = logging.getLogger("openenv_gym")
@@ -104,6 +105,8 @@ class V2Channel:
         self.sends_payloads: bool = False
         self._patience_s = 0.0  # more than zero if the server gives up on late slots
         self._omits_slots = False  # whether the server knows `same_slots`
+        self._knows_zstd = False  # whether the server can compress
+        self._link = LinkSpeed()
         self._named_slots: list[int] = []  # those of the last reset or step that named its slots
         self._token = ""
         self._grace_s = 0.0
@@ -165,6 +168,7 @@ class V2Channel:
         self.sends_payloads = response.payloads
         self._patience_s = PATIENCE_S if response.timeouts else 0.0
         self._omits_slots = response.same_slots
+        self._knows_zstd = response.zstd
 
     async def send_reset(
         self, slots: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any], operation: str
@@ -176,6 +180,7 @@ class V2Channel:
             seeds=list(seeds),
             options=options,
             timeout_s=self._timeouts.reset_s if self._patience_s else None,
+            zstd=self._wants_zstd(),
         )
         if self._tracer is not None:
             self._trace(request, "reset", len(named))
@@ -201,6 +206,7 @@ class V2Channel:
             actions=attachments.attach_copies(actions),
             min_ready=0 if gather else 1,
             timeout_s=limit_s if self._patience_s else None,
+            zstd=self._wants_zstd(),
         )
         if self._tracer is not None:
             self._trace(request, "step", len(named))
@@ -275,6 +281,15 @@ class V2Channel:
         self._last_id += 1
         return self._last_id
 
+    def _wants_zstd(self) -> bool:
+        """Whether to ask for compressed results, which saves time on a slow network only."""
+        return (
+            self._knows_zstd
+            and not self.connection.is_on_one_machine
+            and self._link.is_slow(perf_counter())
+            and compression.is_available()
+        )
+
     def _timeout_s(self, is_reset: bool) -> float:
         return self._timeouts.reset_s if is_reset else self._timeouts.step_s
 
@@ -345,6 +360,7 @@ class V2Channel:
         first_loss_at: float | None = None
         left_s = timeout_s
         while True:
+            begin = perf_counter()
             try:
                 payload = await self.connection.receive(timeout_s=left_s, operation=operation)
             except SessionLostError as error:
@@ -355,7 +371,7 @@ class V2Channel:
                 continue
             received_at = perf_counter()
             try:
-                response = v2.decode_answer(payload)
+                response = v2.decode_answer(payload, self.connection.max_message_size)
                 break
             except v2.BadMessageError as error:
                 if not error.new_type:
@@ -369,6 +385,10 @@ class V2Channel:
                 left_s = max(self.sent_at, self.received_at) + timeout_s - received_at
                 if left_s <= 0:
                     raise self.connection.expire(timeout_s, operation) from error
+        if type(response) is v2.Result and not v2.is_compressed(payload):
+            # What the caller did in between is not the network's time.
+            waited_s = min(received_at - begin, received_at - self.sent_at - response.server_us / 1e6)
+            self._link.measure(len(payload), waited_s, received_at)
         self.received_at, self._received_bytes = received_at, len(payload)
         return response
 

@@ -24,6 +24,7 @@ from openenv_gym.transport.error_mapping import (
     session_error,
     wrong_frame,
 )
+from openenv_gym.transport.frame_socket import NETWORK
 from openenv_gym.transport.handshake import has_gateway, open_websocket
 from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import v1, v2
@@ -69,12 +70,20 @@ class AsyncConnection(Connection):
         frames: The open WebSocket.
         headers: The headers of the response that opened it.
         has_gateway: The attribute.
+        max_message_size: The attribute.
     """
 
     def __init__(
-        self, endpoint: Endpoint, frames: AsyncFrameSocket, headers: dict[str, str], has_gateway: bool
+        self,
+        endpoint: Endpoint,
+        frames: AsyncFrameSocket,
+        headers: dict[str, str],
+        has_gateway: bool,
+        max_message_size: int,
     ) -> None:
         self.endpoint = endpoint
+        self.is_on_one_machine = frames.raw.family not in NETWORK
+        self.max_message_size = max_message_size
         self.has_gateway = has_gateway
         self.is_v2: bool = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker: tuple[int, int] = v2.worker_of(headers.get(v2.WORKER_HEADER))
@@ -186,4 +195,4 @@ async def _connect(
         if isinstance(error, OSError | ValueError) and not isinstance(error, EndpointError):
             raise connect_error(endpoint, error, HANDSHAKE, deadline.timeout_s) from bare(error)
         raise
-    return AsyncConnection(endpoint, frames, headers, has_gateway(route, headers))
+    return AsyncConnection(endpoint, frames, headers, has_gateway(route, headers), max_message_size)

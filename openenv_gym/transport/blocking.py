@@ -29,7 +29,7 @@ from openenv_gym.transport.error_mapping import (
     session_error,
     wrong_frame,
 )
-from openenv_gym.transport.frame_socket import FrameSocket
+from openenv_gym.transport.frame_socket import NETWORK, FrameSocket
 from openenv_gym.transport.handshake import CHUNK_SIZE, has_gateway, open_tunnel, open_websocket
 from openenv_gym.transport.routes import Route, route_to
 from openenv_gym.transport.shared_memory import SharedMemory
@@ -153,6 +153,8 @@ class BlockingConnection(Connection):
         self.is_v2: bool = headers.get("sec-websocket-protocol") == v2.SUBPROTOCOL
         self.worker: tuple[int, int] = v2.worker_of(headers.get(v2.WORKER_HEADER))
         self.heeds_timeouts: bool = v1.TIMEOUTS_HEADER in headers
+        self.is_on_one_machine: bool = raw.family not in NETWORK
+        self.max_message_size: int = max_message_size
         self.has_pending: bool = False
         self._sent: Message = ()
         self.says_goodbye = True

@@ -40,6 +40,8 @@ class Connection(Protocol):
             server.
         says_goodbye: Whether `hang_up` sends a close frame, so that the server ends the sessions.
         heeds_timeouts: Whether the server takes timeouts with the requests of version 1.
+        is_on_one_machine: Whether it is a Unix socket, which nothing is compressed for.
+        max_message_size: The maximum size of a message in bytes.
     """
 
     endpoint: Endpoint
@@ -49,6 +51,8 @@ class Connection(Protocol):
     has_gateway: bool
     says_goodbye: bool
     heeds_timeouts: bool = False
+    is_on_one_machine: bool = False
+    max_message_size: int = MAX_MESSAGE_SIZE
 
     @property
     def is_open(self) -> bool:

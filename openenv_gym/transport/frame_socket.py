@@ -40,7 +40,7 @@ _PONG_INTERVAL_S = 0.5
 _PRECISION_S = 0.02
 _MAX_GATHERED = 512  # of the 1024 parts that sendmsg takes
 
-_NETWORK = (socket.AF_INET, socket.AF_INET6)
+NETWORK = (socket.AF_INET, socket.AF_INET6)
 
 # How long a socket is busy-polled before it blocks, in seconds.
 BUSY_POLL_S = 1e-3
@@ -103,7 +103,7 @@ class FrameSocket:
         self._pong_due_at = 0.0
         raw.settimeout(None)
         # Masks are for proxies that take a payload for a request; a Unix socket has none.
-        self._masks = raw.family in _NETWORK
+        self._masks = raw.family in NETWORK
         if self._masks:
             find_dead_peers(raw)
         self._has_kernel_timeouts = not isinstance(raw, ssl.SSLSocket) and bool(_DONT_WAIT)

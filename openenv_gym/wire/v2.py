@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 
 from openenv_gym.errors import ProtocolError
+from openenv_gym.wire import compression
 from openenv_gym.wire.v2_messages import (
     Answer,
     Autoreset,
@@ -86,6 +87,7 @@ __all__ = [
     "encode",
     "encode_part",
     "is_array_of_numbers",
+    "is_compressed",
     "look_up",
     "pack",
     "unpack",
@@ -127,11 +129,18 @@ class Attachments:
 
     Attributes:
         parts: The memory of the attached arrays, in order.
+        are_compressed: Whether it is a Zstandard frame of them instead.
     """
 
     def __init__(self) -> None:
-        self.parts: list[memoryview] = []
+        self.parts: list[Payload] = []
+        self.are_compressed = False
         self._size = 0
+
+    def compress(self) -> None:
+        """Compress the bytes, if they get much smaller. Attach nothing afterwards."""
+        if self.parts and (frame := compression.compress(self.parts)) is not None:
+            self.parts, self.are_compressed = [frame], True
 
     def attach(self, rows: Sequence[Array]) -> msgspec.msgpack.Ext:
         """Attach contiguous arrays of one dtype and shape, as one array with a leading axis over them."""
@@ -307,7 +316,13 @@ def encode(message: Request | Answer, attachments: Attachments | None = None) ->
     if attachments is None or not attachments.parts:
         return [_SIZE.pack(size) + body]
     padding = bytes(_attachments_begin(size) - _SIZE.size - size)
-    return [_SIZE.pack(size) + body + padding, *attachments.parts]
+    head = _SIZE.pack(size | _COMPRESSED if attachments.are_compressed else size)
+    return [head + body + padding, *attachments.parts]
+
+
+def is_compressed(payload: Payload) -> bool:
+    """Whether the attached arrays of a message are compressed."""
+    return len(payload) >= _SIZE.size and bool(payload[_SIZE.size - 1] & 0x80)
 
 
 def encode_part(value: Any) -> msgspec.Raw:
@@ -338,16 +353,22 @@ def decode_request(payload: Payload) -> Request:
     return request
 
 
-def decode_answer(payload: Payload) -> Answer:
-    """Decode a server's message. Attached arrays are views of the payload.
+def decode_answer(payload: Payload, most_bytes: int = 0) -> Answer:
+    """Decode a server's message. Attached arrays are views of the payload, or of memory of their own.
+
+    Args:
+        payload: The message.
+        most_bytes: The most bytes that compressed ones may become. By default, they are refused.
 
     Raises:
-        BadMessageError: The payload is not a message.
+        BadMessageError: The payload is not a message, or would become too large.
     """
     answer: Answer
     most_lists = MOST_LISTS + len(payload)  # the client seldom makes lists of them
     answer, items = _decode(_answer_decoder, payload, MOST_IN_ANSWER, most_lists)
     if items is not None and type(answer) is Result:
+        if is_compressed(payload):
+            items = _decompressed(items, most_bytes)
         if answer.final is None:
             (answer.observations,) = _attached([answer.observations], items)
         else:
@@ -364,6 +385,8 @@ def _decode(
     body = b""
     try:
         (size,) = _SIZE.unpack_from(payload)
+        if decoder is _answer_decoder:
+            size &= ~_COMPRESSED
         # Copied, because a peer with whom the payload's memory is shared may change it at any time.
         body = bytes(whole[_SIZE.size : _SIZE.size + size])
         if size > most_values:
@@ -393,6 +416,16 @@ def _bad_message(body: bytes, decoder: msgspec.msgpack.Decoder[Any], error: Exce
         new_type=tag.type if isinstance(tag.type, str) else "",
         request_id=request_id,
     )
+
+
+def _decompressed(items: memoryview, most_bytes: int) -> memoryview:
+    """Decompress the attached bytes of the message that was decoded last."""
+    try:
+        decompressed = compression.decompress(items, most_bytes)
+        _lists.left += len(decompressed)
+        return decompressed
+    except ValueError as error:
+        raise BadMessageError(f"Not a message of version 2: {error}", is_unknown_type=False) from error
 
 
 def _attachments_begin(size: int) -> int:
@@ -441,13 +474,18 @@ def _with_packed_integers(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_packed_integers(part) for part in value]
     if isinstance(value, msgspec.Struct):
-        fields = {name: part for name, part in msgspec.structs.asdict(value).items() if part is not None}
+        fields = {
+            field.name: part
+            for field in msgspec.structs.fields(value)
+            if (part := getattr(value, field.name)) is not None and part is not field.default
+        }
         tag = {value.__struct_config__.tag_field: value.__struct_config__.tag}
         return {**_with_packed_integers(fields), **(tag if None not in tag else {})}
     return value
 
 
 _SIZE = struct.Struct("<I")
+_COMPRESSED = 1 << 31  # in the size, if the attached arrays are
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 _request_decoder = msgspec.msgpack.Decoder(Request, ext_hook=unpack)
 _answer_decoder = msgspec.msgpack.Decoder(Answer, ext_hook=unpack)

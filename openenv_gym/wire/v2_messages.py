@@ -52,14 +52,17 @@ class Ticket(NamedTuple):
     wait_s: float
 
 
-class _Traced(_Limited, kw_only=True):
-    """The fields of a request that may be part of a trace.
+class _Run(_Limited, kw_only=True):
+    """The fields of a reset and of a step.
 
     Attributes:
         traceparent: The client's span (W3C Trace Context). Older servers ignore it.
+        zstd: Whether the server may compress the attached arrays of the answer. Only for servers that
+            support it.
     """
 
     traceparent: str | None = None
+    zstd: bool = False
 
 
 class Open(_Limited, tag="open"):
@@ -80,7 +83,7 @@ class Open(_Limited, tag="open"):
     ticket: Ticket | None = None
 
 
-class Reset(_Traced, tag="reset"):
+class Reset(_Run, tag="reset"):
     """Start episodes.
 
     Attributes:
@@ -94,7 +97,7 @@ class Reset(_Traced, tag="reset"):
     min_ready: int | None = None
 
 
-class Step(_Traced, tag="step"):
+class Step(_Run, tag="step"):
     """Take one action in each slot.
 
     Attributes:
@@ -167,6 +170,7 @@ class Opened(_Message, tag="opened"):
         same_slots: Whether the server supports steps with ``same_slots``. Older servers leave it out.
         max_message_bytes: The most bytes of a message to the server. It lets no slot wait for another one.
             Older servers leave it out.
+        zstd: Whether the server can compress with Zstandard. Older servers leave it out.
     """
 
     errors: list[SlotError] = []
@@ -176,6 +180,7 @@ class Opened(_Message, tag="opened"):
     timeouts: bool = False
     same_slots: bool = False
     max_message_bytes: int = 0
+    zstd: bool = False
 
 
 class Resumed(_Message, tag="resumed"):

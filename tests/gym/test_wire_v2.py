@@ -54,10 +54,12 @@ def as_json(message: Any) -> dict[str, Any]:
 def test_vectors(vector: dict[str, Any]) -> None:
     payload = bytes.fromhex(vector["frame"])
     kind = KINDS[vector["message"]["type"]]
-    decode = v2.decode_request if kind in v2.Request.__args__ else v2.decode_answer
-    message = decode(payload)
+    is_request = kind in v2.Request.__args__
+    message = v2.decode_request(payload) if is_request else v2.decode_answer(payload, 1 << 20)
     decoded = as_json(message)
     assert {name: decoded[name] for name in vector["message"]} == vector["message"]
+    if vector.get("compressed"):
+        return  # compressors differ
     attachments = Attachments()
     fields = built(
         {name: part for name, part in vector["message"].items() if name != "type"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import socket
@@ -27,6 +28,7 @@ Direction = Literal["up", "down"]  # to the server, to the client
 
 _CHUNK = 1 << 16
 _LARGEST_PIECE = 16
+_THROTTLED_PIECE = 1 << 14
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time at all
 
 
@@ -49,6 +51,7 @@ class FaultProxy:
         seed: Of the dice.
         stall_s: In seconds.
         delay_s: In seconds.
+        bytes_per_s: What each direction of a connection forwards in a second, at most.
 
     Attributes:
         base_url: The proxy's own address.
@@ -69,11 +72,13 @@ class FaultProxy:
         seed: int = 0,
         stall_s: float = 0.2,
         delay_s: float = 0.002,
+        bytes_per_s: float = math.inf,
     ) -> None:
         self.lead_to(base_url)
         self.faults = dict(faults)
         self.max_faults = max_faults
         self.seed, self.stall_s, self.delay_s = seed, stall_s, delay_s
+        self.bytes_per_s = bytes_per_s
         self.counts: Counter[str] = Counter()
         self._counting = threading.Lock()
         self.may_forward = {"up": threading.Event(), "down": threading.Event()}
@@ -206,6 +211,7 @@ class _Link:
         self._proxy = proxy
         self._sockets = (client, server)
         self._stalled_until = 0.0
+        self._free_at = {"up": 0.0, "down": 0.0}  # when all that was forwarded has gone through
         self._threads = []
         for source, target, name in ((client, server, "up"), (server, client, "down")):
             source.settimeout(None)
@@ -240,10 +246,9 @@ class _Link:
             end.close()
 
     def _pump(self, source: socket.socket, target: socket.socket, places: _Places, direction: str) -> None:
-        may_forward = self._proxy.may_forward[direction]
         try:
             while data := source.recv(_CHUNK):
-                if not self._forward(data, target, places, may_forward):
+                if not self._forward(data, target, places, direction):
                     break
             target.shutdown(socket.SHUT_WR)
             while source.recv(_CHUNK):
@@ -256,15 +261,13 @@ class _Link:
         if is_last:
             self.close()
 
-    def _forward(
-        self, data: bytes, target: socket.socket, places: _Places, may_forward: threading.Event
-    ) -> bool:
+    def _forward(self, data: bytes, target: socket.socket, places: _Places, direction: str) -> bool:
         """Forward data, with the faults that fall into it. Return whether the direction stays open."""
         proxy = self._proxy
         is_split = False
         while data:
             size, kind = places.until_next(len(data))
-            self._send(data[:size], target, may_forward, places.dice if is_split else None)
+            self._send(data[:size], target, direction, places.dice if is_split else None)
             data = data[size:]
             with self._lock:
                 if kind is None or self._is_cut or not proxy.claim(kind):
@@ -284,14 +287,18 @@ class _Link:
                     time.sleep(places.dice.uniform(0, proxy.delay_s))
         return True
 
-    def _send(
-        self, data: bytes, target: socket.socket, may_forward: threading.Event, dice: random.Random | None
-    ) -> None:
-        """Send once no stall and no pause holds it up; with dice, in small pieces."""
+    def _send(self, data: bytes, target: socket.socket, direction: str, dice: random.Random | None) -> None:
+        """Send once no stall and no pause holds it up, no faster than allowed; with dice, in small pieces."""
+        rate = self._proxy.bytes_per_s
+        whole = len(data) if rate == math.inf else _THROTTLED_PIECE
         while data:
-            may_forward.wait()
+            self._proxy.may_forward[direction].wait()
             time.sleep(max(self._stalled_until - time.monotonic(), 0))
-            size = len(data) if dice is None else dice.randint(1, _LARGEST_PIECE)
+            size = min(len(data), whole if dice is None else dice.randint(1, _LARGEST_PIECE))
+            if rate != math.inf:
+                now = time.monotonic()
+                self._free_at[direction] = max(self._free_at[direction], now) + size / rate
+                time.sleep(self._free_at[direction] - now)
             target.sendall(data[:size])
             self._proxy.count("bytes", len(data[:size]))
             data = data[size:]

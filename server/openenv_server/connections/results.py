@@ -159,6 +159,8 @@ class ResultEncoder:
         )
         if ends := [(place, step.end) for place, step in enumerate(steps) if step.end]:
             self._add_ends(result, ends, len(numbers), attachments)
+        if context.request.zstd:
+            attachments.compress()
         server_s = perf_counter() - context.arrived
         result.server_us = server_s * 1e6
         frame = v2.encode(result, attachments)
@@ -199,6 +201,8 @@ class ResultEncoder:
                 observations=self._observations(final.observations, attachments),
                 infos=[info(each) for each in final.infos],
             )
+        if context.request.zstd:
+            attachments.compress()
         server_s = perf_counter() - context.arrived
         result.server_us = server_s * 1e6
         frame = v2.encode(result, attachments)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.tracing import Span, find_tracer
-from openenv_gym.wire import v2
+from openenv_gym.wire import compression, v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode, Payload
 from openenv_gym.wire.v2 import SlotError
@@ -488,6 +488,7 @@ class ConnectionWorker:
                 timeouts=True,
                 same_slots=True,
                 max_message_bytes=self._connections.max_message_bytes,
+                zstd=compression.is_available(),
             )
         )
         with self._sending:
