@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     )
     # The default, 64 MiB, holds the actions of a thousand slots, even if they are images.
     max_message_bytes: int = Field(default=2**26, ge=1, description="the most bytes of a message or a body")
-    max_slots_per_socket: int = Field(default=4096, ge=1, description="the most sessions on a connection")
+    max_slots_per_socket: int = Field(default=16_384, ge=1, description="the most sessions on a connection")
     max_sockets_per_address: int = Field(
         default=4096,
         ge=1,

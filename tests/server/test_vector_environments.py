@@ -130,10 +130,11 @@ def test_every_autoreset_mode_has_the_same_episodes(
 
 
 def test_many_slots_travel_in_few_arrays() -> None:
-    with running(app_of(cart_poles, max_concurrent_envs=5000)) as base_url:
-        remote = RemoteVectorEnv(base_url, 4096)
-        play_both(cart_poles(4096), remote, 60)
-        remote.close()
+    with running(app_of(cart_poles, max_concurrent_envs=20_000)) as base_url:
+        for count, steps in ((4096, 60), (16_384, 20)):
+            remote = RemoteVectorEnv(base_url, count)
+            play_both(cart_poles(count), remote, steps)
+            remote.close()
 
 
 def test_a_client_of_one_slot_has_an_environment_of_its_own(poles: str) -> None:
