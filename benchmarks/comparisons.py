@@ -14,6 +14,7 @@ from benchmarks import contenders as c
 from openenv_gym import RemoteVectorEnv
 
 FRAMES = "benchmarks.environments:Frames-v0"
+PONG = "ale_py:ALE/Pong-v5"
 NAP_50_MS = "benchmarks.environments:Nap50ms-v0"
 NAP_1_S = "benchmarks.environments:Nap1s-v0"
 
@@ -185,6 +186,41 @@ def batched(rounds: int) -> Iterator[Line]:
             )
 
 
+def envpool(rounds: int) -> Iterator[Line]:
+    """Atari of EnvPool, 64 times, against itself without a network."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(
+            c.remote_vector(stack.enter_context(c.envpool_server("Pong-v5", 64)), 64, copy=False)
+        )
+        local = stack.enter_context(c.envpool_local("Pong-v5", 64))
+        yield from compare(
+            "EnvPool's Pong-v5, 64 in one call",
+            ("RemoteVectorEnv.step", ours, 100),
+            {"local EnvPool, sync": (local, 100, 0.95)},
+            rounds,
+        )
+
+
+def ppo(rounds: int) -> Iterator[Line]:
+    """Training with PPO on 64 CartPoles, against the same loop on a local vector environment."""
+    with ExitStack() as stack:
+        one_by_one = stack.enter_context(c.serving("CartPole-v1"))
+        at_once = stack.enter_context(c.serving("CartPole-v1", vectorized=True))
+        local = stack.enter_context(c.ppo("sync", ""))
+        for name, kind, base_url in (
+            ("two halves in turn", "halves", one_by_one),
+            ("one by one", "remote", one_by_one),
+            ("64 in one call", "remote", at_once),
+        ):
+            ours = stack.enter_context(c.ppo(kind, base_url))
+            yield from compare(
+                "PPO, 64 CartPoles, an update",
+                (f"RemoteVectorEnv, {name}", ours, 1),
+                {"local SyncVectorEnv": (local, 1, 1.1)},
+                rounds,
+            )
+
+
 def sb3(rounds: int) -> Iterator[Line]:
     """CartPole-v1, 16 times, as one vector environment of Stable-Baselines3."""
     with ExitStack() as stack:
@@ -232,6 +268,27 @@ def async_clients(rounds: int) -> Iterator[Line]:
                 f"CartPole-v1, {sessions:,} async clients in one loop",
                 ("a step of each", ours, steps),
                 {"published clients, our server": (theirs, steps // 2, least)},
+                rounds,
+            )
+
+
+def slow_link(rounds: int) -> Iterator[Line]:
+    """Frames of Pong over 100 Mbit/s, against the same without compression."""
+    with ExitStack() as stack:
+        base_url = stack.enter_context(c.serving(PONG))
+        for sessions, steps in ((16, 4), (64, 2)):
+            ours, plain = (
+                stack.enter_context(
+                    c.remote_vector(
+                        stack.enter_context(c.slow_link(base_url, 100e6)), sessions, steps=kind, copy=False
+                    )
+                )
+                for kind in (c.VectorSteps, c.UncompressedSteps)
+            )
+            yield from compare(
+                f"ALE/Pong-v5, {sessions} sessions over 100 Mbit/s",
+                ("RemoteVectorEnv.step", ours, 10 * steps),
+                {"uncompressed": (plain, steps, 3)},
                 rounds,
             )
 
@@ -323,9 +380,12 @@ COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "remote-gym": remote_gym,
     "many": many,
     "batched": batched,
+    "envpool": envpool,
     "sb3": sb3,
+    "ppo": ppo,
     "frames": frames,
     "async": async_clients,
+    "slow-link": slow_link,
     "published-server": published_server,
     "published-environment": published_environment,
     "naps": naps,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
+from unittest import mock
 
 import gymnasium as gym
 import numpy as np
@@ -17,9 +18,11 @@ import websocket
 
 from openenv_gym import RemoteEnv
 from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.session.link_speed import LinkSpeed
 from tests.support.peer import both_python, package_python, peer_python
 from tests.support.peer import peer_server as serve_peer
-from tests.trainers.venvs import trainers_python
+from tests.support.proxy import FaultProxy
+from tests.trainers.venvs import envpool_python, torch_python, trainers_python
 
 _PEER = Path(__file__).parent / "peer"
 
@@ -46,6 +49,14 @@ class VectorSteps:
         for _ in range(steps):
             step(actions)
         return time.perf_counter() - begin
+
+
+class UncompressedSteps(VectorSteps):
+    """The same for a client that asks for nothing compressed."""
+
+    def run(self, steps: int) -> float:
+        with mock.patch.object(LinkSpeed, "is_slow", return_value=False):
+            return super().run(steps)
 
 
 class SingleSteps:
@@ -138,13 +149,45 @@ def serving(
 
 
 @contextlib.contextmanager
-def remote_vector(base_url: str, count: int, **keywords: Any) -> Iterator[VectorSteps]:
+def remote_vector(
+    base_url: str, count: int, *, steps: type[VectorSteps] = VectorSteps, **keywords: Any
+) -> Iterator[VectorSteps]:
     """Make our vector environment."""
     envs = gym.make_vec("openenv/remote", count, base_url=base_url, **keywords)
     try:
-        yield VectorSteps(envs)
+        yield steps(envs)
     finally:
         envs.close()
+
+
+@contextlib.contextmanager
+def slow_link(base_url: str, bits_per_s: float) -> Iterator[str]:
+    """Forward to a server over a slow network; yields the base URL there."""
+    with FaultProxy(base_url, faults={}, bytes_per_s=bits_per_s / 8) as proxy:
+        yield proxy.base_url
+
+
+@contextlib.contextmanager
+def envpool_server(env_id: str, count: int) -> Iterator[str]:
+    """Serve environments of EnvPool; yields the base URL."""
+    options = ("--envpool", env_id, "--max-sessions", str(count), "--port", "PORT")
+    command = (str(envpool_python()), "-m", "openenv_cli", "serve", *options)
+    with serve_peer(*command, stdout=subprocess.DEVNULL) as base_url:
+        yield base_url
+
+
+@contextlib.contextmanager
+def envpool_local(env_id: str, count: int) -> Iterator[PeerSteps]:
+    """Run EnvPool's own environments, in its synchronous mode."""
+    with _steps_of(envpool_python(), "envpool_steps.py", env_id, str(count)) as steps:
+        yield steps
+
+
+@contextlib.contextmanager
+def ppo(kind: str, base_url: str) -> Iterator[PeerSteps]:
+    """Train with PPO: ``sync``, ``remote`` or ``halves``. A step is an update."""
+    with _steps_of(torch_python(), "ppo.py", kind, base_url) as steps:
+        yield steps
 
 
 @contextlib.contextmanager

@@ -34,6 +34,11 @@ def trainers_python() -> Path:
     )
 
 
+def torch_python() -> Path:
+    """The interpreter of an environment with PyTorch."""
+    return trainer_python(*COMMON)
+
+
 def agilerl_python() -> Path:
     """The interpreter of the environment with AgileRL."""
     return trainer_python(*COMMON, *AGILERL)
