@@ -111,7 +111,7 @@ def single(rounds: int) -> Iterator[Line]:
             ours.run(1000)
             echo.run(1000)
             medians.append((statistics.median(ours.round_trips_s), statistics.median(echo.round_trips_s)))
-        yield at_most(work, "RemoteEnv.step, p50", "a bare echo, p50", medians, 1.5)
+        yield at_most(work, "RemoteEnv.step, p50", "a bare echo, p50", medians, 0.45)
 
 
 def remote_gym(rounds: int) -> Iterator[Line]:
@@ -161,7 +161,7 @@ def many(rounds: int) -> Iterator[Line]:
             {
                 "published client, gather": (theirs, 10, 20),
                 "local AsyncVectorEnv": (in_processes, 50, 8),
-                "local SyncVectorEnv": (in_a_row, 200, 0.7),
+                "local SyncVectorEnv": (in_a_row, 200, 0.9),
             },
             rounds,
         )
@@ -302,7 +302,7 @@ def published_server(rounds: int) -> Iterator[Line]:
         yield from compare(
             "CartPole-v1, 64 sessions on a published server",
             ("RemoteVectorEnv.step", ours, 20),
-            {"published client, gather": (theirs, 20, 1.5)},
+            {"published client, gather": (theirs, 20, 1)},
             rounds,
         )
 
