@@ -16,6 +16,9 @@ from openenv_gym.spaces.tools import ToolCallCodec
 
 log = logging.getLogger("openenv_gym")
 
+# Larger bounds are those of a type, such as int64, and say nothing to a reader.
+_LARGEST = 2.0**53
+
 
 def fit(codec: codecs.Codec, payload: Any, *, ignored: Collection[str] = ()) -> tuple[Any, list[str]]:
     """Return the element of a payload, and everything about the payload that does not fit.
@@ -204,10 +207,12 @@ def rule_of(space: spaces.Space[Any]) -> str:
             first, last = int(space.start), int(space.start) + int(space.n) - 1
             return f"the integer {first}" if first == last else f"an integer from {first} to {last}"
         case spaces.Box():
-            kind = "whole numbers" if np.issubdtype(space.dtype, np.integer) else "numbers"
+            are_whole = np.issubdtype(space.dtype, np.integer)
+            kind = "whole numbers" if are_whole else "numbers"
             of = f"{kind} of shape {space.shape}" if space.shape else f"a {kind[:-1]}"
-            low, high = space.low.min(initial=np.inf), space.high.max(initial=-np.inf)
-            bounds = f" from {low:g} to {high:g}" if np.isfinite([low, high]).all() else ""
+            low, high = _ends(space)
+            form = ".0f" if are_whole else "g"
+            bounds = f" from {low:{form}} to {high:{form}}" if max(-low, high) <= _LARGEST else ""
             return f"{of}{bounds} ({space.dtype})"
         case spaces.Text():
             return f"text of {space.min_length} to {space.max_length} characters"
@@ -216,8 +221,15 @@ def rule_of(space: spaces.Space[Any]) -> str:
     return f"in {excerpt(space)}"
 
 
+def _ends(space: spaces.Box) -> tuple[float, float]:
+    """Return the least and the greatest bound; infinite ones without any."""
+    if not space.low.size:
+        return -np.inf, np.inf
+    return float(space.low.min()), float(space.high.max())
+
+
 def blank(space: spaces.Space[Any]) -> Any:
-    """Return the element of a space that says least: zeros, the empty text, no items."""
+    """Return the element of a space that says least: zeros, the empty text, as few items as it allows."""
     match space:
         case spaces.Dict():
             return {name: blank(part) for name, part in space.spaces.items()}
@@ -226,7 +238,7 @@ def blank(space: spaces.Space[Any]) -> Any:
         case spaces.OneOf():
             return np.int64(0), blank(space.spaces[0])
         case spaces.Sequence() if not space.stack:
-            return ()
+            return tuple(blank(space.feature_space) for _ in range(getattr(space, "min_length", 0)))
     return _nearest(space, 0)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import codec_from_space
 from openenv_gym.spaces.codecs.base import Codec
 from openenv_gym.spaces.columns import column_of, payloads
+from openenv_gym.spaces.misfits import fit, rule_of
 from openenv_gym.wire import v2
 from tests.faults import wild
 from tests.gym.test_spaces import GYMNASIUM_SPACES
@@ -24,6 +27,47 @@ CODECS: dict[str, Codec] = {
     **{str(space): codec_from_space(space) for space in GYMNASIUM_SPACES},
     **{name: compiled(model).codec for name, model in ENVIRONMENTS.items()},
 }
+
+
+def widest(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The widest bounds of a `Box`."""
+    return (0, np.iinfo(dtype).max) if dtype.kind == "u" else (-np.inf, np.inf)
+
+
+NUMBERS: dict[str, Codec] = {
+    str(space): codec_from_space(space)
+    for dtype in (np.int8, np.uint8, np.int64, np.uint64, np.float16, np.float32, np.float64)
+    for space in (
+        spaces.Box(*widest(np.dtype(dtype)), (), dtype),
+        spaces.Box(0, 3, (2,), dtype),
+        spaces.Box(0, 3, (0, 2), dtype),
+    )
+}
+
+
+@pytest.mark.parametrize("name", [*CODECS, *NUMBERS])
+@pytest.mark.parametrize("payload", ["x", "3", 1.5, True, 2**70, -(2**63), 1e400, [], ["x"], {}, {"a": 1}])
+def test_what_does_not_fit_is_named_and_replaced(name: str, payload: Any) -> None:
+    codec = {**CODECS, **NUMBERS}[name]
+    element, misfits = fit(codec, payload)
+    assert codec.space.contains(element)
+    assert all(isinstance(misfit, str) for misfit in misfits)
+
+
+@pytest.mark.parametrize(
+    ("space", "rule"),
+    [
+        (spaces.Box(-np.inf, np.inf, (), np.int64), "a whole number (int64)"),
+        (spaces.Box(0, np.inf, (), np.int64), "a whole number (int64)"),
+        (spaces.Box(0, 1_000_000, (), np.int64), "a whole number from 0 to 1000000 (int64)"),
+        (spaces.Box(-0.5, 0.5, (3,), np.float64), "numbers of shape (3,) from -0.5 to 0.5 (float64)"),
+        (spaces.Box(-np.inf, np.inf, (), np.float32), "a number (float32)"),
+        (spaces.Box(0, 1, (0,), np.uint8), "whole numbers of shape (0,) (uint8)"),
+    ],
+    ids=str,
+)
+def test_the_rule_of_numbers_has_the_bounds_that_say_something(space: spaces.Box, rule: str) -> None:
+    assert rule_of(space) == rule
 
 
 @pytest.mark.parametrize("name", CODECS)
