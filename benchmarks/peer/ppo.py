@@ -16,11 +16,10 @@ from typing import Protocol
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-SAME_STEP = AutoresetMode.SAME_STEP
 COUNT, STEPS, WIDTH = 64, 128, 256
 EPOCHS, MINIBATCHES, CLIP, ENTROPY, VALUE, LEARNING_RATE = 4, 4, 0.2, 0.01, 0.5, 2.5e-4
 GAMMA, LAMBDA = 0.99, 0.95
@@ -51,7 +50,7 @@ class Stepped:
     def __init__(self, envs: VectorEnv) -> None:
         self._envs = envs
         self.parts = [slice(0, COUNT)]
-        self._outcome = (envs.reset(seed=1)[0], np.zeros(COUNT), np.ones(COUNT, bool))
+        self._outcome = (envs.reset(seed=1)[0], np.zeros(COUNT), np.zeros(COUNT, bool))
 
     def send(self, part: slice, actions: np.ndarray) -> None:
         observations, rewards, terminated, truncated, _ = self._envs.step(actions)
@@ -77,7 +76,7 @@ class Halves:
     def receive(self, part: slice) -> Outcome:
         if part.start in self._first:
             half = COUNT // 2
-            return self._first.pop(part.start), np.zeros(half), np.ones(half, bool)
+            return self._first.pop(part.start), np.zeros(half), np.zeros(half, bool)
         ready = self._envs.recv(slots=self._slots[part.start])
         return ready.observations, ready.rewards, ready.terminations | ready.truncations
 
@@ -102,22 +101,21 @@ class Trainer:
 
     def _evaluate(self, observations: Tensor) -> tuple[Categorical, Tensor]:
         features = self._body(observations)
-        return Categorical(logits=self._actor(features), validate_args=False), self._critic(features).squeeze(
-            -1
-        )
+        distribution = Categorical(logits=self._actor(features), validate_args=False)
+        return distribution, self._critic(features).squeeze(-1)
 
     @torch.no_grad()
     def _collect(self) -> list[Tensor]:
         observations = torch.empty(STEPS, COUNT, 4)
         actions = torch.empty(STEPS, COUNT, dtype=torch.int64)
         log_probs, rewards = torch.empty(STEPS, COUNT), torch.empty(STEPS, COUNT)
-        values, begins = torch.empty(STEPS + 1, COUNT), torch.empty(STEPS + 1, COUNT)
+        values, ended = torch.empty(STEPS + 1, COUNT), torch.empty(STEPS + 1, COUNT)
         player = self._player
         for step in range(STEPS + 1):
             for part in player.parts:
                 outcome = self._last.pop(part.start, None) or player.receive(part)
-                seen, reward, ended = map(torch.as_tensor, outcome)
-                begins[step, part] = ended.float()
+                seen, reward, has_ended = map(torch.as_tensor, outcome)
+                ended[step, part] = has_ended.float()
                 if step:
                     rewards[step - 1, part] = reward.float()
                 if step == STEPS:
@@ -132,13 +130,14 @@ class Trainer:
         advantages = torch.empty(STEPS, COUNT)
         following = torch.zeros(COUNT)
         for step in reversed(range(STEPS)):
-            goes_on = 1 - begins[step + 1]
+            goes_on = 1 - ended[step + 1]
             error = rewards[step] + GAMMA * values[step + 1] * goes_on - values[step]
             following = error + GAMMA * LAMBDA * goes_on * following
             advantages[step] = following
-        self.lengths.append(STEPS * COUNT / max(float(begins[1:].sum()), 1))
+        self.lengths.append(STEPS * COUNT / max(float(ended[1:].sum()), 1))
         flat = (observations, actions, log_probs, advantages, advantages + values[:-1], values[:-1])
-        return [column.flatten(0, 1) for column in flat]
+        is_step = ended[:-1].flatten() == 0  # else the environment was reset instead
+        return [column.flatten(0, 1)[is_step] for column in flat]
 
     def _learn(
         self,
@@ -150,7 +149,7 @@ class Trainer:
         old_values: Tensor,
     ) -> None:
         for _ in range(EPOCHS):
-            for batch in torch.randperm(STEPS * COUNT).chunk(MINIBATCHES):
+            for batch in torch.randperm(len(actions)).chunk(MINIBATCHES):
                 distribution, values = self._evaluate(observations[batch])
                 ratio = (distribution.log_prob(actions[batch]) - log_probs[batch]).exp()
                 gain = advantages[batch]
@@ -169,10 +168,9 @@ def main(kind: str, base_url: str) -> None:
     """Make the environments, and train as often as requested."""
     torch.set_num_threads(1)
     if kind == "sync":
-        player = Stepped(gym.make_vec("CartPole-v1", COUNT, "sync", {"autoreset_mode": SAME_STEP}))
+        player = Stepped(gym.make_vec("CartPole-v1", COUNT, "sync"))
     else:
-        keywords = {"base_url": base_url, "autoreset_mode": SAME_STEP}
-        envs = gym.make_vec("openenv_gym:openenv/remote", COUNT, **keywords).unwrapped
+        envs = gym.make_vec("openenv_gym:openenv/remote", COUNT, base_url=base_url).unwrapped
         player = Halves(envs) if kind == "halves" else Stepped(envs)
     trainer = Trainer(player)
     print("ready", flush=True)
