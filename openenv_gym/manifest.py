@@ -21,13 +21,18 @@ def environment_folder(path: str | Path) -> Path:
     """
     folder = Path(path).resolve()
     if not folder.is_dir():
-        is_file = " (it is a file)" if folder.exists() else ""
-        raise ConfigurationError(f"No such folder: {folder}{is_file}")
+        is_file = folder.exists()
+        raise ConfigurationError(
+            f"No such folder: {folder}{' (it is a file)' if is_file else ''}",
+            advice=f"For the application in a file, use --app {folder.stem}:app in its folder."
+            if is_file and folder.suffix == ".py"
+            else "",
+        )
     if not is_environment_folder(folder):
         raise ConfigurationError(
             f"{folder} has neither {MANIFEST} nor server/app.py, so it is not an environment's folder.",
-            advice="Change to one, create one with `openenv init my_env`, or serve a Gymnasium environment: "
-            "openenv serve --gym CartPole-v1",
+            advice="Change to one, create one with `openenv init my_env`, or serve an application "
+            "(openenv serve --app module:app) or a Gymnasium environment (openenv serve --gym CartPole-v1).",
         )
     return folder
 

@@ -63,6 +63,8 @@ def load_app(path: str, *, on_published_server: bool = False) -> FastAPI:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
+        if _is_of_a_signal(error):
+            raise
         raise ConfigurationError(
             f"Importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error
@@ -80,11 +82,18 @@ def _import(folder: Path, module: str) -> ModuleType:
     try:
         return import_from_folder(folder, module)
     except (Exception, SystemExit) as error:
+        if _is_of_a_signal(error):
+            raise
         raise ConfigurationError(
             f"{folder}: importing {module} failed{_where(error, folder)}: "
             f"{type(error).__name__}: {error}{'.' if (advice := _advice(error, folder)) else ''}",
             advice=advice,
         ) from error
+
+
+def _is_of_a_signal(error: BaseException) -> bool:
+    """Whether a signal ends this process: its exit code is then 128 and the signal's number."""
+    return isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128
 
 
 def _app_in(module: ModuleType, attribute: str, where: str) -> FastAPI:

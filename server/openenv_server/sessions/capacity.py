@@ -161,6 +161,8 @@ class Sessions:
                 raise factory_failure(self.factory, error) from error
             log.info("the environment takes more than %g s to be made; the first session waits", TRIAL_S)
         except (Exception, SystemExit) as error:
+            if not made.done():
+                raise  # a signal has ended this process while it waited
             raise factory_failure(self.factory, error) from error
 
     def _new_session(self, client: Client, batch: Batch | None = None) -> Session:
