@@ -32,36 +32,28 @@ class Command:
 
 # The commands by their heading in the overview.
 PANELS = {
-    "Make environments": (
+    "Build": (
         Command("init", "init", "init", "Create a new environment from a template."),
-        Command("serve", "serve", "serve", "Serve an environment until Ctrl-C or SIGTERM."),
         Command("build", "build", "build", "Build an environment's image with Docker."),
         Command(
-            "validate",
-            "validate",
-            "validate",
-            "Check an environment: its files, its running server, and its image.",
+            "validate", "validate", "validate", "Check an environment's files, running server and image."
         ),
         Command("push", "push", "push", "Publish an environment to a Space or to an image registry."),
         Command("fork", "fork", "fork", "Copy an environment's Space into your own account."),
     ),
-    "Use environments": (
-        Command("register", "register", "register", "Register a name for an environment, for gym.make."),
-        Command(
-            "list",
-            "listing",
-            "list_servers",
-            'List the names that gym.make("openenv/NAME") accepts, or published Spaces.',
-        ),
-        Command("info", "info", "info", "Show an environment's description, status and spaces."),
+    "Run": (
+        Command("serve", "serve", "serve", "Serve an environment until Ctrl-C or SIGTERM."),
         Command("play", "play", "play", "Play an environment by hand in the terminal."),
+        Command("bench", "bench", "bench", "Measure a server's latency and throughput."),
+        Command("demo", "demo", "demo", "Show equality, resuming, speed and training in half a minute."),
         Command("ps", "containers", "list_containers", "List the containers that Python programs started."),
         Command("stop", "containers", "stop", "Stop and remove containers that Python programs started."),
+    ),
+    "Find": (
+        Command("list", "listing", "list_servers", 'List names for gym.make("openenv/NAME"), or Spaces.'),
+        Command("info", "info", "info", "Show an environment's description, status and spaces."),
         Command("spaces", "spaces", "show_spaces", "Show the space of each field in a server's schemas."),
-        Command("bench", "bench", "bench", "Measure a server's latency and throughput."),
-        Command(
-            "demo", "demo", "demo", "Serve an environment, compare it with the local one, and train on it."
-        ),
+        Command("register", "register", "register", "Register a name for an environment, for gym.make."),
     ),
 }
 COMMANDS = tuple(command for commands in PANELS.values() for command in commands)
@@ -112,7 +104,7 @@ def make_app(words: Sequence[str] | None = None) -> typer.Typer:
     app = typer.Typer(
         name="openenv",
         cls=_Group,
-        help="Make environments, serve them, and train on any of them as a gymnasium.Env.",
+        help="Build environments, serve them, and train on any of them as a gymnasium.Env.",
         epilog="Exit codes: 0 success, 1 failure, 2 wrong usage or not an environment, 3 a bug in openenv, "
         "4 server unreachable, 5 refused by the server, 130 Ctrl-C.",
         no_args_is_help=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,22 +12,31 @@ import typer
 from openenv_cli.plots import check_plot, save_learning_curve
 
 if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
     from openenv_cli.console import Console
     from openenv_cli.q_learning import LearningCurve
 
 GYM_ID = "FrozenLake-v1"
 EQUAL_STEPS = 1_000
+CUT_EVERY = 100
+SPEED_SESSIONS = (1, 8, 64)
+SPEED_ROUNDS = 5
+SPEED_SECONDS = 0.1
 SESSIONS = 8
 TRAINING_STEPS = 6_000
 MIN_SUCCESS_AFTER = 0.5
+_HEADING_COLUMNS = 15
+_MAX_COLUMNS = 80
 
 
 def demo(
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Save the learning curve.")] = None,
 ) -> None:
-    """Serve an environment, compare it with the local one, and train on it.
+    """Show equality, resuming, speed and training in half a minute.
 
-    The exit code is 0 only if remote and local steps are equal and the agent has learned.
+    A server steps FrozenLake-v1 beside the local environment, also while the connection is cut, and an agent
+    trains on it. The exit code is 0 only if all steps are equal and the agent has learned.
 
     Examples:
         openenv demo
@@ -34,46 +44,86 @@ def demo(
         openenv demo --plot curve.png
     """
     from openenv_cli.console import Console
+    from openenv_cli.cut_proxy import CutProxy
+    from openenv_cli.output import status
     from openenv_gym.errors import OpenEnvError
     from openenv_gym.providers.process import ProcessProvider
 
-    console = Console(highlight=False)
+    console = Console()
     if plot is not None:
         check_plot(plot, "demo")
     begin = time.perf_counter()
     with ProcessProvider(gym=GYM_ID) as server:
-        console.print(
-            f"[bold]1. A server[/bold]    {GYM_ID} at {server.base_url}, process {server.pid}", markup=True
+        url = server.base_url
+        _show(console, "1. A server", f"{GYM_ID} at {url}, process {server.pid}")
+        with status("Stepping beside the local environment…"):
+            took_ms = _compare(url)
+        _show(
+            console,
+            "2. Equality",
+            f"{EQUAL_STEPS:,} steps equal the local environment, bit for bit",
+            f"{_percentile(took_ms, 50):.2f} ms a step (median), {_percentile(took_ms, 99):.2f} ms (99 %)",
         )
-        latencies_ms = _compare(server.base_url)
-        console.print(
-            f"[bold]2. Equality[/bold]    {EQUAL_STEPS:,} steps equal the local environment, bit for bit\n"
-            f"               {_percentile(latencies_ms, 50):.2f} ms a step (median), "
-            f"{_percentile(latencies_ms, 99):.2f} ms (99 %)",
-            markup=True,
+        with status("Cutting the connection…"), CutProxy(url) as proxy:
+            cuts = 0
+
+            def cut(step: int) -> None:
+                nonlocal cuts
+                if step % CUT_EVERY == CUT_EVERY // 2:
+                    cuts += proxy.cut()
+
+            took_ms = _compare(proxy.base_url, cut)
+        _show(
+            console,
+            "3. Cuts",
+            f"the connection was cut {cuts} times in {EQUAL_STEPS:,} steps, and resumed",
+            f"no step lost, none done twice: all equal; at most {max(took_ms):.0f} ms for a step",
         )
-        curve = _train(console, server.base_url)
-    console.print(
-        f"[bold]3. Training[/bold]    tabular Q-learning on {SESSIONS} remote sessions", markup=True
-    )
-    _print_curve(console, curve)
-    console.print(
-        f"               success {curve.before:.0%} before, [bold]{curve.after:.0%} after[/bold]; "
+        with status("Measuring the speed…"):
+            speeds = [_speeds(url, sessions) for sessions in SPEED_SESSIONS]
+        _show(console, "4. Speed", *_speed_lines(speeds))
+        curve = _train(console, url)
+    _show(
+        console,
+        "5. Training",
+        f"tabular Q-learning on {SESSIONS} remote sessions",
+        *_curve_lines(curve),
+        f"success {curve.before:.0%} before, {curve.after:.0%} after; "
         f"{curve.steps_per_second:,.0f} steps/s in {SESSIONS} sessions",
-        markup=True,
     )
     if plot is not None:
         save_learning_curve(curve, f"Q-learning on {SESSIONS} remote sessions of {GYM_ID}", plot)
-        console.print(f"               the curve is in {plot}")
-    console.print(f"[dim]{time.perf_counter() - begin:.1f} s in total[/dim]", markup=True)
+        console.print(f"The curve is in {plot}")
+    console.print(f"{time.perf_counter() - begin:.1f} s in total", style="dim")
     if curve.after < MIN_SUCCESS_AFTER or curve.after <= curve.before:
         raise OpenEnvError(
             f"The agent did not learn: {curve.after:.0%} success, expected at least {MIN_SUCCESS_AFTER:.0%}."
         )
 
 
-def _compare(base_url: str) -> list[float]:
+def _show(console: Console, heading: str, *lines: str) -> None:
+    """Print a result: a panel, or in a pipe the heading and the lines beside it."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    if console.is_terminal:
+        text = Text("\n".join(lines))
+        text.highlight_regex(r"█+", "cyan")
+        text.highlight_regex(r"bit for bit|no step lost|\d+% after", "bold green")
+        title = Text(heading, "bold")
+        width = min(console.width, _MAX_COLUMNS)
+        console.print(Panel(text, title=title, title_align="left", border_style="dim", width=width))
+        return
+    for place, line in enumerate(lines):
+        print(f"{'' if place else heading:<{_HEADING_COLUMNS}}{line}", flush=True)
+
+
+def _compare(base_url: str, after_step: Callable[[int], None] = lambda step: None) -> list[float]:
     """Step the remote and the local environment side by side; return each remote step's milliseconds.
+
+    Args:
+        base_url: The server's address.
+        after_step: Called with the number of each step.
 
     Raises:
         OpenEnvError: They differ.
@@ -82,7 +132,7 @@ def _compare(base_url: str) -> list[float]:
 
     import openenv_gym
 
-    latencies_ms = []
+    took_ms = []
     remote = gym.make("openenv/remote", base_url=base_url)
     local = gym.make(GYM_ID)
     try:
@@ -98,14 +148,15 @@ def _compare(base_url: str) -> list[float]:
             action = local.action_space.sample()
             begin = time.perf_counter()
             result = remote.step(action)
-            latencies_ms.append((time.perf_counter() - begin) * 1000)
+            took_ms.append((time.perf_counter() - begin) * 1000)
             expected = local.step(action)
             _check_equal(step, expected[:4], result[:4])
             ended = bool(expected[2] or expected[3])
+            after_step(step)
     finally:
         remote.close()
         local.close()
-    return latencies_ms
+    return took_ms
 
 
 def _check_equal(step: int, local: Any, remote: Any) -> None:
@@ -115,6 +166,39 @@ def _check_equal(step: int, local: Any, remote: Any) -> None:
         raise OpenEnvError(
             f"Step {step} differs: {remote} from the server, {local} from the local environment."
         )
+
+
+def _speeds(base_url: str, sessions: int) -> tuple[float, float]:
+    """Steps per second of remote and of local sub-environments, in the best of rounds that take turns."""
+    import gymnasium as gym
+
+    remote = gym.make_vec("openenv/remote", sessions, base_url=base_url)
+    local = gym.make_vec(GYM_ID, sessions, vectorization_mode="sync")
+    try:
+        rounds = [(_steps_per_second(remote), _steps_per_second(local)) for _ in range(SPEED_ROUNDS)]
+    finally:
+        remote.close()
+        local.close()
+    best_remote, best_local = map(max, zip(*rounds, strict=True))
+    return best_remote, best_local
+
+
+def _steps_per_second(envs: VectorEnv[Any, Any, Any]) -> float:
+    envs.reset(seed=0)
+    actions = envs.action_space.sample()
+    begin, steps = time.perf_counter(), 0
+    while time.perf_counter() - begin < SPEED_SECONDS:
+        envs.step(actions)
+        steps += envs.num_envs
+    return steps / (time.perf_counter() - begin)
+
+
+def _speed_lines(speeds: list[tuple[float, float]]) -> list[str]:
+    """A table of steps per second, remote beside local, by number of sessions."""
+    lines = [f"{'sessions':>8}  {'remote steps/s':>14}  {'local steps/s':>13}  {'ratio':>5}"]
+    for sessions, (remote, local) in zip(SPEED_SESSIONS, speeds, strict=True):
+        lines.append(f"{sessions:>8}  {remote:>14,.0f}  {local:>13,.0f}  {remote / local:>5.2f}")
+    return lines
 
 
 def _train(console: Console, base_url: str) -> LearningCurve:
@@ -135,10 +219,11 @@ def _train(console: Console, base_url: str) -> LearningCurve:
         envs.close()
 
 
-def _print_curve(console: Console, curve: LearningCurve) -> None:
-    """Print the learning curve, one line per point."""
-    for steps, success in curve.points:
-        console.print(f"               {steps:>7,} steps  {success:>4.0%}  {'█' * round(success * 40)}")
+def _curve_lines(curve: LearningCurve) -> list[str]:
+    """The learning curve, one line per point."""
+    return [
+        f"{steps:>7,} steps  {success:>4.0%}  {'█' * round(success * 40)}" for steps, success in curve.points
+    ]
 
 
 def _percentile(values: list[float], percent: float) -> float:

@@ -29,7 +29,7 @@ def list_servers(
     ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each server.")] = 2.0,
 ) -> None:
-    """List the names that gym.make("openenv/NAME") accepts, or published Spaces.
+    """List names for gym.make("openenv/NAME"), or Spaces.
 
     Each name on this machine is shown with its server's status.
 

@@ -44,7 +44,7 @@ def validate(
         float, typer.Option(min=0.1, help="Seconds for each server start and each response.")
     ] = 60.0,
 ) -> None:
-    """Check an environment: its files, its running server, and its image.
+    """Check an environment's files, running server and image.
 
     The level static reads the files. The level runtime also starts the server on a free port of this
     machine, uses it as a trainer does, and starts it in each other way that it can be deployed. The level

@@ -104,6 +104,8 @@ def test_the_demo_holds_and_saves_its_plot(tmp_path: Path) -> None:
     done = run("demo", "--plot", str(plot))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1,000 steps equal the local environment, bit for bit" in done.stdout
+    assert "the connection was cut 10 times in 1,000 steps, and resumed" in done.stdout
+    assert re.search(r"^ +64 +[\d,]+ +[\d,]+ +\d\.\d\d$", done.stdout, re.MULTILINE)
     assert "steps/s in 8 sessions" in done.stdout
     assert "\x1b[" not in done.stdout, "colour in a pipe"
     assert plot.read_bytes().startswith(b"\x89PNG")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from openenv_cli.commands import COMMANDS, Command
+from openenv_cli.commands import COMMANDS, PANELS, Command
 
 from tests.support.terminal import COLUMNS, Terminal
 
@@ -19,9 +19,10 @@ def test_the_overview_fits_into_a_terminal() -> None:
     with Terminal("--help") as terminal:
         assert terminal.end() == 0
     assert max(map(len, terminal.rows)) <= COLUMNS
-    words = " ".join(terminal.text.replace("│", " ").split())
+    lines = [" ".join(row.replace("│", " ").split()) for row in terminal.rows]
     for command in COMMANDS:
-        assert f"{command.name} {command.help}" in words
+        assert f"{command.name} {command.help}" in lines  # on one line
+    assert [panel for panel in PANELS if not any(f"─ {panel} ─" in row for row in terminal.rows)] == []
 
 
 @each_command

@@ -81,9 +81,12 @@ def test_serve_shows_how_to_use_it_here_and_elsewhere(own_folders: Path) -> None
         assert ("needs no key" in terminal.text) == is_elsewhere
 
 
-def test_the_demo_fits() -> None:
+def test_the_demo_shows_a_panel_for_each_result() -> None:
     said = shown("demo")
+    panels = re.findall(r"^╭─ +(.+?) +─+╮$", said.text, re.MULTILINE)
+    assert panels == ["1. A server", "2. Equality", "3. Cuts", "4. Speed", "5. Training"]
     assert "bit for bit" in said.text
+    assert said.has_colour
 
 
 def test_a_server_that_asks_for_a_key_is_not_called_healthy(
