@@ -1,6 +1,7 @@
 """Run notebooks from top to bottom; `python -m tests.notebooks.runs` saves their outputs.
 
-Without arguments it runs all of them; else those whose names contain an argument.
+Without arguments it runs all of them; else those whose names contain an argument. The one that builds an image
+needs a Docker engine, and a registry at `REGISTRY`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from traitlets import default
 from tests.trainers.venvs import notebooks_python
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+# Run in the tier of containers.
+WITH_DOCKER = "03_build_and_publish.ipynb"
 CELL_TIMEOUT_S = 300
 _FOLDERS = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
 
@@ -66,6 +69,22 @@ def save(path: Path) -> None:
         cell.metadata.pop("execution", None)  # when each cell ran
     notebook.metadata.language_info = {"name": "python"}
     nbformat.write(notebook, path)
+
+
+def check_outputs(notebook: Any) -> None:
+    """All cells ran in order, without warnings, and each plot is shown."""
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    warned = [out.text for cell in cells for out in cell.outputs if out.get("name") == "stderr"]
+    assert warned == []
+    plots = [cell for cell in cells if "plt.show" in cell.source]
+    assert plots, "no cell plots"
+    for cell in plots:
+        assert any("image/png" in out.get("data", {}) for out in cell.outputs), f"{cell.id} shows no plot"
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ COMMON = ("openenv-gym[cli]", "torch==2.13.0", "pytest>=8.3")
 STABLE_BASELINES = ("stable-baselines3==2.9.2", "sb3-contrib==2.9.2", "rl-zoo3==2.9.2")
 LANGUAGE_MODELS = ("trl==1.16.0", "verifiers==0.4.0")
 # A kernel for notebooks, and what they train with.
-NOTEBOOKS = ("openenv-gym[cli,mcp,plot]", "ipykernel>=6.29", "torch==2.13.0", "trl==1.16.0")
+NOTEBOOKS = ("openenv-gym[cli,docker,mcp,plot]", "ipykernel>=6.29", "torch==2.13.0", "trl==1.16.0")
 TORCHRL = ("torchrl==0.14.1",)
 TIANSHOU = ("tianshou[eval]==2.0.1",)
 SKRL = ("skrl==2.1.1",)
