@@ -1,7 +1,7 @@
 """Run notebooks from top to bottom; `python -m tests.notebooks.runs` saves their outputs.
 
-Without arguments it runs all of them; else those whose names contain an argument. The one that builds an image
-needs a Docker engine, and a registry at `REGISTRY`.
+Without arguments it runs all of them; else those whose names contain an argument. The one that builds an
+image needs a Docker engine, and a registry at `REGISTRY`.
 """
 
 from __future__ import annotations
