@@ -111,7 +111,8 @@ class OpenEnvError(Exception):
         return f"{DOCUMENTATION}/errors/#{documented.__name__.lower()}"
 
     def __str__(self) -> str:
-        text = f"{self.message} {self.advice}" if self.advice else self.message
+        stop = "" if self.message.endswith((".", "!", "?", ":")) else "."
+        text = f"{self.message}{stop} {self.advice}" if self.advice else self.message
         return f"{text}\nLast log lines:\n{self.log}" if self.log else text
 
 

@@ -158,7 +158,7 @@ def serve(
     def started(base_url: str) -> None:
         if fd is None:  # with a socket, the server belongs to the program that started it
             try:
-                note.append(leave_note(name, base_url))
+                note.append(leave_note(name, base_url, folder))
             except ConfigurationError as error:
                 say("Warning", str(error))
             if not (settings.openenv_api_key or settings.openenv_api_key_file) and not _is_loopback(address):

@@ -34,11 +34,15 @@ def known_here() -> list[KnownServer]:
 def source_of(target: str) -> Source:
     """Find the source of a target's server.
 
+    If the target is both the name of a running server and a folder, that server counts only if it serves the
+    folder.
+
     Raises:
         UnknownNameError: The target is neither a URL, nor a known name, nor a folder.
         ConfigurationError: The target is a path without an environment.
     """
     from openenv_gym.errors import UnknownNameError
+    from openenv_gym.folder_import import is_environment_folder
     from openenv_gym.providers.sources import Source
 
     if "://" in target:
@@ -47,7 +51,12 @@ def source_of(target: str) -> Source:
     is_path = os.sep in target.removeprefix(_NAMESPACE) or target.startswith(".")
     names: dict[str, Source] = {}
     if not is_path:
-        names = {server.name: server.source for server in known_here()}
+        here = str(folder.resolve()) if is_environment_folder(folder) else None
+        names = {
+            server.name: server.source
+            for server in known_here()
+            if here is None or server.serves in (None, here)
+        }
         canonical = target.removeprefix(_NAMESPACE).replace("_", "-")
         if canonical in names:
             return names[canonical]

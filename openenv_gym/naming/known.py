@@ -44,11 +44,13 @@ class KnownServer:
         name: The name, with hyphens.
         source: Where the server comes from.
         known_from: What defines the name, for people: a variable, the file, or a process.
+        serves: The folder that a running server serves, "" if it serves something else; None for other names.
     """
 
     name: str
     source: Source
     known_from: str
+    serves: str | None = None
 
 
 def registry_file() -> Path:
@@ -93,32 +95,40 @@ def known_servers(problems: list[str] | None = None) -> list[KnownServer]:
     return sorted(found.values(), key=lambda server: server.name)
 
 
-def leave_note(name: str, base_url: str) -> Path:
+def leave_note(name: str, base_url: str, folder: Path | None = None) -> Path:
     """Announce a server of this process to this machine, until `remove_note`.
+
+    Args:
+        name: Its name.
+        base_url: Its address.
+        folder: The folder of its environment, if it serves one.
 
     Raises:
         ConfigurationError: The folder for it cannot be used. The server can still be used by its address.
     """
     try:
-        folder = notes_folder()
+        notes = notes_folder()
     except OSError as error:
         raise ConfigurationError(f"{_NO_NAME} {error}.") from error
     try:
-        for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        for missing in reversed([path for path in (notes, *notes.parents) if not path.exists()]):
             # The XDG Base Directory Specification wants a runtime folder that only its user can read.
             missing.mkdir(mode=0o700, exist_ok=True)
-        if (unsafe := _unsafe_part(folder)) is not None:
+        if (unsafe := _unsafe_part(notes)) is not None:
             raise ConfigurationError(f"{_NO_NAME} {_why_unsafe(unsafe)}")
-        folder = folder.resolve(strict=True)
-        note = folder / f"{os.getpid()}-{canonical_name(name)}.json"
+        notes = notes.resolve(strict=True)
+        note = notes / f"{os.getpid()}-{canonical_name(name)}.json"
         # Written atomically, because others read the folder at any time.
         draft = note.with_suffix(".draft")
         draft.unlink(missing_ok=True)
         draft.touch(mode=0o600, exist_ok=False)
-        draft.write_text(json.dumps({"name": name, "base_url": base_url, "pid": os.getpid()}))
+        serves = "" if folder is None else str(folder)
+        draft.write_text(
+            json.dumps({"name": name, "base_url": base_url, "pid": os.getpid(), "folder": serves})
+        )
         return draft.replace(note)
     except OSError as error:
-        raise ConfigurationError(f"{_NO_NAME} {folder} cannot be used: {error}.") from error
+        raise ConfigurationError(f"{_NO_NAME} {notes} cannot be used: {error}.") from error
 
 
 def remove_note(note: Path) -> None:
@@ -213,7 +223,8 @@ def running_servers(problems: list[str] | None = None) -> Iterator[KnownServer]:
             remove_note(path)
             continue
         if is_alive:
-            yield KnownServer(name, source, f"openenv serve (process {pid})")
+            serves = str(note.get("folder", ""))
+            yield KnownServer(name, source, f"openenv serve (process {pid})", serves)
         else:
             remove_note(path)
 

@@ -38,6 +38,6 @@ def test_the_recipes_train(serve_gym: Callable[[str], str], tmp_path: Path) -> N
 def test_the_block_of_the_landing_page_trains(serve_gym: Callable[[str], str], tmp_path: Path) -> None:
     """docs/index.md, with fewer steps."""
     (block,) = blocks_of(DOCS / "index.md")
-    code = block.code.replace("http://localhost:8000", serve_gym("CartPole-v1")).replace("50_000", "4_096")
+    code = block.code.replace("http://localhost:8000", serve_gym("CartPole-v1")).replace("20_000", "4_096")
     subprocess.run([python(), "-c", code], cwd=tmp_path, check=True, timeout=300)
     assert (tmp_path / "cart-pole.zip").exists()
