@@ -1,4 +1,4 @@
-"""A target that is a folder and the name of a running server: the server counts only if it serves the folder."""
+"""A target that is both a folder and the name of a running server: only a server of that folder counts."""
 
 from __future__ import annotations
 
