@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from openenv_gym.generic_client import GenericEnvClient
 from tests.browser.conftest import Playground, wait_for_sessions
@@ -86,11 +87,21 @@ def test_a_tab_of_the_environment_has_the_session_of_its_browser_tab(visit: Visi
     wait_for_sessions(url, 0)
 
 
-def test_the_server_stops_while_tabs_are_open(visit: Visit, serve: Serve) -> None:
+def test_the_server_restarts_while_a_tab_is_open(visit: Visit, serve: Serve) -> None:
     server = serve(*COUNTER)
-    visit(f"{server.base_url}/web").wait().reset()
+    playground = visit(f"{server.base_url}/web").wait()
+    playground.reset()
     server.process.terminate()
     code, took_s = server.ends()
     assert code == 0
     assert took_s < 5
     assert not [line for line in server.lines if "Traceback" in line]
+    url = serve(*COUNTER, "--port", str(urlsplit(server.base_url).port)).base_url
+    playground.step()
+    playground.page.wait_for_selector("#pg-trouble :text('This page has lost its connection')")
+    playground.page.get_by_role("link", name="Reload the page").click()
+    playground.page.wait_for_selector("#pg-status :text('Not started')")
+    playground.wait().reset()
+    wait_for_sessions(url, 1)
+    playground.page.close()
+    wait_for_sessions(url, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from openenv_server.playground.visits import Visits
 PATH = "/web"
 _KEY_PATH = f"{PATH}/key"
 _COOKIE = "openenv-playground"
+# The request that Gradio keeps open for each tab.
+_CONNECTION_PATH = f"{PATH}/gradio_api/heartbeat/"
 # A browser asks the host for one otherwise.
 _ICON = (
     '<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 '
@@ -65,6 +67,7 @@ class PlaygroundApp:
         self._keys: dict[str, str] = {}  # of the visitors, by their cookies
         self._asks_for_key = False
         self._page: ASGIApp | None = None
+        self._visits: Visits | None = None
         self._building = asyncio.Lock()
         self._open = AsyncExitStack()
 
@@ -75,7 +78,13 @@ class PlaygroundApp:
             prefix = Headers(scope=scope).get(PREFIX_HEADER, "")
             scope = {**scope, "root_path": prefix, "path": prefix + scope["path"]}
             respond = await self._answer(Request(scope, receive))
-            await respond(scope, receive, self._with_policy(send))
+            with self._connection(scope["path"]):
+                await respond(scope, receive, self._with_policy(send))
+
+    def _connection(self, path: str) -> AbstractContextManager[None]:
+        """Note the tab that a request keeps connected."""
+        _, is_connection, tab = path.partition(_CONNECTION_PATH)
+        return self._visits.connection(tab) if is_connection and self._visits else nullcontext()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -141,7 +150,7 @@ class PlaygroundApp:
                 self._open.push_async_callback(visits.close)
                 page = await asyncio.to_thread(_mounted, facts, visits, self._base_url, self._custom)
                 await self._open.enter_async_context(page.router.lifespan_context(page))
-                self._page = page
+                self._page, self._visits = page, visits
 
     def _endpoint_of(self, request: Any) -> Endpoint:
         return self._endpoint_for(self._keys.get(request.cookies.get(_COOKIE, ""), ""))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from openenv_gym.client import PayloadCoding
-from openenv_gym.errors import ConfigurationError, ResetNeededError
+from openenv_gym.errors import ClosedError, ConfigurationError, ResetNeededError
 from openenv_gym.generic_client import plain
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
@@ -65,6 +65,7 @@ class Episode:
     Attributes:
         autoplays: Whether random actions are being taken; set it to False to stop.
         history: The latest `MOST_STEPS` transitions of the episode.
+        is_closed: Whether the tab has been closed.
         latest_state: The environment's state, for those who cannot await it.
         total_reward: The sum of its rewards.
     """
@@ -73,7 +74,7 @@ class Episode:
         self._session = Session(endpoint, AsyncTransport(), PayloadCoding(), Timeouts())
         self._renders = renders
         self._turn = asyncio.Lock()
-        self._is_closed = False
+        self.is_closed = False
         self.autoplays = False
         self.history: deque[Transition] = deque(maxlen=MOST_STEPS)
         self.latest_state: dict[str, Any] | None = None
@@ -89,11 +90,6 @@ class Episode:
         """Whether a step can be taken."""
         return bool(self.history) and not self.history[-1].is_last
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether the tab has been closed."""
-        return self._is_closed
-
     async def reset(self, options: dict[str, Any]) -> None:
         """Begin an episode.
 
@@ -101,6 +97,7 @@ class Episode:
             options: ``seed``, and further keywords of the environment's own ``reset``.
 
         Raises:
+            ClosedError: The tab has been closed.
             OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
         """
         await self._finish(self._reset(options))
@@ -109,6 +106,7 @@ class Episode:
         """Take one action.
 
         Raises:
+            ClosedError: The tab has been closed.
             ResetNeededError: The episode is over, or none has begun.
             OpenEnvError: As `openenv_gym.RemoteEnv.step`.
         """
@@ -120,7 +118,7 @@ class Episode:
 
     async def close(self) -> None:
         """End the session. Safe to call again."""
-        self._is_closed = True
+        self.is_closed = True
         await self._finish(self._session.close())
 
     def as_jsonl(self) -> str:
@@ -146,17 +144,25 @@ class Episode:
         return await asyncio.shield(asyncio.ensure_future(in_turn()))
 
     async def _reset(self, options: dict[str, Any]) -> None:
+        self._check_open()
         outcome = await self._session.reset(options)
         self.history.clear()
         self.total_reward = 0.0
         await self._add(0, None, outcome)
 
     async def _step(self, action: dict[str, Any]) -> None:
+        self._check_open()
         if not self.is_running:
             raise ResetNeededError("The episode is over" if self.history else "No episode is running")
         number = self.steps + 1
         outcome = await self._session.step(action, f"step {number}")
         await self._add(number, action, outcome)
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise ClosedError(
+                "The page has lost its connection, and its episode is gone", advice="Reload the page."
+            )
 
     async def _add(self, step: int, action: dict[str, Any] | None, outcome: Outcome) -> None:
         reward = None if outcome.reward is None or np.isnan(outcome.reward) else float(outcome.reward)

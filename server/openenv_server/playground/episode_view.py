@@ -10,6 +10,7 @@ from typing import Any
 from openenv_gym.errors import (
     ActionRefusedError,
     CapacityError,
+    ClosedError,
     ConfigurationError,
     EndpointError,
     OpenEnvError,
@@ -56,8 +57,8 @@ def stage(transition: Transition | None) -> str:
     """Show the observation of one step, with what led to it."""
     if transition is None:
         return (
-            '<div class="pg-empty"><p>Nothing to see yet.</p><p>Reset begins an episode, in a session of '
-            "its own.</p></div>"
+            '<div class="pg-empty"><p>Nothing to see yet.</p>'
+            "<p>Reset begins an episode, in a new session.</p></div>"
         )
     action = "reset" if transition.action is None else compact(transition.action)
     reward = "" if transition.reward is None else f" · reward {transition.reward:.4g}"
@@ -95,7 +96,12 @@ def table(history: Iterable[Transition]) -> str:
 
 def problem(error: OpenEnvError) -> str:
     """Say what went wrong, and what to do next."""
+    link = ""
     match error:
+        case ClosedError():
+            title = "This page has lost its connection"
+            text = "Its episode is gone: the server was restarted, or the network was away."
+            link = '<a href="">Reload the page</a>'
         case CapacityError():
             title = "The server is full"
             text = (
@@ -114,7 +120,8 @@ def problem(error: OpenEnvError) -> str:
             title, text = "The session is lost", f"{error} Reset opens a new one."
         case _:
             title, text = "The environment failed", str(error)
-    return f'<div class="pg-problem" role="alert"><b>{title}</b><pre tabindex="0">{escape(text)}</pre></div>'
+    shown = f'<b>{title}</b><pre tabindex="0">{escape(text)}</pre>{link}'
+    return f'<div class="pg-problem" role="alert">{shown}</div>'
 
 
 def details_of(error: OpenEnvError) -> list[dict[str, Any]]:

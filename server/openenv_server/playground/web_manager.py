@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from openenv_gym.generic_client import plain
@@ -54,6 +55,18 @@ class WebManager:
         if episode.latest_state is None:
             raise RuntimeError("Environment not initialized. Call reset first.")
         return episode.latest_state
+
+    @property
+    def episode_state(self) -> SimpleNamespace:
+        """The episode: ``episode_id``, ``step_count``, ``current_observation`` and ``is_reset``."""
+        episode = self._visits.episode(_request())
+        last = episode.history[-1] if episode.history else None
+        return SimpleNamespace(
+            episode_id=(episode.latest_state or {}).get("episode_id"),
+            step_count=episode.steps,
+            current_observation=None if last is None else plain(last.observation),
+            is_reset=last is not None and last.step == 0,
+        )
 
     async def _latest(self) -> dict[str, Any]:
         episode = self._visits.episode(_request())
