@@ -119,7 +119,7 @@ def shown(
 
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.Textbox(label="Elsewhere", interactive=True)
-        form.build()
+        form.build(blocks)
         count = gr.Number(label="Steps")
         form.on_step(step, [form.action], [count, *form.error_outputs])
     app = gr.mount_gradio_app(FastAPI(), blocks, "/", head=form.HEAD)

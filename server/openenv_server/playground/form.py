@@ -13,7 +13,7 @@ Interface::
 
     form = ActionForm(schema, tools)       # raises SchemaError
     with gr.Blocks() as page:
-        form.build()
+        form.build(page)
         form.on_step(step, [form.action, session], [observation, *form.error_outputs])
     gr.mount_gradio_app(app, page, "/web", head=form.HEAD)
 
@@ -34,7 +34,6 @@ from importlib.resources import files
 from typing import Any
 
 import gradio as gr
-from gradio.context import Context
 
 from openenv_gym.spaces import Codec, compile_action
 from openenv_gym.spaces.tools import takes_tool_calls, with_tools
@@ -79,10 +78,9 @@ class ActionForm:
         self._moves = moves_of(self._field)
         self.initial: Any = initial(self._field)
 
-    def build(self) -> None:
-        """Add the panel to the `gradio.Blocks` that is being made."""
-        assert isinstance(Context.root_block, gr.Blocks), "build is called in the context of a gr.Blocks"
-        self._page = Context.root_block
+    def build(self, page: gr.Blocks) -> None:
+        """Add the panel to a page that is being made."""
+        self._page = page
         text = json.dumps(self.initial, indent=2, ensure_ascii=False)
         # Hidden components are in the page, so that they have events; those that are not visible have none.
         self.action = gr.JSON(self.initial, visible="hidden", label="Action")
@@ -99,8 +97,8 @@ class ActionForm:
                 )
                 draw_again(self._draw)
                 with gr.Row():
-                    self._step = gr.Button("Step", variant="primary", elem_id="openenv-step")
-                    sample = gr.Button("Sample", elem_id="openenv-sample")
+                    self._step = gr.Button("Step", variant="primary", elem_id="openenv-step", min_width=100)
+                    sample = gr.Button("Sample", elem_id="openenv-sample", min_width=100)
             with gr.Column(scale=2, min_width=260):
                 self._problem = gr.HTML("", elem_id="openenv-problem", padding=False)
                 self._text = gr.Code(
@@ -165,10 +163,10 @@ class ActionForm:
         gr.HTML(
             f'<p class="openenv-note" data-keys="{data}">{hint}</p>', elem_id="openenv-moves", padding=False
         )
-        with gr.Row():
+        with gr.Row(elem_classes="openenv-moves"):
             return [
                 gr.Button(
-                    move.caption, min_width=130, elem_id=f"openenv-move-{place}", elem_classes="openenv-move"
+                    move.caption, min_width=0, elem_id=f"openenv-move-{place}", elem_classes="openenv-move"
                 )
                 for place, move in enumerate(moves.moves)
             ]

@@ -69,7 +69,7 @@ class Page:
                 if custom is not None and custom.is_primary:
                     _render_tab(custom.name, own)
                 with gr.Tab("Play", id="play"):
-                    chosen = self._build_play()
+                    chosen = self._build_play(page)
                 if custom is not None and not custom.is_primary:
                     _render_tab(custom.name, own)
                 with gr.Tab("Code", id="code") as tab:
@@ -78,7 +78,7 @@ class Page:
             page.unload(self._leave)
         return page
 
-    def _build_play(self) -> list[Any]:
+    def _build_play(self, page: gr.Blocks) -> list[Any]:
         """Build the tab in which one plays; return its action, seed and options."""
         with gr.Row(elem_classes="pg-play"):
             with gr.Column(scale=3, min_width=300):
@@ -108,7 +108,7 @@ class Page:
                     autoplay = gr.Button("Autoplay", elem_id="pg-autoplay", min_width=100)
                     stop = gr.Button("Stop", variant="stop", visible=False, elem_id="pg-stop", min_width=100)
                 form = ActionForm(self._facts.schemas["action"], self._facts.tools)
-                form.build()
+                form.build(page)
                 with gr.Accordion("Seed, options and speed", open=False, elem_id="pg-settings"):
                     with gr.Row():
                         seed = gr.Number(

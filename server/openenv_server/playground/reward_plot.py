@@ -38,10 +38,11 @@ def reward_plot(rewards: Sequence[float], first_step: int = 1) -> str:
     )
     last = start + len(shown) - 1
     label = f"Rewards of steps {start} to {last}, from {min(shown):.4g} to {max(shown):.4g}"
+    rewards_text = f"{min(shown):.4g}" + (f" to {max(shown):.4g}" if min(shown) < max(shown) else "")
     return (
         f'<figure class="pg-plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" '
         f'role="img" aria-label="{label}">{bars}'
         f'<line x1="0" x2="{_WIDTH}" y1="{y(0):.1f}" y2="{y(0):.1f}"/></svg>'
-        f"<figcaption><span>step {start}</span><span>reward {min(shown):.4g} to {max(shown):.4g}</span>"
-        f"<span>step {last}</span></figcaption></figure>"
+        f"<figcaption><span>step {start}</span><span>reward {rewards_text}</span>"
+        f"<span>{f'step {last}' if last > start else ''}</span></figcaption></figure>"
     )
