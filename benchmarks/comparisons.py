@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
+from openenv_server.playground.mount import has_gradio
 
 from benchmarks import contenders as c
 from openenv_gym import RemoteVectorEnv
@@ -375,6 +377,25 @@ def crowd(rounds: int) -> Iterator[Line]:
     )
 
 
+def playground(rounds: int) -> Iterator[Line]:
+    """CartPole-v1 beside ten tabs of the playground that autoplay, 5 steps a second each."""
+    if not has_gradio():
+        print("playground is left out: it needs Gradio, `uv sync --group browser`", file=sys.stderr)
+        return
+    with ExitStack() as stack:
+        base_url = stack.enter_context(c.serving("CartPole-v1"))
+        tabs = stack.enter_context(c.playground_tabs(base_url, 10, 5))
+        single: c.Contender = stack.enter_context(c.remote_single(base_url))
+        many: c.Contender = stack.enter_context(c.remote_vector(base_url, 64))
+        for work, contender, steps in (("1 session", single, 20_000), ("64 sessions", many, 4_000)):
+            yield from compare(
+                f"CartPole-v1, {work}, ten tabs that autoplay",
+                ("a step beside the tabs", c.BesideTabs(contender, tabs), steps),
+                {"a step without them": (contender, steps, 0.95)},
+                rounds,
+            )
+
+
 COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "single": single,
     "remote-gym": remote_gym,
@@ -390,4 +411,5 @@ COMPARISONS: dict[str, Callable[[int], Iterator[Line]]] = {
     "published-environment": published_environment,
     "naps": naps,
     "crowd": crowd,
+    "playground": playground,
 }

@@ -125,6 +125,26 @@ class PeerSteps:
         return line
 
 
+class BesideTabs:
+    """Steps of another contender, while tabs of the server's playground autoplay."""
+
+    def __init__(self, contender: Contender, tabs: subprocess.Popen[str]) -> None:
+        self._contender, self._tabs = contender, tabs
+
+    def run(self, steps: int) -> float:
+        self._turn("on")
+        took = self._contender.run(steps)
+        self._turn("off")
+        return took
+
+    def _turn(self, how: str) -> None:
+        assert self._tabs.stdin is not None
+        assert self._tabs.stdout is not None
+        self._tabs.stdin.write(f"{how}\n")
+        self._tabs.stdin.flush()
+        assert self._tabs.stdout.readline().strip() == how, "the tabs have gone"
+
+
 class Sleeps:
     """Sleeps."""
 
@@ -278,6 +298,20 @@ def _steps_of(python: Path, program: str, *arguments: str) -> Iterator[PeerSteps
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield PeerSteps(process)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def playground_tabs(base_url: str, count: int, steps_per_s: float) -> Iterator[subprocess.Popen[str]]:
+    """Open tabs of a server's playground, which autoplay beside a `BesideTabs`."""
+    command = [sys.executable, "-m", "benchmarks.playground", base_url, str(count), str(steps_per_s)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ready", "the playground has no tabs"
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=20)
