@@ -62,6 +62,8 @@ def build_tab(web_manager, action_fields, metadata, is_chat_env, title, quick_st
     async def step(amount: float) -> str:
         data = await web_manager.step_environment({"amount": int(amount)})
         steps = web_manager.get_state()["step_count"]
+        assert web_manager.episode_state.step_count == steps
+        assert web_manager.episode_state.current_observation == data["observation"]
         return f"total {data['observation']['total']}, reward {data['reward']}, steps {steps}"
 
     names = ", ".join(field["name"] for field in action_fields)

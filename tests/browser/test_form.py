@@ -95,15 +95,13 @@ class Sent:
 
 
 @contextmanager
-def shown(
-    visit: Visit,
+def serving_form(
     schema: Mapping[str, Any],
     model: type[BaseModel] | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
     takes_s: float = 0,
-    **options: Any,
-) -> Iterator[Sent]:
-    """Serves a page with the form of a schema, whose steps the model checks, and opens it in a tab."""
+) -> Iterator[tuple[str, list[Any]]]:
+    """Serve a page with the form of a schema, whose steps the model checks; gives its URL and the actions."""
     actions: list[Any] = []
     form = ActionForm(schema, tools)
 
@@ -124,7 +122,14 @@ def shown(
         form.on_step(step, [form.action], [count, *form.error_outputs])
     app = gr.mount_gradio_app(FastAPI(), blocks, "/", head=form.HEAD)
     with running(app, timeout_graceful_shutdown=1) as url:
-        page = visit(url, **options).page
+        yield url, actions
+
+
+@contextmanager
+def shown(visit: Visit, *arguments: Any, **options: Any) -> Iterator[Sent]:
+    """Serve a form, as `serving_form` does, and open it in a tab."""
+    with serving_form(*arguments, **options) as (url, actions):
+        page = visit(url).page
         page.locator("#openenv-step").wait_for()
         try:
             yield Sent(page, actions)
@@ -132,11 +137,21 @@ def shown(
             page.goto("about:blank")
 
 
+@pytest.fixture(scope="module")
+def every_url() -> Iterator[tuple[str, list[Any]]]:
+    """A form with a field of every kind, for all tests."""
+    with serving_form(action_schema(Every), Every) as served:
+        yield served
+
+
 @pytest.fixture
-def every(visit: Visit) -> Iterator[Sent]:
-    with shown(visit, action_schema(Every), Every) as sent:
-        sent.field("Name Who acts").wait_for()
-        yield sent
+def every(visit: Visit, every_url: tuple[str, list[Any]]) -> Sent:
+    """The form with a field of every kind, in a new tab."""
+    url, actions = every_url
+    actions.clear()
+    sent = Sent(visit(url).page, actions)
+    sent.field("Name Who acts").wait_for()
+    return sent
 
 
 def test_each_field_writes_to_the_action(every: Sent) -> None:
@@ -420,9 +435,9 @@ def test_a_tool_is_chosen_and_has_its_arguments(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_form_fits_a_phone(visit: Visit, scheme: str) -> None:
-    with shown(visit, action_schema(Every), Every, viewport=PHONE, color_scheme=scheme) as sent:
-        sent.field("Name Who acts").wait_for()
-        sent.page.locator("#openenv-sample").click()
-        sent.page.wait_for_timeout(1000)
-        assert sent.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+def test_the_form_fits_a_phone(visit: Visit, every_url: tuple[str, list[Any]], scheme: str) -> None:
+    playground = visit(every_url[0], viewport=PHONE, color_scheme=scheme)
+    playground.page.get_by_label("Name Who acts", exact=True).wait_for()
+    playground.page.locator("#openenv-sample").click()
+    playground.page.wait_for_timeout(1000)
+    assert playground.width <= PHONE["width"]

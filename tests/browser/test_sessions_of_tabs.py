@@ -14,8 +14,8 @@ Visit = Callable[..., Playground]
 Serve = Callable[..., ServerProcess]
 
 
-def test_two_tabs_have_two_sessions_and_give_them_back(visit: Visit, serve: Serve) -> None:
-    url = serve(*COUNTER).base_url
+def test_two_tabs_have_two_sessions_and_give_them_back(visit: Visit, served: Callable[..., str]) -> None:
+    url = served(*COUNTER)
     first, second = visit(f"{url}/web").wait(), visit(f"{url}/web").wait()
     wait_for_sessions(url, 0)
     first.reset(seed=1)

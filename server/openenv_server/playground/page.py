@@ -223,7 +223,9 @@ class Page:
             refresh = gr.Button("Refresh", size="sm", elem_classes="pg-small")
             gr.on([tab.select, refresh.click], self._state, None, state, show_progress="hidden")
         with gr.Tab("Spaces", id="spaces"):
-            gr.HTML(f'<pre class="pg-text" tabindex="0" aria-label="Spaces">{escape(facts.spaces)}</pre>')
+            gr.HTML(
+                f'<pre class="pg-text pg-ansi" tabindex="0" aria-label="Spaces">{escape(facts.spaces)}</pre>'
+            )
         with gr.Tab("Schemas", id="schemas"), gr.Tabs():
             for name, schema in facts.schemas.items():
                 with gr.Tab(name.replace("_", " ").capitalize()):
