@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.conftest import Playground
+from tests.browser.conftest import PATIENCE_MS, Playground
+
+expect = pytest.importorskip("playwright.sync_api").expect
 
 Open = Callable[..., Playground]
 
@@ -26,13 +28,15 @@ def play(visit: Callable[..., Playground], served: Callable[..., str]) -> Open:
 
 def test_echo_has_a_text_to_fill_in(play: Open) -> None:
     playground = play("envs/echo_env")
-    playground.page.get_by_label("Message The text to echo").fill("by the form")
+    field = playground.page.get_by_label("Message The text to echo")
+    field.fill("by the form")
     playground.step()
     playground.wait_for_step(1)
     assert playground.page.locator("#pg-stage dd").all_inner_texts() == ["by the form", "11"]
     playground.step('{"message": "by JSON"}')
     playground.wait_for_step(2)
     assert playground.page.locator("#pg-stage dd").first.inner_text() == "by JSON"
+    expect(field).to_have_value("by JSON", timeout=PATIENCE_MS)  # an edit before that may be lost
     playground.step('{"message": 3}')
     playground.page.wait_for_selector(".openenv-error:has-text('valid string')")
     assert playground.figures["steps"] == "2"

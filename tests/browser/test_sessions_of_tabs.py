@@ -99,6 +99,7 @@ def test_the_server_restarts_while_a_tab_is_open(visit: Visit, serve: Serve) -> 
     url = serve(*COUNTER, "--port", str(urlsplit(server.base_url).port)).base_url
     playground.step()
     playground.page.wait_for_selector("#pg-trouble :text('This page has lost its connection')")
+    playground.errors.clear()  # modules that were loaded while the server was away
     playground.page.get_by_role("link", name="Reload the page").click()
     playground.page.wait_for_selector("#pg-status :text('Not started')")
     playground.wait().reset()
