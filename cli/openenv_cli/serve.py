@@ -238,9 +238,11 @@ def _set_interface(is_on: bool) -> None:
 
 
 def _set_max_sessions(max_sessions: int | None) -> None:
+    from openenv_server.settings import MAX_SESSIONS_OPTION
+
     if max_sessions is not None:
         # The environment's code calls create_app, which reads this variable.
-        os.environ["MAX_CONCURRENT_ENVS"] = str(max_sessions)
+        os.environ[MAX_SESSIONS_OPTION] = str(max_sessions)
 
 
 def _from_gymnasium(maker: GymnasiumMaker, max_sessions: int | None, vectorized: bool) -> FastAPI:

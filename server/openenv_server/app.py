@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ from openenv_server.routes.websocket import websocket_routes
 from openenv_server.security.guard import Guard
 from openenv_server.security.keys import Keys
 from openenv_server.sessions.capacity import Sessions, decide_capacity, supports_concurrency
-from openenv_server.settings import read_settings
+from openenv_server.settings import MAX_SESSIONS_OPTION, read_settings
 from openenv_server.tools.routes import ToolSessions, mcp_routes
 
 
@@ -193,6 +194,8 @@ class EnvironmentServer:
         self._keys = Keys(settings)
         if max_concurrent_envs is None:
             max_concurrent_envs = settings.max_concurrent_envs
+        if chosen := os.environ.get(MAX_SESSIONS_OPTION):
+            max_concurrent_envs = int(chosen)
         if session_timeout_s is None:
             session_timeout_s = settings.session_timeout
         kind = class_behind(env)

@@ -24,6 +24,10 @@ _ROOT_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
 _in_either_case = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
+# The variable by which `openenv serve --max-sessions` overrides the number in an environment's code.
+MAX_SESSIONS_OPTION = "OPENENV_SERVE_MAX_SESSIONS"
+
+
 class Settings(BaseSettings):
     """The server's settings. Each is read from the environment variable with its name in capitals.
 

@@ -90,6 +90,13 @@ def test_default_capacity_is_64_sessions(monkeypatch: pytest.MonkeyPatch) -> Non
     assert app(max_concurrent_envs=3).state.sessions.capacity == 3
 
 
+def test_the_option_of_the_command_overrides_the_number_in_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENENV_SERVE_MAX_SESSIONS", "8")
+    assert app(max_concurrent_envs=1).state.sessions.capacity == 8
+    with pytest.raises(ConfigurationError, match="8 concurrent sessions"):
+        app(Alone, max_concurrent_envs=1)
+
+
 class Alone(Counter):
     SUPPORTS_CONCURRENT_SESSIONS = False
 
