@@ -262,6 +262,19 @@ def test_the_form_follows_the_json(every: Sent) -> None:
     assert every.step() == action
 
 
+def test_an_edit_during_a_redraw_is_kept(every: Sent) -> None:
+    action = every.step()
+    slow = {"offline": False, "latency": 600, "downloadThroughput": -1, "uploadThroughput": -1}
+    every.page.context.new_cdp_session(every.page).send("Network.emulateNetworkConditions", slow)
+    first, second = (json.dumps({**action, "name": name}) for name in "ab")
+    every.write(first)
+    every.page.wait_for_timeout(300)
+    every.write(second)
+    for _ in range(15):
+        every.page.wait_for_timeout(200)
+        assert every.text == second
+
+
 def test_a_value_that_the_form_cannot_show_is_json_there(every: Sent) -> None:
     every.write(json.dumps({**every.step(), "name": ["a"], "count": 99}))
     expect(every.field("Name Who acts · JSON")).to_have_value('["a"]')

@@ -233,6 +233,8 @@ class Drawing:
 
     def _on_edit(self, component: Any, call: str) -> None:
         form = [self.action, self.text, self.problem]
+        # A component that was drawn has a change too. Meanwhile the action may have been edited elsewhere.
+        call = f"openenvForm.isDrawn({component._id}, value, {js(component.value)}) ? form : {call}"
         component.change(
             None, [component, *form], form, js=f"(value, ...form) => {call}", show_progress="hidden"
         )

@@ -42,7 +42,14 @@
     button.click();
   };
 
+  const drawn = new Set();
   const form = {
+    // Whether a change is the first one of a component, to the value that it was drawn with.
+    isDrawn(id, value, first) {
+      const isFirst = !drawn.has(id);
+      drawn.add(id);
+      return isFirst && equal(value, first);
+    },
     // A field that was edited.
     put(path, value, action, text, problem) {
       const next = withValue(action, path, value);
