@@ -28,3 +28,11 @@ def test_a_tab_has_a_request_that_stays_open() -> None:
     scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
     assert any(route.matches(scope)[0] == Match.FULL for route in mounted.routes)
     assert page.config["connect_heartbeat"]
+
+
+def test_a_component_has_the_id_of_its_events() -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        box = gr.Textbox("drawn")
+        box.change(None, box, box, js="(value) => value")
+    assert page.config["dependencies"][0]["targets"] == [(box._id, "change")]
+    assert box.value == "drawn"
