@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 # Messages of fewer bytes say more about the round trip than about the speed, and are not worth compressing.
-_SMALLEST = 1 << 16
+MEASURED_SIZE = 1 << 16
 # Slower networks than this, in bytes per second, are slow: 400 Mbit/s. Compressing and decompressing takes a
 # tenth of the time that bytes take there, or less.
 _SLOW = 50e6
@@ -34,6 +34,6 @@ class LinkSpeed:
             seconds: How long it was waited for, without what the server took for it.
             now: The time.
         """
-        if size >= _SMALLEST:
+        if size >= MEASURED_SIZE:
             self._last.append(size / max(seconds, 1e-9))
             self._measure_at = now + seconds * _PAUSE

@@ -20,7 +20,7 @@ from openenv_gym.errors import (
     SessionLostError,
 )
 from openenv_gym.session.channel import PATIENCE_S, Timeouts
-from openenv_gym.session.link_speed import LinkSpeed
+from openenv_gym.session.link_speed import MEASURED_SIZE, LinkSpeed
 from openenv_gym.session.reconnect import ReconnectBudget, reconnect
 from openenv_gym.session.recovery import LOSS_RETRIES
 from openenv_gym.session.responses import error_of, lost_error, sentence, wrong_response
@@ -385,11 +385,12 @@ class V2Channel:
                 left_s = max(self.sent_at, self.received_at) + timeout_s - received_at
                 if left_s <= 0:
                     raise self.connection.expire(timeout_s, operation) from error
-        if type(response) is v2.Result and not v2.is_compressed(payload):
+        size = len(payload)
+        if size >= MEASURED_SIZE and type(response) is v2.Result and not v2.is_compressed(payload):
             # What the caller did in between is not the network's time.
             waited_s = min(received_at - begin, received_at - self.sent_at - response.server_us / 1e6)
-            self._link.measure(len(payload), waited_s, received_at)
-        self.received_at, self._received_bytes = received_at, len(payload)
+            self._link.measure(size, waited_s, received_at)
+        self.received_at, self._received_bytes = received_at, size
         return response
 
     async def _receive_next(self, operation: str, timeout_s: float, begin: float) -> v2.Answer:
