@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from benchmarks.contenders import VectorSteps, local_vector, remote_vector, serv
 
 GYM_ID = "CartPole-v1"
 COUNTS = tuple(4**power for power in range(8))
+# More sessions have a thread each while they begin, which takes minutes.
+MOST_ONE_BY_ONE = 4096
 ROUNDS = 15
 # How long one turn takes, about, in seconds.
 TURN_S = 0.06
@@ -30,9 +33,10 @@ def measure(count: int, one_by_one: str, in_one_call: str) -> dict[str, float]:
     makers: dict[str, Callable[[], AbstractContextManager[VectorSteps]]] = {
         "local SyncVectorEnv": partial(local_vector, GYM_ID, count, "sync"),
         "local vector entry point": partial(local_vector, GYM_ID, count, "vector_entry_point"),
-        "remote, one by one": partial(remote_vector, one_by_one, count, step_timeout_s=300),  # to open them
         "remote, in one call": partial(remote_vector, in_one_call, count),
     }
+    if count <= MOST_ONE_BY_ONE:
+        makers["remote, one by one"] = partial(remote_vector, one_by_one, count, step_timeout_s=300)
     with ExitStack() as stack:
         contenders = {name: stack.enter_context(make()) for name, make in makers.items()}
         steps = {name: _steps_of_a_turn(contender) for name, contender in contenders.items()}
@@ -57,7 +61,9 @@ def plot(figures: dict[int, dict[str, float]], file: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name in next(iter(figures.values())):
-        axes.plot(list(figures), [per_s[name] for per_s in figures.values()], marker="o", label=name)
+        axes.plot(
+            list(figures), [per_s.get(name, math.nan) for per_s in figures.values()], marker="o", label=name
+        )
     axes.set(
         xlabel="environments",
         ylabel="steps of environments per second",
@@ -87,7 +93,8 @@ def main() -> None:
             if count == COUNTS[0]:
                 print("| environments |", " | ".join(per_s), "|")
                 print("|---|" + "---|" * len(per_s))
-            print(f"| {count:,} |", " | ".join(f"{each:,.0f}" for each in per_s.values()), "|", flush=True)
+            cells = [f"{per_s[name]:,.0f}" if name in per_s else "" for name in figures[COUNTS[0]]]
+            print(f"| {count:,} |", " | ".join(cells), "|", flush=True)
     if arguments.plot is not None:
         plot(figures, arguments.plot)
 
