@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
-from gymnasium import logger
+from gymnasium import logger, spaces
 from gymnasium.envs.registration import EnvSpec
 
 from openenv_gym.env_spaces import EnvSpaces, OnMisfit, read_env_spaces
@@ -22,6 +22,7 @@ from openenv_gym.errors import (
     OpenEnvError,
     ResetNeededError,
     SpaceError,
+    excerpt,
 )
 from openenv_gym.metrics import METRICS_BUFFER, PARTS, SlotMetrics, parts_us
 from openenv_gym.rendering import RENDER_FPS, RENDER_MODES, warn_without_mode
@@ -293,8 +294,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             action = cast(self.action_space, action)
         except SpaceError as error:
             raise ActionOutsideSpaceError(
-                f"The action is outside the space: {error}",
-                advice="env.action_space.sample() gives one that is inside.",
+                f"The action is outside the space: {error}", advice=self._advice_on(action)
             ) from error
         try:
             observation, reward, terminated, truncated, info, times = run(
@@ -413,6 +413,13 @@ class RemoteEnv(gym.Env[Any, Any]):
             ", ".join(removed) or "none",
         )
         return {"tools_changed": {"added": added, "removed": removed}}
+
+    def _advice_on(self, action: Any) -> str:
+        """What to do about an action outside the space."""
+        if isinstance(action, dict) and len(action) == 1 and not isinstance(self.action_space, spaces.Dict):
+            (value,) = action.values()
+            return f"An action with one field is the field's value: pass {excerpt(value)}."
+        return "env.action_space.sample() gives one that is inside."
 
     def _check_not_closed(self) -> None:
         if self._is_closed:

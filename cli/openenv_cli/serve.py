@@ -70,7 +70,11 @@ def serve(
         typer.Option("--port", "-p", min=0, max=65535, help="[$PORT] 0 picks a free port. Default: 8000"),
     ] = None,
     max_sessions: Annotated[
-        int | None, typer.Option(min=1, help="[$MAX_CONCURRENT_ENVS] Maximum sessions. Default: 64")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Maximum sessions. Default: those of the application, or [$MAX_CONCURRENT_ENVS], or 64",
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes, each with its sessions.")] = 1,
     reload: Annotated[

@@ -279,9 +279,9 @@ class ServerPool:
         }
         if survey.never_has(count):
             return CapacityError(
-                f"{servers} {in_all} sessions in all, and {count} were requested.",
+                f"{servers} {in_all} session{'s' * (in_all != 1)} in all, and {count} were requested.",
                 in_all=in_all,
-                advice="Serve more (`openenv serve --max-sessions`, or MAX_CONCURRENT_ENVS), or name more "
+                advice=f"Serve more, as with `openenv-gym serve --max-sessions {count}`, or name more "
                 "servers.",
                 **context,
             )

@@ -138,12 +138,15 @@ def factory_failure(factory: Callable[[], Any], error: BaseException) -> Configu
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not _LIBRARIES.search(frame.filename)]
     where = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
-    is_variable = isinstance(error, KeyError) and frames[-1].filename in (os.__file__, "<frozen os>")
+    advice = "Set or fix what it needs."
+    if isinstance(error, OpenEnvError) and error.advice:
+        advice = ""  # the error has it
+    elif isinstance(error, KeyError) and frames[-1].filename in (os.__file__, "<frozen os>"):
+        advice = f"Set the environment variable {error.args[0]}."
     return ConfigurationError(
-        f"No environment can be made: {name}() failed{where}: {type(error).__name__}: {error}.",
-        advice=f"Set the environment variable {error.args[0]}."
-        if is_variable
-        else "Set or fix what it needs.",
+        f"No environment can be made: {name}() failed{where}: {type(error).__name__}: "
+        f"{str(error).removesuffix('.')}.",
+        advice=advice,
     )
 
 

@@ -414,3 +414,13 @@ def test_nan_is_no_misfit() -> None:
         np.testing.assert_equal(observation, {"at": [math.nan, 1], "mean": math.nan})
         assert "misfits" not in info
         env.close()
+
+
+def test_a_dict_for_an_action_of_one_field_is_told_what_to_pass(serve_gym: Any) -> None:
+    env = RemoteEnv(serve_gym("CartPole-v1"))
+    env.reset()
+    with pytest.raises(
+        ActionOutsideSpaceError, match="An action with one field is the field's value: pass 1"
+    ):
+        env.step({"action": 1})
+    env.close()

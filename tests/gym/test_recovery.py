@@ -171,7 +171,7 @@ def test_advice_is_added_once_and_after_the_errors_own(clock: Clock) -> None:
     for _ in range(2):
         attempts(ResetRetry(2.5), error, clock)
     assert error.advice == "Serve more. Retried for 2.5 s (capacity_timeout_s)."
-    assert str(error) == f"full {error.advice}"
+    assert str(error) == f"full. {error.advice}"
 
 
 def test_waiting_for_an_unreachable_server_is_logged_once(
