@@ -354,7 +354,7 @@ def decode_request(payload: Payload) -> Request:
 
 
 def decode_answer(payload: Payload, most_bytes: int = 0) -> Answer:
-    """Decode a server's message. Attached arrays are views of the payload, or of memory of their own.
+    """Decode a server's message. Attached arrays are views of the payload, or of fresh memory.
 
     Args:
         payload: The message.

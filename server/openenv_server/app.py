@@ -274,7 +274,7 @@ class EnvironmentServer:
     def register_routes(self, app: FastAPI, mode: ServerMode | str | None = None) -> None:
         """Add all routes, the pages at ``/`` and ``/web``, and the guard in front of the whole of ``app``.
 
-        The pages are shown where the application has none of its own.
+        The pages are shown if the application has none itself.
 
         Args:
             app: The application.

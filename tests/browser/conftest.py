@@ -29,7 +29,7 @@ PHONE = {"width": 390, "height": 844}
 
 
 class Playground:
-    """The playground in a tab of its own.
+    """The playground in a separate tab.
 
     Attributes:
         page: Playwright's page.
@@ -128,7 +128,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Playground]]:
-    """Open a playground in a browser profile of its own: ``visit(url, viewport=PHONE, color_scheme="dark")``.
+    """Open a playground in a separate browser profile: ``visit(url, viewport=PHONE, color_scheme="dark")``.
 
     At the end of the test, no page may have had an error or called another host.
     """

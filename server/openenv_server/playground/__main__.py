@@ -1,4 +1,4 @@
-"""Serve the playground of a server from a process of its own, on a socket that was inherited.
+"""Serve the playground of a server from a separate process, on an inherited socket.
 
 The process ends with the server: when its standard input does. `PlaygroundProcess` starts it.
 """

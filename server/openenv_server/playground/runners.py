@@ -1,4 +1,4 @@
-"""What runs the playground beside a server: a process of its own, or a thread where it needs the server's."""
+"""What runs the playground beside a server: a separate process, or a thread if it needs the server's objects."""
 
 from __future__ import annotations
 
