@@ -1,4 +1,4 @@
-"""What runs the playground beside a server: a separate process, or a thread if it needs the server's objects."""
+"""Run the playground beside a server: in a separate process, or in a thread if it needs the server's objects."""
 
 from __future__ import annotations
 
