@@ -1,4 +1,4 @@
-"""Run the playground beside a server: in a separate process, or in a thread if it needs the server's objects."""
+"""Run the playground beside a server: in a separate process, or in a thread if it needs what is in memory."""
 
 from __future__ import annotations
 
