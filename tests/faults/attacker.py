@@ -199,8 +199,9 @@ class LaneAttacker(Attacker):
                 # How deep a message may be nested depends on how deep its reader stands itself.
                 is_too_deep = "recursion depth" in answer.message
                 read_id = None if request is None else request.id
-                is_unknown = answer.code == ErrorCode.UNKNOWN_TYPE  # its id can be read nevertheless
-                assert is_unknown or answer.id == read_id or (is_too_deep and answer.id is None)
+                # The id of a message that is none, or of an unknown type, can often be read nevertheless.
+                is_readable = request is not None and answer.code != ErrorCode.UNKNOWN_TYPE
+                assert not is_readable or answer.id == read_id or (is_too_deep and answer.id is None)
                 return
             assert request is not None
             assert answer.id == request.id

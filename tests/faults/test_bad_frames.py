@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.timeout(120 + FRAMES // 50)]
 # What there has to be some of, as attacks that all fail in the same way would show little.
 _REFUSED = {"VALIDATION_ERROR", "UNKNOWN_TYPE", "INVALID_JSON", "closed 1000", "closed 1002"}
 OUTCOMES = {
-    1: _REFUSED | {"observation", "state", "EXECUTION_ERROR", "closed 1003", "closed 1007"},
+    1: _REFUSED | {"observation", "state", "closed 1003", "closed 1007"},
     2: _REFUSED | {"Opened", "Result", "Values", "Closed", "UNKNOWN_SESSION"},
 }
 
