@@ -16,7 +16,7 @@ PACKAGES = ("openenv_gym", "openenv_server", "openenv_cli", "openenv_scaffolds",
 # Templates are rendered, not imported.
 TEMPLATES = "openenv_scaffolds.templates"
 # Libraries that are not installed for development.
-NOT_INSTALLED = {"smolagents", "stable_baselines3"}
+NOT_INSTALLED = {"gradio", "smolagents", "stable_baselines3"}
 
 
 def modules() -> Iterator[Any]:
