@@ -29,7 +29,6 @@ from openenv_gym.rendering import RENDER_FPS, RENDER_MODES, warn_without_mode
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
 from openenv_gym.session.session import Session, Times, reset_options
-from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import Column, column_of
 from openenv_gym.spaces.models import Override
 from openenv_gym.transport.blocking import BlockingTransport, Turn, in_turn, run
@@ -196,10 +195,11 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.render_mode = render_mode
         self.report_times = report_times
         self._shown: Any = None
+        self._coding = SpaceCoding(env_spaces)
         self._session = Session(
             self.endpoint,
             BlockingTransport(),
-            SpaceCoding(env_spaces),
+            self._coding,
             self.timeouts,
             capacity_timeout_s=capacity_timeout_s,
             truncates=self.on_session_lost == "truncate",
@@ -291,7 +291,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         begin = perf_counter()
         self._check_not_closed()
         try:
-            action = cast(self.action_space, action)
+            action = self._coding.cast(action)
         except SpaceError as error:
             raise ActionOutsideSpaceError(
                 f"The action is outside the space: {error}", advice=self._advice_on(action)
@@ -452,6 +452,14 @@ class SpaceCoding:
     @cached_property
     def _observations(self) -> Column:
         return column_of(self._env_spaces.observation)
+
+    def cast(self, action: Any) -> Any:
+        """Return what is nearly an action as an action.
+
+        Raises:
+            SpaceError: It cannot be cast.
+        """
+        return self._actions.cast(action)
 
     def column(self, action: Any) -> Any:
         """Return an action as a column of one."""

@@ -19,6 +19,7 @@ from openenv_gym.naming.known import known_servers
 from openenv_gym.providers.sources import SOURCES, Source
 
 NAMESPACE = "openenv"
+_ANY_SERVER = f"{NAMESPACE}/remote"
 _ENTRY_POINT = "openenv_gym.env:RemoteEnv"
 _VECTOR_ENTRY_POINT = "openenv_gym.vector:RemoteVectorEnv"
 
@@ -68,7 +69,7 @@ def register_known() -> None:
 
     Names passed to `register` stay. A name that cannot be registered is a warning, not an error.
     """
-    _register_id(f"{NAMESPACE}/remote", {}, nondeterministic=True)
+    _register_id(_ANY_SERVER, {}, nondeterministic=True)
     problems: list[str] = []
     servers = known_servers(problems)
     for name in _found:
@@ -126,7 +127,8 @@ def _refreshing(look_up: Callable[[str], Any]) -> Callable[[str], Any]:
             return look_up(env_id)
         if module:  # "module:openenv/NAME": the module may register the name
             importlib.import_module(module)
-        register_known()
+        if name != _ANY_SERVER or name not in gym.registry:
+            register_known()
         if name not in gym.registry:
             raise _unknown(name)
         return look_up(name)

@@ -65,7 +65,7 @@ class ArrayBatch(Batch):
         self.dtype: Any = one.dtype
         self.shape: Any = one.shape[1:]
         self.is_of_scalars: bool = isinstance(space, spaces.Discrete)
-        self._bounds = _bounds(space)
+        self.bounds = _bounds(space)
 
     def allocate(self, count: int) -> Any:
         return np.zeros((count, *self.shape), self.dtype)
@@ -87,13 +87,13 @@ class ArrayBatch(Batch):
 
     def contains_fast(self, batch: Any, count: int) -> bool:
         if (
-            self._bounds is None
+            self.bounds is None
             or type(batch) is not np.ndarray
             or batch.dtype != self.dtype
             or batch.shape != (count, *self.shape)
         ):
             return False
-        low, high = self._bounds
+        low, high = self.bounds
         return bool(((batch >= low) & (batch <= high)).all())
 
 
@@ -188,7 +188,7 @@ def _bounds(space: spaces.Space[Any]) -> tuple[Any, Any] | None:
     if type(space) is spaces.Box:
         return space.low, space.high
     if type(space) is spaces.Discrete:
-        return space.start, space.start + space.n - 1
+        return int(space.start), int(space.start + space.n - 1)
     if type(space) is spaces.MultiDiscrete:
         return space.start, space.start + space.nvec - 1
     return (np.int8(0), np.int8(1)) if type(space) is spaces.MultiBinary else None

@@ -26,7 +26,7 @@ def cast(space: spaces.Space[Any], value: Any, path: str = "") -> Any:
     """
     match space:
         case spaces.Discrete():
-            return value if contains(space, value) else _integer(space, value, path)
+            return value if space.contains(value) else _integer(space, value, path)
         case spaces.Box() | spaces.MultiDiscrete() | spaces.MultiBinary():
             # Not `contains` first: Gymnasium warns of numbers that are no arrays.
             is_element = isinstance(value, np.ndarray) and space.contains(value)
@@ -50,14 +50,6 @@ def cast(space: spaces.Space[Any], value: Any, path: str = "") -> Any:
     if space.contains(value):
         return value
     raise _misfit(space, value, path, "")
-
-
-def contains(space: spaces.Space[Any], value: Any) -> bool:
-    """Return whether a value is an element of a space; for `Discrete` in a sixth of Gymnasium's own time."""
-    if type(space) is spaces.Discrete and type(value) in (int, space.dtype.type):
-        first = int(space.start)
-        return bool(first <= value < first + int(space.n))
-    return bool(space.contains(value))
 
 
 def _integer(space: spaces.Discrete[Any], value: Any, path: str) -> Any:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.batches import ArrayBatch, batch_of
-from openenv_gym.spaces.casting import contains
+from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs
 from openenv_gym.wire.v2 import LARGE, Attachments
 
@@ -76,6 +76,14 @@ class Column:
         (payload,) = payloads(select(wire, [place]), 1)
         return self.codec.decode(payload)
 
+    def cast(self, value: Any) -> Any:
+        """Return a value as an element of the space, as `casting.cast` does.
+
+        Raises:
+            SpaceError: It cannot be cast.
+        """
+        return cast(self.codec.space, value)
+
     def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
         """Return the column of a batch. Large arrays are attached if there are ``attachments``.
 
@@ -101,10 +109,14 @@ class Column:
         elements = []
         for payload in payloads(wire, count):
             element = self.codec.decode(payload)
-            if not contains(self.codec.space, element):
+            if not self._is_element(element) and not self.codec.space.contains(element):
                 raise SpaceError(f"{str(payload)[:200]} is not in {self.codec.space}")
             elements.append(element)
         return elements
+
+    def _is_element(self, value: Any) -> bool:
+        """Return True if a cheap check proves that a value is in the space. False proves nothing."""
+        return False
 
 
 class ArrayColumn(Column):
@@ -114,7 +126,7 @@ class ArrayColumn(Column):
         super().__init__(codec)
         if not isinstance(self._held, ArrayBatch):
             raise SpaceError(f"{type(codec).__name__} cannot travel as an array: {codec.space} has no dtype")
-        self._is_of_scalars = self._held.is_of_scalars
+        self._is_of_scalars, self._bounds = self._held.is_of_scalars, self._held.bounds
         self._dtype, self._shape = self._held.dtype, self._held.shape
         self._nbytes = self._dtype.itemsize * math.prod(self._shape)
         self._number = float if self._dtype.kind == "f" else int
@@ -144,6 +156,9 @@ class ArrayColumn(Column):
         self._check_array(wire, len(wire) if wire.ndim else 0)
         return wire[place] if self._is_of_scalars else np.array(wire[place])
 
+    def cast(self, value: Any) -> Any:
+        return value if self._is_element(value) else super().cast(value)
+
     def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
         array = np.ascontiguousarray(batch, self._dtype)
         if attachments is None:
@@ -167,6 +182,19 @@ class ArrayColumn(Column):
         if not self.contains_fast(wire, count) and not all(map(self.codec.space.contains, elements)):
             raise SpaceError(f"Not all elements of the column are in {self.codec.space}")
         return elements
+
+    def _is_element(self, value: Any) -> bool:
+        if self._bounds is None:
+            return False
+        low, high = self._bounds
+        if self._is_of_scalars:
+            return type(value) in (int, self._dtype.type) and bool(low <= value <= high)
+        return (
+            type(value) is np.ndarray
+            and value.dtype == self._dtype
+            and value.shape == self._shape
+            and bool(((value >= low) & (value <= high)).all())
+        )
 
     def _array(self, values: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return an element, or a list of them, as an array of the space's dtype."""
@@ -262,6 +290,9 @@ class FieldColumn(Column):
         if self._is_column(wire):
             return self._column.element(wire[self._name], place)
         return super().element(wire, place)
+
+    def cast(self, value: Any) -> Any:
+        return self._column.cast(value)
 
     def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
         return {self._name: self._column.from_batch(batch, count, attachments)}

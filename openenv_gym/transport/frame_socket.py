@@ -18,7 +18,7 @@ import time
 from threading import get_ident
 from time import perf_counter
 
-from openenv_gym.transport.shared_memory import SharedMemory
+from openenv_gym.transport.shared_memory import REFERENCE_SIZE, SMALLEST, SharedMemory
 from openenv_gym.wire.framing import (
     LARGE,
     BadFrameError,
@@ -145,12 +145,13 @@ class FrameSocket:
             OSError: The connection broke.
         """
         with self._sending:
-            memory = self._memory
-            if memory is not None and opcode is Opcode.BINARY:
-                parts = memory.write(parts) or parts
+            memory, size = self._memory, sum(map(len, parts))
+            if memory is not None and size >= SMALLEST and opcode is Opcode.BINARY:
+                if (reference := memory.write(parts, size)) is not None:
+                    parts, size = (reference,), len(reference)
             framed = serialize(parts, opcode, is_client=self._is_client, masks=self._masks)
             try:
-                if not self._has_kernel_timeouts or sum(map(len, framed)) < LARGE:
+                if not self._has_kernel_timeouts or size < LARGE:
                     data = b"".join(framed)
                     sent = self.raw.send(data)
                     framed = [memoryview(data)[sent:]] if sent < len(data) else []
@@ -190,8 +191,8 @@ class FrameSocket:
                 while (event := parser.next_event()) is None:
                     parser.advance(self._read())
                 if event[0] < Opcode.CLOSE:
-                    memory = self._memory
-                    return event if memory is None else self._looked_up(event, memory)
+                    self._is_shared = False
+                    return self._looked_up(event) if len(event[1]) == REFERENCE_SIZE else event
                 self._answer(event)
         except BadFrameError as error:
             self.say_goodbye(error.code, error.reason)
@@ -266,11 +267,14 @@ class FrameSocket:
         self.raw.close()
         self._memory = None
 
-    def _looked_up(self, event: Event, memory: SharedMemory) -> Event:
+    def _looked_up(self, event: Event) -> Event:
         """The message that was received, or that a reference in it stands for."""
         opcode, payload = event
-        self._is_shared = memory.is_reference(payload)
-        return (opcode, memory.read(payload, self._max_size)) if self._is_shared else event
+        memory = self._memory
+        if memory is None or not memory.is_reference(payload):
+            return event
+        self._is_shared = True
+        return opcode, memory.read(payload, self._max_size)
 
     def _answer(self, event: Event) -> None:
         """Respond to a control frame."""

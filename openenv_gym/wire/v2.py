@@ -49,7 +49,7 @@ from openenv_gym.wire.v2_messages import (
     Ticket,
     Values,
 )
-from openenv_gym.wire.values import MOST_IN_ANSWER, MOST_IN_REQUEST, MOST_LISTS, check_msgpack, count_lists
+from openenv_gym.wire.values import MOST_IN_ANSWER, MOST_IN_REQUEST, MOST_LISTS, check_msgpack
 
 __all__ = [
     "ATTACHED_EXTENSION",
@@ -82,6 +82,7 @@ __all__ = [
     "Step",
     "Ticket",
     "Values",
+    "count_lists",
     "decode_answer",
     "decode_request",
     "encode",
@@ -242,6 +243,15 @@ def _count(shape: tuple[int, ...]) -> None:
         _lists.left -= count_lists(shape)
         if _lists.left < 0:
             raise ValueError("its arrays have too many rows")
+
+
+def count_lists(shape: Sequence[int]) -> int:
+    """Return how many lists an array of a shape becomes, inside of the outermost one."""
+    count, lists = 1, 0
+    for size in shape[:-1]:
+        count *= size
+        lists += count
+    return lists
 
 
 def look_up(attached: Attached, items: memoryview) -> Array:

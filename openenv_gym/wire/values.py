@@ -6,8 +6,6 @@ it would become as JSON are counted too, since its shape alone can stand for bil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 MOST_IN_REQUEST, MOST_IN_ANSWER = 2**20, 2**23
 MOST_LISTS = 2**22
 
@@ -70,15 +68,6 @@ def check_json(text: str | bytes | memoryview, most: int) -> None:
         count = sum(map(bytes(text).count, (b",", b"[", b"{")))
     if count > most:
         raise _too_many(most)
-
-
-def count_lists(shape: Sequence[int]) -> int:
-    """How many lists an array of a shape becomes, inside of the outermost one."""
-    count, lists = 1, 0
-    for size in shape[:-1]:
-        count *= size
-        lists += count
-    return lists
 
 
 def _too_many(most: int) -> ValueError:

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces import Codec, codec_from_space
+from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import Column, column_of, payloads, select
 from openenv_gym.wire import v2
 from openenv_gym.wire.v2 import Attachments
@@ -156,6 +157,49 @@ def test_a_fast_check_is_right_or_says_no() -> None:
         assert not maps.contains_fast({"a": batch}, 2)
     assert not pairs.contains_fast((good,), 2)
     assert not maps.contains_fast({"a": good, "b": good}, 2)
+
+
+NEARLY = [
+    *(True, 0, 2, 3, -1, 2**70, 1.0, 1.5, "1", None, [0, 1], (0.5, 0.5)),
+    *(np.int64(1), np.int64(3), np.int32(1), np.uint8(1), np.float32(1), np.bool_(True)),
+    *(np.array(1), np.array([1]), np.array([1, 1]), np.array([0.5, 0.5], np.float32), np.array([0.5, 2])),
+    np.array([np.nan, 0.5], np.float32),
+    np.zeros((0, 2), np.float32),
+]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(3),
+        spaces.Discrete(3, start=-1),
+        spaces.Discrete(2, dtype=np.uint8),
+        spaces.Box(0, 1, (2,)),
+        spaces.Box(-1, 1, ()),
+        spaces.Box(0, 3, (1,), np.int64),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("value", NEARLY, ids=repr)
+def test_a_column_casts_one_value_as_its_space_does(space: spaces.Space[Any], value: Any) -> None:
+    columns = column_of(codec_from_space(space)), column_of(codec_from_space(spaces.Dict({"a": space})))
+    try:
+        expected = cast(space, value)
+    except SpaceError as refused:
+        for column, its_value in zip(columns, (value, {"a": value}), strict=True):
+            with pytest.raises(SpaceError) as raised:
+                column.cast(its_value)
+            assert str(raised.value).removeprefix("a: ") == str(refused)
+    else:
+        for column, its_value in zip(columns, (value, {"a": value}), strict=True):
+            result = column.cast(its_value)
+            result = result["a"] if isinstance(result, dict) else result
+            assert type(result) is type(expected)
+            np.testing.assert_array_equal(result, expected)
+            assert np.asarray(result).dtype == np.asarray(expected).dtype
+            assert space.contains(result)
 
 
 def test_actions_are_writable_and_separate(codec: Codec) -> None:

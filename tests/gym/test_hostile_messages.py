@@ -16,8 +16,8 @@ import pytest
 
 from openenv_gym.errors import ProtocolError
 from openenv_gym.wire import v1, v2
-from openenv_gym.wire.v2 import Attachments
-from openenv_gym.wire.values import MOST_IN_ANSWER, MOST_IN_REQUEST, check_json, check_msgpack, count_lists
+from openenv_gym.wire.v2 import Attachments, count_lists
+from openenv_gym.wire.values import MOST_IN_ANSWER, MOST_IN_REQUEST, check_json, check_msgpack
 
 MANY = MOST_IN_REQUEST + 1
 

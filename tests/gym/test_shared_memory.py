@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from openenv_gym.errors import SessionLostError
 from openenv_gym.transport import blocking, shared_memory
 from openenv_gym.transport.blocking import BlockingConnection, run
 from openenv_gym.transport.endpoint import Endpoint
-from openenv_gym.transport.shared_memory import SharedMemory
+from openenv_gym.transport.frame_socket import FrameSocket
+from openenv_gym.transport.shared_memory import REFERENCE_SIZE, SMALLEST, SharedMemory
 from openenv_gym.wire.framing import BadFrameError
 from tests.support.processes import serving
 from tests.support.servers import running
@@ -51,8 +53,8 @@ class Side:
 
     def pass_on(self, *parts: bytes) -> memoryview | None:
         """What the client reads of a message that the server writes; None if it has to go over the socket."""
-        reference = self.server.write(parts)
-        return None if reference is None else self.client.read(*reference, MOST)
+        reference = self.server.write(parts, sum(map(len, parts)))
+        return None if reference is None else self.client.read(reference, MOST)
 
 
 @pytest.fixture
@@ -66,24 +68,46 @@ def sides() -> Side:
 @pytest.mark.unit
 def test_a_message_arrives_in_both_directions(sides: Side) -> None:
     assert sides.pass_on(b"a" * LARGE, b"", b"b" * LARGE) == b"a" * LARGE + b"b" * LARGE
-    reference = sides.client.write([b"c" * LARGE])
+    reference = sides.client.write([b"c" * LARGE], LARGE)
     assert reference is not None
-    assert sides.server.read(*reference, MOST) == b"c" * LARGE
+    assert sides.server.read(reference, MOST) == b"c" * LARGE
 
 
 @pytest.mark.unit
-def test_small_messages_and_huge_ones_go_over_the_socket(sides: Side) -> None:
-    assert sides.pass_on(b"a" * 1000) is None
+def test_huge_messages_go_over_the_socket(sides: Side) -> None:
     assert sides.pass_on(*[bytes(2**20)] * 65) is None
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize(("size", "sent"), [(100, 100), (SMALLEST - 1, SMALLEST - 1), (SMALLEST, 16)])
+def test_only_large_messages_go_through_the_memory(sides: Side, size: int, sent: int) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        frames = FrameSocket(ours, is_client=False, max_size=MOST, memory=sides.server)
+        frames.send(b"a" * (size - 10), b"b" * 10)
+        head = 2 if sent < 126 else 4
+        assert len(theirs.recv(2 * SMALLEST)) == head + sent
+
+
+@pytest.mark.unit
 def test_only_references_are_taken_for_references(sides: Side) -> None:
-    reference = sides.server.write([bytes(LARGE)])
+    reference = sides.server.write([bytes(LARGE)], LARGE)
     assert reference is not None
-    assert sides.client.is_reference(*reference)
-    for payload in (b"", bytes(16), b"\xff" * 15, b"\xff" * 17, b"\x0c\x00\x00\x00" + b"\xff" * 12):
+    assert len(reference) == REFERENCE_SIZE
+    assert sides.client.is_reference(reference)
+    for payload in (bytes(REFERENCE_SIZE), b"\x0c\x00\x00\x00" + b"\xff" * (REFERENCE_SIZE - 4)):
         assert not sides.client.is_reference(payload)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("payload", [b"", b"\xff" * 15, b"\xff" * 17, bytes(16)])
+def test_other_messages_arrive_as_they_are(sides: Side, payload: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = FrameSocket(ours, is_client=False, max_size=MOST, memory=sides.server)
+        receiver = FrameSocket(theirs, is_client=True, max_size=MOST, memory=sides.client)
+        sender.send(payload)
+        assert receiver.receive()[1] == payload
 
 
 @pytest.mark.unit
@@ -168,18 +192,18 @@ def test_a_message_goes_over_the_socket_if_memory_is_short(
     ],
 )
 def test_a_wrong_reference_is_refused(sides: Side, area: int, size: int, reason: str) -> None:
-    sides.server.write([bytes(LARGE)])  # in area 0
+    sides.server.write([bytes(LARGE)], LARGE)  # in area 0
     with pytest.raises(BadFrameError, match=reason):
         sides.client.read(struct.pack("<IIQ", 2**32 - 1, area, size), 50_000)
 
 
 @pytest.mark.unit
 def test_a_message_cannot_be_sent_twice_while_it_is_read(sides: Side) -> None:
-    reference = sides.server.write([bytes(LARGE)])
+    reference = sides.server.write([bytes(LARGE)], LARGE)
     assert reference is not None
-    message = sides.client.read(*reference, MOST)
+    message = sides.client.read(reference, MOST)
     with pytest.raises(BadFrameError, match="has no new message"):
-        sides.client.read(*reference, MOST)
+        sides.client.read(reference, MOST)
     assert message == bytes(LARGE)
 
 
@@ -241,9 +265,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     through: list[bool] = []
     write = SharedMemory.write
 
-    def noting(memory: SharedMemory, parts: Any) -> Any:
-        reference = write(memory, parts)
-        if sum(map(len, parts)) >= LARGE:
+    def noting(memory: SharedMemory, parts: Any, size: int) -> Any:
+        reference = write(memory, parts, size)
+        if size >= LARGE:
             through.append(reference is not None)
         return reference
 
