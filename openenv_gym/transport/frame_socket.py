@@ -147,8 +147,8 @@ class FrameSocket:
         with self._sending:
             memory, size = self._memory, sum(map(len, parts))
             if memory is not None and size >= SMALLEST and opcode is Opcode.BINARY:
-                if (reference := memory.write(parts, size)) is not None:
-                    parts, size = (reference,), len(reference)
+                parts = memory.write(parts, size) or parts
+                size = sum(map(len, parts))
             framed = serialize(parts, opcode, is_client=self._is_client, masks=self._masks)
             try:
                 if not self._has_kernel_timeouts or size < LARGE:

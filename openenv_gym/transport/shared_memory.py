@@ -83,7 +83,7 @@ class SharedMemory:
             raise
         return descriptor
 
-    def write(self, parts: Sequence[Payload], size: int) -> bytes | None:
+    def write(self, parts: Sequence[Payload], size: int) -> tuple[bytes] | None:
         """Copy a message into the memory; worthwhile from `SMALLEST` bytes on.
 
         Args:
@@ -106,7 +106,7 @@ class SharedMemory:
                 self._bytes[place:end] = piece
                 place = end
         states[area] = _USED
-        return _REFERENCE.pack(_MARK, area, size)
+        return (_REFERENCE.pack(_MARK, area, size),)
 
     def is_reference(self, payload: Payload) -> bool:
         """Whether a message of `REFERENCE_SIZE` is only a reference to one in the memory."""
