@@ -171,6 +171,8 @@ class ArrayColumn(Column):
             return [self._number(element) for element in elements]  # faster than an array of a few
         if attachments is not None and self._shape and self._nbytes * len(elements) >= LARGE:
             return attachments.attach([self._array(element, self._shape) for element in elements])
+        if len(elements) == 1:
+            return self._array(elements[0], self._shape)[np.newaxis]  # faster than to join a list of one
         return self._array(elements, (len(elements), *self._shape))
 
     def elements(self, wire: Any, count: int) -> list[Any]:

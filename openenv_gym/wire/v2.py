@@ -117,11 +117,26 @@ _ITEM_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
 _PLACE = struct.Struct("<Q")
 
 
-class Attached(NamedTuple):
-    """An attached array, as described by its extension."""
+class Head(NamedTuple):
+    """The head of an array.
+
+    Attributes:
+        dtype: Its dtype.
+        shape: Its shape.
+        size: The bytes of its items.
+        lists: How many lists it becomes as JSON, inside of the outermost one.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    size: int
+    lists: int
+
+
+class Attached(NamedTuple):
+    """An attached array, as described by its extension."""
+
+    head: Head
     place: int
 
 
@@ -206,18 +221,20 @@ def unpack(code: int, data: memoryview) -> Array | np.generic | Attached | int:
             )
         return int.from_bytes(data, "little", signed=True)
     try:
-        dtype, shape, end = _read_head(data)
+        end = 3 + 4 * data[2]
+        head = _read_head(bytes(data[:end]))
         if code == ATTACHED_EXTENSION:
             if not _lists.may_attach:
                 raise ValueError("an attached array, but nothing is attached")
-            return Attached(dtype, shape, *_PLACE.unpack_from(data, end))
+            return Attached(head, *_PLACE.unpack_from(data, end))
     except (IndexError, struct.error) as error:
         raise ValueError(f"truncated head of an array: {error}") from error
     if code != EXTENSION:
         raise ValueError(f"unknown extension type {code}")
-    if len(data) - end != math.prod(shape) * dtype.itemsize:
+    shape, dtype = head.shape, head.dtype
+    if len(data) - end != head.size:
         raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {len(data) - end} bytes")
-    _count(shape)
+    _count(head)
     array = np.ndarray(shape, dtype, data, end)
     return array.copy() if shape else dtype.type(array[()])
 
@@ -237,10 +254,10 @@ class _Lists(threading.local):
 _lists = _Lists()
 
 
-def _count(shape: tuple[int, ...]) -> None:
+def _count(head: Head) -> None:
     """Count an array of the message that is being decoded: one without items has a shape of any size."""
-    if len(shape) > 1:
-        _lists.left -= count_lists(shape)
+    if head.lists:
+        _lists.left -= head.lists
         if _lists.left < 0:
             raise ValueError("its arrays have too many rows")
 
@@ -260,29 +277,26 @@ def look_up(attached: Attached, items: memoryview) -> Array:
     Raises:
         ValueError: The bytes end before the array does.
     """
-    _count(attached.shape)
+    head = attached.head
+    _count(head)
     try:
-        return np.ndarray(attached.shape, attached.dtype, items, attached.place)
+        return np.ndarray(head.shape, head.dtype, items, attached.place)
     except (TypeError, OverflowError) as error:
         raise ValueError(f"missing bytes of the attached array {attached}: {error}") from error
 
 
-def _read_head(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+@lru_cache(256)
+def _read_head(data: bytes) -> Head:
     kind, size, dimensions = chr(data[0]), data[1], data[2]
     if dimensions > _MOST_DIMENSIONS or size not in _ITEM_SIZES.get(kind, ()):
         raise ValueError(f"invalid array: {dimensions} dimensions, kind {kind!r}, {size} bytes per item")
     shape = struct.unpack_from(f"<{dimensions}I", data, 3)
-    return _dtype(kind, size), shape, 3 + 4 * dimensions
+    return Head(np.dtype(f"<{kind}{size}"), shape, math.prod(shape) * size, count_lists(shape))
 
 
 @lru_cache(256)
 def _head(kind: str, size: int, shape: tuple[int, ...]) -> bytes:
     return struct.pack(f"<cBB{len(shape)}I", kind.encode(), size, len(shape), *shape)
-
-
-@lru_cache(16)
-def _dtype(kind: str, size: int) -> np.dtype[Any]:
-    return np.dtype(f"<{kind}{size}")
 
 
 class _Tag(msgspec.Struct):
