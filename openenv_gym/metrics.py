@@ -75,9 +75,8 @@ class Metrics:
         """Add steps, and clear the list.
 
         Args:
-            steps: For each, the rows of its slots, the seconds from the call to its return (an array over the
-                slots), and what is known of it; ``environment_us`` is an array
-                over the slots, or one number for all.
+            steps: For each, the rows of its slots, the seconds from the call to its return, and what is known
+                of it. The seconds and ``environment_us`` are arrays over the slots, or one number for all.
         """
         last = self._last
         for rows, whole_s, times in steps:

@@ -94,7 +94,8 @@ class ArrayBatch(Batch):
         ):
             return False
         low, high = self.bounds
-        return bool(((batch >= low) & (batch <= high)).all())
+        # Three times as fast as `all` for a few numbers.
+        return int(np.count_nonzero((batch >= low) & (batch <= high))) == batch.size
 
 
 class DictBatch(Batch):

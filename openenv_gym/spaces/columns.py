@@ -195,7 +195,7 @@ class ArrayColumn(Column):
             type(value) is np.ndarray
             and value.dtype == self._dtype
             and value.shape == self._shape
-            and bool(((value >= low) & (value <= high)).all())
+            and int(np.count_nonzero((value >= low) & (value <= high))) == value.size
         )
 
     def _array(self, values: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

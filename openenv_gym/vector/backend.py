@@ -507,7 +507,7 @@ class Backend:
                 expire=partial(self._expire, part),
             )
             for part in self._partition.parts
-            if slots[part.rows].any() and not self._all_wait(part)
+            if np.count_nonzero(slots[part.rows]) and not self._all_wait(part)
         ]
         return reads + [
             PendingRead(waiting.slots, None, partial(self._begin_waiting, waiting), waiting.due_at)

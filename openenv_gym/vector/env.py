@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
+from numpy.typing import NDArray
 
 from openenv_gym.env_spaces import OnMisfit, read_env_spaces
 from openenv_gym.errors import (
@@ -227,7 +228,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._results = ResultBuffer(env_spaces, num_envs)
         self._actions = column_of(env_spaces.action)
         self._backend: Backend | None = None
-        self._began_at = np.zeros(num_envs)
+        # When the last step of each slot began; one number if it is the same.
+        self._began_at: float | NDArray[np.float64] = 0.0
         self._metrics = Metrics(num_envs)
         self._step_times: list[tuple[Any, Any, Times]] = []  # not yet in the metrics
 
@@ -695,13 +697,18 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._check_episodes(slots)
         actions = self._cast_actions(actions, slots)
         assert backend is not None
-        self._began_at[self._results.rows(slots)] = begin
+        if slots is self._results.all:
+            self._began_at = begin
+        else:
+            if isinstance(self._began_at, float):
+                self._began_at = np.full(self.num_envs, self._began_at)
+            self._began_at[slots] = begin
         backend.send_step(slots, actions, gather=gather)
         return backend
 
     def _check_episodes(self, slots: Sequence[int]) -> None:
         results = self._results
-        if not results.has_episode.all():
+        if np.count_nonzero(results.has_episode) < self.num_envs:
             missing = [slot for slot in slots if not results.has_episode[slot]]
             if missing:
                 raise ResetNeededError(f"Slot {missing[0]} has no episode under way; call reset before step")
@@ -746,9 +753,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     def _note_times(
         self, backend: Backend, infos: dict[str, Any], slots: np.ndarray[Any, Any] | None = None
     ) -> None:
-        now, steps = perf_counter(), self._step_times
+        now, began_at, steps = perf_counter(), self._began_at, self._step_times
         for rows, times in backend.times:
-            steps.append((rows, now - self._began_at[rows], times))
+            took_s = now - (began_at if isinstance(began_at, float) else began_at[rows])
+            steps.append((rows, took_s, times))
         backend.times.clear()
         if self.report_times:
             self._metrics.add_all(steps)
@@ -758,7 +766,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._metrics.add_all(steps)
 
     def _check_not_pending(self, slots: Sequence[int]) -> None:
-        if self._results.pending.any():
+        if np.count_nonzero(self._results.pending):
             pending = [slot for slot in slots if self._results.pending[slot]]
             if pending:
                 raise PendingCallError(

@@ -183,13 +183,13 @@ class Attachments:
 
 
 def _attached_at(place: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> msgspec.msgpack.Ext:
-    head = _head(dtype.kind, dtype.itemsize, shape)
+    head = _head(dtype, shape)
     return msgspec.msgpack.Ext(ATTACHED_EXTENSION, head + _PLACE.pack(place))
 
 
 def is_array_of_numbers(value: Array | np.generic) -> bool:
     """Return whether `pack` accepts a value."""
-    return value.dtype.kind in _ITEM_SIZES and value.dtype.itemsize in _ITEM_SIZES[value.dtype.kind]
+    return _can_be_sent(value.dtype)
 
 
 def pack(array: Array) -> msgspec.msgpack.Ext:
@@ -199,13 +199,10 @@ def pack(array: Array) -> msgspec.msgpack.Ext:
         TypeError: The dtype is a different one.
     """
     dtype = array.dtype
-    if not is_array_of_numbers(array):
-        raise TypeError(
-            f"Cannot send an array of {dtype}. Use bools, or integers or floats of at most 64 bits."
-        )
+    head = _head(dtype, array.shape)
     if dtype.byteorder == ">":
         array = array.astype(dtype.newbyteorder("<"))
-    return msgspec.msgpack.Ext(EXTENSION, _head(dtype.kind, dtype.itemsize, array.shape) + array.tobytes())
+    return msgspec.msgpack.Ext(EXTENSION, head + array.tobytes())
 
 
 def unpack(code: int, data: memoryview) -> Array | np.generic | Attached | int:
@@ -294,9 +291,17 @@ def _read_head(data: bytes) -> Head:
     return Head(np.dtype(f"<{kind}{size}"), shape, math.prod(shape) * size, count_lists(shape))
 
 
+def _can_be_sent(dtype: np.dtype[Any]) -> bool:
+    return dtype.itemsize in _ITEM_SIZES.get(dtype.kind, ())
+
+
 @lru_cache(256)
-def _head(kind: str, size: int, shape: tuple[int, ...]) -> bytes:
-    return struct.pack(f"<cBB{len(shape)}I", kind.encode(), size, len(shape), *shape)
+def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    if not _can_be_sent(dtype):
+        raise TypeError(
+            f"Cannot send an array of {dtype}. Use bools, or integers or floats of at most 64 bits."
+        )
+    return struct.pack(f"<cBB{len(shape)}I", dtype.kind.encode(), dtype.itemsize, len(shape), *shape)
 
 
 class _Tag(msgspec.Struct):

@@ -55,6 +55,8 @@ def batch_actions(
         SpaceError: The actions do not fit, or the step leaves out some slots of a batch.
     """
     assert isinstance(adapter, GymnasiumAdapter)
+    if (whole := _whole_batch(slots, request.slots)) is not None:
+        return [whole.number], [adapter.action_batch(request.actions, len(request.slots))]
     numbers: list[int] = []
     actions: list[Any] = []
     for batch, places in _batches(slots, request.slots):
@@ -72,13 +74,16 @@ def batch_actions(
     return numbers, actions
 
 
+def _whole_batch(slots: Mapping[int, Slot], numbers: Sequence[int]) -> BatchSlot | None:
+    """Return the batch whose slots these are, all of them in its order; None if there is no such batch."""
+    first = slots.get(numbers[0]) if numbers else None
+    return first if isinstance(first, BatchSlot) and first.is_all_of(numbers) else None
+
+
 def _batches(
     slots: Mapping[int, Slot], numbers: Sequence[int]
 ) -> list[tuple[BatchSlot, Sequence[int] | None]]:
     """Return the batches among some slots, and the places of their slots, or None if not all are named."""
-    first = slots.get(numbers[0]) if numbers else None
-    if isinstance(first, BatchSlot) and first.is_all_of(numbers):
-        return [(first, range(len(numbers)))]
     found = dict.fromkeys(slots.get(number) for number in numbers)
     place_of = {number: place for place, number in enumerate(numbers)}
     return [
@@ -93,7 +98,4 @@ def _batches(
 
 def _others(slots: Mapping[int, Slot], numbers: Sequence[int]) -> list[int]:
     """Return the places of slots that are in no batch."""
-    first = slots.get(numbers[0]) if numbers else None
-    if isinstance(first, BatchSlot) and first.is_all_of(numbers):
-        return []
     return [place for place, number in enumerate(numbers) if not isinstance(slots.get(number), BatchSlot)]

@@ -157,7 +157,7 @@ class BatchSlot(Slot):
             self._taken += len(self._numbers)
             self._episode_steps += 1
             ended = np.logical_or(terminated, truncated)
-            if ended.any():
+            if np.count_nonzero(ended):
                 self._episode_steps[ended] = 0
             final = None
             if self._in_same_step and "final_obs" in infos:

@@ -275,7 +275,7 @@ def _checked(values: Any, dtype: Any, count: int, name: str) -> np.ndarray[Any, 
 
 
 def _if_any(flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
-    return flags if flags.any() else None
+    return flags if np.count_nonzero(flags) else None
 
 
 def not_open(slot: int) -> SlotError:
