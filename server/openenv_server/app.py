@@ -18,7 +18,7 @@ from openenv_gym.errors import ConfigurationError
 from openenv_gym.process_key import keep_secrets
 from openenv_server.calls import class_behind, is_base_state
 from openenv_server.connections.adapters import adapter_for
-from openenv_server.connections.worker import Connections
+from openenv_server.connections.registry import Connections
 from openenv_server.environment import describe
 from openenv_server.operations.graceful_shutdown import GracefulShutdown
 from openenv_server.operations.peers import Peers

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import secrets
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
@@ -22,12 +20,12 @@ from openenv_gym.wire import compression, v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode, Payload
 from openenv_gym.wire.v2 import SlotError
-from openenv_server.connections.adapters import Adapter
 from openenv_server.connections.batch_requests import batch_actions, batch_resets, reset, reset_data, step
 from openenv_server.connections.batch_runner import BatchRunner
 from openenv_server.connections.batch_slot import BatchSlot
 from openenv_server.connections.batches import Work
 from openenv_server.connections.idle_slots import IdleSlots
+from openenv_server.connections.registry import Connections, Resumption
 from openenv_server.connections.results import ResultEncoder, not_open
 from openenv_server.connections.slot import Slot
 from openenv_server.connections.transports import Transport
@@ -41,22 +39,15 @@ from openenv_server.errors import (
     HandedOverError,
     NotBinaryError,
     ProtocolViolatedError,
-    log_error,
     reply_to,
     server_failure,
 )
-from openenv_server.sessions.capacity import Batch, Sessions
+from openenv_server.sessions.capacity import Batch
 from openenv_server.sessions.lifecycle import Client, EndReason, log_event
 from openenv_server.sessions.replay_cache import ReplayCache
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S
 from openenv_server.sessions.waiting_line import SessionsRequest
-from openenv_server.unix_sockets import UnixSockets
 from openenv_server.vector_environment import VectorFactory
-
-# A thread that waits for the interpreter wakes up once a switch interval to ask for it. With a thousand
-# threads at Python's 5 ms, most of the time goes into that; so each connection adds to the interval.
-_SWITCH_INTERVAL_S = sys.getswitchinterval()
-_SWITCH_INTERVAL_A_CONNECTION_S = 1e-4
 
 # More in one message would keep the event loop from the other clients: refusing a slot takes it 10 µs.
 _MOST_SLOTS = 2**14
@@ -64,10 +55,6 @@ _MOST_SLOTS = 2**14
 # A connection waits so many seconds for sessions to open, to close or to answer, if it has no others. Then
 # another thread waits, and the connection takes further requests.
 _PROMPT_S = 0.25
-# How often to look for slots that take too long. The second is where a connection has several clients.
-_WATCH_INTERVAL_S = 0.05
-_SHORT_WATCH_INTERVAL_S = 0.02
-
 log = logging.getLogger("openenv_server")
 T = TypeVar("T")
 
@@ -77,14 +64,6 @@ class Unfinished(NamedTuple):
 
     thread: threading.Thread
     is_cancelable: bool
-
-
-class Resumption(NamedTuple):
-    """A client that has reconnected, over a new socket."""
-
-    transport: Transport
-    request: v2.Resume
-    client: Client
 
 
 class WholeAnswer:
@@ -685,115 +664,3 @@ def _refusal_of_slots(slots: list[int]) -> str:
     if len(set(slots)) != len(slots):
         return "A message can name each slot only once"
     return ""
-
-
-class Connections:
-    """All connections of a server, by the token with which a client resumes its own.
-
-    Args:
-        sessions: The server's sessions.
-        adapter: Calls the server's environments.
-        max_slots: The most sessions on one connection.
-        resume_grace_s: How long the sessions of a broken connection are kept, in seconds.
-        max_message_bytes: The most bytes of a client's message.
-        session_timeout_s: How long a client may be silent, in seconds.
-
-    Attributes:
-        unix_sockets: Where clients on the same machine move their connections.
-    """
-
-    def __init__(
-        self,
-        sessions: Sessions,
-        adapter: Adapter,
-        max_slots: int,
-        resume_grace_s: float,
-        max_message_bytes: int,
-        session_timeout_s: float,
-    ) -> None:
-        self.sessions = sessions
-        self.adapter = adapter
-        self.max_slots = max_slots
-        self.resume_grace_s = resume_grace_s
-        self.max_message_bytes = max_message_bytes
-        self.session_timeout_s = session_timeout_s
-        self._workers: dict[str, ConnectionWorker] = {}
-        self._watched: set[ConnectionWorker] = set()
-        self.unix_sockets: UnixSockets = UnixSockets()
-        self._lock = threading.Lock()
-        self._watchdog: asyncio.Task[None] | None = None
-        sessions.kept = self._kept
-
-    def add(self, worker: ConnectionWorker) -> str:
-        """Add a worker; returns its token."""
-        token = secrets.token_urlsafe(24)
-        with self._lock:
-            self._workers[token] = worker
-            self._watched.add(worker)
-            self._fit_switch_interval()
-        return token
-
-    def remove(self, token: str) -> None:
-        """Make a worker impossible to resume. The watchdog still watches it."""
-        with self._lock:
-            self._workers.pop(token, None)
-
-    def give_up(self, token: str, worker: ConnectionWorker) -> bool:
-        """Remove a worker, unless its client has just resumed; returns whether it was removed."""
-        with self._lock:
-            if worker.is_resumed:
-                return False
-            self._workers.pop(token, None)
-            return True
-
-    def unwatch(self, worker: ConnectionWorker) -> None:
-        """Stop watching a worker."""
-        with self._lock:
-            self._watched.discard(worker)
-            self._fit_switch_interval()
-
-    def _fit_switch_interval(self) -> None:
-        sys.setswitchinterval(max(_SWITCH_INTERVAL_S, len(self._watched) * _SWITCH_INTERVAL_A_CONNECTION_S))
-
-    def hand_over(self, resumption: Resumption) -> bool:
-        """Give a client's new socket to its worker; returns False if the worker is gone."""
-        with self._lock:
-            worker = self._workers.get(resumption.request.token)
-            if worker is None:
-                return False
-            worker.resume(resumption)
-            return True
-
-    def leave(self) -> None:
-        """End all workers once what is in progress is answered. Call it on the event loop."""
-        with self._lock:
-            for worker in self._workers.values():
-                worker.leave()
-
-    def _kept(self) -> int:
-        with self._lock:
-            return sum(worker.kept for worker in self._workers.values())
-
-    def start_watchdog(self) -> None:
-        """Look for slots that take too long, on the running event loop, while there are connections."""
-        if self._watchdog is not None and not self._watchdog.done():
-            return
-
-        async def watch() -> None:
-            interval_s = _WATCH_INTERVAL_S
-            while True:
-                await asyncio.sleep(interval_s)
-                with self._lock:
-                    workers = list(self._watched)
-                if not workers:
-                    return
-                is_shared = any(worker.runner.has_several_clients for worker in workers)
-                interval_s = _SHORT_WATCH_INTERVAL_S if is_shared else _WATCH_INTERVAL_S
-                for worker in workers:
-                    try:
-                        worker.runner.check_watchdog()
-                        worker.close_idle()
-                    except Exception as error:
-                        log_error(error, "the step watchdog failed")
-
-        self._watchdog = asyncio.get_running_loop().create_task(watch())

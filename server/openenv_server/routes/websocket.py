@@ -14,8 +14,9 @@ from openenv_gym.transport.frame_socket import FrameSocket
 from openenv_gym.wire import v1, v2
 from openenv_gym.wire.codes import ErrorCode
 from openenv_gym.wire.framing import CloseCode
+from openenv_server.connections.registry import Connections
 from openenv_server.connections.transports import AsgiTransport, Inbox, SocketTransport, Transport
-from openenv_server.connections.worker import Connections, ConnectionWorker
+from openenv_server.connections.worker import ConnectionWorker
 from openenv_server.errors import (
     CapacityReachedError,
     ClientLeftError,
