@@ -30,6 +30,7 @@ ELSEWHERE = {
     "failures.md": "docs/test_failures.py",
     "index.md": "trainers/test_sb3_training.py",
     "performance.md": "docs/test_pipelining.py",
+    "playground.md": "browser/test_documented.py",
 }
 HERE = [page for page in pages() if page not in ELSEWHERE and not page.startswith("libraries/")]
 # They need what a test cannot have: an account, a cluster, a Docker engine. Their syntax is checked.
@@ -55,12 +56,15 @@ def test_each_page_is_run_by_a_test() -> None:
 
 @pytest.mark.parametrize("page", HERE)
 def test_the_blocks_of_a_page_run(
-    page: str,
-    serve_gym: Callable[[str], str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+    page: str, serve_gym: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run_blocks(page, serve_gym, tmp_path, monkeypatch)
+
+
+def run_blocks(
+    page: str, serve_gym: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run the blocks of a page one after another, as its reader would."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {"gym": gym, "openenv_gym": openenv_gym}

@@ -26,6 +26,7 @@ from tests.support.servers import status_of
 from tests.support.waiting import wait_for
 
 KEY = "sesame-4711\"'\\%&"
+WRONG_KEY = "wrong-4712"
 VARIABLE = "OPENENV_API_KEY"
 
 # Starts a process at every place where an environment may, and shows what the process finds.
@@ -167,7 +168,7 @@ def use(base_url: str) -> None:
     env = RemoteEnv(base_url, api_key=KEY)
     env.reset()
     env.close()
-    for key in (KEY, "wrong-4712"):
+    for key in (KEY, WRONG_KEY):
         with closing(connect(base_url, key)) if key == KEY else pytest.raises(websocket.WebSocketException):
             if key != KEY:
                 connect(base_url, key)
@@ -176,7 +177,7 @@ def use(base_url: str) -> None:
 
 
 def connect(base_url: str, key: str) -> websocket.WebSocket:
-    headers = [f"Authorization: Bearer {key}", "Cookie: session=wrong-4712"]
+    headers = [f"Authorization: Bearer {key}", f"Cookie: session={WRONG_KEY}"]
     return websocket.create_connection(f"ws{base_url[4:]}/ws", header=headers, timeout=10)
 
 
@@ -185,7 +186,7 @@ def assert_hidden(log: Path, where: object = None) -> None:
     text = log.read_text()
     shown = where(text) if callable(where) else text
     assert "***" in shown
-    for hidden in ("sesame", "4712"):
+    for hidden in ("sesame", WRONG_KEY):
         assert hidden not in shown, shown[max(0, shown.index(hidden) - 300) : shown.index(hidden) + 50]
     if where is None:
         assert "could not use ***" in text
