@@ -18,6 +18,8 @@ from openenv_gym.wire.codes import ErrorCode
 
 # Connects per server process in one attempt to reach a certain one; the kernel chooses which one accepts.
 CONNECTS_A_WORKER = 8
+# After the wrong process accepted, in seconds: gives a busy one time to accept.
+CONNECT_PAUSE_S = 0.005
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from openenv_gym.errors import (
+    CapacityError,
     ConfigurationError,
     DeadlineExceededError,
     EndpointUnreachableError,
@@ -17,11 +18,12 @@ from openenv_gym.errors import (
     excerpt,
 )
 from openenv_gym.session.channel import Channel, SessionChannel, Timeouts
+from openenv_gym.session.reconnect import CONNECT_PAUSE_S, CONNECTS_A_WORKER
 from openenv_gym.session.recovery import ResetRetry
 from openenv_gym.session.responses import observation_misfit, tools_in
 from openenv_gym.session.v1 import V1Channel
 from openenv_gym.session.v2 import V2Channel
-from openenv_gym.transport.connection import Transport
+from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
 
@@ -287,26 +289,46 @@ class Session:
             if slot is not None:
                 return slot
             self._shared = None
-        connection = await self._transport.connect(
-            self.endpoint, timeout_s=self._timeouts.connect_s, offers_v2=self._offers_v2
-        )
-        channel: Channel
-        if connection.is_v2:
-            payloads = self._coding.payloads
-            channel = V2Channel(connection, self._transport, self._timeouts, payloads=payloads)
-        else:
-            channel = V1Channel(connection, self._timeouts)
-        try:
-            await channel.open(_SLOT, ticket)
-        except BaseException:
-            channel.abort()
-            raise
+        channel = await self._open_connection(ticket)
         if channel.sends_payloads or not self._coding.payloads:
             return channel
         # An older server sends columns only, which cannot be read without the spaces.
         await channel.close()
         self._offers_v2 = False
         return await self._open_channel(ticket)
+
+    async def _open_connection(self, ticket: v2.Ticket | None) -> Channel:
+        """Open a connection with a session, on a process of the server that has a place for it.
+
+        The kernel chooses the process of each connection.
+        """
+        refusals: dict[int, CapacityError] = {}
+        connects = 0
+        while True:
+            connects += 1
+            connection = await self._transport.connect(
+                self.endpoint, timeout_s=self._timeouts.connect_s, offers_v2=self._offers_v2
+            )
+            worker, workers = connection.worker
+            channel = self._channel_over(connection)
+            try:
+                if worker not in refusals:
+                    await channel.open(_SLOT, ticket)
+                    return channel
+            except CapacityError as refusal:
+                refusals[worker] = refusal
+            except BaseException:
+                channel.abort()
+                raise
+            channel.abort()
+            if len(refusals) >= workers or connects >= CONNECTS_A_WORKER * workers:
+                raise refusals[worker]
+            await self._transport.sleep(CONNECT_PAUSE_S)
+
+    def _channel_over(self, connection: Connection) -> Channel:
+        if not connection.is_v2:
+            return V1Channel(connection, self._timeouts)
+        return V2Channel(connection, self._transport, self._timeouts, payloads=self._coding.payloads)
 
     async def _outcome(
         self,

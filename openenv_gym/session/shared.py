@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from openenv_gym.errors import CapacityError, EndpointError, OpenEnvError, ProtocolError, SessionLostError
 from openenv_gym.session.channel import SessionChannel, Timeouts
-from openenv_gym.session.reconnect import CONNECTS_A_WORKER
+from openenv_gym.session.reconnect import CONNECT_PAUSE_S, CONNECTS_A_WORKER
 from openenv_gym.session.recovery import LOSS_RETRIES
 from openenv_gym.session.shared_calls import ResetBody
 from openenv_gym.session.shared_channel import SharedChannel
@@ -117,7 +117,7 @@ class SharedConnections:
                 is_connections = full[-1].load >= full[-1].most_slots
                 # A gateway may choose another server for the next connection.
                 if not is_connections and not (len(full) == 1 and full[0].connection.has_gateway):
-                    raise refusal
+                    return await self._on_another_worker(timeouts, refusal)
             if not channels:
                 channel = await self._connect(timeouts)
                 if isinstance(channel, SharedChannel):
@@ -132,6 +132,19 @@ class SharedConnections:
                     if new is not None:
                         return new
             return min(channels, key=lambda channel: channel.load)
+
+    async def _on_another_worker(
+        self, timeouts: Timeouts, refusal: CapacityError
+    ) -> SharedChannel | AsyncConnection:
+        """Open a connection to a process of the server that has none; raise the refusal if none is found."""
+        known = {channel.connection.worker[0] for channel in self._channels}
+        workers = max((channel.connection.worker[1] for channel in self._channels), default=1)
+        if len(known) < workers:
+            for _ in range(CONNECTS_A_WORKER * workers):
+                if (new := await self._connect(timeouts, unless=known)) is not None:
+                    return new
+                await self.transport.sleep(CONNECT_PAUSE_S)
+        raise refusal
 
     async def _connect(
         self, timeouts: Timeouts, unless: Set[int] = _CLOSED

@@ -16,7 +16,7 @@ from openenv_gym.errors import (
     RemoteError,
 )
 from openenv_gym.session.channel import Channel, Timeouts
-from openenv_gym.session.reconnect import CONNECTS_A_WORKER, ReconnectBudget
+from openenv_gym.session.reconnect import CONNECT_PAUSE_S, CONNECTS_A_WORKER, ReconnectBudget
 from openenv_gym.session.v1 import V1Channel
 from openenv_gym.session.v2 import V2Channel
 from openenv_gym.transport.blocking import BlockingTransport, run
@@ -24,9 +24,6 @@ from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.vector.server_pool import ServerPool, for_each
 from openenv_gym.wire import v2
-
-# After the same process accepted again: gives a busy one time to accept.
-_PAUSE_S = 0.005
 
 
 class Part:
@@ -308,7 +305,7 @@ class Partition:
             connection = self._connect(first.endpoint, self._timeouts.connect_s)
             if connection.worker[0] in found:
                 connection.drop()
-                time.sleep(_PAUSE_S)
+                time.sleep(CONNECT_PAUSE_S)
             else:
                 found[connection.worker[0]] = connection
         return list(found.values())
