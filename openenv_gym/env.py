@@ -105,7 +105,6 @@ class RemoteEnv(gym.Env[Any, Any]):
             ``truncated`` and ``metadata``.
         schema_report: The rule that made each part of both spaces, and whether a space is larger than its
             schema; then the server may still reject an element.
-
         tools: The tools that actions call, if the server's actions are calls of tools: their names,
             descriptions, input schemas and spaces, in the order of the alternatives of `action_space`. If
             they change later, the next info has ``tools_changed``: the names ``added`` and ``removed``.

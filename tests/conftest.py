@@ -74,6 +74,7 @@ TIER_OF = {
     "gym/test_arrays.py": "unit",
     "gym/test_auto.py": "slow",
     "gym/test_backend.py": "unit",
+    "gym/test_backoff.py": "unit",
     "gym/test_columns.py": "unit",
     "gym/test_compression.py": "unit",
     "gym/test_declared_spaces.py": "unit",

@@ -13,6 +13,7 @@ from openenv_gym.env import RemoteEnv
 from openenv_gym.errors import ConfigurationError, RemoteError, ResetNeededError, SessionLostError
 from openenv_gym.generic_client import plain
 from openenv_gym.integrations.shared_sessions import SharedSessions
+from openenv_gym.providers.sources import SOURCES
 from openenv_gym.schema_keywords import ACTION_ONLY_ON_THE_WIRE, OBSERVATION_ONLY_ON_THE_WIRE
 from openenv_gym.session.responses import problems, sentence
 from openenv_gym.spaces.schema import Node, open_schema
@@ -182,7 +183,7 @@ def _keywords_of(source: str) -> dict[str, Any]:
         return dict(gym.spec(source).kwargs)
     raise ConfigurationError(
         f'The environment must be "openenv/NAME" or a URL, got {source!r}.',
-        advice="Name other sources by their keyword: path=, gym=, app=, image= or space=.",
+        advice=f"Name other sources by their keyword: {', '.join(f'{keyword}=' for keyword in SOURCES)}.",
     )
 
 

@@ -1,6 +1,7 @@
 """Exact descriptions of Gymnasium spaces in JSON, which servers declare under ``x-gymnasium-space``.
 
-``_KINDS`` has one entry for each kind of space: how to describe it, how to build it, and its codec.
+``_KINDS`` has one entry for each kind of space: how to describe it, how to build it, what that costs, and its
+codec. docs/spaces.md has the descriptions, for servers and clients in other languages.
 """
 
 from __future__ import annotations
@@ -47,10 +48,22 @@ _FEW, _MANY = 3, 32
 
 
 class _Kind(NamedTuple):
+    """A kind of space.
+
+    Attributes:
+        type: Its class.
+        describe: Returns the description of a space, without its kind.
+        build: Returns the space of a description.
+        codec: Returns the codec of a space.
+        spend: Counts the work of building it in a document that is not trusted, besides that for each part
+            and each value of the description: memory that is larger than the description, for example.
+    """
+
     type: type[spaces.Space[Any]]
     describe: Callable[[Any], Json]
     build: Callable[[Json], spaces.Space[Any]]
     codec: Callable[[Any], codecs.Codec]
+    spend: Callable[[Json, Document], None]
 
 
 def describe_space(space: spaces.Space[Any]) -> Json:
@@ -120,7 +133,7 @@ def _samples(space: spaces.Space[Any], count: int) -> list[Any]:
 
 
 def build_space(description: Json, within: Document | None = None) -> spaces.Space[Any]:
-    """Return the space of a description; it equals (``==``) the described one.
+    """Return the space of a description; it equals (``==``) the described one, and samples the same.
 
     Args:
         description: What `describe_space` returned.
@@ -150,19 +163,25 @@ def _spend_on(description: Json, document: Document) -> None:
             document.spend(len(part) // _VALUES_OF_A_UNIT, SPACE_KEYWORD)
         elif isinstance(part, dict):
             document.spend(_WORK, SPACE_KEYWORD)
-            if part.get("type") in ("Box", "MultiBinary"):
-                document.spend_on_array(_size(part), SPACE_KEYWORD)
-            elif part.get("type") == "Text":
-                document.spend(len(str(part.get("characters"))) // _CHARACTERS_OF_A_UNIT, SPACE_KEYWORD)
+            kind = part.get("type")
+            if isinstance(kind, str) and kind in _KINDS:
+                _KINDS[kind].spend(part, document)
             pending += [(inner, level + 1) for inner in part.values() if isinstance(inner, dict | list)]
 
 
-def _size(description: Json) -> int:
-    """Return the size of an array in bytes."""
+def _no_more(description: Json, document: Document) -> None:
+    """Count no more work than for the description itself."""
+
+
+def _spend_on_array(description: Json, document: Document) -> None:
     shape, dtype = description.get("shape"), description.get("dtype", "int8")
     if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
         raise SchemaError(f"Not the description of a space, with this shape: {excerpt(shape)}")
-    return math.prod(shape) * _number_type(dtype).itemsize
+    document.spend_on_array(math.prod(shape) * _number_type(dtype).itemsize, SPACE_KEYWORD)
+
+
+def _spend_on_characters(description: Json, document: Document) -> None:
+    document.spend(len(str(description.get("characters"))) // _CHARACTERS_OF_A_UNIT, SPACE_KEYWORD)
 
 
 def _number_type(name: Any) -> np.dtype[Any]:
@@ -173,6 +192,13 @@ def _number_type(name: Any) -> np.dtype[Any]:
 
 
 def _built(description: Json) -> spaces.Space[Any]:
+    kind = description.get("type") if isinstance(description, dict) else None
+    if isinstance(kind, str) and kind not in _KINDS:
+        raise SchemaError(
+            f"The server declares a space of the kind {excerpt(kind)}, which this version does not know. It "
+            f"knows {', '.join(_KINDS)}.",
+            advice="If the server has a newer version: pip install -U openenv-gym.",
+        )
     try:
         return _KINDS[description["type"]].build(description)
     except SchemaError:
@@ -253,12 +279,14 @@ _KINDS: dict[str, _Kind] = {
         _describe_box,
         _build_box,
         lambda space: codecs.ArrayCodec(space) if space.shape else codecs.NumberCodec(space),
+        _spend_on_array,
     ),
     "Discrete": _Kind(
         spaces.Discrete,
         lambda space: {"n": int(space.n), "start": int(space.start), "dtype": space.dtype.name},
         lambda d: spaces.Discrete(d["n"], start=d["start"], dtype=_number_type(d["dtype"]).type),
         codecs.IntegerCodec,
+        _no_more,
     ),
     "MultiDiscrete": _Kind(
         spaces.MultiDiscrete,
@@ -271,24 +299,28 @@ _KINDS: dict[str, _Kind] = {
             np.array(d["nvec"]), dtype=_number_type(d["dtype"]).type, start=np.array(d["start"])
         ),
         codecs.ArrayCodec,
+        _no_more,
     ),
     "MultiBinary": _Kind(
         spaces.MultiBinary,
         lambda space: {"shape": list(space.shape), "flat": isinstance(space.n, int)},
         lambda d: spaces.MultiBinary(d["shape"][0] if d["flat"] else d["shape"]),
         codecs.ArrayCodec,
+        _spend_on_array,
     ),
     "Text": _Kind(
         spaces.Text,
         _describe_text,
         _build_text,
         codecs.TextCodec,
+        _spend_on_characters,
     ),
     "UnicodeText": _Kind(
         UnicodeText,
         lambda space: {"min_length": space.min_length, "max_length": space.max_length},
         lambda d: UnicodeText(d["min_length"], d["max_length"]),
         codecs.TextCodec,
+        _no_more,
     ),
     "ExampleText": _Kind(
         ExampleText,
@@ -299,6 +331,7 @@ _KINDS: dict[str, _Kind] = {
         },
         lambda d: ExampleText(d["examples"], d["min_length"], d["max_length"]),
         codecs.TextCodec,
+        _no_more,
     ),
     "PatternText": _Kind(
         PatternText,
@@ -309,18 +342,21 @@ _KINDS: dict[str, _Kind] = {
         },
         lambda d: PatternText(d["pattern"], d["min_length"], d["max_length"]),
         codecs.TextCodec,
+        _no_more,
     ),
     "JsonText": _Kind(
         JsonText,
         lambda space: {"examples": [json.loads(example) for example in space.examples]},
         lambda d: JsonText(d["examples"]),
         codecs.JsonTextCodec,
+        _no_more,
     ),
     "Tuple": _Kind(
         spaces.Tuple,
         lambda space: {"spaces": [describe_space(part) for part in space.spaces]},
         lambda d: spaces.Tuple([_built(part) for part in d["spaces"]]),
         lambda space: codecs.TupleCodec([codec_from_space(part) for part in space.spaces], space),
+        _no_more,
     ),
     "Dict": _Kind(
         spaces.Dict,
@@ -329,12 +365,14 @@ _KINDS: dict[str, _Kind] = {
         lambda space: codecs.DictCodec(
             {name: codec_from_space(part) for name, part in space.spaces.items()}, space
         ),
+        _no_more,
     ),
     "Sequence": _Kind(
         spaces.Sequence,
         lambda space: {"space": describe_space(space.feature_space), "stack": space.stack},
         lambda d: spaces.Sequence(_built(d["space"]), stack=d["stack"]),
         lambda space: codecs.SequenceCodec(codec_from_space(space.feature_space), space),
+        _no_more,
     ),
     "BoundedSequence": _Kind(
         BoundedSequence,
@@ -342,15 +380,20 @@ _KINDS: dict[str, _Kind] = {
             "space": describe_space(space.feature_space),
             "min_length": space.min_length,
             "max_length": space.max_length,
+            **({"unique": True} if space.unique else {}),
         },
-        lambda d: BoundedSequence(_built(d["space"]), d["min_length"], d["max_length"]),
+        lambda d: BoundedSequence(
+            _built(d["space"]), d["min_length"], d["max_length"], unique=bool(d.get("unique"))
+        ),
         lambda space: codecs.SequenceCodec(codec_from_space(space.feature_space), space),
+        _no_more,
     ),
     "OneOf": _Kind(
         spaces.OneOf,
         lambda space: {"spaces": [describe_space(part) for part in space.spaces]},
         lambda d: spaces.OneOf([_built(part) for part in d["spaces"]]),
         lambda space: codecs.OneOfCodec([codec_from_space(part) for part in space.spaces], space),
+        _no_more,
     ),
     "Graph": _Kind(
         spaces.Graph,
@@ -367,5 +410,6 @@ _KINDS: dict[str, _Kind] = {
             codec_from_space(space.node_space),
             None if space.edge_space is None else codec_from_space(space.edge_space),
         ),
+        _no_more,
     ),
 }

@@ -73,6 +73,7 @@ class Open(_Limited, tag="open"):
         max_episode_steps: Truncate episodes after this many steps.
         payloads: Whether observations come as a list with one JSON payload a slot, as version 1 sends them
             (but with arrays as binary arrays), instead of columns.
+        info_columns: Whether the infos of a batch may come as one dict of columns.
         ticket: Open all slots or none, and keep a place in line until then. Older servers ignore it.
     """
 
@@ -165,11 +166,11 @@ class Opened(_Message, tag="opened"):
         errors: The slots without a session.
         token: Another socket can resume the sessions of this one with it.
         grace_s: How long the sessions are kept after this socket breaks, in seconds.
-        payloads: Whether they do, as requested. Older servers leave it out.
+        payloads: Whether observations will come as payloads, as requested. Older servers leave it out.
         timeouts: Whether the server gives up on slots that exceed ``timeout_s``. Older servers leave it out.
         same_slots: Whether the server supports steps with ``same_slots``. Older servers leave it out.
-        max_message_bytes: The most bytes of a message to the server. It lets no slot wait for another one.
-            Older servers leave it out.
+        max_message_bytes: The most bytes of a message to the server. A server that sends it also lets no slot
+            wait for another one. Older servers leave it out.
         zstd: Whether the server can compress with Zstandard. Older servers leave it out.
     """
 

@@ -19,6 +19,7 @@ from types import FrameType
 
 from fastapi import FastAPI
 
+from openenv_gym.backoff import Backoff
 from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_gym.transport.frame_socket import share_cores
 from openenv_gym.wire.v2 import WORKER_HEADER
@@ -160,7 +161,7 @@ class Worker:
     ) -> None:
         self._arguments = (make_app, listening, number, count, settings, may_serve, heartbeat, mailboxes)
         self._number = number
-        self._backoff_s = FIRST_BACKOFF_S
+        self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, jitter=False)
         self.start()
 
     def start(self) -> None:
@@ -207,14 +208,14 @@ class Worker:
         failure = self._failure()
         if failure is None:
             log.error("worker %d exited with code %s; it is restarted", self._number, self._process.exitcode)
-            self._backoff_s, backoff_s = FIRST_BACKOFF_S, 0.0
+            self._backoff.reset()
+            pause_s = 0.0
         else:
-            backoff_s = self._backoff_s
-            self._backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+            pause_s = self._backoff.next_s()
             log.error(
-                "worker %d failed to start: %s; it is restarted in %g s", self._number, failure, backoff_s
+                "worker %d failed to start: %s; it is restarted in %g s", self._number, failure, pause_s
             )
-        self.starts_at = time.monotonic() + backoff_s
+        self.starts_at = time.monotonic() + pause_s
 
     def _failure(self) -> str | None:
         """Why it failed to start; None if it has its application. Call it once the process has reported."""

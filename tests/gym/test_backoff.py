@@ -1,3 +1,5 @@
+"""Pauses between retries."""
+
 from __future__ import annotations
 
 from openenv_gym.backoff import Backoff

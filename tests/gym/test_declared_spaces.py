@@ -15,9 +15,10 @@ from openenv_gym.errors import SchemaError
 from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.custom import ExampleText, UnicodeText
-from openenv_gym.spaces.declared import build_space, describe_space
+from openenv_gym.spaces.declared import _KINDS, build_space, describe_space
 from openenv_gym.wire import v2
 from openenv_gym.wire.v2 import Attachments
+from tests.support.each_kind import EACH_KIND
 from tests.support.vectors import assert_equal
 
 COUNT = 3
@@ -45,6 +46,30 @@ def assert_comes_back(space: spaces.Space[Any], element: Any) -> None:
     for part in column_of(client).split(batch, COUNT):
         assert_equal(element, part)
     assert column_of(server).elements(column_of(client).from_batch(batch, COUNT), COUNT)
+
+
+def test_all_kinds_are_tested() -> None:
+    """Also as hostile schemas and as forms of the playground, whose tests take them from there."""
+    assert {describe_space(space)["type"] for space in EACH_KIND.values()} == set(EACH_KIND) == set(_KINDS)
+
+
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_each_kind_comes_back_equal_and_samples_the_same(kind: str) -> None:
+    space = EACH_KIND[kind]
+    twin = over_the_wire(space)
+    assert twin == space
+    space.seed(3)
+    twin.seed(3)
+    for _ in range(20):
+        element = space.sample()
+        assert_equal(element, twin.sample())
+        assert_comes_back(space, element)
+
+
+def test_a_kind_that_is_not_known_yet_is_named() -> None:
+    with pytest.raises(SchemaError, match=r"the kind 'Sphere', which this version does not know") as raised:
+        build_space({"type": "Tuple", "spaces": [{"type": "Sphere", "radius": 1}]})
+    assert "pip install -U openenv-gym" in (raised.value.advice or "")
 
 
 BOXES = {

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from openenv_gym.errors import SchemaError
 from openenv_gym.spaces import build_space, compile_action, compile_observation, space_from_schema
 from openenv_gym.spaces.custom import PatternText, UnicodeText
+from openenv_gym.spaces.declared import describe_space
 from openenv_gym.spaces.schema import union_of_models
 from openenv_gym.spaces.tools import takes_tool_calls
+from tests.support.each_kind import EACH_KIND
 from tests.support.realistic import ENVIRONMENTS
 
 Json = Any
@@ -308,25 +310,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYWORDS | TEXTS, inner, max_size=4),
     max_leaves=12,
 )
-DECLARED: list[Json] = [
-    {"type": "Box", "low": [0, -1], "high": [1, "Infinity"], "shape": [2], "dtype": "float32"},
-    {"type": "Discrete", "n": 3, "start": -1, "dtype": "int64"},
-    {"type": "MultiDiscrete", "nvec": [2, 3], "start": [0, 1], "dtype": "int64"},
-    {"type": "MultiBinary", "shape": [2, 2], "flat": False},
-    {"type": "Text", "min_length": 1, "max_length": 9, "characters": "abc"},
-    {"type": "PatternText", "pattern": "^[a-z]+$", "min_length": 0, "max_length": 9},
-]
-NUMBER = {"type": "Box", "low": 0, "high": 1, "shape": [], "dtype": "float64"}
-DECLARED += [
-    {"type": "Dict", "spaces": [["a", DECLARED[0]], ["b", DECLARED[1]]]},
-    {"type": "Tuple", "spaces": DECLARED[:4]},
-    {"type": "Sequence", "space": DECLARED[0], "stack": False},
-    {"type": "BoundedSequence", "space": DECLARED[1], "min_length": 1, "max_length": 3},
-    {"type": "OneOf", "spaces": DECLARED[:2]},
-    {"type": "Graph", "node_space": NUMBER | {"shape": [2]}, "edge_space": None},
-    {"type": "JsonText", "examples": [{"a": 1}]},
-    {"type": "ExampleText", "examples": ["a"], "min_length": 0, "max_length": 9},
-]
+DECLARED: list[Json] = [describe_space(space) for space in EACH_KIND.values()]
 VALID: list[Json] = [
     *(model.model_json_schema() for model in ENVIRONMENTS.values()),
     *({"properties": {"x": {"x-gymnasium-space": space}}} for space in DECLARED),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from openenv_gym.backoff import Backoff
 from openenv_gym.errors import DeadlineExceededError, EndpointUnreachableError, SessionLostError
 from openenv_gym.session import reconnect as module
 from openenv_gym.session.reconnect import ReconnectBudget, reconnect
@@ -222,16 +221,3 @@ def test_a_budget_without_a_limit_stays_so(clock: Clock) -> None:
         clock.now += 100.0
     with budget.spend() as seconds:
         assert seconds == float("inf")
-
-
-def test_backoff_doubles_up_to_its_limit_and_begins_again() -> None:
-    backoff = Backoff(0.5, 3.0, jitter=False)
-    assert [backoff.next_s() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
-    backoff.reset()
-    assert backoff.next_s() == 0.5
-
-
-def test_jitter_shortens_pauses_by_half_at_most() -> None:
-    pauses = [Backoff(1.0, 1.0).next_s() for _ in range(200)]
-    assert 0.5 <= min(pauses) < 0.6
-    assert 0.9 < max(pauses) <= 1.0

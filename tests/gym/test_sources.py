@@ -10,10 +10,21 @@ import gymnasium as gym
 import pytest
 
 import openenv_gym
+from openenv_gym import RemoteEnv, RemoteVectorEnv
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.process import ProcessProvider
+from openenv_gym.providers.sources import SOURCES
 
+DOCS = Path(__file__).parents[2] / "docs"
 SERVED = [{"gym": "CartPole-v1"}, {"app": "tests.providers.served:app"}]
+
+
+@pytest.mark.parametrize("keyword", [keyword for keyword in SOURCES if keyword != "base_url"])
+def test_each_source_is_documented(keyword: str) -> None:
+    for page in ("names.md", "providers.md"):
+        assert f"`{keyword}=" in (DOCS / page).read_text(encoding="utf-8"), page
+    for documented in (RemoteEnv, RemoteVectorEnv, openenv_gym.register):
+        assert f"``{keyword}``" in (documented.__doc__ or ""), documented
 
 
 @pytest.mark.parametrize("source", SERVED, ids=str)

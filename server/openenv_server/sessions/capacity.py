@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from openenv_gym.backoff import Backoff
 from openenv_gym.errors import ConfigurationError
 from openenv_server.calls import class_behind, own_attribute
 from openenv_server.errors import (
@@ -306,14 +307,15 @@ class Sessions:
 
     async def _retry_factory(self) -> None:
         """Make an environment for the next session, however often that fails."""
-        pause_s = FIRST_PAUSE_S
+        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, jitter=False)
+        pause_s = backoff.next_s()
         while True:
             await asyncio.sleep(pause_s)
             if self.is_stopping or not self.factory_fails:
                 return
             if self.active >= self.capacity:
                 continue  # they may be why it fails, and nobody could use another environment
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = backoff.next_s()
             session = self._first = self._new_session(_NOBODY)
             try:
                 await session.open()

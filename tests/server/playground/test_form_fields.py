@@ -34,10 +34,12 @@ from pydantic import Field as F
 from openenv_gym.errors import SchemaError
 from openenv_gym.spaces import compile_action, describe_space
 from openenv_gym.types import Action, Array
+from tests.support.each_kind import EACH_KIND
 from tests.support.models import Made, models
 from tests.support.realistic import ENVIRONMENTS, BrowserAction, Dom, PokerBet, TradeOrder
 
 SPACES = [
+    *EACH_KIND.values(),
     spaces.Discrete(4),
     spaces.Discrete(40, start=-5),
     spaces.Box(-1, 1, (), np.float32),
