@@ -1,4 +1,4 @@
-"""A server of several processes is full once all of them are. The kernel chooses the process of a connection."""
+"""A server of several processes is full once each of them is. The kernel chooses that of a connection."""
 
 from __future__ import annotations
 
