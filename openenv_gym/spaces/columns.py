@@ -67,6 +67,16 @@ class Column:
         self.write(wire, fresh, slice(None))
         return fresh
 
+    def read_batch(self, wire: Any, count: int) -> Any:
+        """Return the batch of a column, in memory that nobody else has.
+
+        Raises:
+            SpaceError: As in `write`.
+        """
+        memory = self.allocate(count)
+        self.write(wire, memory, slice(None))
+        return self.batch(memory, copy=False)
+
     def element(self, wire: Any, place: int) -> Any:
         """Return one element of a column, in fresh memory.
 
@@ -149,6 +159,12 @@ class ArrayColumn(Column):
             return wire.copy()
         memory[:] = wire
         return memory
+
+    def read_batch(self, wire: Any, count: int) -> Any:
+        if not isinstance(wire, np.ndarray):
+            return super().read_batch(wire, count)
+        self._check_array(wire, count)
+        return wire if wire.flags.owndata else wire.copy()
 
     def element(self, wire: Any, place: int) -> Any:
         if not isinstance(wire, np.ndarray):
@@ -287,6 +303,11 @@ class FieldColumn(Column):
         if self._is_column(wire):
             return self._column.write_zero_copy(wire[self._name], memory)
         return super().write_zero_copy(wire, memory)
+
+    def read_batch(self, wire: Any, count: int) -> Any:
+        if self._is_column(wire):
+            return self._column.read_batch(wire[self._name], count)
+        return super().read_batch(wire, count)
 
     def element(self, wire: Any, place: int) -> Any:
         if self._is_column(wire):

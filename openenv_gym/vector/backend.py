@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,6 +168,7 @@ class Backend:
         self._action_codec = env_spaces.action
         self._actions = column_of(env_spaces.action)
         self._all = np.ones(results.count, np.bool_)
+        self._step_of_all = f"the step of {named(results.all)}"
         # Memory that the observations may be views of: the connection receives into other memory meanwhile.
         self._lent = memoryview(b"")
         self._has_begun = False
@@ -358,9 +358,17 @@ class Backend:
         """Whether an error of some slots was not raised yet."""
         return any(not failure.slots or slots[failure.slots].any() for failure in self.failures)
 
-    def _read_whole(self, read: PendingRead) -> None:
+    def _read_whole(self, read: PendingRead[Part | Waiting]) -> None:
+        source = read.source
         try:
-            read.read()
+            if isinstance(source, Waiting):
+                self._begin_waiting(source)
+            elif read.is_late:
+                self._lose_channel(
+                    source, source.channel.expire(source.operation, is_reset=self._is_reset(source))
+                )
+            else:
+                self._read(source)
         except BaseException:
             self._abort_pending(read.slots)
             raise
@@ -448,7 +456,7 @@ class Backend:
             slots, column = [slots[place] for place in places], select(column, places) if places else column
         for part, mine, mine_at in self._shares(slots):
             its_column = column if len(mine) == len(slots) else select(column, mine_at)
-            operation = self._name(mine, "step")
+            operation = self._step_of_all if len(mine) == results.count else self._name(mine, "step")
             self._send(
                 part, mine, operation, part.channel.send_step(mine, its_column, operation, gather=gather)
             )
@@ -497,23 +505,18 @@ class Backend:
 
     # --- reading --------------------------------------------------------------------------------------------
 
-    def _pending_reads(self, slots: Mask) -> list[PendingRead]:
-        reads = [
-            PendingRead(
-                part.slots,
-                None if part.channel.has_result else part.channel.connection,
-                partial(self._read, part),
-                late_at=part.channel.late_at(is_reset=self._is_reset(part)),
-                expire=partial(self._expire, part),
-            )
-            for part in self._partition.parts
-            if np.count_nonzero(slots[part.rows]) and not self._all_wait(part)
-        ]
-        return reads + [
-            PendingRead(waiting.slots, None, partial(self._begin_waiting, waiting), waiting.due_at)
-            for waiting in self._waiting
-            if slots[waiting.slots].any()
-        ]
+    def _pending_reads(self, slots: Mask) -> list[PendingRead[Part | Waiting]]:
+        reads: list[PendingRead[Part | Waiting]] = []
+        for part in self._partition.parts:
+            if np.count_nonzero(slots[part.rows]) and not self._all_wait(part):
+                channel = part.channel
+                connection = None if channel.has_result else channel.connection
+                late_at = channel.late_at(is_reset=self._is_reset(part))
+                reads.append(PendingRead(part.slots, connection, part, 0.0, late_at))
+        for waiting in self._waiting:
+            if slots[waiting.slots].any():
+                reads.append(PendingRead(waiting.slots, None, waiting, waiting.due_at))
+        return reads
 
     def _all_wait(self, part: Part) -> bool:
         """Whether no response can come: all pending slots of the channel wait for a session."""
@@ -541,9 +544,6 @@ class Backend:
         else:
             self._take(channel, result)
 
-    def _expire(self, part: Part) -> None:
-        self._lose_channel(part, part.channel.expire(part.operation, is_reset=self._is_reset(part)))
-
     def _take(self, channel: Channel, result: v2.Result) -> None:
         slots = result.slots
         if slots:
@@ -567,10 +567,10 @@ class Backend:
         rows = results.rows(slots)
         try:
             if isinstance(rows, slice) and not isinstance(result.observations, list):
-                results.observations = results.column.write_zero_copy(
-                    result.observations, results.observations
-                )
-                self._lent = channel.connection.exchange_memory(self._lent)
+                before = results.observations
+                results.observations = results.column.write_zero_copy(result.observations, before)
+                if results.observations is not before:
+                    self._lent = channel.connection.exchange_memory(self._lent)
             else:
                 results.column.write(result.observations, results.observations, rows)
             results.rewards[rows] = result.rewards if self._speaks_v2 else float(result.rewards[0] or 0.0)
@@ -596,7 +596,7 @@ class Backend:
                         channel.received_at,
                         result.server_us,
                         environment_us,
-                        busy_us=environment_us if result.busy_us is None else result.busy_us,
+                        environment_us if result.busy_us is None else result.busy_us,
                     ),
                 )
             )

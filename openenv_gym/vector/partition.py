@@ -19,6 +19,7 @@ from openenv_gym.session.channel import Channel, Timeouts
 from openenv_gym.session.reconnect import CONNECT_PAUSE_S, CONNECTS_A_WORKER, ReconnectBudget
 from openenv_gym.session.v1 import V1Channel
 from openenv_gym.session.v2 import V2Channel
+from openenv_gym.spaces.columns import Rows
 from openenv_gym.transport.blocking import BlockingTransport, run
 from openenv_gym.transport.connection import Connection
 from openenv_gym.transport.endpoint import Endpoint
@@ -32,7 +33,7 @@ class Part:
     Attributes:
         channel: The channel; when it is closed, the sessions of its slots are lost.
         slots: The slots, ascending.
-        rows: The same as an array.
+        rows: The same, as NumPy indexes them fastest.
         operation: The last request's name, for errors.
     """
 
@@ -40,7 +41,7 @@ class Part:
         self.channel = channel
         self.operation = ""
         self.slots: list[int] = []
-        self.rows = np.empty(0, np.int64)
+        self.rows: Rows = np.empty(0, np.int64)
 
     def set_slots(self, slots: Iterable[int]) -> None:
         """Change which slots are on the channel."""
@@ -294,6 +295,8 @@ class Partition:
             part.set_slots({*part.slots, *slots})
         is_whole = len(self.parts) == 1 and len(self.parts[0].slots) == len(self._all)
         self.whole = self.parts[0] if is_whole else None
+        if self.whole is not None:
+            self.whole.rows = slice(None)
 
     def _one_per_worker(self, first: Connection, most: int) -> list[Connection]:
         """Connect to each of the server's processes that accepts, ``most`` at most."""

@@ -5,34 +5,36 @@ from __future__ import annotations
 import math
 import selectors
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from openenv_gym.transport.blocking import BlockingConnection
 from openenv_gym.transport.connection import Connection
 
+SourceT = TypeVar("SourceT")
 
-class PendingRead(NamedTuple):
+
+class PendingRead(NamedTuple, Generic[SourceT]):
     """A pending response.
 
     Attributes:
         slots: The slots that may be in it.
         connection: The connection to wait for; None if only ``due_at`` matters.
-        read: Reads it, or notes the error.
+        source: Where it comes from.
         due_at: Not before then, by ``time.monotonic()``.
         late_at: When it times out, by ``time.perf_counter()``.
-        expire: Gives it up, after that time.
+        is_late: Whether that time has passed: give it up.
     """
 
     slots: Sequence[int]
     connection: Connection | None
-    read: Callable[[], None]
+    source: SourceT
     due_at: float = 0.0
     late_at: float = math.inf
-    expire: Callable[[], None] = lambda: None
+    is_late: bool = False
 
 
-def is_available(read: PendingRead) -> bool:
+def is_available(read: PendingRead[Any]) -> bool:
     """Whether reading need not wait: a response is here, or a failure to report."""
     connection = read.connection
     if connection is None:
@@ -41,7 +43,7 @@ def is_available(read: PendingRead) -> bool:
     return not connection.is_open or connection.has_more
 
 
-def wait(reads: Sequence[PendingRead], deadline: float | None) -> list[PendingRead]:
+def wait(reads: Sequence[PendingRead[SourceT]], deadline: float | None) -> list[PendingRead[SourceT]]:
     """Wait for responses; return those that arrived, are due, or are late, or none at the deadline."""
     now = time.monotonic()
     late_in = min(read.late_at for read in reads) - time.perf_counter()
@@ -56,7 +58,7 @@ def wait(reads: Sequence[PendingRead], deadline: float | None) -> list[PendingRe
             if not events:
                 due = [read for read in reads if read.connection is None and read.due_at <= until]
                 late = [read for read in reads if read.late_at <= time.perf_counter()]
-                return due + [read._replace(read=read.expire) for read in late]
+                return due + [read._replace(is_late=True) for read in late]
             for key, _ in events:
                 key.data.connection.answer_pings()  # which may be all that arrived
             if arrived := [key.data for key, _ in selector.select(0)]:

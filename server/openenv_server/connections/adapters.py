@@ -225,9 +225,7 @@ class GymnasiumAdapter:
         Raises:
             SpaceError: It is not a column over so many slots, or an action is not in the space.
         """
-        memory = self._actions.allocate(count)
-        self._actions.write(column, memory, slice(None))
-        batch = self._actions.batch(memory, copy=False)
+        batch = self._actions.read_batch(column, count)
         if not self._actions.contains_fast(batch, count):
             for place, action in enumerate(self._actions.split(batch, count)):
                 if not self._action_space.contains(action):
