@@ -219,7 +219,7 @@ class V2Channel:
             return self._early.popleft()
         sent_at, received_at = self.sent_at, self.received_at
         most_s = (timeout_s or self._timeout_s(is_reset)) + self._patience_s
-        response = await self._receive(operation, most_s)
+        response = await self._receive_any(operation, most_s)
         while True:
             if type(response) is not v2.Result:
                 raise self._wrong_response(response, operation)
@@ -507,6 +507,9 @@ class V2Channel:
             operation="open",
         )
 
-    def _wrong_response(self, response: v2.Answer, operation: str) -> ProtocolError:
+    def _wrong_response(self, response: v2.Answer, operation: str) -> OpenEnvError:
+        """Return the error for a response that is not what was asked for."""
+        if type(response) is v2.Failed:
+            return self._failed(response, operation)
         self.connection.drop()
         return wrong_response(self.endpoint, operation, response)
