@@ -18,11 +18,13 @@ def test_every_path_in_the_document_exists() -> None:
     assert not missing
 
 
-def test_the_map_has_every_folder_of_the_packages() -> None:
+def test_the_map_has_every_folder_and_module_of_the_packages() -> None:
     shown, _, _ = TEXT.partition("## Imports")
     for package in ("openenv_gym", SERVER):
         for folder in (ROOT / package).glob("*/__init__.py"):
             assert f"{folder.parent.name}/" in shown, f"{package}/{folder.parent.name} is not on the map"
+        for module in (ROOT / package).glob("[a-z]*.py"):
+            assert module.name in shown, f"{package}/{module.name} is not on the map"
 
 
 def test_every_name_in_the_diagrams_is_in_the_code() -> None:
