@@ -150,7 +150,15 @@ TIER_OF = {
 }
 
 # A file is run by one worker. These take longest, so they are begun first.
-LONGEST = ("ray/test_ray.py", "interop/test_versions.py", "gym/test_spaces_properties.py")
+LONGEST = (
+    "ray/test_ray.py",
+    "interop/test_versions.py",
+    "gym/test_spaces_properties.py",
+    "cli/validation/test_runtime.py",
+    "cli/test_init.py",
+    "cli/test_hub_failures.py",
+    "cli/test_bundle.py",
+)
 
 for _name, _examples in {"quick": 50, "ci": 400, "long": 4000}.items():
     settings.register_profile(

@@ -16,6 +16,7 @@ NEVER_AT_IMPORT = ("fastapi", "pydantic", "websocket", "typer", "rich", "docker"
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.alone
 def test_the_import_takes_little_longer_than_gymnasiums(tmp_path: Path) -> None:
     seconds: dict[str, list[float]] = {"gymnasium": [], "openenv_gym": []}
     for module in seconds:
