@@ -14,7 +14,6 @@ AT_MOST_TIMES_GYMNASIUM = 1.3
 NEVER_AT_IMPORT = ("fastapi", "pydantic", "websocket", "typer", "rich", "docker")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.alone
 def test_the_import_takes_little_longer_than_gymnasiums(tmp_path: Path) -> None:
