@@ -160,7 +160,7 @@ LONGEST = (
     "cli/test_bundle.py",
 )
 
-for _name, _examples in {"quick": 50, "ci": 400, "long": 4000}.items():
+for _name, _examples in {"quick": 50, "ci": 200, "long": 4000}.items():
     settings.register_profile(
         _name, max_examples=_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
