@@ -27,5 +27,5 @@ EACH_KIND: dict[str, spaces.Space[Any]] = {
     "Sequence": spaces.Sequence(_BOX),
     "BoundedSequence": BoundedSequence(_DISCRETE, 1, 3, unique=True),
     "OneOf": spaces.OneOf([_BOX, _DISCRETE]),
-    "Graph": spaces.Graph(_BOX, _BOX),  # older Gymnasiums have no graphs of other spaces
+    "Graph": spaces.Graph(_BOX, spaces.Box(0, 1, (1,))),  # older Gymnasiums have no graphs of other spaces
 }
