@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,6 +24,7 @@ from tests.support.each_kind import EACH_KIND
 from tests.support.vectors import assert_equal
 
 COUNT = 3
+DOCUMENT = Path(__file__).parents[2] / "docs" / "spaces.md"
 
 
 def over_the_wire(space: spaces.Space[Any]) -> spaces.Space[Any]:
@@ -64,6 +67,18 @@ def test_each_kind_comes_back_equal_and_samples_the_same(kind: str) -> None:
         element = space.sample()
         assert_equal(element, twin.sample())
         assert_comes_back(space, element)
+
+
+def test_the_documented_descriptions_are_those_of_each_kind() -> None:
+    section = DOCUMENT.read_text(encoding="utf-8").partition("## Spaces in a schema")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\{.*?\})`(?:; [^|]*)? \| `(.*)` \|$", section, re.MULTILINE)
+    kinds = []
+    for description, payload in rows:
+        space = build_space(json.loads(description))
+        assert codec_from_space(space).decode(json.loads(payload)) in space, description
+        assert json.loads(description).keys() == describe_space(space).keys(), description
+        kinds.append(json.loads(description)["type"])
+    assert kinds == list(_KINDS)
 
 
 def test_a_kind_that_is_not_known_yet_is_named() -> None:
