@@ -39,7 +39,7 @@ _LOG_LINES = 30
 _LOG_TIMEOUT_S = 1.0
 _LOG_POLL_S = 0.01
 # A connection breaks a moment before the end of its server can be seen.
-_END_TIMEOUT_S = 1.0
+_END_TIMEOUT_S = 5.0
 _END_POLL_S = 0.05
 
 
@@ -258,7 +258,7 @@ class ManagedServers:
             error.add_note(heading + "\n".join(log.splitlines()[-_LOG_LINES:]))
 
     def _raise_if_ended(self, error: SessionLostError | EndpointUnreachableError) -> None:
-        """Wait up to 1 s for the end of a server that no longer answers.
+        """Wait up to 5 s for the end of a server that no longer answers.
 
         If the provider restarts its servers, nothing is waited for, and the error gets a note that says so.
         """

@@ -24,6 +24,8 @@ from openenv_gym.providers.server_command import ServerCommand, Wrapper
 
 # Long enough for a replica that runs; one that is restarting is not waited for.
 _ANSWER_TIMEOUT_S = 0.2
+# The log explains an error that a replica sent, so that replica runs, however busy its node is.
+_LOG_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 15.0
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -204,7 +206,7 @@ class RayProvider(Provider):
             return ""
         try:
             replica = self._replicas[self.endpoints.index(base_url)]
-            return str(ray.get(replica.logs.remote(), timeout=_ANSWER_TIMEOUT_S))
+            return str(ray.get(replica.logs.remote(), timeout=_LOG_TIMEOUT_S))
         except ray.exceptions.RayError:
             return ""
 

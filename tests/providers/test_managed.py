@@ -147,8 +147,9 @@ def test_an_error_of_the_environment_gets_the_log_of_its_server(servers: Managed
 
 
 def test_the_end_of_a_server_is_raised_for_its_own_errors_only(
-    servers: ManagedServers, provider: FakeProvider
+    servers: ManagedServers, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("openenv_gym.providers.managed._END_TIMEOUT_S", 0.2)
     provider.reasons = {SECOND: "It is gone."}
     with pytest.raises(ServerEndedError, match=r"is gone[^$]*slots to the 1 of 2 that still run") as ended:
         servers.explain(SessionLostError("lost", endpoint=SECOND))
