@@ -387,11 +387,16 @@ def playground(rounds: int) -> Iterator[Line]:
         tabs = stack.enter_context(c.playground_tabs(base_url, 10, 5))
         single: c.Contender = stack.enter_context(c.remote_single(base_url))
         many: c.Contender = stack.enter_context(c.remote_vector(base_url, 64))
-        for work, contender, steps in (("1 session", single, 20_000), ("64 sessions", many, 4_000)):
+        ppo: c.Contender = stack.enter_context(c.ppo("remote", base_url))
+        for work, contender, steps in (
+            ("1 session", single, 20_000),
+            ("64 sessions", many, 4_000),
+            ("PPO on 64 sessions", ppo, 4),
+        ):
             yield from compare(
                 f"CartPole-v1, {work}, ten tabs that autoplay",
-                ("a step beside the tabs", c.BesideTabs(contender, tabs), steps),
-                {"a step without them": (contender, steps, 0.95)},
+                ("beside the tabs", c.BesideTabs(contender, tabs), steps),
+                {"without them": (contender, steps, 0.95)},
                 rounds,
             )
 

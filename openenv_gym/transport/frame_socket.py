@@ -45,8 +45,8 @@ NETWORK = (socket.AF_INET, socket.AF_INET6)
 # How long a socket is busy-polled before it blocks, in seconds.
 BUSY_POLL_S = 1e-3
 # After a busy-poll without success, so many fast messages are waited for blocking, and twice as many each
-# time that it happens again.
-_FEWEST_BLOCKING, _MAX_DOUBLINGS = 16, 6
+# time that it happens again. So many successes in a row undo one of the doublings.
+_FEWEST_BLOCKING, _MAX_DOUBLINGS, _SUCCESSES = 2, 9, 8
 
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _max_busy = _cores // 2
@@ -376,7 +376,8 @@ class BusyPoller:
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw = raw
-        self._failures = 0  # busy-polls in a row that received nothing
+        self._failures = 0  # busy-polls that received nothing, and are not forgotten yet
+        self._successes = 0  # busy-polls that received something since then
         self._blocking = 0  # fast messages to block for, before polling is tried again
 
     def receive_into(self, memory: memoryview, at_least: int = 1) -> int:
@@ -390,16 +391,25 @@ class BusyPoller:
             finally:
                 _busy.discard(thread)
             if count is not None:
-                self._failures = 0
+                if self._failures:
+                    self._forget_failure()
                 return count
             # If other work wants the cores, polling keeps even the sender from sending.
-            self._blocking = _FEWEST_BLOCKING << min(self._failures, _MAX_DOUBLINGS)
-            self._failures += 1
+            self._blocking = _FEWEST_BLOCKING << self._failures
+            self._failures = min(self._failures + 1, _MAX_DOUBLINGS)
+            self._successes = 0
             return self._raw.recv_into(memory)
         count = self._raw.recv_into(memory)
         if self._blocking and perf_counter() - begin < BUSY_POLL_S:
             self._blocking -= 1
         return count
+
+    def _forget_failure(self) -> None:
+        """Forget a failure after enough successes: a moment's disturbance is not a busy machine."""
+        self._successes += 1
+        if self._successes == _SUCCESSES:
+            self._failures -= 1
+            self._successes = 0
 
     def _poll(self, memory: memoryview, at_least: int, end: float) -> int | None:
         """The number of bytes received, 0 if the peer closed; None if nothing came in time."""

@@ -16,6 +16,9 @@ import uvicorn
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_server.playground.app import PlaygroundApp
 
+# A page can wait for a moment; the steps of those who train come first.
+_NICENESS = 10
+
 
 def main() -> None:
     """Serve until standard input ends."""
@@ -24,6 +27,8 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     arguments = parser.parse_args()
     threading.Thread(target=_end_with_server, daemon=True).start()
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(_NICENESS)
     app = PlaygroundApp(lambda key: Endpoint.parse(arguments.url, api_key=key, is_direct=True))
     config = uvicorn.Config(app, log_level="warning", server_header=False)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=arguments.fd)])
