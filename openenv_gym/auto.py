@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,13 +19,14 @@ from openenv_gym.client import EnvClient
 from openenv_gym.errors import ConfigurationError, EndpointUnreachableError
 from openenv_gym.generic_client import GenericAction, GenericEnvClient
 from openenv_gym.manifest import MANIFEST
-from openenv_gym.providers.hub_spaces import space_id
+from openenv_gym.providers.hub_spaces import space_id, trusts_remote_code
 from openenv_gym.providers.managed import did_you_mean
+from openenv_gym.providers.server_command import find_uv
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_health
+from openenv_gym.transport.routes import is_on_this_machine
 
 _NOT_ENVIRONMENTS = {"openenv-core", "openenv-gym"}
-_LOOPBACK = re.compile(r"https?://(localhost|127\.|0\.0\.0\.0|\[::1\])")
 _LINE = re.compile(r"^(\w+):[ \t]*[\"']?([^\"'#\n]+?)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
 _HEALTH_TIMEOUT_S = 5.0
 
@@ -115,10 +115,11 @@ class AutoEnv:
             if image is None and not _is_space(name):
                 image = found.default_image
         if base_url is not None:
+            endpoint = Endpoint.parse(base_url)
             try:
-                get_health(Endpoint.parse(base_url), timeout_s=_HEALTH_TIMEOUT_S)
+                get_health(endpoint, timeout_s=_HEALTH_TIMEOUT_S)
             except EndpointUnreachableError:
-                if skip_install or image is None or not _LOOPBACK.match(base_url):
+                if skip_install or image is None or not is_on_this_machine(endpoint.base_url):
                     raise
             else:
                 return client(base_url=base_url, **kwargs)
@@ -287,7 +288,7 @@ def _installed_from_hub(name: str, is_trusted: bool) -> str:
             continue
         return key
     url = f"git+{os.environ.get('HF_ENDPOINT', 'https://huggingface.co').rstrip('/')}/spaces/{repo_id}"
-    if not (is_trusted or os.environ.get("OPENENV_TRUST_REMOTE_CODE", "").lower() in {"1", "true", "yes"}):
+    if not (is_trusted or trusts_remote_code()):
         raise ConfigurationError(
             f"The package of the Space {repo_id} is not installed, and installing it runs its code on this "
             "machine, as you.",
@@ -295,10 +296,14 @@ def _installed_from_hub(name: str, is_trusted: bool) -> str:
             "OPENENV_TRUST_REMOTE_CODE=1. skip_install=True needs no package.",
         )
     before = set(_all())
-    uv = shutil.which("uv")
+    uv = find_uv()
     pip = [uv, "pip", "install", "-p", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
     done = subprocess.run([*pip, url], capture_output=True, text=True)
     if done.returncode:
-        raise ConfigurationError(f"{url} cannot be installed: {(done.stderr or done.stdout).strip()[-1000:]}")
+        raise ConfigurationError(
+            f"{url} cannot be installed.",
+            advice="Install it by hand to see more, or pass skip_install=True, which needs no package.",
+            log=(done.stderr or done.stdout)[-1000:],
+        )
     added = set(_all()) - before
     return added.pop() if len(added) == 1 else key

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from openenv_gym.errors import ConfigurationError, OpenEnvError, UsageError
 from openenv_gym.pending import PendingCall, is_driven
-from openenv_gym.session.channel import Timeouts
+from openenv_gym.session.channel import Timeouts, positive_seconds
 from openenv_gym.session.session import Outcome, Session
 from openenv_gym.sync_client import SyncEnvClient
 from openenv_gym.transport.blocking import BlockingTransport, Turn, run
@@ -138,7 +138,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         if base_url is None and provider is None:
             raise ConfigurationError(f"{type(self).__name__} needs base_url= or provider=.")
         self._mode = _checked_mode(mode)
-        self._timeouts = Timeouts(connect_timeout_s, message_timeout_s, message_timeout_s).checked()
+        wait_s = positive_seconds(message_timeout_s, "message_timeout_s")
+        self._timeouts = Timeouts(positive_seconds(connect_timeout_s, "connect_timeout_s"), wait_s, wait_s)
         if not max_message_size_mb > 0:
             raise ConfigurationError(f"max_message_size_mb must be positive, got {max_message_size_mb!r}.")
         self._max_message_size = int(max_message_size_mb * _MEGABYTE)
@@ -147,7 +148,11 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         )
         self._base_url: str | None = None
         self._endpoint: Endpoint | None = None
-        self._provider = self._with_interface(provider)
+        self._provider: Provider | None = None
+        if provider is not None:
+            from openenv_gym.providers.foreign import provider_of
+
+            self._provider = provider_of(provider)
         self._starts_servers = base_url is None
         self._servers: ManagedServers | None = None
         self._children: list[Self] = []
@@ -292,7 +297,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
         Raises:
             MissingExtraError: Without the docker extra.
-            ConfigurationError: No engine answers, or the container ends; the message has its last words.
+            ConfigurationError: No engine answers, or the container ends; the error has its last log lines.
             DeadlineExceededError: It did not get healthy in time; so has that message.
 
         Example:
@@ -382,9 +387,9 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
                 return ProcessProvider(folder, api_key=api_key, **others)
             from openenv_gym.providers.hub import HubProvider
+            from openenv_gym.providers.hub_spaces import trusts_remote_code
 
-            is_trusted = os.environ.get("OPENENV_TRUST_REMOTE_CODE", "").lower() in {"1", "true", "yes"}
-            given = {"trust_remote_code": is_trusted, **others}
+            given = {"trust_remote_code": trusts_remote_code(), **others}
             space = repo_id if folder is None else str(folder).removeprefix("git+")
             return HubProvider(space, mode="local", api_key=api_key, **given)
 
@@ -419,14 +424,6 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             raise
         client._use_servers(servers)
         return client
-
-    @staticmethod
-    def _with_interface(provider: Any) -> Provider | None:
-        if provider is None:
-            return None
-        from openenv_gym.providers.foreign import provider_of
-
-        return provider_of(provider)
 
     def _start_servers(self) -> None:
         """Let the provider start the servers, if there are none."""

@@ -427,7 +427,7 @@ def _post(server: Endpoint, path: str, body: Fields) -> Any:
             break
         time.sleep(backoff.next_s())
     raise LanguageModelError(
-        f"A language model was asked at {server}{path} and failed: {reason}.",
+        f"The language model at {server}{path} failed: {reason}.",
         endpoint=server.base_url,
         operation=f"POST {path}",
     ) from cause

@@ -106,6 +106,7 @@ TIER_OF = {
     "gym/test_spaces_unions.py": "unit",
     "gym/test_spawned_processes.py": "slow",
     "gym/test_systems.py": "slow",
+    "gym/test_this_machine.py": "unit",
     "gym/test_wild_payloads.py": "unit",
     "gym/test_wire_v1.py": "unit",
     "gym/test_wire_v2.py": "unit",

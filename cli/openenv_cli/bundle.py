@@ -21,6 +21,7 @@ from openenv_cli.files import IgnoreRules, read_text, stale_lock
 from openenv_cli.links import is_left_out, link_problem
 from openenv_cli.output import status
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.server_command import find_uv
 
 _WHEELS = "wheels"
 
@@ -141,7 +142,7 @@ def _wheel(name: str, path: Path, folder: Path) -> Path:
             advice="Fix [tool.uv.sources] in pyproject.toml.",
         )
     before = set(folder.iterdir())
-    uv = shutil.which("uv")
+    uv = find_uv()
     if uv is None and find_spec("pip") is None:
         raise ConfigurationError(
             f"Building a wheel of {name} from {path} needs uv or pip; neither is installed.",
@@ -159,7 +160,7 @@ def _wheel(name: str, path: Path, folder: Path) -> Path:
 
 def _update_lock(copy: Path) -> None:
     """Update the lock file for the wheels. Without uv it is removed, and the build resolves dependencies."""
-    lock, uv = copy / "uv.lock", shutil.which("uv")
+    lock, uv = copy / "uv.lock", find_uv()
     if not lock.exists():
         return
     if uv is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from pathspec import GitIgnoreSpec
 
 from openenv_gym.errors import ConfigurationError
+from openenv_gym.providers.server_command import find_uv
 
 # Secrets, and what tools regenerate.
 _ALWAYS_EXCLUDED = (
@@ -62,7 +62,7 @@ def stale_lock(folder: Path) -> str | None:
 
     None if that cannot be found out: uv is not installed, or cannot reach the packages.
     """
-    uv = os.environ.get("UV") or shutil.which("uv")
+    uv = find_uv()
     if uv is None:
         return None
     variables = {name: value for name, value in os.environ.items() if name != "UV_FROZEN"}  # skips the check

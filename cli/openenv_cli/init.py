@@ -22,6 +22,7 @@ from openenv_cli.gymnasium_template import describe
 from openenv_cli.origin import DISTRIBUTION, installed_origin
 from openenv_cli.output import note, status
 from openenv_gym.errors import ActionRefusedError, ConfigurationError, OpenEnvError
+from openenv_gym.providers.server_command import find_uv
 
 
 def init(
@@ -169,7 +170,7 @@ def _try(gym_id: str, folder: Path) -> None:
 
 def _lock(folder: Path) -> bool:
     """Write uv.lock and return True; without uv, print how to do it later."""
-    uv = shutil.which("uv")
+    uv = find_uv()
     if uv is None:
         note("uv is not installed, so uv.lock is missing. Run `pip install uv`, then `uv lock`.")
         return False

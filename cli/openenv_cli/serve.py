@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import ipaddress
 import os
 import re
 import socket
@@ -16,12 +15,13 @@ from urllib.parse import urlsplit
 
 import typer
 from openenv_server.operations.logs import configure_logs, listening_line
-from openenv_server.settings import read_settings, variables
+from openenv_server.security.hosts import is_loopback
+from openenv_server.settings import MAX_SESSIONS_OPTION, read_settings, variables
 from openenv_server.workers import serve_app
 
 from openenv_cli.gymnasium_options import GymKwargs, Wraps, gymnasium_maker, keywords_of
 from openenv_cli.output import say
-from openenv_gym.errors import ConfigurationError
+from openenv_gym.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -165,7 +165,8 @@ def serve(
                 note.append(leave_note(name, base_url, folder))
             except ConfigurationError as error:
                 say("Warning", str(error))
-            if not (settings.openenv_api_key or settings.openenv_api_key_file) and not _is_loopback(address):
+            has_key = settings.openenv_api_key or settings.openenv_api_key_file
+            if not has_key and not _is_for_this_machine(address):
                 say(
                     "Warning",
                     "the server needs no key, so anyone who can reach this machine can use it. Set "
@@ -233,8 +234,6 @@ def _set_interface(is_on: bool) -> None:
     """
     from openenv_server.playground.mount import has_gradio
 
-    from openenv_gym.errors import MissingExtraError
-
     if is_on and not has_gradio():
         raise MissingExtraError("openenv serve --interface", "web")
     # The environment's code calls create_app, which reads this variable, in each process.
@@ -242,8 +241,6 @@ def _set_interface(is_on: bool) -> None:
 
 
 def _set_max_sessions(max_sessions: int | None) -> None:
-    from openenv_server.settings import MAX_SESSIONS_OPTION
-
     if max_sessions is not None:
         # The environment's code calls create_app, which reads this variable.
         os.environ[MAX_SESSIONS_OPTION] = str(max_sessions)
@@ -306,7 +303,7 @@ def _announce(output: TextIO, name: str, host: str, base_url: str, *, has_page: 
     remote_url = f"http://{_external_name(host)}:{urlsplit(base_url).port}"
     if not output.isatty():
         print(base_url, file=output, flush=True)
-        if not _is_loopback(host):
+        if not _is_for_this_machine(host):
             print(f"From other machines: {remote_url}", file=sys.stderr, flush=True)
         return
     from rich.panel import Panel
@@ -318,21 +315,18 @@ def _announce(output: TextIO, name: str, host: str, base_url: str, *, has_page: 
     lines = Text(overflow="fold").append("On this machine, after import openenv_gym:\n")
     lines.append(f'gym.make("openenv/{name}")\n', "bold")
     lines.append(f'gym.make("openenv/remote", base_url="{base_url}")\n', "bold")
-    if not _is_loopback(host):
+    if not _is_for_this_machine(host):
         lines.append("\nFrom other machines:\n")
         lines.append(f'gym.make("openenv/remote", base_url="{remote_url}")\n', "bold")
     lines.append(f"\n{base_url}/docs   the API\n")
     if has_page:
-        lines.append(f"{base_url}/web    the web page\n")
+        lines.append(f"{base_url}/web    the playground\n")
     lines.append("Ctrl-C stops the server.")
     Console(highlight=False).print(Panel(lines, title=Text(f"{name} is ready at {base_url}"), expand=False))
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _is_for_this_machine(host: str) -> bool:
+    return host == "localhost" or is_loopback(host)
 
 
 def _external_name(host: str) -> str:

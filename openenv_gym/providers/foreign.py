@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import signature
 from typing import Any
-from urllib.parse import urlsplit
 
 from openenv_gym.errors import ConfigurationError
 from openenv_gym.providers.provider import Provider
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+from openenv_gym.transport.routes import is_on_this_machine
 
 
 class ForeignProvider(Provider):
@@ -54,7 +52,7 @@ class ForeignProvider(Provider):
                 "from_docker_image(image, provider=…).",
             ) from error
         base_url = self._start(*self._arguments, **self._options)
-        self.is_direct: bool = urlsplit(base_url).hostname in _LOOPBACK
+        self.is_direct: bool = is_on_this_machine(base_url)
         self.endpoints: tuple[str, ...] = (base_url,)
         return self.endpoints
 

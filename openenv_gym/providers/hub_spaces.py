@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,11 @@ _NOT_SHOWN = (
 
 class TemporaryHubError(HubError):
     """The Hub failed or did not respond, which may pass."""
+
+
+def trusts_remote_code() -> bool:
+    """Whether the variable ``OPENENV_TRUST_REMOTE_CODE`` allows this process to run the code of Spaces."""
+    return os.environ.get("OPENENV_TRUST_REMOTE_CODE", "").lower() in {"1", "true", "yes"}
 
 
 def space_id(text: str) -> str:

@@ -111,7 +111,9 @@ def servers_for(
     starting = (keywords.get("provider"), keywords.get("provider_options"))
     if replicas != 1 or any(value is not None for value in starting):
         raise ConfigurationError(
-            f"{base_url} runs already, so replicas=, wrappers=, provider= and provider_options= have no use"
+            "replicas=, wrappers=, provider= and provider_options= start servers, but "
+            f"{base_url} runs already.",
+            advice="Leave them out, or leave out base_url=.",
         )
     return None
 

@@ -139,6 +139,7 @@ class Provider(ABC):
                 if time.monotonic() > deadline:
                     raise DeadlineExceededError(
                         f"The server at {pending[0]} was not ready within {timeout_s:g} s ({error}).",
+                        advice='If it needs longer, raise provider_options={"ready_timeout_s": 300}.',
                         log=self.logs(),
                         endpoint=pending[0].base_url,
                     ) from error

@@ -41,7 +41,7 @@ class RayProvider(Provider):
     to one on this machine. It stays connected until this process ends, or ``ray.shutdown()``.
 
     Args:
-        path: As in `ProcessProvider`, like the four that follow.
+        path: As in `ProcessProvider`.
         gym: As in `ProcessProvider`.
         app: As in `ProcessProvider`.
         gym_kwargs: As in `ProcessProvider`.
@@ -49,7 +49,7 @@ class RayProvider(Provider):
         vectorized: As in `ProcessProvider`.
         max_sessions: As in `ProcessProvider`, for each replica.
         replicas: How many servers.
-        num_cpus: CPUs of each server, as in Ray, like the four that follow. Ray reserves them, but does not
+        num_cpus: CPUs of each server, as in Ray. Ray reserves them, but does not
             enforce the limit.
         num_gpus: GPUs of each server.
         memory: Memory of each server, in bytes.

@@ -112,7 +112,7 @@ class RuntimeProvider(ABC):
 
 
 class KubernetesProvider(ContainerProvider):
-    """A name that published code imports; abstract there too. docs/kubernetes.md deploys environments."""
+    """A name that published code imports; abstract there too. docs/scaling.md deploys environments."""
 
 
 def warn_of_ignored(provider: str, options: Iterable[str]) -> None:

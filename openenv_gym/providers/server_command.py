@@ -125,7 +125,7 @@ class ServerCommand:
             MissingExtraError: This Python would serve, but lacks the packages for it.
         """
         folder = self._folder
-        uv = os.environ.get("UV") or shutil.which("uv")
+        uv = find_uv()
         if folder is None or uv is None or not (folder / "uv.lock").is_file():
             if any(importlib.util.find_spec(name) is None for name in _REQUIRED):
                 raise MissingExtraError(f"Serving {self.name} with {sys.executable}", "cli")
@@ -154,6 +154,11 @@ def _wrap_options(wrapper: Wrapper) -> list[str]:
         )
     values = [f"{name}={json.dumps(value)}" for name, value in keywords.items()]
     return ["--wrap", path, *(word for value in values for word in ("--wrap-kwarg", value))]
+
+
+def find_uv() -> str | None:
+    """The path of uv: what ``uv run`` names in the variable ``UV``, or on the ``PATH``; None without it."""
+    return os.environ.get("UV") or shutil.which("uv")
 
 
 def _install(uv: str, folder: Path) -> str:

@@ -126,8 +126,9 @@ class Source:
         """
         found = [kind for keyword, kind in SOURCES.items() if given.get(keyword) is not None]
         if len(found) != 1:
-            has = f"has {' and '.join(kind.keyword for kind in found)}" if found else "has no source"
-            raise ConfigurationError(f"{where} {has}. Name one of {', '.join(SOURCES)}.")
+            several = f"has {' and '.join(kind.keyword for kind in found)}; keep one of them"
+            none = f"has no source; name one of {', '.join(SOURCES)}"
+            raise ConfigurationError(f"{where} {several if found else none}.")
         (kind,) = found
         value = given[kind.keyword]
         if isinstance(value, Path):

@@ -14,7 +14,7 @@ from openenv_gym.errors import ProviderError
 from openenv_gym.providers.process import ServerProcesses
 from openenv_gym.providers.provider import at_least_one
 from openenv_gym.providers.runtime import RuntimeProvider, provider_errors, warn_of_ignored
-from openenv_gym.providers.server_command import PYTHON_VARIABLES, SOCKET, ResolvedCommand
+from openenv_gym.providers.server_command import PYTHON_VARIABLES, SOCKET, ResolvedCommand, find_uv
 
 _READY_TIMEOUT_S = 60.0
 _GIT = "git+"
@@ -187,7 +187,7 @@ def _program(name: str) -> str:
     Raises:
         ProviderError: It is not installed.
     """
-    found = os.environ.get(name.upper()) or shutil.which(name)
+    found = find_uv() if name == "uv" else shutil.which(name)
     if found is None:
         raise ProviderError(f"The program {name} is not installed, or not on the PATH.")
     return found

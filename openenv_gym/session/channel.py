@@ -34,12 +34,23 @@ class Timeouts(NamedTuple):
             ConfigurationError: A timeout is not a positive number.
         """
         for name, seconds in self._asdict().items():
-            if not isinstance(seconds, int | float) or not seconds > 0:
-                raise ConfigurationError(
-                    f"{name.removesuffix('_s')}_timeout_s must be a positive number of seconds, "
-                    f"got {seconds!r}"
-                )
+            positive_seconds(seconds, f"{name.removesuffix('_s')}_timeout_s")
         return self
+
+
+def positive_seconds(seconds: float, name: str) -> float:
+    """Return a timeout.
+
+    Args:
+        seconds: The timeout in seconds.
+        name: The argument's name.
+
+    Raises:
+        ConfigurationError: It is not a positive number.
+    """
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise ConfigurationError(f"{name} must be a positive number of seconds, got {seconds!r}.")
+    return seconds
 
 
 class SessionChannel(Protocol):

@@ -18,6 +18,7 @@ from openenv_gym.errors import (
 )
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.mcp import listed_tools
 
 
 def error_of(
@@ -90,9 +91,8 @@ def tools_in(response: Any, endpoint: Endpoint) -> list[dict[str, Any]]:
     Raises:
         RemoteError: The response is an error, or has no tools.
     """
-    result = response.get("result") if isinstance(response, dict) else None
-    tools = result.get("tools") if isinstance(result, dict) else None
-    if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
+    tools = listed_tools(response)
+    if tools is not None:
         return tools
     error = response.get("error") if isinstance(response, dict) else None
     message = error.get("message") if isinstance(error, dict) else "its response has no tools"
@@ -101,6 +101,16 @@ def tools_in(response: Any, endpoint: Endpoint) -> list[dict[str, Any]]:
         code=str(error.get("code")) if isinstance(error, dict) else "",
         endpoint=endpoint.base_url,
         operation="tools/list",
+    )
+
+
+def not_encodable(endpoint: Endpoint, operation: str, cause: Exception) -> ProtocolError:
+    """Return the error for a request with a value that no message can have."""
+    return ProtocolError(
+        f"{endpoint}, {operation}: it cannot be encoded: {cause}.",
+        advice="Use values of JSON, and NumPy arrays of numbers.",
+        endpoint=endpoint.base_url,
+        operation=operation,
     )
 
 

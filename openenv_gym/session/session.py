@@ -26,6 +26,7 @@ from openenv_gym.session.v2 import V2Channel
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
+from openenv_gym.wire.mcp import TOOLS_REQUEST
 
 if TYPE_CHECKING:
     from openenv_gym.session.shared import SharedConnections
@@ -246,10 +247,9 @@ class Session:
 
     async def list_tools(self) -> list[dict[str, Any]]:
         """Return the environment's tools now, as ``tools/list`` of the Model Context Protocol has them."""
-        request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
         try:
             channel = await self._ready_channel()
-            response = (await channel.mcp(_SLOT, request))[0]
+            response = (await channel.mcp(_SLOT, TOOLS_REQUEST))[0]
         except OpenEnvError as error:
             await self._add_explanation(error)
             raise

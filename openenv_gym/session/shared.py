@@ -10,10 +10,11 @@ from time import perf_counter
 from typing import Any
 from weakref import WeakValueDictionary
 
-from openenv_gym.errors import CapacityError, EndpointError, OpenEnvError, ProtocolError, SessionLostError
+from openenv_gym.errors import CapacityError, EndpointError, OpenEnvError, SessionLostError
 from openenv_gym.session.channel import SessionChannel, Timeouts
 from openenv_gym.session.reconnect import CONNECT_PAUSE_S, CONNECTS_A_WORKER
 from openenv_gym.session.recovery import LOSS_RETRIES
+from openenv_gym.session.responses import not_encodable
 from openenv_gym.session.shared_calls import ResetBody
 from openenv_gym.session.shared_channel import SharedChannel
 from openenv_gym.session.v1 import V1Channel
@@ -262,7 +263,7 @@ class _Slot:
         self._call(request, None, operation, limit_s)
         response = await self._answer()
         if not isinstance(response, v2.Values):
-            raise self._channel._wrong_response(response, operation)
+            raise self._channel.wrong_response(response, operation)
         if response.errors:
             raise self._channel.slot_error(response.errors[0], operation)
         return response.values
@@ -291,11 +292,7 @@ class _Slot:
         try:
             return v2.encode_part(value)
         except (TypeError, UnicodeEncodeError) as error:
-            raise ProtocolError(
-                f"{operation} cannot be encoded: {error}",
-                endpoint=self.endpoint.base_url,
-                operation=operation,
-            ) from error
+            raise not_encodable(self.endpoint, operation, error) from error
 
     def _check_size(self, body: Any, operation: str, timeout_s: float) -> None:
         error = self._channel.too_large(body, operation, timeout_s)

@@ -18,7 +18,7 @@ from openenv_gym.errors import EndpointError, OpenEnvError, ProtocolError
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.responses import error_of
 from openenv_gym.session.shared_calls import Call, ResetBody, size_of
-from openenv_gym.session.v2 import V2Channel, _Pending
+from openenv_gym.session.v2 import PendingRequest, V2Channel
 from openenv_gym.transport.connection import Connection, Transport
 from openenv_gym.transport.error_mapping import closed_error, session_error
 from openenv_gym.wire import v2
@@ -284,7 +284,7 @@ class SharedChannel(V2Channel):
 
     def _noted(self, request: v2.Request, calls: Sequence[Call]) -> list[v2.Payload]:
         payload = v2.encode(request)
-        self._pending[request.id] = _Pending(payload, request.slots)
+        self._pending[request.id] = PendingRequest(payload, request.slots)
         for call in calls:
             call.request_id = request.id
         return payload
@@ -308,7 +308,7 @@ class SharedChannel(V2Channel):
             for call in calls:
                 call.future.set_result(response)
         else:
-            raise self._wrong_response(response, _ANY_REQUEST)
+            raise self.wrong_response(response, _ANY_REQUEST)
 
     def _take_calls(self, request_id: int, numbers: Sequence[int]) -> list[Call]:
         """Take the calls of a message that still wait."""

@@ -23,9 +23,9 @@ from openenv_gym.session.channel import PATIENCE_S, Timeouts
 from openenv_gym.session.link_speed import MEASURED_SIZE, LinkSpeed
 from openenv_gym.session.reconnect import ReconnectBudget, reconnect
 from openenv_gym.session.recovery import LOSS_RETRIES
-from openenv_gym.session.responses import error_of, lost_error, sentence, wrong_response
+from openenv_gym.session.responses import error_of, lost_error, not_encodable, sentence, wrong_response
 from openenv_gym.tracing import Span, find_tracer
-from openenv_gym.transport.connection import Connection, Transport
+from openenv_gym.transport.connection import CLOSE_TIMEOUT_S, Connection, Transport
 from openenv_gym.transport.deadline import Deadline
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import compression, v2
@@ -33,8 +33,6 @@ from openenv_gym.wire.codes import ErrorCode
 
 log = logging.getLogger("openenv_gym")
 
-# How long closing waits for the server, in seconds.
-_CLOSE_TIMEOUT_S = 1.0
 # How long a broken connection is resumed at most, in seconds, whatever the server says.
 _LONGEST_GRACE_S = 3600.0
 
@@ -43,7 +41,7 @@ _LONGEST_GRACE_S = 3600.0
 _CLOSING = (ErrorCode.TIMEOUT, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.UNKNOWN_SESSION)
 
 
-class _Pending:
+class PendingRequest:
     """A request without a complete response, kept to be sent again.
 
     Attributes:
@@ -110,7 +108,7 @@ class V2Channel:
         self._named_slots: list[int] = []  # those of the last reset or step that named its slots
         self._token = ""
         self._grace_s = 0.0
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, PendingRequest] = {}
         self._early: deque[v2.Result] = deque()  # results that arrived while another response was awaited
         self._last_id = self._received_bytes = 0
         self._tracer = find_tracer()
@@ -155,7 +153,7 @@ class V2Channel:
                     self.endpoint, timeout_s=self._timeouts.connect_s
                 )
         if not isinstance(response, v2.Opened):
-            raise self._wrong_response(response, "open")
+            raise self.wrong_response(response, "open")
         self._note_opened(response)
         if response.errors:
             await self._take_back(response)
@@ -222,7 +220,7 @@ class V2Channel:
         response = await self._receive_any(operation, most_s)
         while True:
             if type(response) is not v2.Result:
-                raise self._wrong_response(response, operation)
+                raise self.wrong_response(response, operation)
             if self._is_first(response):
                 return response
             self.received_at = received_at
@@ -264,12 +262,12 @@ class V2Channel:
         slots, self.slots = sorted(self.slots), set()
         if self.connection.is_open and slots:
             request = v2.Close(id=self._next_id(), slots=slots, timeout_s=self._timeouts.step_s)
-            self._timeouts = Timeouts(*[_CLOSE_TIMEOUT_S] * 3)
-            self._grace_s = min(self._grace_s, _CLOSE_TIMEOUT_S)
+            self._timeouts = Timeouts(*[CLOSE_TIMEOUT_S] * 3)
+            self._grace_s = min(self._grace_s, CLOSE_TIMEOUT_S)
             # If this fails, the server is gone or busy; it ends the sessions with the connection too.
             with contextlib.suppress(EndpointError, RemoteError, TimeoutError):
-                deadline = Deadline(_CLOSE_TIMEOUT_S)
-                await self._send(request, slots, "close", _CLOSE_TIMEOUT_S)
+                deadline = Deadline(CLOSE_TIMEOUT_S)
+                await self._send(request, slots, "close", CLOSE_TIMEOUT_S)
                 while type(await self._receive("close", deadline.left_s())) is not v2.Closed:
                     pass  # responses to other requests may come first
         self._end_spans("closed")
@@ -297,7 +295,7 @@ class V2Channel:
         request.timeout_s = self._timeouts.step_s
         response = await self._ask(request, operation)
         if not isinstance(response, v2.Values):
-            raise self._wrong_response(response, operation)
+            raise self.wrong_response(response, operation)
         if response.errors:
             raise self.slot_error(response.errors[0], operation)
         return response.values
@@ -333,12 +331,8 @@ class V2Channel:
         try:
             payload = v2.encode(request, attachments)
         except (TypeError, UnicodeEncodeError) as error:
-            raise ProtocolError(
-                f"{operation} cannot be encoded: {error}",
-                endpoint=self.endpoint.base_url,
-                operation=operation,
-            ) from error
-        self._pending[request.id] = _Pending(payload, slots)
+            raise not_encodable(self.endpoint, operation, error) from error
+        self._pending[request.id] = PendingRequest(payload, slots)
         if type(request) is v2.Step or type(request) is v2.Reset:
             self._named_slots = slots
         self.sent_at = perf_counter()
@@ -507,7 +501,7 @@ class V2Channel:
             operation="open",
         )
 
-    def _wrong_response(self, response: v2.Answer, operation: str) -> OpenEnvError:
+    def wrong_response(self, response: v2.Answer, operation: str) -> OpenEnvError:
         """Return the error for a response that is not what was asked for."""
         if type(response) is v2.Failed:
             return self._failed(response, operation)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from openenv_gym.errors import SpaceError
+from openenv_gym.errors import SpaceError, excerpt
 from openenv_gym.spaces.batches import ArrayBatch, batch_of
 from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs
@@ -120,7 +120,7 @@ class Column:
         for payload in payloads(wire, count):
             element = self.codec.decode(payload)
             if not self._is_element(element) and not self.codec.space.contains(element):
-                raise SpaceError(f"{str(payload)[:200]} is not in {self.codec.space}")
+                raise SpaceError(f"{excerpt(payload)} is not in {excerpt(self.codec.space)}")
             elements.append(element)
         return elements
 
@@ -198,7 +198,7 @@ class ArrayColumn(Column):
         # A copy, as a message may be read-only, and an environment may write into its action.
         elements = self.split(wire.copy(), count)
         if not self.contains_fast(wire, count) and not all(map(self.codec.space.contains, elements)):
-            raise SpaceError(f"Not all elements of the column are in {self.codec.space}")
+            raise SpaceError(f"Not all elements of the column are in {excerpt(self.codec.space)}")
         return elements
 
     def _is_element(self, value: Any) -> bool:
@@ -219,17 +219,17 @@ class ArrayColumn(Column):
         try:
             array = np.asarray(values, self._dtype, order="C")
         except (TypeError, ValueError, OverflowError) as error:
-            raise SpaceError(f"Not in {self.codec.space}: {error}") from error
+            raise SpaceError(f"Not in {excerpt(self.codec.space)}: {error}") from error
         if array.shape != shape:
-            raise SpaceError(f"Expected the shape {shape} for {self.codec.space}, got {array.shape}")
+            raise SpaceError(f"Expected the shape {shape} for {excerpt(self.codec.space)}, got {array.shape}")
         return array
 
     def _check_array(self, wire: np.ndarray[Any, Any], count: int) -> None:
         shape = (count, *self._shape)
         if wire.dtype != self._dtype or wire.shape != shape:
             raise SpaceError(
-                f"A column of {count} of {self.codec.space} has dtype {self._dtype} and shape {shape}, "
-                f"not {wire.dtype} and {wire.shape}"
+                f"A column of {count} of {excerpt(self.codec.space)} has dtype {self._dtype} and "
+                f"shape {shape}, not {wire.dtype} and {wire.shape}"
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gymnasium import spaces
 
-from openenv_gym.errors import SchemaError
+from openenv_gym.errors import SchemaError, excerpt
 from openenv_gym.schema_keywords import RENDER_KEYWORD
 from openenv_gym.spaces import codecs
 from openenv_gym.spaces.codecs import Codec
@@ -167,8 +167,8 @@ class Compiler:
                 fits = False
             if not fits:
                 raise SchemaError(
-                    f"{where}: {space} does not fit the schema, which makes {codec.space}; "
-                    f"{str(payload)[:80]} is not in it"
+                    f"{where}: {excerpt(space)} does not fit the schema, which makes {excerpt(codec.space)}; "
+                    f"{excerpt(payload)} is not in it"
                 )
         return chosen
 

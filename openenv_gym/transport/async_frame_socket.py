@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from openenv_gym.transport.addresses import look_up, open_socket
+from openenv_gym.transport.connection import CLOSE_TIMEOUT_S
 from openenv_gym.transport.frame_socket import find_dead_peers, tls_broke
 from openenv_gym.transport.handshake import CHUNK_SIZE, open_tunnel
 from openenv_gym.transport.routes import Route
@@ -32,7 +33,6 @@ _BUFFER_SIZE = 1 << 13
 # With so many unread messages, or with several that exceed the maximum size together, the socket is not read
 # any more.
 _MAX_UNREAD = 16
-_CLOSE_TIMEOUT_S = 1.0
 _NO_MEMORY = memoryview(b"")
 
 
@@ -129,7 +129,7 @@ class AsyncFrameSocket(asyncio.BufferedProtocol):
             self._transport.write(b"".join(frame))
         self._transport.close()
         if self._transport.get_write_buffer_size():
-            self.loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
+            self.loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
 
     def abort(self) -> None:
         """Close without a close frame."""
@@ -275,7 +275,7 @@ async def connect(route: Route, max_size: int) -> AsyncFrameSocket:
         await open_tunnel(_RawStream(raw), route)
         tls: dict[str, Any] = {}
         if route.tls is not None:
-            tls = {"ssl": route.tls, "server_hostname": route.host, "ssl_shutdown_timeout": _CLOSE_TIMEOUT_S}
+            tls = {"ssl": route.tls, "server_hostname": route.host, "ssl_shutdown_timeout": CLOSE_TIMEOUT_S}
         _, frames = await loop.create_connection(lambda: AsyncFrameSocket(max_size), sock=raw, **tls)
     except BaseException:
         raw.close()

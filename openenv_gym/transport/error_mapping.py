@@ -313,13 +313,13 @@ def _proxy_refused(endpoint: Endpoint, error: ProxyRefusedError, operation: str)
     target, direct = f"{route.host}:{route.port}", _proxy_advice(endpoint)
     if error.status == 407:
         return AccessRefusedError(
-            f"The way to {endpoint} is closed: {error}, so it wants a user and a password.",
+            f"Cannot reach {endpoint}: {error}, so it requires a user and a password.",
             advice=f"Put them into the proxy's URL: http://USER:PASSWORD@HOST:PORT. {direct}",
             **context,
         )
     if error.status in (403, 405):
         return AccessRefusedError(
-            f"The way to {endpoint} is closed: {error} {target}.",
+            f"Cannot reach {endpoint}: {error} {target}.",
             advice=f"Many proxies allow CONNECT to port 443 only. {direct}",
             **context,
         )

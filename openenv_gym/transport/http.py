@@ -24,6 +24,7 @@ from openenv_gym.transport.error_mapping import (
 from openenv_gym.transport.routes import route_to
 from openenv_gym.wire import v2
 from openenv_gym.wire.handshake import BadHandshakeError
+from openenv_gym.wire.mcp import TOOLS_REQUEST, listed_tools
 from openenv_gym.wire.values import MOST_IN_ANSWER, check_json
 
 # Observations may be large; schemas and lists of tools are not. Only other servers send more than this.
@@ -95,11 +96,10 @@ def get_tools(endpoint: Endpoint, *, timeout_s: float) -> list[dict[str, Any]]:
 
 
 def _tools(endpoint: Endpoint, deadline: Deadline) -> list[dict[str, Any]]:
-    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).encode()
+    request = json.dumps(TOOLS_REQUEST).encode()
     response = _request(endpoint, "POST", "/mcp", request, deadline, max_bytes=_MAX_SCHEMA_BYTES).fields
-    result = response.get("result")
-    tools = result.get("tools") if isinstance(result, dict) else None
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+    tools = listed_tools(response)
+    if tools is None:
         finding = f"its actions call tools, but it does not list them ({response.get('error')})"
         raise not_openenv(endpoint, finding, "POST /mcp")
     return tools
@@ -244,9 +244,6 @@ def exchange(
         raise not_openenv(endpoint, finding, operation) from error
     except (OSError, ValueError) as error:
         raise connect_error(endpoint, error, operation, deadline.timeout_s) from bare(error)
-    if len(text) == _MAX_BYTES:
-        finding = f"its answer to {operation} has {_MAX_BYTES:,} bytes or more"
-        raise not_openenv(endpoint, finding, operation)
     endpoint.cookies.update(path, response.headers.get_all("Set-Cookie") or ())
     return response.status, response.headers, text
 

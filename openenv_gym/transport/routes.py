@@ -114,6 +114,11 @@ def _proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     return Proxy(parts.scheme, parts.hostname, parts.port or 80, authorization)
 
 
+def is_on_this_machine(base_url: str) -> bool:
+    """Whether the host of a base URL is this machine, by its name or address alone."""
+    return _is_this_machine(urlsplit(base_url).hostname or "")
+
+
 def _is_this_machine(host: str) -> bool:
     address = _address(host)
     if address is not None:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
-from openenv_gym.errors import ResetMaskError, UsageError
+from openenv_gym.errors import ConfigurationError, ResetMaskError, UsageError, excerpt
 
 
 def seeds_of(seed: Any, count: int) -> list[int | None]:
     """Return a seed for each slot: none, ``seed + i``, or the ones given.
 
     Raises:
-        ValueError: As many seeds as slots were expected.
+        ConfigurationError: As many seeds as slots were expected.
         gymnasium.error.Error: A seed is negative.
     """
     if seed is None:
@@ -24,7 +24,7 @@ def seeds_of(seed: Any, count: int) -> list[int | None]:
         seed = [int(seed) + i for i in range(count)]
     seeds = [None if part is None else int(part) for part in seed]
     if len(seeds) != count:
-        raise ValueError(f"{count} slots take {count} seeds, not {len(seeds)}")
+        raise ConfigurationError(f"seed= must be None, an integer or {count} seeds, got {len(seeds)} seeds.")
     for part in seeds:
         if part is not None and part < 0:
             seeding.np_random(part)  # raises Gymnasium's own error
@@ -59,6 +59,8 @@ def slots_of(slots: Sequence[int] | np.ndarray[Any, Any], count: int) -> list[in
     """
     numbers = [int(number) for number in slots]
     wrong = [number for number in numbers if not 0 <= number < count]
-    if wrong or len(set(numbers)) != len(numbers):
-        raise UsageError(f"The slots are 0 to {count - 1}, each once, not {numbers}")
+    if wrong:
+        raise UsageError(f"The slots are 0 to {count - 1}; there are no slots {excerpt(wrong)}.")
+    if len(set(numbers)) != len(numbers):
+        raise UsageError(f"slots= names a slot twice: {excerpt(numbers)}.")
     return numbers

@@ -331,7 +331,7 @@ class Backend:
             if not available:
                 raise DeadlineExceededError(
                     f"{ready} of the {min_ready} requested slots are ready after {timeout_s:g} s.",
-                    advice="The others are still under way; a later recv returns them.",
+                    advice="The others are still pending; a later recv() returns them.",
                 )
             for read in available:
                 self._read_whole(read)

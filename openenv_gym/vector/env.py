@@ -100,7 +100,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         on_session_lost: As in `RemoteEnv`, slot by slot: "truncate" ends the episodes whose sessions are
             lost, and begins the next ones in new sessions; the other slots continue.
         on_misfit: As in `RemoteEnv`, slot by slot.
-        unwrap: As in `RemoteEnv`, like all that follow.
+        unwrap: As in `RemoteEnv`.
         omit_defaults: As in `RemoteEnv`.
         infer_shapes: As in `RemoteEnv`.
         action_space: As in `RemoteEnv`, of one slot.
@@ -154,7 +154,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> None:
         super().__init__()
         if num_envs < 1:
-            raise ConfigurationError(f"A vector environment has at least one slot, not {num_envs}")
+            raise ConfigurationError(f"num_envs must be at least 1, got {num_envs}.")
         self._servers: ManagedServers | None = None
         self.turn: Turn = Turn()
         self.timeouts: Timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
@@ -275,7 +275,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             ClosedError: The environment was closed.
-            UsageError: One of these slots has a step under way.
+            UsageError: One of these slots is pending.
             CapacityError: The server has not as many free sessions; and what `RemoteEnv.reset` raises.
         """
         self.reset_async(seed, options)
@@ -430,7 +430,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             slots: The numbers of the slots; by default all.
 
         Raises:
-            UsageError: A slot is named twice, is not there, or has a step under way; or the render mode is a
+            UsageError: A slot is named twice, is not there, or is pending; or the render mode is a
                 list; and what `step` raises.
         """
         if self._frames is not None:
@@ -458,7 +458,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             slots: Wait for exactly these and return them; the results of others stay for a later call.
 
         Raises:
-            UsageError: Fewer slots than that, or not all of ``slots``, have a step under way.
+            UsageError: Fewer slots than that, or not all of ``slots``, are pending.
             DeadlineExceededError: Not enough of them in time. A later call gets them.
             EndpointError: A slot's connection failed; a later call gets the others.
             RemoteError: A slot's server refused, or its environment raised. The same holds.
@@ -471,14 +471,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             chosen[slots_of(slots, self.num_envs)] = True
             idle = np.flatnonzero(chosen & ~under_way).tolist()
             if backend is None or (idle and not backend.has_failure(chosen)):
-                raise UsageError(f"{named(idle)} of those to wait for have no step under way")
+                raise UsageError(f"Nothing is pending for {named(idle)}. Send actions first.")
             self._call = ""
             ready = backend.receive_slots(chosen, timeout_s)
             self._note_times(backend, ready.infos, ready.slots)
             return ready
         expected = int(under_way.sum())
         if backend is None or not (backend.failures or 1 <= min_ready <= expected):
-            raise UsageError(f"min_ready is {min_ready}, but {expected} slots have a step under way")
+            raise UsageError(
+                f"min_ready={min_ready}, but {expected} slots are pending. Send more actions, or change it."
+            )
         self._call = ""
         ready = backend.receive(min_ready, timeout_s)
         self._note_times(backend, ready.infos, ready.slots)
@@ -546,7 +548,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             ClosedError: The server renders, and the environment was closed.
-            UsageError: The server renders, and a slot has a step under way.
+            UsageError: The server renders, and a slot is pending.
             ResetNeededError: No episode was begun.
         """
         if self.render_mode is None:
@@ -770,7 +772,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             pending = [slot for slot in slots if self._results.pending[slot]]
             if pending:
                 raise PendingCallError(
-                    f"The slots {pending} have a step under way; recv returns its result",
+                    f"{named(pending)} still pending: recv() returns the results.",
                     self._call or "step",
                 )
 

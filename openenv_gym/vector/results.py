@@ -51,7 +51,7 @@ class ResultBuffer:
         terminated: bool of shape (count,), like all that follow.
         truncated: Whether the episode was cut short, by ``max_episode_steps`` too.
         has_episode: Whether the slot was reset and its session exists.
-        pending: Whether a reset or a step is under way.
+        pending: Whether a reset or a step is pending.
         ready: Whether there is a result that was not taken yet.
         infos: The slots' infos, for those that have one.
         info_columns: Infos of all slots, as they are returned, beside these.
@@ -154,7 +154,7 @@ class ResultBuffer:
         return bool(self.terminated[slot] or self.truncated[slot])
 
     def mark_pending(self, slots: Sequence[int]) -> None:
-        """Note that a reset or a step is under way in some slots."""
+        """Note that a reset or a step is pending in some slots."""
         if self.info_columns:
             if len(slots) == self.count:
                 self.info_columns = {}

@@ -45,11 +45,14 @@ class CloseCode(IntEnum):
     NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
     NO_CODE = 1005
     ABNORMAL = 1006
     POLICY_VIOLATION = 1008
     TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
     SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
 
 
 class PeerClosedError(ConnectionError):

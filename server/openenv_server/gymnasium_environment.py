@@ -14,12 +14,13 @@ import numpy as np
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from openenv_gym.errors import SpaceError
+from openenv_gym.errors import SpaceError, excerpt
 from openenv_gym.schema_keywords import SERVED_ENV_KEYWORD, SERVER_RENDERS_KEYWORD, SPEC_FIELDS
 from openenv_gym.spaces import codec_from_space, schema_from_space
 from openenv_gym.types import Action, EnvironmentMetadata, Observation, State
 from openenv_gym.wire.v2 import is_array_of_numbers
 from openenv_server.environment import Environment
+from openenv_server.serialization import plain
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 
@@ -89,7 +90,9 @@ class SpaceField:
             raise PydanticCustomError("space", "{reason}", {"reason": str(error)}) from error
         if not self.space.contains(element):
             raise PydanticCustomError(
-                "space", "{value} is not in {space}", {"value": str(payload)[:200], "space": str(self.space)}
+                "space",
+                "{value} is not in {space}",
+                {"value": excerpt(payload), "space": excerpt(self.space)},
             )
         return element
 
@@ -264,15 +267,8 @@ def _json_parts(values: Mapping[str, Any]) -> dict[str, Any]:
     kept = {}
     for key, value in parts.items():
         with suppress(TypeError, ValueError):
-            kept[key] = json.loads(json.dumps(value, allow_nan=False, default=_number))
+            kept[key] = json.loads(json.dumps(value, allow_nan=False, default=plain))
     return kept
-
-
-def _number(value: Any) -> Any:
-    """Return NumPy's numbers and arrays as Python's."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def plain_info(info: dict[str, Any], *, keep_arrays: bool = False) -> dict[str, Any]:

@@ -128,8 +128,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._table.on_refused(429)
             self._refuse_next(
                 429,
-                f"{self.address} has {self._table.most_per_address} connections open, the most that an "
-                "address may have (MAX_SOCKETS_PER_ADDRESS)",
+                f"{self.address} has {self._table.most_per_address} connections open, the maximum per "
+                "address. Close some, or raise MAX_SOCKETS_PER_ADDRESS on the server",
             )
             return
         if descriptors.opened() and not self._table.make_room(1):

@@ -119,6 +119,7 @@ def test_a_dependency_from_a_path_without_uv_and_pip_says_what_to_install(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("UV", raising=False)
     monkeypatch.setattr(openenv_cli.bundle, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"neither is installed\. Install uv"), bundled(folder):
         pass
@@ -190,6 +191,7 @@ def test_without_uv_the_lock_file_is_left_out(folder: Path, monkeypatch: pytest.
     def without_uv(name: str) -> str | None:
         return None if name == "uv" else real(name)
 
+    monkeypatch.delenv("UV", raising=False)
     monkeypatch.setattr(shutil, "which", without_uv)
     with bundled(folder) as bundle:
         assert not (bundle / "uv.lock").exists()

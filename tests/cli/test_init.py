@@ -307,7 +307,7 @@ def test_folders_of_modules_and_data_files_reach_the_wheel(tmp_path: Path) -> No
 def test_without_uv_there_is_no_lock_file_and_a_sentence(tmp_path: Path) -> None:
     only_python = tmp_path / "bin"
     only_python.mkdir()
-    done = init("my_env", "--output-dir", tmp_path, PATH=str(only_python))
+    done = init("my_env", "--output-dir", tmp_path, PATH=str(only_python), UV="")
     assert done.returncode == 0, done.stderr
     assert "uv is not installed, so uv.lock is missing" in done.stderr
     assert not (tmp_path / "my_env" / "uv.lock").exists()

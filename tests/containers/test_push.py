@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from openenv_cli.docker.images import has_image, push_image, registry_of, tag_image
+from openenv_cli.docker.client import find_docker, run
+from openenv_cli.docker.images import has_image, push_image, registry_of
 
 from openenv_gym.errors import DockerError
 from tests.containers.conftest import Build
@@ -17,7 +18,7 @@ def test_a_pushed_image_is_pulled_into_an_empty_store(
 ) -> None:
     local, pushed = "openenv-my-env:latest", f"{registry}/my-org/my-env:1.0"
     identity = docker_host.docker("image", "inspect", "--format", "{{.Id}}", local)
-    tag_image(local, pushed)
+    run(find_docker(), "tag", local, pushed)
     push_image(pushed)
     push_image(pushed)  # nothing is left to send
     docker_host.docker("image", "rm", local, pushed)
@@ -25,7 +26,7 @@ def test_a_pushed_image_is_pulled_into_an_empty_store(
     assert not has_image(pushed)
     docker_host.docker("pull", pushed)
     assert docker_host.docker("image", "inspect", "--format", "{{.Id}}", pushed) == identity
-    tag_image(pushed, local)
+    run(find_docker(), "tag", pushed, local)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_a_registry_out_of_reach_says_what_to_look_at(
     registry_name: str, advice: str, python_image: str
 ) -> None:
     tag = f"{registry_name}/my-env:1"
-    tag_image(python_image, tag)
+    run(find_docker(), "tag", python_image, tag)
     with pytest.raises(DockerError) as failed:
         push_image(tag)
     assert str(failed.value).startswith(f"{tag} was not pushed: ")
@@ -49,7 +50,7 @@ def test_a_registry_out_of_reach_says_what_to_look_at(
 
 def test_a_registry_that_asks_for_a_login_gets_the_command_for_it(python_image: str) -> None:
     with running_registry(lets_in=False) as registry:
-        tag_image(python_image, f"{registry}/my-env:1")
+        run(find_docker(), "tag", python_image, f"{registry}/my-env:1")
         with pytest.raises(DockerError, match=f"Log in, then push again: docker login {registry}$"):
             push_image(f"{registry}/my-env:1")
 

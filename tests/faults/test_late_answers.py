@@ -38,7 +38,7 @@ def test_a_slot_whose_answer_is_late_fails(make: Callable[..., RemoteVectorEnv])
     with pytest.raises(DeadlineExceededError, match=rf"did not answer .* within {MOST_S} s"):
         envs.recv()
     assert MOST_S / 2 < time.monotonic() - begin < 3 * MOST_S
-    with pytest.raises(UsageError, match="0 slots have a step under way"):
+    with pytest.raises(UsageError, match="0 slots are pending"):
         envs.recv()
     envs.reset()
     envs.close()

@@ -376,3 +376,9 @@ def test_an_environment_s_actions_of_any_form(base_url: str) -> None:
             client.reset()
             assert client.step(action).observation["total"] == 3  # type: ignore[arg-type]
     assert issubclass(Slow, Environment)
+
+
+@pytest.mark.parametrize("name", ["connect_timeout_s", "message_timeout_s"])
+def test_a_malformed_timeout_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be a positive number of seconds, got -1"):
+        GenericEnvClient("http://localhost:8000", **{name: -1})

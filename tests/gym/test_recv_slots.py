@@ -89,8 +89,10 @@ def test_an_error_of_others_is_theirs(envs: RemoteVectorEnv) -> None:
 
 def test_slots_without_a_step_are_named(envs: RemoteVectorEnv) -> None:
     envs.send(np.array([1]), [2])
-    with pytest.raises(UsageError, match="slots 1 and 3 of those to wait for have no step under way"):
+    with pytest.raises(UsageError, match="Nothing is pending for slots 1 and 3"):
         envs.recv(slots=[1, 2, 3])
     assert envs.recv(slots=[2]).slots.tolist() == [2]
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"there are no slots \[7\]"):
         envs.recv(slots=[7])
+    with pytest.raises(UsageError, match=r"twice: \[2, 2\]"):
+        envs.recv(slots=[2, 2])

@@ -92,7 +92,7 @@ def test_a_problem_in_the_registry_file_is_reported_once_and_the_rest_is_known()
     )
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stderr.count("[environments.empty] has no source. Name one of base_url") == 1
+        assert done.stderr.count("[environments.empty] has no source; name one of base_url") == 1
         assert "'whole'" in done.stdout
         path.write_text("[environments")
         problems: list[str] = []
@@ -367,7 +367,7 @@ def test_a_server_is_stopped_if_its_environment_cannot_be_made(folder: Path) -> 
         ({"space": "alone"}, "OWNER/NAME"),
         ({"path": "/nowhere"}, "No such folder: /nowhere"),
         ({"path": __file__}, "No such folder: .*it is a file"),
-        ({"path": "/", "base_url": "http://host"}, "has base_url and path. Name one of"),
+        ({"path": "/", "base_url": "http://host"}, "has base_url and path; keep one of them"),
         ({}, "needs the server"),
     ],
     ids=str,

@@ -532,7 +532,7 @@ def test_an_action_that_cannot_be_encoded_sends_nothing(clock: Clock) -> None:
     connection = ScriptedConnection(opened(0), result(3, 0))
     channel, _ = channel_over(connection, clock=clock)
     run(channel.open([0]))
-    with pytest.raises(ProtocolError, match="step 1 cannot be encoded"):
+    with pytest.raises(ProtocolError, match="step 1: it cannot be encoded"):
         run(channel.send_step([0], [{"do": object()}], "step 1"))
     assert len(connection.sent) == 1
     assert not connection.has_pending

@@ -83,7 +83,7 @@ def test_a_name_may_stand_for_a_gymnasium_id() -> None:
             "got an unexpected keyword argument 'step_timeout'. Did you mean step_timeout_s=",
         ),
         ({"app": "my_env.app"}, "module:attribute"),
-        ({"gym": "CartPole-v1", "path": "./my_env"}, "has path and gym. Name one of"),
+        ({"gym": "CartPole-v1", "path": "./my_env"}, "has path and gym; keep one of them"),
     ],
     ids=str,
 )

@@ -181,13 +181,13 @@ def test_those_that_are_ready_come_first(nappers: RemoteVectorEnv) -> None:
     assert first.slots.tolist() == [0, 2, 3, 4, 5, 7]
     assert first.observations.tolist() == [1] * 6
     nappers.send(np.zeros(6), first.slots)
-    with pytest.raises(UsageError, match=r"slots \[1, 6\] have a step under way"):
+    with pytest.raises(UsageError, match=r"slots 1 and 6 still pending"):
         nappers.send(np.zeros(2), [1, 6])
     second = nappers.recv(min_ready=6)
     assert second.observations.tolist() == [2] * 6
     last = nappers.recv(min_ready=2)
     assert (last.slots.tolist(), last.observations.tolist()) == ([1, 6], [1, 1])
-    with pytest.raises(UsageError, match="min_ready is 1, but 0 slots"):
+    with pytest.raises(UsageError, match="min_ready=1, but 0 slots"):
         nappers.recv()
 
 
@@ -339,7 +339,7 @@ def test_it_ends(napping: str) -> None:
         envs.reset()
     with pytest.raises(ClosedError):
         envs.get_attr("state")  # which would open a session
-    with pytest.raises(ConfigurationError, match="at least one slot"):
+    with pytest.raises(ConfigurationError, match="num_envs must be at least 1"):
         RemoteVectorEnv(napping, 0)
 
 

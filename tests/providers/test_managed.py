@@ -90,8 +90,8 @@ def test_a_function_may_make_the_provider() -> None:
     ("sources", "keywords", "said"),
     [
         ({"base_url": FIRST}, {}, "runs already"),
-        ({}, {}, "has no source. Name one of base_url, path"),
-        ({"path": "a", "gym": "b"}, {}, "has path and gym. Name one of"),
+        ({}, {}, "has no source; name one of base_url, path"),
+        ({"path": "a", "gym": "b"}, {}, "has path and gym; keep one of them"),
         (
             {"image": "any"},
             {"provider": "ray"},

@@ -131,16 +131,6 @@ def image_size(tag: str) -> int:
     return int(run(find_docker(), "image", "inspect", "--format", "{{.Size}}", tag))
 
 
-def tag_image(tag: str, other: str) -> None:
-    """Give an image a second name.
-
-    Raises:
-        ConfigurationError: No Docker.
-        DockerError: The image does not exist, or the name is invalid.
-    """
-    run(find_docker(), "tag", tag, other)
-
-
 def push_image(tag: str) -> None:
     """Push an image to the registry in its name, with progress.
 

@@ -21,6 +21,7 @@ from openenv_cli.validation.folder_checks import Folder, has_main_block
 from openenv_cli.validation.report import CheckReport, Mode, ModeName, Outcome
 from openenv_cli.validation.server import start_failure
 from openenv_gym.errors import ConfigurationError, DeadlineExceededError, OpenEnvError
+from openenv_gym.providers.server_command import find_uv
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_json
 
@@ -40,7 +41,7 @@ class Trial(NamedTuple):
 
 def _uv_run(trial: Trial) -> CheckResult:
     path = trial.folder.path
-    uv = shutil.which("uv")
+    uv = find_uv()
     if uv is None:
         return skipped("uv is not installed", "pip install uv")
     if not (path / "uv.lock").is_file():

@@ -10,7 +10,7 @@ from typing import Any
 from openenv_cli.validation.check import Check, CheckResult, counted, failed, passed, skipped, warning
 from openenv_cli.validation.episodes import SEED, Episode, Player, first_difference
 from openenv_cli.validation.server import Server
-from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironmentError, RemoteError
+from openenv_gym.errors import ActionRefusedError, OpenEnvError, RemoteEnvironmentError, RemoteError, excerpt
 from openenv_gym.session.recovery import retry
 from openenv_gym.transport.blocking import BlockingConnection
 from openenv_gym.transport.http import get_schemas
@@ -59,7 +59,7 @@ def _reset(server: Server) -> CheckResult:
     with closing(server.env()) as env:
         observation, info = env.reset(seed=SEED)
     notes = ["It ignores the seed: its reset has no parameter `seed`"] if info.get("seed_ignored") else []
-    return passed(f"The first observation: {_excerpt(observation)}", notes=notes)
+    return passed(f"The first observation: {excerpt(observation)}", notes=notes)
 
 
 def _step(server: Server) -> CheckResult:
@@ -103,7 +103,7 @@ def _state(server: Server) -> CheckResult:
     with closing(server.client()) as client:
         retry(lambda: client.reset(seed=SEED), server.capacity_timeout_s)
         state = client.state()
-    return passed(f"The state after a reset: {_excerpt(state)}")
+    return passed(f"The state after a reset: {excerpt(state)}")
 
 
 def _seed(server: Server) -> CheckResult:
@@ -217,11 +217,6 @@ def invalid_action(schema: dict[str, Any]) -> dict[str, Any] | None:
     names = [name for name in schema.get("properties", {}) if name != "metadata"]
     candidates += [{name: wrong} for name in names for wrong in ({_UNKNOWN: 1}, "no")]
     return next((action for action in candidates if not validator.is_valid(action)), None)
-
-
-def _excerpt(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _check_env(server: Server) -> CheckResult:

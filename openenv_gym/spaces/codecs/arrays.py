@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
 
-from openenv_gym.errors import SpaceError
+from openenv_gym.errors import SpaceError, excerpt
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
 
 # Most of Gymnasium's unbounded boxes of int64 end one below it.
@@ -76,7 +76,7 @@ class ArrayCodec(Codec):
     def _of_the_shape(self, element: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if element.shape != self._shape:
             raise SpaceError(
-                f"The payload has the shape {element.shape}, but {self.space} wants {self._shape}"
+                f"The payload has the shape {element.shape}, but {excerpt(self.space)} wants {self._shape}"
             )
         return element
 

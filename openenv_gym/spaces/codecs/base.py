@@ -63,4 +63,4 @@ def named_infinities(payload: Any) -> Any:
 
 def misfit(payload: Any, space: spaces.Space[Any]) -> SpaceError:
     """Return the error for a payload that does not fit the space."""
-    return SpaceError(f"{excerpt(payload)} does not fit {space}")
+    return SpaceError(f"{excerpt(payload)} does not fit {excerpt(space)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from openenv_gym.errors import SpaceError
 from openenv_gym.spaces.codecs.base import Codec, TravelsAs, misfit, named_infinities
@@ -287,16 +288,12 @@ def _has_nan(payload: Any) -> bool:
 
 def _iterate_stacked(space: spaces.Space[Any], element: Any) -> Sequence[Any]:
     """Return the items of a stacked `Sequence`'s element."""
-    from gymnasium.vector.utils import iterate
-
     assert isinstance(space, spaces.Sequence)
     return tuple(iterate(space.stacked_feature_space, element))
 
 
 def _stacked(space: spaces.Space[Any], parts: Sequence[Any]) -> Any:
     """Return the element of a stacked `Sequence` from its items."""
-    from gymnasium.vector.utils import concatenate, create_empty_array
-
     assert isinstance(space, spaces.Sequence)
     item_space = space.feature_space
     out: Any = create_empty_array(item_space, len(parts))

@@ -39,9 +39,6 @@ from openenv_server.tools.routes import ToolSessions
 
 log = logging.getLogger("openenv_server")
 
-_TRY_AGAIN_LATER = 1013
-_INTERNAL_ERROR = 1011
-_UNSUPPORTED_DATA = 1003
 _V1_ROUTES = frozenset({"step", "reset", "state", "mcp"})
 
 
@@ -75,10 +72,10 @@ def websocket_routes(
             await client.hang_up()
             return
         except CapacityReachedError as error:
-            await client.refuse(reply_to(error, "opening a session failed"), _TRY_AGAIN_LATER)
+            await client.refuse(reply_to(error, "opening a session failed"), CloseCode.TRY_AGAIN_LATER)
             return
         except FactoryFailedError as error:
-            await client.refuse(reply_to(error, "opening a session failed"), _INTERNAL_ERROR)
+            await client.refuse(reply_to(error, "opening a session failed"), CloseCode.INTERNAL_ERROR)
             return
         try:
             is_closing = await client.serve(session, action_model)
@@ -197,7 +194,9 @@ class V1Client:
                     message = (
                         f"The client was silent for {self._session_timeout_s:g} s: the session is closed"
                     )
-                    await self.refuse(ErrorReply(ErrorCode.SESSION_ERROR, message, {}), _TRY_AGAIN_LATER)
+                    await self.refuse(
+                        ErrorReply(ErrorCode.SESSION_ERROR, message, {}), CloseCode.TRY_AGAIN_LATER
+                    )
                     return False
                 except ServerStoppingError as stopping:
                     # No error message: a published client would take it for the answer to its next request.
@@ -209,7 +208,9 @@ class V1Client:
                 if text is None:
                     self.inbox.end_reason = EndReason.PROTOCOL_ERROR
                     message = "A binary frame came: version 1 of the protocol has only text frames"
-                    await self.refuse(ErrorReply(ErrorCode.INVALID_JSON, message, {}), _UNSUPPORTED_DATA)
+                    await self.refuse(
+                        ErrorReply(ErrorCode.INVALID_JSON, message, {}), CloseCode.UNSUPPORTED_DATA
+                    )
                     return False
                 if len(text) > self._most_bytes or len(text.encode()) > self._most_bytes:
                     self.inbox.end_reason = EndReason.PROTOCOL_ERROR
@@ -233,7 +234,9 @@ class V1Client:
                     answer = await self.inbox.unless_left(self._answer_traced(session, request, action_model))
                 except (StepLimitExceededError, DeadlinePassedError) as error:
                     self._sessions.abandon(session, str(error), EndReason.TIMEOUT)
-                    await self.refuse(reply_to(error, "a step exceeded the timeout"), _INTERNAL_ERROR)
+                    await self.refuse(
+                        reply_to(error, "a step exceeded the timeout"), CloseCode.INTERNAL_ERROR
+                    )
                     return False
                 await self._socket.send_text(answer)
                 if request.type in _V1_ROUTES:  # others have errors for answers

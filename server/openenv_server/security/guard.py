@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from openenv_gym.wire.codes import ErrorCode
+from openenv_gym.wire.framing import CloseCode
 from openenv_server.errors import ErrorReply, log_error, request_id_of, server_failure
 from openenv_server.security.hosts import HostCheck
 from openenv_server.security.keys import Keys
@@ -28,8 +29,6 @@ _METRICS_PATH = "/metrics"
 # The route in the metrics of what is not a route: pages, and what is not there.
 _OTHER_ROUTE = "other"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_INTERNAL_ERROR = 1011
-_POLICY_VIOLATION = 1008
 _MOST_DISCARDED = 2**26
 # A body that is large or slow has more time than REQUEST_TIMEOUT, but has to keep coming.
 _LEAST_BYTES_PER_S = 1000
@@ -121,8 +120,8 @@ class Guard:
         address = scope["client"][0] if scope.get("client") else ""
         if self._sockets[address] >= self._most_sockets:
             message = (
-                f"{address} has {self._most_sockets} sockets open, the most that an address may have "
-                "(MAX_SOCKETS_PER_ADDRESS)"
+                f"{address} has {self._most_sockets} sockets open, the maximum per address. Close some, "
+                "or raise MAX_SOCKETS_PER_ADDRESS on the server"
             )
             self._counters.count_refused(429)
             await _refuse(_response(429, ErrorCode.CAPACITY_REACHED, message), scope, receive, send)
@@ -146,7 +145,8 @@ class Guard:
         except Exception as error:
             failure = server_failure(error, "a WebSocket failed", ErrorCode.INTERNAL_ERROR)
             with contextlib.suppress(RuntimeError, OSError):  # it may be closed already
-                await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": failure.message})
+                close = {"code": CloseCode.INTERNAL_ERROR, "reason": failure.message}
+                await send({"type": "websocket.close", **close})
         finally:
             self._sockets[address] -= 1
             if not self._sockets[address]:
@@ -262,4 +262,4 @@ async def _refuse(response: JSONResponse, scope: Scope, receive: Receive, send: 
         await response(scope, receive, send)
     else:
         # This server can only respond with 403.
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        await send({"type": "websocket.close", "code": CloseCode.POLICY_VIOLATION})
