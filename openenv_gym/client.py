@@ -23,7 +23,7 @@ from openenv_gym.pending import PendingCall, is_driven
 from openenv_gym.session.channel import Timeouts, positive_seconds
 from openenv_gym.session.session import Outcome, Session
 from openenv_gym.sync_client import SyncEnvClient
-from openenv_gym.transport.blocking import BlockingTransport, Turn, run
+from openenv_gym.transport.blocking import BlockingTransport, CallLock, run
 from openenv_gym.transport.connection import MAX_MESSAGE_SIZE
 from openenv_gym.transport.credentials import key_to_ask_for
 from openenv_gym.transport.endpoint import Endpoint
@@ -159,8 +159,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         self._session: Session | None = None
         self._is_awaited: bool | None = None  # None until the first call has decided
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turn = asyncio.Lock()  # on that loop: one request at a time, as the session is one
-        self._thread_turn = Turn()  # the same without a loop
+        self._async_lock = asyncio.Lock()  # on that loop: one request at a time, as the session is one
+        self._thread_lock = CallLock()  # the same without a loop
         if base_url is not None:
             self._set_base_url(base_url)
 
@@ -469,12 +469,12 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             "_session": None,
             "_is_awaited": None,
             "_loop": None,
-            "_turn": None,
+            "_async_lock": None,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._children, self._turn = [], asyncio.Lock()
+        self._children, self._async_lock = [], asyncio.Lock()
 
     # --- inside ---------------------------------------------------------------------------------------------
 
@@ -498,7 +498,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         return self._now(method, *args, **kwargs)
 
     def _now(self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T:
-        with self._thread_turn.lock:
+        with self._thread_lock.lock:
             self._belong_to(None)
             return run(method(*args, **kwargs))
 
@@ -506,7 +506,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         self, method: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
     ) -> T:
         self._belong_to(asyncio.get_running_loop())
-        async with self._turn:
+        async with self._async_lock:
             return await method(*args, **kwargs)
 
     def _belong_to(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -522,7 +522,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         if session is not None and self._loop is None:
             run(session.close())
         # A session of another loop hangs up when it is collected.
-        self._is_awaited, self._loop, self._turn = loop is not None, loop, asyncio.Lock()
+        self._is_awaited, self._loop, self._async_lock = loop is not None, loop, asyncio.Lock()
 
     async def _usable(self) -> Session:
         """The session, which may not be open."""

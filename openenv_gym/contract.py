@@ -209,7 +209,7 @@ class WSErrorResponse(_Response):
 class ConcurrencyConfig(BaseMessage):
     """The limits of a server's sessions."""
 
-    max_concurrent_envs: int = Field(default=1, ge=1, description="The most sessions at a time")
+    max_concurrent_envs: int = Field(default=1, ge=1, description="Maximum number of sessions at a time")
     session_timeout: float | None = Field(
         default=None, gt=0, description="Seconds without a message after which a session is closed"
     )
@@ -219,13 +219,13 @@ class ServerCapacityStatus(BaseMessage):
     """The sessions of a server, and its limit."""
 
     active_sessions: int = Field(ge=0, description="Sessions in use")
-    max_sessions: int = Field(ge=1, description="The most sessions at a time")
+    max_sessions: int = Field(ge=1, description="Maximum number of sessions at a time")
 
     @model_validator(mode="after")
     def check_capacity_bounds(self) -> Self:
-        """Refuse more sessions than the most."""
+        """Refuse more sessions than the maximum."""
         if self.active_sessions > self.max_sessions:
-            raise ValueError(f"{self.active_sessions} sessions are more than the most, {self.max_sessions}")
+            raise ValueError(f"{self.active_sessions} sessions exceed the maximum, {self.max_sessions}")
         return self
 
     @property

@@ -31,7 +31,7 @@ from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session
 from openenv_gym.session.session import Session, Times, reset_options
 from openenv_gym.spaces.columns import Column, column_of
 from openenv_gym.spaces.models import Override
-from openenv_gym.transport.blocking import BlockingTransport, Turn, in_turn, run
+from openenv_gym.transport.blocking import BlockingTransport, CallLock, locked, run
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.transport.http import get_schemas
 
@@ -153,7 +153,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         **source: Any,
     ) -> None:
         self._servers: ManagedServers | None = None
-        self.turn: Turn = Turn()
+        self.call_lock: CallLock = CallLock()
         self.timeouts: Timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.on_session_lost = check_on_session_lost(on_session_lost)
         if base_url is None or source or provider is not None or provider_options is not None:
@@ -220,7 +220,7 @@ class RemoteEnv(gym.Env[Any, Any]):
     def spec(self, spec: EnvSpec | None) -> None:
         self._spec = self._env_spaces.served.complete(spec)
 
-    @in_turn
+    @locked
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
@@ -261,7 +261,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             )
         return outcome.observation, info
 
-    @in_turn
+    @locked
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one action.
 
@@ -345,7 +345,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         return self._env_spaces.observation_to_json(observation)
 
     @property
-    @in_turn
+    @locked
     def metrics(self) -> dict[str, Any]:
         """Where the time of steps went.
 
@@ -356,7 +356,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self._metrics.add_all(self._step_times)
         return {"steps": self._metrics.steps, **self._metrics.mean_us()}
 
-    @in_turn
+    @locked
     def render(self) -> Any:
         """Render on the server if it can; otherwise render the last observation.
 
@@ -378,7 +378,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             return run(self._session.render())
         return self._env_spaces.renderers[self.render_mode](self._shown)
 
-    @in_turn
+    @locked
     def close(self) -> None:
         """End the session, and stop a server that was started for it. Safe to call again."""
         self._is_closed = True

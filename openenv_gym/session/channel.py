@@ -11,7 +11,7 @@ from openenv_gym.transport.endpoint import Endpoint
 from openenv_gym.wire import v2
 
 # How much longer to wait for a server that gives up on late slots by itself, in seconds.
-PATIENCE_S = 3.0
+LATE_MARGIN_S = 3.0
 
 
 class Timeouts(NamedTuple):

@@ -150,7 +150,7 @@ async def _ask(connection: Connection, request: v2.Resume, timeout_s: float) -> 
     if not connection.is_v2:
         connection.drop()
         return v2.Failed(code=ErrorCode.UNKNOWN_SESSION, message="the server now speaks version 1 only")
-    connection.says_goodbye = False  # if this attempt fails, the next one may still resume
+    connection.sends_close = False  # if this attempt fails, the next one may still resume
     await connection.send(v2.encode(request), timeout_s=timeout_s, operation="resume")
     until = time.monotonic() + timeout_s
     while True:
@@ -163,7 +163,7 @@ async def _ask(connection: Connection, request: v2.Resume, timeout_s: float) -> 
                 connection.drop()
                 raise
     if isinstance(response, v2.Resumed | v2.Failed):
-        connection.says_goodbye = True
+        connection.sends_close = True
         return response
     connection.drop()
     raise wrong_response(connection.endpoint, "resume", response)

@@ -52,7 +52,8 @@ class SharedChannel(V2Channel):
 
     Attributes:
         most_slots: How many sessions the server allows on a connection, once it has refused more.
-        max_sent_bytes: The most bytes of a message to the server; 0 if it lets slots wait for each other.
+        max_sent_bytes: The maximum size in bytes of a message to the server; 0 if it lets slots wait for
+            each other.
         failure: Why no session can be used any more, if so.
         is_stuck: Whether the server does not answer at all, so that no further session should be opened.
     """
@@ -126,7 +127,7 @@ class SharedChannel(V2Channel):
         """
         if self.failure is not None:
             raise _again(self.failure, operation)
-        due_at = self._loop.time() + timeout_s + self._patience_s
+        due_at = self._loop.time() + timeout_s + self._late_margin_s
         call = Call(number, body, together, operation, timeout_s, self._loop.create_future(), due_at)
         if self._tracer is not None and operation not in ("open", "close"):
             call.span, call.together = self._tracer.ask(operation, 1, self.endpoint.base_url), None
@@ -261,7 +262,7 @@ class SharedChannel(V2Channel):
     def _request(self, calls: list[Call]) -> v2.Request:
         first = calls[0]
         request_id, body = self._next_id(), first.body
-        timeout_s = first.timeout_s if self._patience_s else None
+        timeout_s = first.timeout_s if self._late_margin_s else None
         numbers = [call.slot for call in calls]
         request: v2.Request
         if type(body) is msgspec.Raw:

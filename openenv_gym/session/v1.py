@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from openenv_gym.errors import ConfigurationError, EndpointError, OpenEnvError, ProtocolError
-from openenv_gym.session.channel import PATIENCE_S, Timeouts
+from openenv_gym.session.channel import LATE_MARGIN_S, Timeouts
 from openenv_gym.session.responses import error_of, lost_error, wrong_response
 from openenv_gym.tracing import Span, find_tracer
 from openenv_gym.transport.connection import Connection
@@ -154,7 +154,7 @@ class V1Channel:
 
     def _wait_s(self, timeout_s: float) -> float:
         """How long to wait for the response to a request with that timeout, in seconds."""
-        return timeout_s + PATIENCE_S if self.connection.heeds_timeouts else timeout_s
+        return timeout_s + LATE_MARGIN_S if self.connection.heeds_timeouts else timeout_s
 
     async def _send(self, request: str, operation: str, timeout_s: float) -> None:
         if self.connection.has_pending:

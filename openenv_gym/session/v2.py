@@ -19,7 +19,7 @@ from openenv_gym.errors import (
     RemoteError,
     SessionLostError,
 )
-from openenv_gym.session.channel import PATIENCE_S, Timeouts
+from openenv_gym.session.channel import LATE_MARGIN_S, Timeouts
 from openenv_gym.session.link_speed import MEASURED_SIZE, LinkSpeed
 from openenv_gym.session.reconnect import ReconnectBudget, reconnect
 from openenv_gym.session.recovery import LOSS_RETRIES
@@ -101,7 +101,7 @@ class V2Channel:
         self._max_episode_steps = max_episode_steps
         self._payloads = payloads
         self.sends_payloads: bool = False
-        self._patience_s = 0.0  # more than zero if the server gives up on late slots
+        self._late_margin_s = 0.0  # more than zero if the server gives up on late slots
         self._omits_slots = False  # whether the server knows `same_slots`
         self._knows_zstd = False  # whether the server can compress
         self._link = LinkSpeed()
@@ -164,7 +164,7 @@ class V2Channel:
         self._token = response.token
         self._grace_s = min(_LONGEST_GRACE_S, self._budget.most_s, response.grace_s)
         self.sends_payloads = response.payloads
-        self._patience_s = PATIENCE_S if response.timeouts else 0.0
+        self._late_margin_s = LATE_MARGIN_S if response.timeouts else 0.0
         self._omits_slots = response.same_slots
         self._knows_zstd = response.zstd
 
@@ -177,7 +177,7 @@ class V2Channel:
             slots=named,
             seeds=list(seeds),
             options=options,
-            timeout_s=self._timeouts.reset_s if self._patience_s else None,
+            timeout_s=self._timeouts.reset_s if self._late_margin_s else None,
             zstd=self._wants_zstd(),
         )
         if self._tracer is not None:
@@ -203,7 +203,7 @@ class V2Channel:
             same_slots=same_slots,
             actions=attachments.attach_copies(actions),
             min_ready=0 if gather else 1,
-            timeout_s=limit_s if self._patience_s else None,
+            timeout_s=limit_s if self._late_margin_s else None,
             zstd=self._wants_zstd(),
         )
         if self._tracer is not None:
@@ -216,7 +216,7 @@ class V2Channel:
         if self._early:
             return self._early.popleft()
         sent_at, received_at = self.sent_at, self.received_at
-        most_s = (timeout_s or self._timeout_s(is_reset)) + self._patience_s
+        most_s = (timeout_s or self._timeout_s(is_reset)) + self._late_margin_s
         response = await self._receive_any(operation, most_s)
         while True:
             if type(response) is not v2.Result:
@@ -227,10 +227,10 @@ class V2Channel:
             response = await self._receive_next(operation, most_s, max(sent_at, received_at))
 
     def late_at(self, *, is_reset: bool) -> float:
-        return max(self.sent_at, self.received_at) + self._timeout_s(is_reset) + self._patience_s
+        return max(self.sent_at, self.received_at) + self._timeout_s(is_reset) + self._late_margin_s
 
     def expire(self, operation: str, *, is_reset: bool) -> EndpointError:
-        return self.connection.expire(self._timeout_s(is_reset) + self._patience_s, operation)
+        return self.connection.expire(self._timeout_s(is_reset) + self._late_margin_s, operation)
 
     async def states(self, slots: Sequence[int]) -> list[Any]:
         return await self._values(v2.GetState(id=self._next_id(), slots=list(slots)), "state")
@@ -304,7 +304,7 @@ class V2Channel:
         """Send a request that has one response, and wait for it."""
         try:
             await self._send(request, request.slots, operation, self._timeouts.step_s)
-            begin, most_s = self.sent_at, self._timeouts.step_s + self._patience_s
+            begin, most_s = self.sent_at, self._timeouts.step_s + self._late_margin_s
             response = await self._receive(operation, most_s)
             while type(response) is v2.Result and response.id != request.id:
                 if self._is_first(response):
@@ -337,7 +337,7 @@ class V2Channel:
             self._named_slots = slots
         self.sent_at = perf_counter()
         # As long as the response is waited for: a socket need not change its timeout in between.
-        await self.connection.send(payload, timeout_s=timeout_s + self._patience_s, operation=operation)
+        await self.connection.send(payload, timeout_s=timeout_s + self._late_margin_s, operation=operation)
 
     async def _receive(self, operation: str, timeout_s: float) -> v2.Answer:
         """Wait for the next response that is not an error of a request."""

@@ -61,7 +61,7 @@ class AsyncFrameSocket(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, None)  # set before anything else is called
         self._failure: OSError | None = None
         self._is_reading = True
-        self._has_said_goodbye = False
+        self._has_sent_close = False
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         # One timer serves all receives: it fires rarely, and then starts again for what is left.
@@ -123,8 +123,8 @@ class AsyncFrameSocket(asyncio.BufferedProtocol):
         """Close with a close frame, and after what is still buffered; within a second at most."""
         if self.loop.is_closed() or self._transport.is_closing():
             return
-        if not self._has_said_goodbye:
-            self._has_said_goodbye = True
+        if not self._has_sent_close:
+            self._has_sent_close = True
             frame = serialize((close_payload(code, reason),), Opcode.CLOSE, is_client=True)
             self._transport.write(b"".join(frame))
         self._transport.close()

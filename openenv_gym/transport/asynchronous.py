@@ -90,7 +90,7 @@ class AsyncConnection(Connection):
         self.heeds_timeouts: bool = v1.TIMEOUTS_HEADER in headers
         self.has_pending: bool = False
         self._sent: Message = ()
-        self.says_goodbye = True
+        self.sends_close = True
         self._process = os.getpid()
         self._frames: AsyncFrameSocket | None = frames
 
@@ -134,8 +134,8 @@ class AsyncConnection(Connection):
             raise wrong_frame(self.endpoint, opcode, operation, is_v2=self.is_v2)
         return payload
 
-    async def close(self, farewell: str) -> None:
-        await close_gracefully(self, farewell)
+    async def close(self, last_message: str) -> None:
+        await close_gracefully(self, last_message)
 
     def expire(self, timeout_s: float, operation: str) -> EndpointError:
         return self._lost(TimeoutError(), timeout_s, operation)
@@ -144,7 +144,7 @@ class AsyncConnection(Connection):
         return other  # nothing to take over: each large message has memory for itself
 
     def hang_up(self) -> None:
-        if self.says_goodbye:
+        if self.sends_close:
             self._let_go(AsyncFrameSocket.hang_up)
         else:
             self.drop()
@@ -175,7 +175,7 @@ class AsyncConnection(Connection):
         if frames is not None and self._process == os.getpid():
             # The garbage collector may run in any thread, and after the loop has closed.
             with contextlib.suppress(RuntimeError):
-                frames.loop.call_soon_threadsafe(frames.hang_up if self.says_goodbye else frames.abort)
+                frames.loop.call_soon_threadsafe(frames.hang_up if self.sends_close else frames.abort)
 
 
 async def _connect(

@@ -61,7 +61,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(f"{coroutine!r} suspended, which no coroutine over blocking connections does")
 
 
-class Turn:
+class CallLock:
     """Held during a call. A copy and a pickle are new ones, which nobody holds.
 
     Attributes:
@@ -73,19 +73,19 @@ class Turn:
         self.lock: threading.RLock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Turn, ()
+        return CallLock, ()
 
 
-def in_turn(method: F) -> F:
+def locked(method: F) -> F:
     """Make a method wait until no other thread is in such a method of the same object.
 
     Args:
-        method: A method of an object whose ``turn`` is a `Turn`.
+        method: A method of an object whose ``call_lock`` is a `CallLock`.
     """
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.turn.lock:
+        with self.call_lock.lock:
             return method(self, *args, **kwargs)
 
     return cast(F, call)
@@ -157,7 +157,7 @@ class BlockingConnection(Connection):
         self.max_message_size: int = max_message_size
         self.has_pending: bool = False
         self._sent: Message = ()
-        self.says_goodbye = True
+        self.sends_close = True
         self.uses: int = 0
         self._receiving = threading.Lock()
         self._frames: FrameSocket | None = FrameSocket(
@@ -219,8 +219,8 @@ class BlockingConnection(Connection):
             raise wrong_frame(self.endpoint, opcode, operation, is_v2=self.is_v2)
         return payload
 
-    async def close(self, farewell: str) -> None:
-        await close_gracefully(self, farewell)
+    async def close(self, last_message: str) -> None:
+        await close_gracefully(self, last_message)
 
     def expire(self, timeout_s: float, operation: str) -> EndpointError:
         return self._lost(TimeoutError(), timeout_s, operation)
@@ -249,9 +249,9 @@ class BlockingConnection(Connection):
 
     def hang_up(self) -> None:
         try:
-            if self._frames is not None and self.is_open and self.says_goodbye:
+            if self._frames is not None and self.is_open and self.sends_close:
                 self._frames.set_timeout(CLOSE_TIMEOUT_S)
-                self._frames.say_goodbye()
+                self._frames.send_close()
         finally:
             self.drop()  # after a second Ctrl-C too
 

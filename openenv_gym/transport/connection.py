@@ -38,7 +38,7 @@ class Connection(Protocol):
         has_pending: Whether a response is pending. `send` sets it, and the caller resets it.
         has_gateway: Whether something stands between, so that a refused connection says nothing about the
             server.
-        says_goodbye: Whether `hang_up` sends a close frame, so that the server ends the sessions.
+        sends_close: Whether `hang_up` sends a close frame, so that the server ends the sessions.
         heeds_timeouts: Whether the server takes timeouts with the requests of version 1.
         is_on_one_machine: Whether it is a Unix socket, which nothing is compressed for.
         max_message_size: The maximum size of a message in bytes.
@@ -49,7 +49,7 @@ class Connection(Protocol):
     worker: tuple[int, int]
     has_pending: bool
     has_gateway: bool
-    says_goodbye: bool
+    sends_close: bool
     heeds_timeouts: bool = False
     is_on_one_machine: bool = False
     max_message_size: int = MAX_MESSAGE_SIZE
@@ -90,13 +90,13 @@ class Connection(Protocol):
             ProtocolError: The frame is not of the kind that the protocol's version has.
         """
 
-    async def close(self, farewell: str) -> None:
+    async def close(self, last_message: str) -> None:
         """End the session and the connection. Safe to call again.
 
         The server hangs up once the session's place is free. This waits for it, for a second at most.
 
         Args:
-            farewell: A last message, which asks the server to end the session.
+            last_message: Asks the server to end the session.
         """
 
     def hang_up(self) -> None:
@@ -138,13 +138,13 @@ class Transport(Protocol):
         """Call a function that may block for a while, without blocking an event loop."""
 
 
-async def close_gracefully(connection: Connection, farewell: str) -> None:
+async def close_gracefully(connection: Connection, last_message: str) -> None:
     """Implement `Connection.close` with the other methods."""
     deadline = time.monotonic() + CLOSE_TIMEOUT_S
     if connection.is_open:
         # Whatever fails here, the server is gone, and then there is nothing to close.
         with contextlib.suppress(EndpointError):
-            await connection.send(farewell, timeout_s=CLOSE_TIMEOUT_S, operation="close")
+            await connection.send(last_message, timeout_s=CLOSE_TIMEOUT_S, operation="close")
             while (left_s := deadline - time.monotonic()) > 0:
                 await connection.receive(timeout_s=left_s, operation="close")
     connection.drop()

@@ -95,7 +95,7 @@ class FrameSocket:
         self._parser.writable()[: len(received)] = received
         self._parser.advance(len(received))
         self._sending = threading.Lock()
-        self._has_said_goodbye = False
+        self._has_sent_close = False
         self._timeout_s: float | None = None
         self._deadline: float | None = None
         self.may_busy_poll = is_client
@@ -195,7 +195,7 @@ class FrameSocket:
                     return self._looked_up(event) if len(event[1]) == REFERENCE_SIZE else event
                 self._answer(event)
         except BadFrameError as error:
-            self.say_goodbye(error.code, error.reason)
+            self.send_close(error.code, error.reason)
             raise
 
     def answer_pings(self, *, may_read: bool) -> None:
@@ -223,7 +223,7 @@ class FrameSocket:
             else:
                 self._answer_peeked()
         except BadFrameError as error:
-            self.say_goodbye(error.code, error.reason)
+            self.send_close(error.code, error.reason)
             raise
 
     def _answer_peeked(self) -> None:
@@ -253,11 +253,11 @@ class FrameSocket:
         # Shared memory stays as it is as long as arrays refer to it.
         return other if self._is_shared else self._parser.exchange_memory(other)
 
-    def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
+    def send_close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """Send a close frame, once, if the connection still works."""
-        if self._has_said_goodbye:
+        if self._has_sent_close:
             return
-        self._has_said_goodbye = True
+        self._has_sent_close = True
         with contextlib.suppress(OSError):  # the peer is gone already
             self.send(close_payload(code, reason), opcode=Opcode.CLOSE)
 
@@ -286,7 +286,7 @@ class FrameSocket:
         elif opcode is Opcode.PONG:
             self.has_answered_ping = True
         else:
-            self.say_goodbye()
+            self.send_close()
             raise peer_closed(payload)
 
     def _shut_down(self) -> None:

@@ -47,7 +47,7 @@ from openenv_gym.session.session import Times, reset_options
 from openenv_gym.spaces.casting import cast
 from openenv_gym.spaces.columns import column_of
 from openenv_gym.spaces.models import Override
-from openenv_gym.transport.blocking import Turn, in_turn
+from openenv_gym.transport.blocking import CallLock, locked
 from openenv_gym.vector.arguments import checked_mask, seeds_of, slots_of
 from openenv_gym.vector.backend import Backend, EpisodeRules
 from openenv_gym.vector.results import Ready, ResultBuffer, named
@@ -156,7 +156,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if num_envs < 1:
             raise ConfigurationError(f"num_envs must be at least 1, got {num_envs}.")
         self._servers: ManagedServers | None = None
-        self.turn: Turn = Turn()
+        self.call_lock: CallLock = CallLock()
         self.timeouts: Timeouts = Timeouts(connect_timeout_s, reset_timeout_s, step_timeout_s).checked()
         self.on_session_lost = check_on_session_lost(on_session_lost)
         is_address = base_url is not None and not source and replicas == 1
@@ -260,7 +260,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             made = self._generators[slot] = seeding.np_random(made)
         return made
 
-    @in_turn
+    @locked
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in each slot, or in those of ``options["reset_mask"]``.
 
@@ -281,7 +281,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.reset_async(seed, options)
         return self.reset_wait()
 
-    @in_turn
+    @locked
     def reset_async(self, seed: Any = None, options: dict[str, Any] | None = None) -> None:
         """Begin a `reset` without waiting for it; `reset_wait` returns its results.
 
@@ -317,7 +317,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 self._generators[slot] = its_seed
         self._call, self._call_slots = "reset", mask
 
-    @in_turn
+    @locked
     def reset_wait(self, timeout: float | None = None) -> tuple[Any, dict[str, Any]]:
         """Return the results of `reset_async`.
 
@@ -336,7 +336,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self._frames.add(self._render_now(), chosen)
         return results
 
-    @in_turn
+    @locked
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take one action in each slot.
 
@@ -360,7 +360,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.step_async(actions)
         return self.step_wait()
 
-    @in_turn
+    @locked
     def step_async(self, actions: Any) -> None:
         """Send an action to each slot without waiting; `step_wait` returns the results.
 
@@ -373,7 +373,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._send(actions, self._results.all, gather=True)
         self._call = "step"
 
-    @in_turn
+    @locked
     def step_wait(self, timeout: float | None = None) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Return the results of `step_async`.
 
@@ -421,7 +421,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 self._call,
             )
 
-    @in_turn
+    @locked
     def send(self, actions: Any, slots: Sequence[int] | np.ndarray[Any, Any] | None = None) -> None:
         """Send an action to each of some slots without waiting; `recv` returns the results.
 
@@ -441,7 +441,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             actions, self._results.all if slots is None else slots_of(slots, self.num_envs), gather=False
         )
 
-    @in_turn
+    @locked
     def recv(
         self,
         min_ready: int = 1,
@@ -518,7 +518,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return [self._env_spaces.observation_to_json(element) for element in elements]
 
     @property
-    @in_turn
+    @locked
     def metrics(self) -> dict[str, Any]:
         """Where the time of the steps went, by slot.
 
@@ -532,13 +532,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         metrics.add_all(self._step_times)
         return {"steps": metrics.steps.copy(), **metrics.mean_us()}
 
-    @in_turn
+    @locked
     def reset_metrics(self) -> None:
         """Start `metrics` over."""
         self._metrics = Metrics(self.num_envs)
         self._step_times.clear()
 
-    @in_turn
+    @locked
     def render(self) -> tuple[Any, ...]:
         """Render each slot on the server if it can; otherwise render its last observation.
 
@@ -570,7 +570,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         render = self._env_spaces.renderers[mode]
         return tuple(render(observation) for observation in iterate(self.observation_space, observations))
 
-    @in_turn
+    @locked
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """Return an attribute of each slot.
 
@@ -620,7 +620,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         return self.render() if name == "render" else self.get_attr(name)
 
-    @in_turn
+    @locked
     def close_extras(self, **kwargs: Any) -> None:
         """End all sessions, and stop servers that were started for them; `close` calls it."""
         if self._call:

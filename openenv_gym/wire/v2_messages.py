@@ -169,8 +169,8 @@ class Opened(_Message, tag="opened"):
         payloads: Whether observations will come as payloads, as requested. Older servers leave it out.
         timeouts: Whether the server gives up on slots that exceed ``timeout_s``. Older servers leave it out.
         same_slots: Whether the server supports steps with ``same_slots``. Older servers leave it out.
-        max_message_bytes: The most bytes of a message to the server. A server that sends it also lets no slot
-            wait for another one. Older servers leave it out.
+        max_message_bytes: The maximum size in bytes of a message to the server. A server that sends it also
+            lets no slot wait for another one. Older servers leave it out.
         zstd: Whether the server can compress with Zstandard. Older servers leave it out.
     """
 

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     max_concurrent_envs: int | None = Field(
         default=None,
         ge=1,
-        description="the most sessions at a time; default: 64, or 1 if the environment allows only one",
+        description="maximum number of sessions; default: 64, or 1 if the environment allows only one",
     )
     # A session inside a step does not count as silent.
     session_timeout: float = Field(
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         default=60.0, ge=0, description="seconds for which the sessions of a broken connection are kept"
     )
     step_timeout: float | None = Field(
-        default=None, gt=0, description="the most seconds that a reset or a step may take; default: unlimited"
+        default=None, gt=0, description="time limit of a reset or a step in seconds; default: unlimited"
     )
     enable_web_interface: bool = Field(
         default=True,
@@ -91,18 +91,22 @@ class Settings(BaseSettings):
         "addresses localhost and IP addresses, elsewhere any",
     )
     # The default, 64 MiB, holds the actions of a thousand slots, even if they are images.
-    max_message_bytes: int = Field(default=2**26, ge=1, description="the most bytes of a message or a body")
-    max_slots_per_socket: int = Field(default=16_384, ge=1, description="the most sessions on a connection")
+    max_message_bytes: int = Field(
+        default=2**26, ge=1, description="maximum size of a message or a body in bytes"
+    )
+    max_slots_per_socket: int = Field(
+        default=16_384, ge=1, description="maximum number of sessions on a connection"
+    )
     max_sockets_per_address: int = Field(
         default=4096,
         ge=1,
-        description="the most WebSockets from one address, and as many other connections, per process",
+        description="maximum number of WebSockets of one address, and of its other connections, per process",
     )
     request_timeout: float = Field(
         default=30.0,
         gt=0,
-        description="seconds in which the head of a request has to arrive, and then its body, which has one "
-        "more for each 1,000 bytes",
+        description="time limit in seconds for the head of a request, and then for its body, plus 1 s for "
+        "each 1,000 bytes",
     )
     forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -115,7 +119,7 @@ class Settings(BaseSettings):
         "default: none",
     )
     drain_timeout: float = Field(
-        default=10.0, gt=0, description="the most seconds for a graceful shutdown after SIGTERM"
+        default=10.0, gt=0, description="time limit of a graceful shutdown after SIGTERM in seconds"
     )
     log_format: Annotated[LogFormat, _in_either_case] = Field(
         default="text", description="text, or json with one object a line"

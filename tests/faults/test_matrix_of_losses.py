@@ -168,7 +168,7 @@ def forks() -> Iterator[ForkServer]:
 @pytest.fixture(autouse=True)
 def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (v1, v2):
-        monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+        monkeypatch.setattr(module, "LATE_MARGIN_S", 0.2)
 
 
 def timeouts(cause: str) -> dict[str, float]:

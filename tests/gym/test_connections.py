@@ -194,12 +194,12 @@ def test_a_server_that_does_not_read_is_given_up_in_time(both: tuple[Transport, 
     ("end", "retryable"),
     [
         (lambda frames: frames.raw.close(), True),
-        (lambda frames: frames.say_goodbye(CloseCode.NORMAL, "bye"), True),
-        (lambda frames: frames.say_goodbye(CloseCode.SERVICE_RESTART), True),
-        (lambda frames: frames.say_goodbye(CloseCode.TOO_BIG, "too much"), False),
-        (lambda frames: frames.say_goodbye(CloseCode.GOING_AWAY, "The server is stopping"), False),
-        (lambda frames: frames.say_goodbye(CloseCode.GOING_AWAY), True),  # a gateway: Caddy
-        (lambda frames: frames.say_goodbye(CloseCode.PROTOCOL_ERROR), False),
+        (lambda frames: frames.send_close(CloseCode.NORMAL, "bye"), True),
+        (lambda frames: frames.send_close(CloseCode.SERVICE_RESTART), True),
+        (lambda frames: frames.send_close(CloseCode.TOO_BIG, "too much"), False),
+        (lambda frames: frames.send_close(CloseCode.GOING_AWAY, "The server is stopping"), False),
+        (lambda frames: frames.send_close(CloseCode.GOING_AWAY), True),  # a gateway: Caddy
+        (lambda frames: frames.send_close(CloseCode.PROTOCOL_ERROR), False),
         (lambda frames: frames.raw.sendall(b"\xff\x00"), False),
     ],
 )
@@ -229,7 +229,7 @@ def test_what_a_server_said_before_it_hung_up_is_still_read(both: tuple[Transpor
 
     def refuse(frames: FrameSocket) -> None:
         frames.send(b"full")
-        frames.say_goodbye()
+        frames.send_close()
 
     async def use(connection: Connection) -> None:
         await transport.sleep(0.2)
@@ -283,7 +283,7 @@ def test_close_says_farewell_and_waits_for_the_server(both: tuple[Transport, Run
         said.append(bytes(frames.receive()[1]))
         time.sleep(0.2)
         said.append(b"closing")
-        frames.say_goodbye()
+        frames.send_close()
 
     async def use(connection: Connection) -> None:
         await connection.close("farewell")

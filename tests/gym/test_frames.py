@@ -156,7 +156,7 @@ def test_what_is_no_message_is_refused_and_said(raw: bytes, reason: str) -> None
 
 def test_a_close_says_why_and_is_answered(sides: tuple[FrameSocket, FrameSocket]) -> None:
     client, server = sides
-    server.say_goodbye(CloseCode.TOO_BIG, "go away")
+    server.send_close(CloseCode.TOO_BIG, "go away")
     with pytest.raises(PeerClosedError, match="go away") as closed:
         client.receive()
     assert closed.value.code == CloseCode.TOO_BIG

@@ -33,7 +33,7 @@ class Line:
     """A connection to one worker that gives one response."""
 
     endpoint = ENDPOINT
-    says_goodbye = True
+    sends_close = True
     has_gateway = False
 
     def __init__(
@@ -111,7 +111,7 @@ def test_the_first_attempt_is_made_at_once(clock: Clock) -> None:
     assert connection is line
     assert response.unknown == [7]
     assert network.slept == [0.0]
-    assert line.says_goodbye
+    assert line.sends_close
     assert not line.is_dropped
 
 
@@ -189,7 +189,7 @@ def test_a_response_that_is_late_is_another_reason_to_retry(clock: Clock) -> Non
     network = Network(clock, silent := Silent(), line := Line())
     connection, _ = attempt(network)
     assert connection is line
-    assert not silent.says_goodbye  # a farewell would end the sessions
+    assert not silent.sends_close  # a farewell would end the sessions
 
 
 def test_channels_share_the_budget_and_the_last_ones_get_half_a_second(clock: Clock) -> None:

@@ -416,8 +416,8 @@ def test_an_attempt_that_fails_after_connecting_keeps_the_sessions(failure: Resp
     step(channel, 0)
     assert read(channel).slots == [0]
     assert channel.connection is last
-    assert last.says_goodbye
-    assert not failing.says_goodbye
+    assert last.sends_close
+    assert not failing.sends_close
     assert not failing.is_open
     assert "hang_up" not in failing.ends
 

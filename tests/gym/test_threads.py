@@ -112,7 +112,7 @@ def test_a_thread_that_steps_slowly_holds_up_only_its_own_object(base_url: str) 
     busy, free = RemoteEnv(base_url), RemoteEnv(base_url)
     busy.reset()
     free.reset()
-    with busy.turn.lock:
+    with busy.call_lock.lock:
         begin = time.monotonic()
         thread = threading.Thread(target=lambda: [free.step(np.int64(1)) for _ in range(10)])
         thread.start()

@@ -80,7 +80,7 @@ class ScriptedConnection(Connection):
         self.is_v2 = is_v2
         self.worker = worker
         self.has_pending = False
-        self.says_goodbye = True
+        self.sends_close = True
         self.has_gateway = False
         self.sent: list[Any] = []
         self.ends: list[str] = []
@@ -123,9 +123,9 @@ class ScriptedConnection(Connection):
             raise response
         return response.encode() if isinstance(response, str) else b"".join(v2.encode(response))
 
-    async def close(self, farewell: str) -> None:
+    async def close(self, last_message: str) -> None:
         self.ends.append("close")
-        await close_gracefully(self, farewell)
+        await close_gracefully(self, last_message)
 
     def hang_up(self) -> None:
         self.ends.append("hang_up")

@@ -45,7 +45,7 @@ class Connections:
         adapter: Calls the server's environments.
         max_slots: The most sessions on one connection.
         resume_grace_s: How long the sessions of a broken connection are kept, in seconds.
-        max_message_bytes: The most bytes of a client's message.
+        max_message_bytes: The maximum size of a client's message in bytes.
         session_timeout_s: How long a client may be silent, in seconds.
 
     Attributes:

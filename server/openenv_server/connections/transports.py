@@ -136,7 +136,7 @@ class SocketTransport:
 
     def hang_up(self, code: CloseCode, reason: str) -> None:
         self._has_moved()
-        self._frames.say_goodbye(code, reason)
+        self._frames.send_close(code, reason)
         self.close()
 
     def shut(self) -> None:
@@ -309,7 +309,7 @@ class AsgiTransport:
         loop: The event loop.
         closed: Set on the loop when the socket is closed.
         timeout_s: How long the client may be silent, in seconds; None is unlimited.
-        most_bytes: The most bytes of a message.
+        most_bytes: The maximum size of a message in bytes.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class ServerMetrics(Collector):
     def _gauges(self) -> Iterator[Metric]:
         sessions = self._sessions
         yield self._gauge("openenv_sessions_active", "Sessions in use.", sessions.active)
-        yield self._gauge("openenv_sessions_capacity", "The most sessions at a time.", sessions.capacity)
+        yield self._gauge("openenv_sessions_capacity", "Maximum number of sessions.", sessions.capacity)
         yield self._gauge("openenv_sessions_kept", "Sessions that wait for their client.", sessions.kept())
         waiting = "Clients that wait in line for free sessions."
         yield self._gauge("openenv_clients_waiting", waiting, len(sessions.line))

@@ -138,7 +138,7 @@ class V1Client:
         sessions: The server's sessions.
         shutdown: The server's graceful shutdown.
         session_timeout_s: How long it may be silent, in seconds.
-        most_bytes: The most bytes of a message.
+        most_bytes: The maximum size of a message in bytes.
 
     Attributes:
         inbox: Its messages.
