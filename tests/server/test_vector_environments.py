@@ -308,21 +308,30 @@ def test_what_is_no_vector_environment_is_refused() -> None:
 class Informative(Moody):
     """Has infos of every kind."""
 
-    def step(self, actions: Any) -> Any:
-        observations, rewards, terminated, truncated, _ = super().step(actions)
+    def _infos(self) -> dict[str, Any]:
         count = self.num_envs
         some = np.arange(count) % 2 == 0
-        infos = {
+        arrays = np.full(count, None, object)
+        for place in range(count):
+            arrays[place] = np.arange(place)
+        return {
             "number": np.arange(count) * 1.5,
+            "small": np.arange(count, dtype=np.float32),
             "some": np.where(some, np.arange(count), 0),
             "_some": some,
             "vector": np.ones((count, 3), np.float32),
             "text": np.array([f"slot {place}" for place in range(count)], object),
             "nested": {"deep": np.arange(count), "_deep": ~some},
             "_nested": np.ones(count, np.bool_),
+            "arrays": arrays,
             "together": 7,
         }
-        return observations, rewards, terminated, truncated, infos
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        return super().reset(seed=seed, options=options)[0], self._infos()
+
+    def step(self, actions: Any) -> Any:
+        return *super().step(actions)[:4], self._infos()
 
 
 def test_infos_of_every_kind_arrive() -> None:
@@ -331,11 +340,11 @@ def test_infos_of_every_kind_arrive() -> None:
         remote = RemoteVectorEnv(base_url, COUNT)
         assert_same(remote.reset(), local.reset())
         for _ in range(3):
-            assert_same(remote.step(acting(0)), local.step(acting(0)))
+            results = remote.step(acting(0))
+            assert_same(results, local.step(acting(0)))
+            assert results[4]["small"].dtype == np.float32
         remote.send(acting(0))
-        ready = remote.recv(min_ready=COUNT)
-        assert ready.infos["text"].tolist() == [f"slot {place}" for place in range(COUNT)]
-        assert ready.infos["nested"]["_deep"].tolist() == [place % 2 == 1 for place in range(COUNT)]
+        assert_same(remote.recv(min_ready=COUNT).infos, local.step(acting(0))[4])
         remote.close()
         single = gym.make("openenv/remote", base_url=base_url)
         single.reset()
@@ -347,6 +356,7 @@ def test_infos_of_every_kind_arrive() -> None:
             "nested": {},
             "together": 7,
         }
+        assert info["arrays"].tolist() == []
         single.close()
 
 
