@@ -360,6 +360,28 @@ def test_infos_of_every_kind_arrive() -> None:
         single.close()
 
 
+class InformativeAfterMaskedResets(Informative):
+    """Can be reset one by one."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+
+
+def test_infos_of_a_masked_reset_are_those_of_its_slots() -> None:
+    with running(app_of(InformativeAfterMaskedResets)) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT, autoreset_mode="Disabled")
+        remote.reset()
+        mask = np.arange(COUNT) >= 3
+        infos = remote.reset(options={"reset_mask": mask})[1]
+        assert infos["_arrays"].tolist() == mask.tolist()
+        assert infos["small"].tolist() == [0, 0, 0, 3, 4, 5]
+        assert infos["small"].dtype == np.float32
+        for place in range(3, COUNT):
+            assert infos["arrays"][place].tolist() == list(range(place))
+        remote.close()
+
+
 def test_a_slot_of_a_batch_that_is_closed_can_be_opened_alone(poles: str) -> None:
     client = V2Client(poles)
     client.open([0, 1, 2], autoreset="next_step")
