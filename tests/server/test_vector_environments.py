@@ -6,6 +6,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import gymnasium as gym
@@ -380,6 +381,36 @@ def test_infos_of_a_masked_reset_are_those_of_its_slots() -> None:
         for place in range(3, COUNT):
             assert infos["arrays"][place].tolist() == list(range(place))
         remote.close()
+
+
+class Odd(Moody):
+    """Has infos that no array holds, and that the protocol lacks."""
+
+    def step(self, actions: Any) -> Any:
+        infos = {
+            "fraction": np.full(self.num_envs, Fraction(1, 2), object),
+            "long": np.full(self.num_envs, 0.5, np.longdouble),
+            "complex": np.full(self.num_envs, 1j),
+            "numbered": {1: np.arange(self.num_envs)},
+        }
+        return *super().step(actions)[:4], infos
+
+
+def test_objects_in_arrays_of_infos_are_sent_as_text() -> None:
+    with running(app_of(Odd)) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT)
+        remote.reset()
+        infos = remote.step(acting(0))[4]
+        assert infos["fraction"].tolist() == ["Fraction(1, 2)"] * COUNT
+        assert infos["long"].tolist() == [0.5] * COUNT
+        assert infos["complex"].tolist() == ["1j"] * COUNT
+        assert infos["numbered"]["1"].tolist() == list(range(COUNT))
+        remote.close()
+        single = gym.make("openenv/remote", base_url=base_url)
+        single.reset()
+        expected = {"fraction": "Fraction(1, 2)", "long": 0.5, "complex": "1j", "numbered": {"1": 0}}
+        assert single.step(0)[4] == expected
+        single.close()
 
 
 def test_a_slot_of_a_batch_that_is_closed_can_be_opened_alone(poles: str) -> None:
