@@ -413,6 +413,42 @@ def test_objects_in_arrays_of_infos_are_sent_as_text() -> None:
         single.close()
 
 
+def test_make_envs_has_to_pass_the_autoreset_mode_on() -> None:
+    def forgetful(num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
+        return cart_poles(num_envs)
+
+    def silent(num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
+        envs = Moody(num_envs)
+        envs.metadata = {}
+        return envs
+
+    with running(app_of(forgetful)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, autoreset_mode="SameStep")
+        with pytest.raises(RemoteError, match=r"forgetful\(\).*asked for the autoreset mode SameStep"):
+            envs.reset()
+        envs.close()
+    with running(app_of(silent)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, autoreset_mode="Disabled")
+        envs.reset()
+        envs.reset(options={"reset_mask": np.arange(COUNT) == 2})
+        envs.close()
+
+
+def test_a_batch_that_cannot_be_made_is_no_failure_of_the_server() -> None:
+    def even(num_envs: int) -> Any:
+        if num_envs == 5:
+            raise ValueError("not with 5")
+        return cart_poles(num_envs)
+
+    with running(app_of(even)) as base_url:
+        for _ in range(4):
+            envs = RemoteVectorEnv(base_url, 5)
+            with pytest.raises(RemoteError, match=r"even\(\) raised ValueError: not with 5"):
+                envs.reset()
+            envs.close()
+        assert status_of(f"{base_url}/health")[0] == 200
+
+
 def test_a_slot_of_a_batch_that_is_closed_can_be_opened_alone(poles: str) -> None:
     client = V2Client(poles)
     client.open([0, 1, 2], autoreset="next_step")

@@ -406,7 +406,7 @@ class ConnectionWorker:
         if refusal is not None:
             raise BatchRefusedError(refusal)
         count = len(request.slots)
-        batch = Batch(partial(factory.batch, count, request.autoreset), count)
+        batch = Batch(factory.batch(count, request.autoreset), count)
         together = SessionsRequest(count, request.ticket)
         session = await self._sessions.open(self._client, request.timeout_s, together, batch)
         slot = BatchSlot(request.slots, session, self._replay_cache.latest_of)
