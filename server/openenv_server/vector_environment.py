@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from openenv_gym.errors import ConfigurationError
@@ -157,6 +158,7 @@ class VectorEnvironment:
     def __init__(self, envs: Envs, autoreset_mode: AutoresetMode) -> None:
         self.envs = envs
         self.autoreset_mode: AutoresetMode = autoreset_mode_of(envs, autoreset_mode)
+        self._observations = batch_of(envs.single_observation_space)
         runs_in_parallel = getattr(envs.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
         self.step_lock = None if runs_in_parallel else PROCESS_LOCK
 
@@ -179,6 +181,10 @@ class VectorEnvironment:
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments."""
         return self.envs.step(actions)
+
+    def rows(self, observations: Any, places: Sequence[int]) -> Any:
+        """Return the observations of some environments, in fresh memory."""
+        return self._observations.take(observations, np.array(places))
 
     def render(self) -> Any:
         """A picture of each environment; None if they were made without a render mode."""

@@ -6,7 +6,9 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -26,7 +28,9 @@ from openenv_gym.errors import (
     RemoteEnvironmentError,
     RemoteError,
 )
+from openenv_gym.spaces.batches import batch_of
 from openenv_gym.wire import v2
+from tests.support.each_kind import EACH_KIND
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, status_of, without_v2
 from tests.support.v2_client import V2Client
@@ -411,6 +415,54 @@ def test_objects_in_arrays_of_infos_are_sent_as_text() -> None:
         expected = {"fraction": "Fraction(1, 2)", "long": 0.5, "complex": "1j", "numbered": {"1": 0}}
         assert single.step(0)[4] == expected
         single.close()
+
+
+class Sampled(VectorEnv[Any, Any, Any]):
+    """Observes samples of any space, and writes each into the same memory."""
+
+    def __init__(self, space: gym.Space[Any], num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.single_action_space = gym.spaces.Discrete(2)
+        self.single_observation_space = deepcopy(space)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self._batch = batch_of(self.single_observation_space)
+        self._memory = self._batch.allocate(num_envs)
+
+    def _sample(self, mask: Any) -> Any:
+        for place in np.flatnonzero(mask).tolist():
+            self._batch.put(self.single_observation_space.sample(), self._memory, place)
+        return self._batch.batch(self._memory, copy=False)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.single_observation_space.seed(seed)
+        return self._sample((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))), {}
+
+    def step(self, actions: Any) -> Any:
+        ended = actions.astype(np.bool_)
+        observations = self._sample(np.ones(self.num_envs, np.bool_))
+        return observations, np.zeros(self.num_envs, np.float32), ended, ~ended & False, {}
+
+
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_a_masked_reset_observes_any_space(kind: str) -> None:
+    space = EACH_KIND[kind]
+    local = Sampled(space, COUNT)
+    with running(app_of(partial(Sampled, space))) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT, autoreset_mode="Disabled")
+        pairs = [(deepcopy(local.reset(seed=3)), remote.reset(seed=3))]
+        for _ in range(5):
+            actions = local.action_space.sample()
+            pairs.append((deepcopy(local.step(actions)), remote.step(actions)))
+            mask = actions.astype(np.bool_)
+            if mask.any():
+                options = {"reset_mask": mask}
+                pairs.append((deepcopy(local.reset(options=options)), remote.reset(options=options)))
+        for expected, actual in pairs:  # at the end, so that earlier results are still the same
+            assert_same(actual, expected)
+        remote.close()
 
 
 def test_make_envs_has_to_pass_the_autoreset_mode_on() -> None:

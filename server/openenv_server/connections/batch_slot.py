@@ -138,7 +138,7 @@ class BatchSlot(Slot):
                 each = split_infos(infos, len(self._numbers))
                 named = {row: each[place] for row, place in enumerate(data.places)}
                 infos = batch_infos(named, len(numbers))
-                observations = _rows(observations, data.places)
+                observations = self._environment.rows(observations, data.places)
         except BaseException as error:
             return self.failed(error)
         self._begun += len(numbers)
@@ -209,14 +209,3 @@ def _take_final(infos: dict[str, Any], count: int) -> BatchFinal:
         [each[place]["final_obs"] for place in places],
         [each[place].get("final_info", {}) for place in places],
     )
-
-
-def _rows(batch: Any, places: Sequence[int]) -> Any:
-    """Return some rows of a batch."""
-    if isinstance(batch, dict):
-        return {name: _rows(part, places) for name, part in batch.items()}
-    if isinstance(batch, np.ndarray):
-        return batch[list(places)]
-    if batch and isinstance(batch[0], np.ndarray | dict | tuple):
-        return tuple(_rows(part, places) for part in batch)
-    return tuple(batch[place] for place in places)
