@@ -501,6 +501,23 @@ def test_a_batch_that_cannot_be_made_is_no_failure_of_the_server() -> None:
         assert status_of(f"{base_url}/health")[0] == 200
 
 
+class Misshapen(Moody):
+    """Its episodes end in a column instead of a row."""
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, _, truncated, infos = super().step(actions)
+        return observations, rewards, np.ones((self.num_envs, 1), np.bool_), truncated, infos
+
+
+def test_ends_in_a_wrong_shape_are_named() -> None:
+    with running(app_of(Misshapen)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT)
+        envs.reset()
+        with pytest.raises(RemoteEnvironmentError, match=r"terminations have the shape \(6, 1\), not \(6,\)"):
+            envs.step(acting(0))
+        envs.close()
+
+
 def test_a_slot_of_a_batch_that_is_closed_can_be_opened_alone(poles: str) -> None:
     client = V2Client(poles)
     client.open([0, 1, 2], autoreset="next_step")
