@@ -297,6 +297,35 @@ def test_a_cut_costs_no_step(poles: str) -> None:
         remote.close()
 
 
+class CountedResets(Moody):
+    """Observes how often each slot was reset."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self._counts = np.zeros((num_envs, 2), np.float32)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self._counts[(options or {}).get("reset_mask", slice(None))] += 1
+        return self._counts, {}
+
+
+def test_a_cut_costs_no_masked_reset() -> None:
+    with (
+        running(app_of(CountedResets)) as base_url,
+        FaultProxy(base_url, faults={}, max_faults=20, seed=2) as between,
+    ):
+        remote = RemoteVectorEnv(between.base_url, COUNT, autoreset_mode="Disabled", reset_timeout_s=3)
+        between.faults["cut"] = 5_000
+        remote.reset()
+        mask = np.arange(COUNT) >= 3
+        for number in range(2, 302):
+            observations, _ = remote.reset(options={"reset_mask": mask})
+            assert observations[:, 0].tolist() == [1, 1, 1, number, number, number]
+        assert between.counts["cut"] >= 10
+        remote.close()
+
+
 def test_only_ids_with_a_vector_environment_can_be_vectorized() -> None:
     with pytest.raises(ConfigurationError, match=r"FrozenLake-v1.*without --vectorized"):
         GymnasiumMaker("FrozenLake-v1").vector(2)

@@ -271,8 +271,21 @@ class ConnectionWorker:
             self._transport = transport
             unknown = self._replay_cache.unknown(request.missing)
             self._send(v2.encode(v2.Resumed(id=request.id, slots=list(self._slots), unknown=unknown)))
-            self._replay_cache.replay(request.missing)
+            self._replay_cache.replay(self._with_batches(request.missing))
         return True
+
+    def _with_batches(self, missing: Sequence[tuple[int, list[int]]]) -> Sequence[tuple[int, list[int]]]:
+        """Add the batches of the slots, under whose numbers their answers are kept."""
+        batches = self._encoder.batches
+        if not batches:
+            return missing
+        return [
+            (
+                request_id,
+                [*slots, *(first for first, its in batches.items() if not set(its).isdisjoint(slots))],
+            )
+            for request_id, slots in missing
+        ]
 
     def _report_cut(self, error: OSError) -> None:
         why = f"{error}; it is kept for {self._connections.resume_grace_s:g} s"
