@@ -288,6 +288,23 @@ def test_states_and_pictures_are_those_of_each_slot() -> None:
         envs.close()
 
 
+class OnePicture(Moody):
+    """Renders all slots as one picture."""
+
+    def render(self) -> Any:
+        return np.zeros((2, 2, 3), np.uint8)
+
+
+def test_pictures_that_are_too_few_cost_no_session() -> None:
+    with running(app_of(OnePicture)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, render_mode="rgb_array")
+        envs.reset()
+        with pytest.raises(RemoteEnvironmentError, match="renders 2 pictures, not 6"):
+            envs.render()
+        envs.step(acting(0))
+        envs.close()
+
+
 def test_a_cut_costs_no_step(poles: str) -> None:
     local = cart_poles(COUNT)
     with FaultProxy(poles, faults={"cut": 50_000}, max_faults=20, seed=2) as between:

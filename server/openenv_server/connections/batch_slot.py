@@ -188,9 +188,18 @@ class BatchSlot(Slot):
         return [{"episode_id": None, "step_count": count} for count in self._episode_steps.tolist()]
 
     def render(self) -> Any:
-        """The picture of each slot. Call it on the session's thread."""
+        """The picture of each slot. Call it on the session's thread.
+
+        Raises:
+            WrongResultError: The environment has another number of pictures.
+        """
+        count = len(self._numbers)
         pictures = super().render()
-        return [None] * len(self._numbers) if pictures is None else pictures
+        if pictures is None:
+            return [None] * count
+        if len(pictures) != count:
+            raise WrongResultError(f"The environment renders {len(pictures)} pictures, not {count}")
+        return pictures
 
     def each(self, values: Any) -> list[tuple[int, Any]]:
         return list(zip(self._numbers, values, strict=True))
