@@ -211,10 +211,18 @@ class ConnectionWorker:
         while not self._resumed.empty():
             if (resumed := self._resumed.get()) is not None:
                 resumed.transport.close()  # too late
+        self._forget_messages()
         if self._is_leaving:
             self._transport.hang_up(CloseCode.GOING_AWAY, STOPPING)
         else:
             self._transport.hang_up(CloseCode.NORMAL, "")
+
+    def _forget_messages(self) -> None:
+        """Drop messages and environments, whose memory would stay until the garbage collector finds it."""
+        self._slots.clear()
+        self._replay_cache.clear()
+        self.runner.forget_last()
+        self._handlers.clear()
 
     def _serve_transport(self) -> bool:
         """Answer the requests of one socket; returns whether the client may resume on another."""

@@ -367,6 +367,7 @@ class Sessions:
         self._count(session.is_passing, -session.places)
         self._open.discard(session)
         counts = session.counts()
+        session.counts = lambda: counts  # nothing else keeps the slot and its last results
         self.counters.steps += counts.steps
         self.counters.resets += counts.resets
         reason = session.end_reason
