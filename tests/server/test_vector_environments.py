@@ -288,6 +288,31 @@ def test_states_and_pictures_are_those_of_each_slot() -> None:
         envs.close()
 
 
+class Fractional(Moody):
+    """Observes fractions where its space has bytes."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.single_observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
+
+    def _observe(self) -> np.ndarray[Any, Any]:
+        return np.full((self.num_envs, 2), self._steps / 2)
+
+
+def test_observations_that_their_dtype_does_not_hold_are_refused() -> None:
+    with running(app_of(Fractional)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT)
+        single = gym.make("openenv/remote", base_url=base_url)
+        envs.reset()
+        single.reset()
+        for call in (lambda: envs.step(acting(0)), lambda: single.step(0)):
+            with pytest.raises(RemoteEnvironmentError, match=r"0\.5 \(float64\) is no uint8"):
+                call()
+            assert call()[0].max() == 1
+        envs.close()
+        single.close()
+
+
 class OnePicture(Moody):
     """Renders all slots as one picture."""
 
