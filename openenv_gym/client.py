@@ -157,6 +157,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
         self._servers: ManagedServers | None = None
         self._children: list[Self] = []
         self._session: Session | None = None
+        self._may_step_first = True  # unless it has begun on another loop
         self._is_awaited: bool | None = None  # None until the first call has decided
         self._loop: asyncio.AbstractEventLoop | None = None
         self._async_lock = asyncio.Lock()  # on that loop: one request at a time, as the session is one
@@ -467,6 +468,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
             "_servers": None,
             "_children": [],
             "_session": None,
+            "_may_step_first": True,
             "_is_awaited": None,
             "_loop": None,
             "_async_lock": None,
@@ -519,6 +521,8 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
                 advice="Make a second client.",
             )
         session, self._session = self._session, None
+        if session is not None:
+            self._may_step_first = session.may_step_first
         if session is not None and self._loop is None:
             run(session.close())
         # A session of another loop hangs up when it is collected.
@@ -540,7 +544,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
                 transport,
                 PayloadCoding(),
                 self._timeouts,
-                steps_first=True,
+                steps_first=self._may_step_first,
                 explain=explain,
                 shared=partial(shared_connections, self.endpoint, size) if self._is_awaited else None,
             )
@@ -578,6 +582,7 @@ class EnvClient(ABC, Generic[ActT, ObsT, StateT]):
 
     async def _disconnect_async(self) -> None:
         session, self._session = self._session, None
+        self._may_step_first = True
         if session is not None:
             await session.close()
 

@@ -152,6 +152,11 @@ class Session:
         """Whether the session can be used: opened, not lost, and not inherited through a fork."""
         return self._channel is not None and self._channel.is_open and bool(self._channel.slots)
 
+    @property
+    def may_step_first(self) -> bool:
+        """Whether a step needs no reset before it, because nothing was done yet."""
+        return self._may_step_first
+
     async def open(self) -> None:
         """Open the session now, if it is not open."""
         try:

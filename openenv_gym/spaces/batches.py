@@ -77,7 +77,7 @@ class ArrayBatch(Batch):
         return memory.copy() if copy else memory
 
     def take(self, memory: Any, rows: np.ndarray[Any, Any]) -> Any:
-        return memory[rows]
+        return np.asarray(memory)[rows]
 
     def split(self, batch: Any, count: int) -> list[Any]:
         if self.shape or self.is_of_scalars:

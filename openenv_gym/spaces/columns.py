@@ -176,10 +176,9 @@ class ArrayColumn(Column):
         return value if self._is_element(value) else super().cast(value)
 
     def from_batch(self, batch: Any, count: int, attachments: Attachments | None = None) -> Any:
-        array = np.ascontiguousarray(batch, self._dtype)
         if attachments is None:
-            return array
-        self._check_array(array, count)
+            return np.ascontiguousarray(batch, self._dtype)
+        array = self._array(batch, (count, *self._shape))
         return attachments.attach_whole(array) if array.nbytes >= LARGE else array
 
     def from_elements(self, elements: Sequence[Any], attachments: Attachments | None = None) -> Any:
@@ -217,7 +216,10 @@ class ArrayColumn(Column):
     def _array(self, values: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return an element, or a list of them, as an array of the space's dtype."""
         try:
-            array = np.asarray(values, self._dtype, order="C")
+            if self._number is int:
+                array = _whole(values, self._dtype)
+            else:
+                array = np.asarray(values, self._dtype, order="C")
         except (TypeError, ValueError, OverflowError) as error:
             raise SpaceError(f"Not in {excerpt(self.codec.space)}: {error}") from error
         if array.shape != shape:
@@ -330,6 +332,24 @@ class FieldColumn(Column):
 
     def _is_column(self, wire: Any) -> bool:
         return isinstance(wire, dict) and self._name in wire
+
+
+def _whole(values: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return numbers as an array of bools or integers.
+
+    Raises:
+        ValueError: The dtype does not hold them as they are: fractions, NaN, too large or too small ones.
+    """
+    first = values[0] if type(values) is list and values else values
+    if type(first) is int or getattr(first, "dtype", None) == dtype:  # the others are alike
+        return np.asarray(values, dtype, order="C")
+    array = np.asarray(values, order="C")
+    with np.errstate(invalid="ignore"):
+        whole = array.astype(dtype)
+    changed = np.flatnonzero(whole != array)
+    if changed.size:
+        raise ValueError(f"{array.flat[changed[0]]} ({array.dtype}) is no {dtype}")
+    return whole
 
 
 _FORMS: dict[TravelsAs, type[Column]] = {

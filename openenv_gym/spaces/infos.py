@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 _NUMBERS = (int, float, bool)
+# Elements of other dtypes stay NumPy's, so that they are batched with their dtype again.
+_LIKE_PYTHON = frozenset(map(np.dtype, (np.int64, np.float64, np.bool_, np.object_)))
 
 
 def batch_infos(infos: Mapping[int, Mapping[str, Any]], size: int) -> dict[str, Any]:
@@ -43,13 +45,15 @@ def split_infos(infos: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
     """
     split: list[dict[str, Any]] = [{} for _ in range(size)]
     for key, values in infos.items():
-        if key.startswith("_") and key[1:] in infos:
+        if str(key).startswith("_") and key[1:] in infos:
             continue
         each: Any
         if isinstance(values, Mapping):
             each = split_infos(values, size)
-        elif isinstance(values, Sequence | np.ndarray) and np.shape(values)[:1] == (size,):
-            each = values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else values
+        elif isinstance(values, np.ndarray) and values.shape[:1] == (size,):
+            each = values.tolist() if values.ndim == 1 and values.dtype in _LIKE_PYTHON else values
+        elif isinstance(values, Sequence) and not isinstance(values, str | bytes) and len(values) == size:
+            each = values
         else:
             each = [values] * size  # of all together
         have = infos.get(f"_{key}")

@@ -87,11 +87,7 @@ class ResultBuffer:
 
     def take_all(self, *, copy: bool) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take observations, rewards, terminations, truncations and infos of all slots."""
-        infos = batch_infos(self.infos, self.count) if self.infos else {}
-        if self.info_columns:
-            infos = {**self.info_columns, **infos}
-            self.info_columns = {}
-        self.infos = {}
+        infos = self._take_infos()
         self.ready[:] = False
         return (
             self.column.batch(self.observations, copy=copy),
@@ -106,18 +102,26 @@ class ResultBuffer:
 
         The other slots' results stay for a later call.
         """
-        self._split_columns()
-        infos = {slot: self.infos.pop(slot) for slot in slots if slot in self.infos}
+        if len(slots) == self.count:
+            infos = self._take_infos()
+        else:
+            self._split_columns()
+            each = {slot: self.infos.pop(slot) for slot in slots if slot in self.infos}
+            infos = batch_infos(each, self.count)
         self.ready[self.rows(slots)] = False
-        return self.column.batch(self.observations, copy=copy), batch_infos(infos, self.count)
+        return self.column.batch(self.observations, copy=copy), infos
 
     def take_ready(self, chosen: np.ndarray[Any, Any] | None = None) -> Ready:
         """Take the results of all slots that are ready, or of the chosen ones among them, in fresh memory."""
-        self._split_columns()
         slots = np.flatnonzero(self.ready if chosen is None else self.ready & chosen)
-        infos = {
-            place: self.infos.pop(slot) for place, slot in enumerate(slots.tolist()) if slot in self.infos
-        }
+        if len(slots) == self.count:
+            infos = self._take_infos()
+        else:
+            self._split_columns()
+            each = {
+                place: self.infos.pop(slot) for place, slot in enumerate(slots.tolist()) if slot in self.infos
+            }
+            infos = batch_infos(each, len(slots))
         self.ready[slots] = False
         return Ready(
             slots,
@@ -125,7 +129,7 @@ class ResultBuffer:
             self.rewards[slots],
             self.terminated[slots],
             self.truncated[slots],
-            batch_infos(infos, len(slots)),
+            infos,
         )
 
     def add_info_columns(self, columns: dict[str, Any], slots: Sequence[int]) -> None:
@@ -136,6 +140,14 @@ class ResultBuffer:
             for slot, info in zip(slots, split_infos(columns, len(slots)), strict=True):
                 if info:
                     self.infos[slot] = info
+
+    def _take_infos(self) -> dict[str, Any]:
+        """Take the infos of all slots."""
+        infos = batch_infos(self.infos, self.count) if self.infos else {}
+        if self.info_columns:
+            infos = {**self.info_columns, **infos}
+        self.infos, self.info_columns = {}, {}
+        return infos
 
     def _split_columns(self) -> None:
         """Give each slot its part of the columns, because not all slots are taken together."""

@@ -281,10 +281,19 @@ def plain_info(info: dict[str, Any], *, keep_arrays: bool = False) -> dict[str, 
     return {str(key): _plain(value, keep_arrays) for key, value in info.items()}
 
 
+def _plain_array(array: np.ndarray[Any, Any] | np.generic, keep_arrays: bool) -> Any:
+    if array.dtype.char in "gG":  # of more than 64 bits
+        array = array.astype(np.float64 if array.dtype.kind == "f" else np.complex128)
+    if keep_arrays and is_array_of_numbers(array):
+        return array
+    listed = array.tolist()
+    return _plain(listed, keep_arrays) if array.dtype.kind in "OVc" else listed
+
+
 def _plain(value: Any, keep_arrays: bool) -> Any:
     match value:
         case np.generic() | np.ndarray():
-            return value if keep_arrays and is_array_of_numbers(value) else value.tolist()
+            return _plain_array(value, keep_arrays)
         case None | bool() | int() | float() | str():
             return value
         case dict():

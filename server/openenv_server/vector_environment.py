@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from openenv_gym.errors import ConfigurationError
@@ -39,16 +40,20 @@ class VectorFactory:
             parameter ``autoreset_mode``, it is called with that too.
         models: The models of its spaces; derived from an environment if left out.
 
+    Attributes:
+        models: As given, or derived.
+
     Raises:
         ConfigurationError: What it makes is no vector environment.
     """
 
     def __init__(self, make_envs: MakeEnvs, models: GymnasiumModels | None = None) -> None:
+        self.__name__: str = getattr(make_envs, "__name__", type(make_envs).__name__)
         self._make_envs = make_envs
         self._takes_mode = "autoreset_mode" in inspect.signature(make_envs).parameters
         with PROCESS_LOCK.held_by(self):
             envs = self._envs(1, AutoresetMode.NEXT_STEP)
-            self._mode = autoreset_mode_of(envs)
+            self._mode = autoreset_mode_of(envs, AutoresetMode.NEXT_STEP)
             probe = SingleEnv(envs)
             self.models: GymnasiumModels = models or models_from_env(probe)
             probe.close()
@@ -57,10 +62,27 @@ class VectorFactory:
         """Make one environment."""
         return GymnasiumEnvironment(self._single, self.models)
 
-    def batch(self, count: int, autoreset: Autoreset) -> VectorEnvironment:
-        """Make a batch."""
-        with PROCESS_LOCK.held_by(threading.current_thread()):
-            return VectorEnvironment(self._envs(count, _MODES[autoreset]))
+    def batch(self, count: int, autoreset: Autoreset) -> Callable[[], VectorEnvironment]:
+        """Return a function that makes a batch.
+
+        It raises `ConfigurationError` if the environments are made with another autoreset mode.
+        """
+        asked = _MODES[autoreset]
+
+        def make() -> VectorEnvironment:
+            with PROCESS_LOCK.held_by(threading.current_thread()):
+                environment = VectorEnvironment(self._envs(count, asked), asked)
+                if environment.autoreset_mode is asked:
+                    return environment
+                environment.close()
+            raise ConfigurationError(
+                f"It was asked for the autoreset mode {asked.value} and has made environments with "
+                f"{environment.autoreset_mode.value}.",
+                advice="Pass its autoreset_mode on, or give it no such parameter.",
+            )
+
+        make.__name__ = self.__name__
+        return make
 
     def refusal(self, autoreset: Autoreset) -> str | None:
         """Return why no batch has the autoreset mode that a client asks for; None if it has it."""
@@ -122,6 +144,7 @@ class VectorEnvironment:
 
     Args:
         envs: The vector environment.
+        autoreset_mode: That of an environment whose ``metadata`` has none.
 
     Attributes:
         envs: As given.
@@ -132,10 +155,10 @@ class VectorEnvironment:
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self, envs: Envs) -> None:
+    def __init__(self, envs: Envs, autoreset_mode: AutoresetMode) -> None:
         self.envs = envs
-        self.autoreset_mode: AutoresetMode = autoreset_mode_of(envs)
-        self._takes_seeds = True
+        self.autoreset_mode: AutoresetMode = autoreset_mode_of(envs, autoreset_mode)
+        self._observations = batch_of(envs.single_observation_space)
         runs_in_parallel = getattr(envs.unwrapped, "SUPPORTS_CONCURRENT_SESSIONS", False)
         self.step_lock = None if runs_in_parallel else PROCESS_LOCK
 
@@ -158,6 +181,10 @@ class VectorEnvironment:
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all environments."""
         return self.envs.step(actions)
+
+    def rows(self, observations: Any, places: Sequence[int]) -> Any:
+        """Return the observations of some environments, in fresh memory."""
+        return self._observations.take(observations, np.array(places))
 
     def render(self) -> Any:
         """A picture of each environment; None if they were made without a render mode."""
@@ -210,6 +237,6 @@ class SingleEnv(gym.Env[Any, Any]):
         self._envs.close()
 
 
-def autoreset_mode_of(envs: Envs) -> AutoresetMode:
-    """Return when a vector environment resets its environments. Gymnasium's default is the next step."""
-    return AutoresetMode(getattr(envs, "metadata", {}).get("autoreset_mode", AutoresetMode.NEXT_STEP))
+def autoreset_mode_of(envs: Envs, default: AutoresetMode) -> AutoresetMode:
+    """Return when a vector environment resets its environments, or the default if it does not say."""
+    return AutoresetMode(getattr(envs, "metadata", {}).get("autoreset_mode", default))

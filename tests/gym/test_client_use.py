@@ -120,6 +120,26 @@ def test_the_first_use_decides_for_the_calls_that_follow(base_url: str) -> None:
         asyncio.run(drive())
 
 
+def test_an_episode_ends_with_its_loop(base_url: str) -> None:
+    client = GenericEnvClient(base_url)
+
+    async def begin() -> None:
+        await client.reset(start=3)  # type: ignore[misc]
+
+    async def step() -> Any:
+        return await client.step({"amount": 1})  # type: ignore[misc]
+
+    asyncio.run(begin())
+    for _ in range(2):
+        with pytest.raises(ResetNeededError):
+            asyncio.run(step())
+    with pytest.raises(ResetNeededError):
+        client.step({"amount": 1})
+    assert client.reset(start=5).observation["total"] == 5
+    assert client.step({"amount": 1}).observation["total"] == 6
+    client.close()
+
+
 def test_clients_in_loops_of_two_threads_at_the_same_time(base_url: str) -> None:
     client = GenericEnvClient(base_url)
     seen: list[int] = []

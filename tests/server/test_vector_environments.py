@@ -6,6 +6,9 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -25,7 +28,9 @@ from openenv_gym.errors import (
     RemoteEnvironmentError,
     RemoteError,
 )
+from openenv_gym.spaces.batches import batch_of
 from openenv_gym.wire import v2
+from tests.support.each_kind import EACH_KIND
 from tests.support.proxy import FaultProxy
 from tests.support.servers import running, status_of, without_v2
 from tests.support.v2_client import V2Client
@@ -283,11 +288,82 @@ def test_states_and_pictures_are_those_of_each_slot() -> None:
         envs.close()
 
 
+class Fractional(Moody):
+    """Observes fractions where its space has bytes."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.single_observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
+
+    def _observe(self) -> np.ndarray[Any, Any]:
+        return np.full((self.num_envs, 2), self._steps / 2)
+
+
+def test_observations_that_their_dtype_does_not_hold_are_refused() -> None:
+    with running(app_of(Fractional)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT)
+        single = gym.make("openenv/remote", base_url=base_url)
+        envs.reset()
+        single.reset()
+        for call in (lambda: envs.step(acting(0)), lambda: single.step(0)):
+            with pytest.raises(RemoteEnvironmentError, match=r"0\.5 \(float64\) is no uint8"):
+                call()
+            assert call()[0].max() == 1
+        envs.close()
+        single.close()
+
+
+class OnePicture(Moody):
+    """Renders all slots as one picture."""
+
+    def render(self) -> Any:
+        return np.zeros((2, 2, 3), np.uint8)
+
+
+def test_pictures_that_are_too_few_cost_no_session() -> None:
+    with running(app_of(OnePicture)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, render_mode="rgb_array")
+        envs.reset()
+        with pytest.raises(RemoteEnvironmentError, match="renders 2 pictures, not 6"):
+            envs.render()
+        envs.step(acting(0))
+        envs.close()
+
+
 def test_a_cut_costs_no_step(poles: str) -> None:
     local = cart_poles(COUNT)
     with FaultProxy(poles, faults={"cut": 50_000}, max_faults=20, seed=2) as between:
         remote = RemoteVectorEnv(between.base_url, COUNT)
         play_both(local, remote, 2000)
+        assert between.counts["cut"] >= 10
+        remote.close()
+
+
+class CountedResets(Moody):
+    """Observes how often each slot was reset."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self._counts = np.zeros((num_envs, 2), np.float32)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self._counts[(options or {}).get("reset_mask", slice(None))] += 1
+        return self._counts, {}
+
+
+def test_a_cut_costs_no_masked_reset() -> None:
+    with (
+        running(app_of(CountedResets)) as base_url,
+        FaultProxy(base_url, faults={}, max_faults=20, seed=2) as between,
+    ):
+        remote = RemoteVectorEnv(between.base_url, COUNT, autoreset_mode="Disabled", reset_timeout_s=3)
+        between.faults["cut"] = 5_000
+        remote.reset()
+        mask = np.arange(COUNT) >= 3
+        for number in range(2, 302):
+            observations, _ = remote.reset(options={"reset_mask": mask})
+            assert observations[:, 0].tolist() == [1, 1, 1, number, number, number]
         assert between.counts["cut"] >= 10
         remote.close()
 
@@ -308,21 +384,30 @@ def test_what_is_no_vector_environment_is_refused() -> None:
 class Informative(Moody):
     """Has infos of every kind."""
 
-    def step(self, actions: Any) -> Any:
-        observations, rewards, terminated, truncated, _ = super().step(actions)
+    def _infos(self) -> dict[str, Any]:
         count = self.num_envs
         some = np.arange(count) % 2 == 0
-        infos = {
+        arrays = np.full(count, None, object)
+        for place in range(count):
+            arrays[place] = np.arange(place)
+        return {
             "number": np.arange(count) * 1.5,
+            "small": np.arange(count, dtype=np.float32),
             "some": np.where(some, np.arange(count), 0),
             "_some": some,
             "vector": np.ones((count, 3), np.float32),
             "text": np.array([f"slot {place}" for place in range(count)], object),
             "nested": {"deep": np.arange(count), "_deep": ~some},
             "_nested": np.ones(count, np.bool_),
+            "arrays": arrays,
             "together": 7,
         }
-        return observations, rewards, terminated, truncated, infos
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        return super().reset(seed=seed, options=options)[0], self._infos()
+
+    def step(self, actions: Any) -> Any:
+        return *super().step(actions)[:4], self._infos()
 
 
 def test_infos_of_every_kind_arrive() -> None:
@@ -331,11 +416,11 @@ def test_infos_of_every_kind_arrive() -> None:
         remote = RemoteVectorEnv(base_url, COUNT)
         assert_same(remote.reset(), local.reset())
         for _ in range(3):
-            assert_same(remote.step(acting(0)), local.step(acting(0)))
+            results = remote.step(acting(0))
+            assert_same(results, local.step(acting(0)))
+            assert results[4]["small"].dtype == np.float32
         remote.send(acting(0))
-        ready = remote.recv(min_ready=COUNT)
-        assert ready.infos["text"].tolist() == [f"slot {place}" for place in range(COUNT)]
-        assert ready.infos["nested"]["_deep"].tolist() == [place % 2 == 1 for place in range(COUNT)]
+        assert_same(remote.recv(min_ready=COUNT).infos, local.step(acting(0))[4])
         remote.close()
         single = gym.make("openenv/remote", base_url=base_url)
         single.reset()
@@ -347,7 +432,161 @@ def test_infos_of_every_kind_arrive() -> None:
             "nested": {},
             "together": 7,
         }
+        assert info["arrays"].tolist() == []
         single.close()
+
+
+class InformativeAfterMaskedResets(Informative):
+    """Can be reset one by one."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+
+
+def test_infos_of_a_masked_reset_are_those_of_its_slots() -> None:
+    with running(app_of(InformativeAfterMaskedResets)) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT, autoreset_mode="Disabled")
+        remote.reset()
+        mask = np.arange(COUNT) >= 3
+        infos = remote.reset(options={"reset_mask": mask})[1]
+        assert infos["_arrays"].tolist() == mask.tolist()
+        assert infos["small"].tolist() == [0, 0, 0, 3, 4, 5]
+        assert infos["small"].dtype == np.float32
+        for place in range(3, COUNT):
+            assert infos["arrays"][place].tolist() == list(range(place))
+        remote.close()
+
+
+class Odd(Moody):
+    """Has infos that no array holds, and that the protocol lacks."""
+
+    def step(self, actions: Any) -> Any:
+        infos = {
+            "fraction": np.full(self.num_envs, Fraction(1, 2), object),
+            "long": np.full(self.num_envs, 0.5, np.longdouble),
+            "complex": np.full(self.num_envs, 1j),
+            "numbered": {1: np.arange(self.num_envs)},
+        }
+        return *super().step(actions)[:4], infos
+
+
+def test_objects_in_arrays_of_infos_are_sent_as_text() -> None:
+    with running(app_of(Odd)) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT)
+        remote.reset()
+        infos = remote.step(acting(0))[4]
+        assert infos["fraction"].tolist() == ["Fraction(1, 2)"] * COUNT
+        assert infos["long"].tolist() == [0.5] * COUNT
+        assert infos["complex"].tolist() == ["1j"] * COUNT
+        assert infos["numbered"]["1"].tolist() == list(range(COUNT))
+        remote.close()
+        single = gym.make("openenv/remote", base_url=base_url)
+        single.reset()
+        expected = {"fraction": "Fraction(1, 2)", "long": 0.5, "complex": "1j", "numbered": {"1": 0}}
+        assert single.step(0)[4] == expected
+        single.close()
+
+
+class Sampled(VectorEnv[Any, Any, Any]):
+    """Observes samples of any space, and writes each into the same memory."""
+
+    def __init__(self, space: gym.Space[Any], num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.single_action_space = gym.spaces.Discrete(2)
+        self.single_observation_space = deepcopy(space)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
+        self._batch = batch_of(self.single_observation_space)
+        self._memory = self._batch.allocate(num_envs)
+
+    def _sample(self, mask: Any) -> Any:
+        for place in np.flatnonzero(mask).tolist():
+            self._batch.put(self.single_observation_space.sample(), self._memory, place)
+        return self._batch.batch(self._memory, copy=False)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.single_observation_space.seed(seed)
+        return self._sample((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))), {}
+
+    def step(self, actions: Any) -> Any:
+        ended = actions.astype(np.bool_)
+        observations = self._sample(np.ones(self.num_envs, np.bool_))
+        return observations, np.zeros(self.num_envs, np.float32), ended, ~ended & False, {}
+
+
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_a_masked_reset_observes_any_space(kind: str) -> None:
+    space = EACH_KIND[kind]
+    local = Sampled(space, COUNT)
+    with running(app_of(partial(Sampled, space))) as base_url:
+        remote = RemoteVectorEnv(base_url, COUNT, autoreset_mode="Disabled")
+        pairs = [(deepcopy(local.reset(seed=3)), remote.reset(seed=3))]
+        for _ in range(5):
+            actions = local.action_space.sample()
+            pairs.append((deepcopy(local.step(actions)), remote.step(actions)))
+            mask = actions.astype(np.bool_)
+            if mask.any():
+                options = {"reset_mask": mask}
+                pairs.append((deepcopy(local.reset(options=options)), remote.reset(options=options)))
+        for expected, actual in pairs:  # at the end, so that earlier results are still the same
+            assert_same(actual, expected)
+        remote.close()
+
+
+def test_make_envs_has_to_pass_the_autoreset_mode_on() -> None:
+    def forgetful(num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
+        return cart_poles(num_envs)
+
+    def silent(num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
+        envs = Moody(num_envs)
+        envs.metadata = {}
+        return envs
+
+    with running(app_of(forgetful)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, autoreset_mode="SameStep")
+        with pytest.raises(RemoteError, match=r"forgetful\(\).*asked for the autoreset mode SameStep"):
+            envs.reset()
+        envs.close()
+    with running(app_of(silent)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT, autoreset_mode="Disabled")
+        envs.reset()
+        envs.reset(options={"reset_mask": np.arange(COUNT) == 2})
+        envs.close()
+
+
+def test_a_batch_that_cannot_be_made_is_no_failure_of_the_server() -> None:
+    def even(num_envs: int) -> Any:
+        if num_envs == 5:
+            raise ValueError("not with 5")
+        return cart_poles(num_envs)
+
+    with running(app_of(even)) as base_url:
+        for _ in range(4):
+            envs = RemoteVectorEnv(base_url, 5)
+            with pytest.raises(RemoteError, match=r"even\(\) raised ValueError: not with 5"):
+                envs.reset()
+            envs.close()
+        assert status_of(f"{base_url}/health")[0] == 200
+
+
+class Misshapen(Moody):
+    """Its episodes end in a column instead of a row."""
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, _, truncated, infos = super().step(actions)
+        return observations, rewards, np.ones((self.num_envs, 1), np.bool_), truncated, infos
+
+
+def test_ends_in_a_wrong_shape_are_named() -> None:
+    with running(app_of(Misshapen)) as base_url:
+        envs = RemoteVectorEnv(base_url, COUNT)
+        envs.reset()
+        with pytest.raises(RemoteEnvironmentError, match=r"terminations have the shape \(6, 1\), not \(6,\)"):
+            envs.step(acting(0))
+        envs.close()
 
 
 def test_a_slot_of_a_batch_that_is_closed_can_be_opened_alone(poles: str) -> None:

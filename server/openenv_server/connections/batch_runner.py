@@ -85,6 +85,10 @@ class BatchRunner:
         self._thread = threading.get_ident()
         find_in_this_thread(self._running_session)
 
+    def forget_last(self) -> None:
+        """Drop the last request and its results, after the connection has ended."""
+        self._batch = None
+
     @property
     def has_several_clients(self) -> bool:
         """Whether the slots belong to several clients, as far as one can tell."""

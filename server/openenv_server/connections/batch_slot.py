@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from openenv_gym.spaces.infos import batch_infos, split_infos
 from openenv_server.connections.slot import Slot
+from openenv_server.errors import WrongResultError
 from openenv_server.sessions.session import Session, StepCounts
 from openenv_server.vector_environment import VectorEnvironment
 
@@ -45,7 +46,7 @@ class BatchOutcome(msgspec.Struct, gc=False):
         slot: The batch's number: that of its first slot.
         numbers: The slots that it is the result of.
         observations: A batch of their space.
-        rewards: Numbers over the slots.
+        rewards: float64 over the slots.
         terminated: bools over the slots.
         truncated: bools over the slots.
         infos: As the vector environment returns them, without those of `final`.
@@ -138,7 +139,7 @@ class BatchSlot(Slot):
                 each = split_infos(infos, len(self._numbers))
                 named = {row: each[place] for row, place in enumerate(data.places)}
                 infos = batch_infos(named, len(numbers))
-                observations = _rows(observations, data.places)
+                observations = self._environment.rows(observations, data.places)
         except BaseException as error:
             return self.failed(error)
         self._begun += len(numbers)
@@ -154,15 +155,19 @@ class BatchSlot(Slot):
         try:
             observations, rewards, terminated, truncated, infos = self._environment.step(action)
             seconds = perf_counter() - begin
-            self._taken += len(self._numbers)
+            count = len(self._numbers)
+            self._taken += count
             self._episode_steps += 1
+            rewards = _checked(rewards, np.float64, count, "rewards")
+            terminated = _checked(terminated, np.bool_, count, "terminations")
+            truncated = _checked(truncated, np.bool_, count, "truncations")
             ended = np.logical_or(terminated, truncated)
             if np.count_nonzero(ended):
                 self._episode_steps[ended] = 0
             final = None
             if self._in_same_step and "final_obs" in infos:
                 infos = dict(infos)
-                final = _take_final(infos, len(self._numbers))
+                final = _take_final(infos, count)
         except BaseException as error:
             return self.failed(error)
         return BatchOutcome(
@@ -183,9 +188,18 @@ class BatchSlot(Slot):
         return [{"episode_id": None, "step_count": count} for count in self._episode_steps.tolist()]
 
     def render(self) -> Any:
-        """The picture of each slot. Call it on the session's thread."""
+        """The picture of each slot. Call it on the session's thread.
+
+        Raises:
+            WrongResultError: The environment has another number of pictures.
+        """
+        count = len(self._numbers)
         pictures = super().render()
-        return [None] * len(self._numbers) if pictures is None else pictures
+        if pictures is None:
+            return [None] * count
+        if len(pictures) != count:
+            raise WrongResultError(f"The environment renders {len(pictures)} pictures, not {count}")
+        return pictures
 
     def each(self, values: Any) -> list[tuple[int, Any]]:
         return list(zip(self._numbers, values, strict=True))
@@ -211,12 +225,13 @@ def _take_final(infos: dict[str, Any], count: int) -> BatchFinal:
     )
 
 
-def _rows(batch: Any, places: Sequence[int]) -> Any:
-    """Return some rows of a batch."""
-    if isinstance(batch, dict):
-        return {name: _rows(part, places) for name, part in batch.items()}
-    if isinstance(batch, np.ndarray):
-        return batch[list(places)]
-    if batch and isinstance(batch[0], np.ndarray | dict | tuple):
-        return tuple(_rows(part, places) for part in batch)
-    return tuple(batch[place] for place in places)
+def _checked(values: Any, dtype: Any, count: int, name: str) -> np.ndarray[Any, Any]:
+    """What a vector environment returns for each of its environments, as an array.
+
+    Raises:
+        WrongResultError: It has another shape.
+    """
+    array = np.ascontiguousarray(values, dtype)
+    if array.shape != (count,):
+        raise WrongResultError(f"The environment's {name} have the shape {array.shape}, not ({count},)")
+    return array

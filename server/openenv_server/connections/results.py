@@ -184,9 +184,9 @@ class ResultEncoder:
             slots=[] if same_slots else list(outcome.numbers),
             same_slots=same_slots,
             observations=self._adapter.observation_batch(outcome.observations, count, attachments),
-            rewards=_checked(outcome.rewards, np.float64, count, "rewards"),
-            terminated=_if_any(_checked(outcome.terminated, np.bool_, count, "terminations")),
-            truncated=_if_any(_checked(outcome.truncated, np.bool_, count, "truncations")),
+            rewards=outcome.rewards,
+            terminated=_if_any(outcome.terminated),
+            truncated=_if_any(outcome.truncated),
             environment_us=None if same_slots else np.full(count, outcome.seconds * 1e6),
             busy_us=busy_s * 1e6,
         )
@@ -260,18 +260,6 @@ def _named(error: Exception, result: SlotResult) -> Exception:
         except WrongResultError as named:
             return named
     return error
-
-
-def _checked(values: Any, dtype: Any, count: int, name: str) -> np.ndarray[Any, Any]:
-    """What a vector environment returns for each of its environments, as an array.
-
-    Raises:
-        WrongResultError: It has another shape.
-    """
-    array = np.ascontiguousarray(values, dtype)
-    if array.shape != (count,):
-        raise WrongResultError(f"The environment's {name} have the shape {array.shape}, not ({count},)")
-    return array
 
 
 def _if_any(flags: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:

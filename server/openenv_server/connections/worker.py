@@ -211,10 +211,18 @@ class ConnectionWorker:
         while not self._resumed.empty():
             if (resumed := self._resumed.get()) is not None:
                 resumed.transport.close()  # too late
+        self._forget_messages()
         if self._is_leaving:
             self._transport.hang_up(CloseCode.GOING_AWAY, STOPPING)
         else:
             self._transport.hang_up(CloseCode.NORMAL, "")
+
+    def _forget_messages(self) -> None:
+        """Drop messages and environments, whose memory would stay until the garbage collector finds it."""
+        self._slots.clear()
+        self._replay_cache.clear()
+        self.runner.forget_last()
+        self._handlers.clear()
 
     def _serve_transport(self) -> bool:
         """Answer the requests of one socket; returns whether the client may resume on another."""
@@ -271,8 +279,21 @@ class ConnectionWorker:
             self._transport = transport
             unknown = self._replay_cache.unknown(request.missing)
             self._send(v2.encode(v2.Resumed(id=request.id, slots=list(self._slots), unknown=unknown)))
-            self._replay_cache.replay(request.missing)
+            self._replay_cache.replay(self._with_batches(request.missing))
         return True
+
+    def _with_batches(self, missing: Sequence[tuple[int, list[int]]]) -> Sequence[tuple[int, list[int]]]:
+        """Add the batches of the slots, under whose numbers their answers are kept."""
+        batches = self._encoder.batches
+        if not batches:
+            return missing
+        return [
+            (
+                request_id,
+                [*slots, *(first for first, its in batches.items() if not set(its).isdisjoint(slots))],
+            )
+            for request_id, slots in missing
+        ]
 
     def _report_cut(self, error: OSError) -> None:
         why = f"{error}; it is kept for {self._connections.resume_grace_s:g} s"
@@ -406,7 +427,7 @@ class ConnectionWorker:
         if refusal is not None:
             raise BatchRefusedError(refusal)
         count = len(request.slots)
-        batch = Batch(partial(factory.batch, count, request.autoreset), count)
+        batch = Batch(factory.batch(count, request.autoreset), count)
         together = SessionsRequest(count, request.ticket)
         session = await self._sessions.open(self._client, request.timeout_s, together, batch)
         slot = BatchSlot(request.slots, session, self._replay_cache.latest_of)

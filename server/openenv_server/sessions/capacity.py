@@ -285,8 +285,8 @@ class Sessions:
             raise
         except BaseException as error:
             self._count(is_passing, -session.places)
-            if isinstance(error, FactoryFailedError):
-                self._count_failure()
+            if isinstance(error, FactoryFailedError) and batch is None:
+                self._count_failure()  # a batch may fail because of how many environments it should have
             raise
         self.failures_in_a_row = 0
         if batch is None:
@@ -367,6 +367,7 @@ class Sessions:
         self._count(session.is_passing, -session.places)
         self._open.discard(session)
         counts = session.counts()
+        session.counts = lambda: counts  # nothing else keeps the slot and its last results
         self.counters.steps += counts.steps
         self.counters.resets += counts.resets
         reason = session.end_reason

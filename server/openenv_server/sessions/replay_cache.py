@@ -73,6 +73,11 @@ class ReplayCache:
                 kept.most_kept = kept.left
                 kept.request.keep([other for other in kept.slots if self._latest.get(other) is kept])
 
+    def clear(self) -> None:
+        """Forget all requests."""
+        self._latest.clear()
+        self._kept.clear()
+
     def latest_of(self, slot: int) -> int | None:
         """The id of a slot's last request. Thread-safe."""
         kept = self._latest.get(slot)
