@@ -16,11 +16,11 @@ from openenv_gym.spaces.batches import batch_of
 from openenv_gym.spaces.infos import split_infos
 from openenv_gym.wire.v2 import Autoreset
 from openenv_server.gymnasium_environment import (
-    PROCESS_LOCK,
     GymnasiumEnvironment,
     GymnasiumModels,
     models_from_env,
 )
+from openenv_server.step_lock import PROCESS_LOCK
 
 Envs = VectorEnv[Any, Any, Any]
 MakeEnvs = Callable[..., Envs]

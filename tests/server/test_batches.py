@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from openenv_server.connections.batches import Detached, SequentialBatch
-from openenv_server.gymnasium_environment import PROCESS_LOCK, StepLock
+from openenv_server.step_lock import PROCESS_LOCK, StepLock
 
 
 class OneSession:

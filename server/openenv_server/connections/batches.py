@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from openenv_server.connections.slot import Slot, SlotResult
-from openenv_server.gymnasium_environment import PROCESS_LOCK, StepLock
+from openenv_server.step_lock import PROCESS_LOCK, StepLock
 
 Work = Callable[[Slot, Any], SlotResult]
 Answer = Callable[[Sequence[SlotResult]], None]

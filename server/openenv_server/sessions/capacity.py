@@ -23,13 +23,13 @@ from openenv_server.errors import (
     StepLimitExceededError,
     factory_failure,
 )
-from openenv_server.gymnasium_environment import PROCESS_LOCK
 from openenv_server.sessions.counters import Counters
 from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.lifecycle import Client, EndReason, log_event
 from openenv_server.sessions.running import begin_task
 from openenv_server.sessions.session import CLOSE_TIMEOUT_S, Factory, Session, StepCounts
 from openenv_server.sessions.waiting_line import SessionsRequest, WaitingLine
+from openenv_server.step_lock import PROCESS_LOCK
 
 DEFAULT_CAPACITY = 64
 # How long a server that starts waits for its first environment, in seconds.

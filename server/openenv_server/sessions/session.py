@@ -26,13 +26,14 @@ from openenv_server.errors import (
     StepLimitExceededError,
     log_error,
 )
-from openenv_server.gymnasium_environment import GymnasiumEnvironment, StepLock
+from openenv_server.gymnasium_environment import GymnasiumEnvironment
 from openenv_server.serialization import observation_json, state_json
 from openenv_server.sessions.counters import Counters, Durations
 from openenv_server.sessions.first_calls import FirstCalls
 from openenv_server.sessions.lifecycle import Client, EndReason
 from openenv_server.sessions.running import find_in_this_thread
 from openenv_server.sessions.threads import WorkerThread
+from openenv_server.step_lock import StepLock
 from openenv_server.tools.jsonrpc import respond
 from openenv_server.tools.published import ClientTools, Tools, tools_of
 from openenv_server.vector_environment import VectorEnvironment
