@@ -302,6 +302,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         except LOSSES as loss:
             if self.on_session_lost == "raise":
                 raise
+            log.warning("The episode is truncated: %s", loss.message)
             return deepcopy(self._shown), 0.0, False, True, {"session_lost": loss.message}
         reward = 0.0 if reward is None else float(reward)
         if self._take_misfits is not None and (misfits := self._take_misfits()[0]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -34,11 +35,17 @@ LOSS_RETRIES = 2
 # How long to wait for the place of a lost session to become free, in seconds.
 _LOST_PLACE_S = 5.0
 
+# For so many seconds after a warning that a server does not answer, others about it are left out: each slot of a
+# vector environment waits by itself.
+_QUIET_S = 5.0
+
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
 T = TypeVar("T")
 log = logging.getLogger("openenv_gym")
+
+_warned_at: dict[str, float] = {}  # by the address of the server
 
 
 def check_on_session_lost(value: OnSessionLost) -> OnSessionLost:
@@ -118,8 +125,14 @@ class ResetRetry:
             self._advise(error)
         elif isinstance(error, EndpointUnreachableError) and not self._has_warned:
             self._has_warned = True  # the address may be wrong, and the wait long
-            log.warning("%s Retrying for up to %g s (capacity_timeout_s).", error, self._timeout_s)
+            self._warn(error, now)
         return attempt
+
+    def _warn(self, error: EndpointUnreachableError, now: float) -> None:
+        address = error.endpoint or ""
+        if now - _warned_at.get(address, -math.inf) > _QUIET_S:
+            _warned_at[address] = now
+            log.warning("%s Retrying for up to %g s (capacity_timeout_s).", error, self._timeout_s)
 
     def _after_backoff(self, now: float, deadline: float, pause_s: float | None = None) -> float | None:
         if now >= deadline:

@@ -689,6 +689,8 @@ class Backend:
 
     def _truncate(self, slots: Sequence[int], reason: str) -> None:
         """Truncate the episodes of some slots; with SAME_STEP, begin the next ones."""
+        if slots:
+            log.warning("The episodes of %s are truncated: %s", named(slots), reason)
         info = {"session_lost": reason}
         if self._rules.autoreset_mode is not AutoresetMode.SAME_STEP:
             for slot in slots:
