@@ -10,6 +10,7 @@ import pytest
 from tests.browser.conftest import PHONE, Playground, wait_for_sessions
 
 COUNTER = ("--app", "tests.browser.counting:app")
+WILD = ("--gym", "tests.browser.wild:Wild-v0", "--gym-kwarg", "render_mode=rgb_array")
 Visit = Callable[..., Playground]
 Served = Callable[..., str]
 
@@ -83,6 +84,15 @@ def test_autoplay_acts_at_random_until_the_episode_ends_or_it_is_stopped(
     playground.page.wait_for_selector("#pg-autoplay")
     playground.wait_for_status("Running")
     assert int(playground.figures["steps"]) <= 5
+
+
+def test_a_failing_render_costs_no_step(visit: Visit, served: Served) -> None:
+    playground = visit(f"{served(*WILD)}/web").wait()
+    playground.reset()
+    playground.step('{"action": [0, 1]}')
+    playground.wait_for_step(1)
+    assert playground.page.locator(".pg-problem").count() == 0
+    assert "no picture" in playground.page.inner_text(".pg-view pre")
 
 
 def test_a_game_is_played_with_keys(visit: Visit, served: Served) -> None:

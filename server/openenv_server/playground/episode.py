@@ -11,7 +11,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from openenv_gym.client import PayloadCoding
-from openenv_gym.errors import ClosedError, ConfigurationError, ResetNeededError
+from openenv_gym.errors import (
+    ClosedError,
+    ConfigurationError,
+    RemoteEnvironmentError,
+    ResetNeededError,
+)
 from openenv_gym.generic_client import plain
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
@@ -35,7 +40,8 @@ class Transition(NamedTuple):
         terminated: Whether the episode ended by the environment's own rules.
         truncated: Whether it was cut off, by a time limit for example.
         info: What the environment says beside the observation.
-        render: The server's own picture: uint8 of shape (H, W, 3), text, or None if it renders none.
+        render: The server's own picture: uint8 of shape (H, W, 3), text, or None if it renders none. Text that
+            says why, if the environment raises while it renders.
     """
 
     step: int
@@ -165,6 +171,7 @@ class Episode:
             )
 
     async def _add(self, step: int, action: dict[str, Any] | None, outcome: Outcome) -> None:
+        render = await self._rendered()
         reward = None if outcome.reward is None or np.isnan(outcome.reward) else float(outcome.reward)
         self.total_reward += reward or 0.0
         self.history.append(
@@ -176,7 +183,7 @@ class Episode:
                 outcome.terminated,
                 outcome.truncated,
                 outcome.info,
-                await self._rendered(),
+                render,
             )
         )
 
@@ -188,3 +195,5 @@ class Episode:
         except ConfigurationError:  # a proxy may restrict the connection to version 1, without rendering
             self._renders = False
             return None
+        except RemoteEnvironmentError as error:  # the step is taken, and is shown without its picture
+            return str(error)
