@@ -95,6 +95,22 @@ def test_a_failing_render_costs_no_step(visit: Visit, served: Served) -> None:
     assert "no picture" in playground.page.inner_text(".pg-view pre")
 
 
+def test_numbers_that_are_not_finite_are_saved_as_json(visit: Visit, served: Served) -> None:
+    playground = visit(f"{served(*WILD)}/web").wait()
+    playground.reset()
+    playground.step('{"action": [1, [0, 0]]}')
+    playground.wait_for_step(1)
+    assert playground.page.get_by_role("img", name="Rewards of steps 1 to 1").count() == 1
+    assert "nan" not in playground.page.inner_html(".pg-plot")
+    playground.page.click("#pg-history > button")
+    with playground.page.expect_download() as download:
+        playground.page.click("#pg-save")
+    text = download.value.path().read_text()
+    first, second = (json.loads(line, parse_constant=pytest.fail) for line in text.splitlines())
+    assert first["observation"]["observation"] == {"field": [0.5, "NaN", "Infinity"]}
+    assert second["reward"] == "Infinity"
+
+
 def test_a_game_is_played_with_keys(visit: Visit, served: Served) -> None:
     url = served("envs/grid_world_env")
     playground = visit(f"{url}/web").wait()

@@ -20,6 +20,7 @@ from openenv_gym.errors import (
 from openenv_gym.generic_client import plain
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
+from openenv_gym.spaces.codecs.base import named_infinities
 from openenv_gym.transport.asynchronous import AsyncTransport
 from openenv_gym.transport.endpoint import Endpoint
 
@@ -128,14 +129,17 @@ class Episode:
         await self._finish(self._session.close())
 
     def as_jsonl(self) -> str:
-        """Return the history as JSON lines, one for the reset and one for each step."""
+        """Return the history as JSON lines, one for the reset and one for each step.
+
+        Infinities and NaN, which JSON does not have, are written by their names, as in actions.
+        """
         return "".join(f"{line}\n" for line in self._lines())
 
     def _lines(self) -> Iterator[str]:
         for transition in self.history:
             fields = transition._asdict()
             del fields["render"]
-            yield json.dumps(plain(fields), ensure_ascii=False, default=str)
+            yield json.dumps(named_infinities(plain(fields)), ensure_ascii=False, default=str)
 
     async def _finish(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call to its end, after those before it, even if nobody waits for it any more.

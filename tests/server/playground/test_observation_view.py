@@ -62,3 +62,6 @@ def test_rewards_are_plotted_with_their_range() -> None:
     assert svg.count("<rect") == 3
     assert 'aria-label="Rewards of steps 1 to 3, from -2 to 1"' in svg
     assert "Rewards of steps 301 to 500" in reward_plot([1.0] * 500)
+    infinite = reward_plot([float("inf"), 1.0, float("-inf")])
+    assert "from -inf to inf" in infinite
+    assert "nan" not in infinite
