@@ -86,6 +86,12 @@ class Episode:
         self.history: deque[Transition] = deque(maxlen=MOST_STEPS)
         self.latest_state: dict[str, Any] | None = None
         self.total_reward: float = 0.0
+        self._pending = 0  # resets and steps that have not ended
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reset or a step is running or waits, after which there is more to show."""
+        return self._pending > 0
 
     @property
     def steps(self) -> int:
@@ -107,7 +113,7 @@ class Episode:
             ClosedError: The tab has been closed.
             OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
         """
-        await self._finish(self._reset(options))
+        await self._finish(self._counted(self._reset(options)))
 
     async def step(self, action: dict[str, Any]) -> None:
         """Take one action.
@@ -117,7 +123,7 @@ class Episode:
             ResetNeededError: The episode is over, or none has begun.
             OpenEnvError: As `openenv_gym.RemoteEnv.step`.
         """
-        await self._finish(self._step(action))
+        await self._finish(self._counted(self._step(action)))
 
     async def state(self) -> dict[str, Any]:
         """Return the fields of the environment's state."""
@@ -140,6 +146,17 @@ class Episode:
             fields = transition._asdict()
             del fields["render"]
             yield json.dumps(named_infinities(plain(fields)), ensure_ascii=False, default=str)
+
+    def _counted(self, call: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
+        self._pending += 1
+
+        async def counted() -> None:
+            try:
+                await call
+            finally:
+                self._pending -= 1
+
+        return counted()
 
     async def _finish(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call to its end, after those before it, even if nobody waits for it any more.

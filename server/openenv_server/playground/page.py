@@ -23,6 +23,8 @@ from openenv_server.playground.visits import Visits
 
 # Steps a second.
 _SLOWEST, _FASTEST, _USUAL = 0.5, 20, 4
+# How many components `_screen` has values for.
+_MOVING_PARTS = 6
 _THIS_URL = r"() => location.origin + location.pathname.replace(/\/web\/?$/, '')"
 # Saves a text that the server has sent as a file.
 _SAVE = """(text) => {
@@ -132,6 +134,7 @@ class Page:
                         elem_id="pg-options",
                     )
         screen = [stage, look, plot, status, table, trouble]
+        assert len(screen) == _MOVING_PARTS
         errors = form.error_outputs
 
         async def on_reset(seed: float | None, options: str, request: gr.Request) -> list[Any]:
@@ -267,7 +270,13 @@ def _header(name: str, description: str, base_url: str) -> str:
 
 
 def _screen(episode: Episode, trouble: OpenEnvError | None) -> list[Any]:
-    """The values of the page's moving parts."""
+    """The values of the page's moving parts.
+
+    Nothing changes if another reset or step follows, which shows more: Gradio may deliver the responses of
+    two handlers in any order, and the page would stay as it was before.
+    """
+    if episode.is_busy:
+        return [gr.skip()] * _MOVING_PARTS
     history = episode.history
     first = history[0].step if history else 0
     return [
