@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from openenv_server.playground.figures import figure
 from openenv_server.playground.pictures import Array, heat_map, is_picture, picture
 
 # Longer texts have a place to themselves.
@@ -73,6 +74,8 @@ def compact(value: Any) -> str:
 
 def _field(name: str, value: Any) -> tuple[int | None, str]:
     """A field's place on the page, images first, and its HTML; None among the short values."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
+        value = value.tolist()
     if isinstance(value, str):
         if (url := _image_url(value)) is not None:
             return 0, f'<img class="pg-picture" src="{url}" alt="{escape(name)}">'
@@ -168,7 +171,7 @@ def _table(array: Array, name: str, heads: range | tuple[()]) -> str:
             share = min(1.0, abs(float(value)) / most) if np.isfinite(value) else 0.0
             colour = "var(--pg-plus)" if float(value) >= 0 else "var(--pg-minus)"
             mix = f"background:color-mix(in srgb,{colour} {100 * share * 0.7:.0f}%,transparent)"
-            cells.append(f'<td style="{mix}">{_number(value)}</td>')
+            cells.append(f'<td style="{mix}">{figure(value)}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="pg-scroll" tabindex="0"><table class="pg-numbers" aria-label="{escape(name)}">'
@@ -180,14 +183,10 @@ def _leaf(value: Any) -> str:
     if isinstance(value, str):
         text = value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}…"
         return f'<span class="pg-string">{escape(text)}</span>' if value else "<i>empty text</i>"
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float | int | np.number):
-        return f'<span class="pg-number">{_number(value)}</span>'
+    if isinstance(value, float | int):
+        return f'<span class="pg-number">{figure(value)}</span>'
     if value is None:
         return "<i>none</i>"
     return escape(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(int(value))

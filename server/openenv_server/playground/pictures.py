@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from openenv_server.playground.figures import figure
+
 # Small images are enlarged up to this width and height, in pixels of the page.
 _WIDE = 480
 # Numbers up to here, in an image without colours, are most likely kinds of cells.
@@ -58,7 +60,7 @@ def heat_map(array: Array, alt: str) -> str:
     colours = np.stack([np.interp(shares, at, _COLOURS[:, channel]) for channel in range(3)], axis=-1)
     return (
         f'<figure class="pg-heat">{picture(colours, alt)}'
-        f'<figcaption><span>{low:.4g}</span><i class="pg-scale"></i><span>{high:.4g}</span></figcaption>'
+        f'<figcaption><span>{figure(low)}</span><i class="pg-scale"></i><span>{figure(high)}</span></figcaption>'
         "</figure>"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from openenv_server.playground.figures import figure
 from openenv_server.playground.observation_view import tree, view
 from openenv_server.playground.reward_plot import reward_plot
 
@@ -54,6 +55,16 @@ def test_what_an_environment_says_is_never_markup() -> None:
 def test_the_servers_render_is_beside_the_observation() -> None:
     assert "as the server renders it" in view({"x": 1}, np.zeros((9, 9, 3), np.uint8))
     assert "+--+" in view({"x": 1}, "+--+")
+
+
+def test_numbers_are_readable_and_whole_ones_exact() -> None:
+    numbers = {1234567.0: "1234567", 123456.789: "123456.8", 0.123456: "0.1235", -0.0: "0", 1e-9: "1e-09"}
+    for number, text in numbers.items():
+        assert f">{text}</span>" in view({"x": number})
+        assert f">{text}</td>" in view({"x": np.array([number])})
+    for integer in (2**60 + 1, np.int64(2**60 + 1), np.array(2**60 + 1)):
+        assert f">{2**60 + 1}<" in view({"x": integer})
+    assert [figure(value) for value in (float("nan"), float("-inf"), 1e300)] == ["nan", "-inf", "1e+300"]
 
 
 def test_rewards_are_plotted_with_their_range() -> None:
