@@ -107,8 +107,16 @@ def test_numbers_that_are_not_finite_are_saved_as_json(visit: Visit, served: Ser
         playground.page.click("#pg-save")
     text = download.value.path().read_text()
     first, second = (json.loads(line, parse_constant=pytest.fail) for line in text.splitlines())
-    assert first["observation"]["observation"] == {"field": [0.5, "NaN", "Infinity"]}
+    assert first["observation"]["observation"]["field"] == [0.5, "NaN", "Infinity"]
     assert second["reward"] == "Infinity"
+
+
+def test_long_arrays_and_float_images_fit_the_page(visit: Visit, served: Served) -> None:
+    playground = visit(f"{served(*WILD)}/web").wait()
+    playground.reset()
+    for name in ("image", "tall", "wide"):
+        box = playground.page.locator(f"img[alt*='of {name},']").bounding_box()
+        assert 40 < box["height"] < 500, name
 
 
 def test_a_game_is_played_with_keys(visit: Visit, served: Served) -> None:

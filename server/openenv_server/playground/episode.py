@@ -41,8 +41,8 @@ class Transition(NamedTuple):
         terminated: Whether the episode ended by the environment's own rules.
         truncated: Whether it was cut off, by a time limit for example.
         info: What the environment says beside the observation.
-        render: The server's own picture: uint8 of shape (H, W, 3), text, or None if it renders none. Text that
-            says why, if the environment raises while it renders.
+        render: The server's own picture: uint8 of shape (H, W, 3), text, or None if it renders none. Text
+            that says why, if the environment raises while it renders.
     """
 
     step: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -35,12 +35,12 @@ def view(observation: Any, render: Any = None) -> str:
     if render is not None:
         parts[0].append(_panel("Rendered", _rendered(render)))
     short: list[str] = []
-    for name, value in observation.items() if isinstance(observation, Mapping) else [("", observation)]:
-        order, html = _field(str(name), value)
+    for name, value in _fields(observation):
+        order, html = _field(name, value)
         if order is None:
-            short.append(f"<div><dt>{escape(str(name))}</dt><dd>{html}</dd></div>")
+            short.append(f"<div><dt>{escape(name)}</dt><dd>{html}</dd></div>")
         else:
-            parts[order].append(_panel(str(name), html))
+            parts[order].append(_panel(name, html))
     if short:
         parts[2].insert(0, f'<dl class="pg-facts">{"".join(short)}</dl>')
     shown = "".join(html for order in parts.values() for html in order)
@@ -70,6 +70,30 @@ def compact(value: Any) -> str:
     """Return JSON values on one line, cut to what fits in a table."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHORT_TEXT else f"{text[:_SHORT_TEXT]}…"
+
+
+def _fields(observation: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of an observation by their names, and those of objects with arrays in them by their paths.
+
+    The only field may be an object whose fields are the observation, as a Gymnasium environment has it.
+    """
+    if not isinstance(observation, Mapping):
+        yield path, observation
+        return
+    if not path and len(observation) == 1 and isinstance(only := next(iter(observation.values())), Mapping):
+        observation = only
+    for key, value in observation.items():
+        name = f"{path}.{key}" if path else str(key)
+        if _has_array(value):
+            yield from _fields(value, name)
+        else:
+            yield name, value
+
+
+def _has_array(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(part, np.ndarray) or _has_array(part) for part in value.values()
+    )
 
 
 def _field(name: str, value: Any) -> tuple[int | None, str]:
@@ -151,12 +175,19 @@ def _array(array: Array, name: str) -> str:
         return _table(array[np.newaxis], name, heads=range(array.size)) + caption
     if array.ndim == 2 and array.shape[0] <= _MOST_ROWS and array.shape[1] <= _MOST_COLUMNS:
         return _table(array, name, heads=()) + caption
-    flat = array.reshape(-1, array.shape[-1]) if array.ndim > 2 else array
+    flat = _flat(array)
     if flat.ndim == 1:  # as wide as it is high
         width = int(np.ceil(np.sqrt(flat.size)))
         padding = np.full(width * -(-flat.size // width) - flat.size, np.nan)
         flat = np.concatenate([flat.astype(float), padding]).reshape(-1, width)
     return heat_map(flat, f"Heat map of {name}, {array.dtype} of shape {array.shape}") + caption
+
+
+def _flat(array: Array) -> Array:
+    """An array with two dimensions at most: layers stand below each other, and channels side by side."""
+    if array.ndim == 3 and array.shape[2] < min(array.shape[:2]):
+        return np.moveaxis(array, 2, 1).reshape(len(array), -1)
+    return array.reshape(-1, array.shape[-1]) if array.ndim > 2 else array
 
 
 def _table(array: Array, name: str, heads: range | tuple[()]) -> str:

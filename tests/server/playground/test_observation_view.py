@@ -13,6 +13,8 @@ def test_images_come_first_as_images() -> None:
     assert html.index("<img") < html.index("<pre")
     assert 'alt="frame" width="480" height="360"' in html  # enlarged by a whole number
     assert view({"frame": np.full((9, 12, 3), 200, np.uint8).tolist()}).count("<img") == 1
+    assert "Heat map" not in view({"black": np.zeros((9, 9, 3), np.uint8)})
+    assert "Heat map" in view({"switches": np.eye(9, dtype=np.uint8)[:, :, None].repeat(3, axis=2)})
     assert 'src="data:image/png;base64,AAAA"' in view({"shot": "data:image/png;base64,AAAA"})
 
 
@@ -22,6 +24,7 @@ def test_a_grid_of_kinds_is_a_table_and_a_large_array_a_heat_map() -> None:
     assert "<img" not in grid
     assert "Heat map of field" in view({"field": np.zeros((40, 40), np.float32)})
     assert "Heat map of field" in view({"field": [float("nan")] * 500})
+    assert len(view({"field": np.random.default_rng(1).random((3000, 3000))})) < 5_000_000
 
 
 def test_lists_of_messages_are_chats() -> None:
@@ -36,6 +39,15 @@ def test_nested_data_is_a_tree_and_short_values_are_facts() -> None:
     assert "<dt>done</dt><dd>yes</dd>" in html
     assert ">0.25<" in html
     assert "100 more" in tree(list(range(200)))
+
+
+def test_the_arrays_of_dictionaries_are_shown_as_others() -> None:
+    eyes = {"left": {"frame": np.full((9, 12, 3), 200, np.uint8)}, "angle": 0.5}
+    html = view({"observation": {"eyes": eyes, "mission": "go"}})
+    assert 'alt="eyes.left.frame"' in html
+    assert "<dt>eyes.angle</dt>" in html
+    assert "<dt>mission</dt>" in html
+    assert "<details" not in html
 
 
 def test_what_an_environment_says_is_never_markup() -> None:
