@@ -412,6 +412,15 @@ def test_keys_and_buttons_make_moves(visit: Visit) -> None:
         assert sent.after(lambda: sent.button("left [← 3]").click()) == {"move": 3}
 
 
+def test_a_long_name_fits_its_button(visit: Visit) -> None:
+    names = ["pick up the key", "incomprehensibilities", "c", "d", "e"]
+    schema = {"properties": {"do": {"enum": names}}, "required": ["do"]}
+    with shown(visit, schema) as sent:
+        for place in range(2):
+            button = sent.page.locator(f"#openenv-move-{place}")
+            assert button.evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
 def test_a_key_that_is_pressed_during_a_step_waits_for_it(visit: Visit) -> None:
     with shown(visit, MOVES, takes_s=0.5) as sent:
         page = sent.page
