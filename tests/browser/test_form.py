@@ -337,6 +337,16 @@ def test_an_integer_that_a_browser_would_round_is_reported(every: Sent) -> None:
     assert every.step() == {**action, "weight": 1e300, "value": 2**53 - 1}
 
 
+def test_a_large_integer_that_is_typed_is_reported(every: Sent) -> None:
+    every.page.get_by_label("Amount (optional)").check()
+    every.field("Amount").fill(str(2**53 + 1))
+    problem = every.page.locator("#openenv-problem [role=alert]")
+    expect(problem).to_contain_text("Amount: This is too large for an exact number here")
+    every.field("Amount").fill("1")
+    expect(problem).to_have_count(0)
+    assert every.step()["amount"] == 1
+
+
 def test_errors_stand_at_their_fields_until_a_step_is_taken(every: Sent) -> None:
     every.radio("type").click()
     every.page.get_by_role("textbox", name="Text", exact=True).fill("")

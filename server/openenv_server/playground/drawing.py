@@ -213,7 +213,11 @@ class Drawing:
         else:
             step = 1 if field.is_integer else 0.01
             number = gr.Number(payload, minimum=low, maximum=high, step=step, **named)
-        self._put(number, "value", path)
+        if field.is_integer:
+            call = f"openenvForm.putInteger({js(path)}, {js(field.label)}, value, ...form)"
+            self._on_edit(number, call)
+        else:
+            self._put(number, "value", path)
 
     def _json(self, field: Field, path: Path, payload: Any, has_label: bool) -> None:
         text = "" if payload is MISSING else json.dumps(payload, ensure_ascii=False)
