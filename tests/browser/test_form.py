@@ -431,6 +431,15 @@ def test_a_long_name_fits_its_button(visit: Visit) -> None:
             assert button.evaluate("it => it.scrollWidth <= it.clientWidth")
 
 
+def test_the_tab_key_leaves_the_editor(visit: Visit) -> None:
+    with shown(visit, MOVES) as sent:
+        before = sent.text
+        sent.page.locator("#openenv-json .cm-content").click()
+        sent.page.keyboard.press("Tab")
+        assert sent.page.evaluate("!document.activeElement.closest('.cm-editor')")
+        assert sent.text == before
+
+
 def test_a_key_that_is_pressed_during_a_step_waits_for_it(visit: Visit) -> None:
     with shown(visit, MOVES, takes_s=0.5) as sent:
         page = sent.page

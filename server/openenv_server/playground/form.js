@@ -130,6 +130,15 @@
     true,
   );
 
+  // An editor would keep the Tab key, and who has only a keyboard could not leave it.
+  window.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Tab" && event.target.closest?.(".cm-editor")) event.stopImmediatePropagation();
+    },
+    true,
+  );
+
   const takesKeys = (element) =>
     element?.isContentEditable ||
     ["INPUT", "TEXTAREA", "SELECT"].includes(element?.tagName) ||
