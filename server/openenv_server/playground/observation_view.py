@@ -80,7 +80,7 @@ def _fields(observation: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(observation, Mapping):
         yield path, observation
         return
-    if not path and len(observation) == 1 and isinstance(only := next(iter(observation.values())), Mapping):
+    if not path and len(observation) == 1 and _has_array(only := next(iter(observation.values()))):
         observation = only
     for key, value in observation.items():
         name = f"{path}.{key}" if path else str(key)
