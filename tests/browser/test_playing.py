@@ -36,6 +36,19 @@ def test_an_episode_from_its_reset_to_its_end(visit: Visit, url: str) -> None:
     assert playground.page.get_by_role("img", name="Rewards of steps 1 to 2").count() == 1
 
 
+def test_a_step_that_takes_long_is_seen_to_run(visit: Visit, url: str) -> None:
+    playground = visit(f"{url}/web").wait()
+    playground.reset()
+    animation = "getComputedStyle(document.querySelector('#pg-status .pg-pill')).animationName"
+    assert playground.page.evaluate(animation) == "none"
+    slow = {"offline": False, "latency": 2000, "downloadThroughput": -1, "uploadThroughput": -1}
+    playground.page.context.new_cdp_session(playground.page).send("Network.emulateNetworkConditions", slow)
+    playground.step()
+    playground.page.wait_for_function(f"{animation} === 'pg-wait'")
+    playground.wait_for_step(1)
+    playground.page.wait_for_function(f"{animation} === 'none'")
+
+
 def test_errors_stand_at_their_fields_and_the_episode_goes_on(visit: Visit, url: str) -> None:
     playground = visit(f"{url}/web").wait()
     playground.reset()
