@@ -146,6 +146,8 @@ def _is_chat(value: Any) -> bool:
 
 def _chat(turns: list[Mapping[str, Any]]) -> str:
     shown = []
+    if len(turns) > _MOST_ITEMS:
+        shown.append(f'<li class="pg-other">… {len(turns) - _MOST_ITEMS} earlier</li>')
     for turn in turns[-_MOST_ITEMS:]:
         role, content = str(turn["role"]), turn["content"]
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)

@@ -31,6 +31,7 @@ def test_lists_of_messages_are_chats() -> None:
     html = view({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ["x"]}]})
     assert html.count("<li") == 2
     assert 'class="pg-user"' in html
+    assert "… 20 earlier" in view({"messages": [{"role": "user", "content": "Hi"}] * 120})
 
 
 def test_nested_data_is_a_tree_and_short_values_are_facts() -> None:
