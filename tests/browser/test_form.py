@@ -283,6 +283,15 @@ def test_a_value_that_the_form_cannot_show_is_json_there(every: Sent) -> None:
     assert every.step()["name"] == "b"
 
 
+def test_a_long_list_is_json(every: Sent) -> None:
+    action = {**every.step(), "path": [{"x": x, "y": 0} for x in range(1000)]}
+    every.write(json.dumps(action))
+    expect(every.field("Path JSON")).to_have_value(json.dumps(action["path"]))
+    assert every.step() == action
+    every.field("Path JSON").fill('[{"x": 1, "y": 2}]')
+    assert every.step()["path"] == [{"x": 1, "y": 2}]
+
+
 def test_a_part_that_is_missing_can_be_added(every: Sent) -> None:
     action = every.step()
     every.write(json.dumps({name: value for name, value in action.items() if name not in ("at", "code")}))

@@ -36,6 +36,8 @@ from openenv_server.playground.fields import (
 _MOST_RADIOS = 6
 _LONGEST_RADIO = 24
 _WIDEST_SLIDER = 1e6
+# Lists with more values are JSON: a browser takes a second for 50 fields.
+_MOST_VALUES = 200
 _SHORT_LINES, _LONG_LINES, _MOST_LINES = 1, 5, 20
 
 
@@ -78,6 +80,9 @@ class Drawing:
                 return
             case Union():
                 self._union(field, path, payload, has_label)
+                return
+            case Rows() if _size(payload) > _MOST_VALUES:
+                self._json(field, path, payload, has_label)
                 return
             case Rows():
                 self._rows(field, path, payload, has_label)
@@ -279,6 +284,16 @@ def _named(field: Field, has_label: bool, hint: str = "") -> dict[str, Any]:
 
 def _note(text: str) -> None:
     gr.HTML(f'<p class="openenv-note">{escape(text)}</p>', padding=False)
+
+
+def _size(payload: Any) -> int:
+    """Return how many values a payload has."""
+    match payload:
+        case list():
+            return sum(map(_size, payload))
+        case dict():
+            return sum(map(_size, payload.values()))
+    return 1
 
 
 def _slider_step(width: float) -> float:
