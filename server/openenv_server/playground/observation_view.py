@@ -15,6 +15,8 @@ from openenv_server.playground.pictures import Array, heat_map, is_picture, pict
 
 # Longer texts have a place to themselves.
 _SHORT_TEXT = 60
+# Actions of one line are cut here, so that the arguments of a tool are seen.
+_LONGEST_LINE = 160
 # Larger tables are heat maps.
 _MOST_CELLS, _MOST_ROWS, _MOST_COLUMNS = 256, 16, 16
 # Further parts of a long list, and longer texts of a tree, are left out.
@@ -67,9 +69,9 @@ def tree(value: Any, name: str = "", *, is_open: bool = True) -> str:
 
 
 def compact(value: Any) -> str:
-    """Return JSON values on one line, cut to what fits in a table."""
+    """Return JSON values on one line, cut to what fits in some lines of a table."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHORT_TEXT else f"{text[:_SHORT_TEXT]}…"
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
 
 
 def _fields(observation: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from openenv_server.playground.figures import figure
-from openenv_server.playground.observation_view import tree, view
+from openenv_server.playground.observation_view import compact, tree, view
 from openenv_server.playground.reward_plot import reward_plot
 
 
@@ -78,6 +78,12 @@ def test_numbers_are_readable_and_whole_ones_exact() -> None:
     for integer in (2**60 + 1, np.int64(2**60 + 1), np.array(2**60 + 1)):
         assert f">{2**60 + 1}<" in view({"x": integer})
     assert [figure(value) for value in (float("nan"), float("-inf"), 1e300)] == ["nan", "-inf", "1e+300"]
+
+
+def test_an_action_on_one_line_has_the_arguments_of_a_tool() -> None:
+    call = {"type": "call_tool", "tool_name": "put", "arguments": {"item": "egg", "count": 3}}
+    assert compact(call).endswith('{"item": "egg", "count": 3}}')
+    assert len(compact({"text": "a" * 1000})) == 161
 
 
 def test_rewards_are_plotted_with_their_range() -> None:
