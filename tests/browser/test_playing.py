@@ -49,6 +49,16 @@ def test_a_step_that_takes_long_is_seen_to_run(visit: Visit, url: str) -> None:
     playground.page.wait_for_function(f"{animation} === 'none'")
 
 
+def test_a_seed_is_refused_that_would_be_rounded(visit: Visit, url: str) -> None:
+    playground = visit(f"{url}/web").wait()
+    playground.open_settings()
+    for seed in ("1.5", str(2**53 + 1)):
+        playground.reset(seed=3)
+        playground.page.fill("#pg-seed input", seed)
+        playground.page.click("#pg-reset")
+        playground.page.wait_for_selector("#pg-trouble :text('The seed must be a whole number')")
+
+
 def test_errors_stand_at_their_fields_and_the_episode_goes_on(visit: Visit, url: str) -> None:
     playground = visit(f"{url}/web").wait()
     playground.reset()

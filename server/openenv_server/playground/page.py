@@ -14,6 +14,7 @@ from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_server.playground import episode_view
 from openenv_server.playground.custom_tab import CustomTab
 from openenv_server.playground.episode import Episode
+from openenv_server.playground.fields import EXACT
 from openenv_server.playground.form import ActionForm
 from openenv_server.playground.observation_view import tree
 from openenv_server.playground.reward_plot import reward_plot
@@ -114,7 +115,7 @@ class Page:
                 with gr.Accordion("Seed, options and speed", open=False, elem_id="pg-settings"):
                     with gr.Row():
                         seed = gr.Number(
-                            label="Seed", precision=0, elem_id="pg-seed", min_width=120, placeholder="random"
+                            label="Seed", step=1, elem_id="pg-seed", min_width=120, placeholder="random"
                         )
                         speed = gr.Slider(
                             _SLOWEST,
@@ -313,7 +314,13 @@ def _reset_options(seed: float | None, options: str) -> dict[str, Any]:
         raise ConfigurationError(f"The reset options are not JSON: {error}.") from error
     if not isinstance(given, dict):
         raise ConfigurationError('The reset options must be a JSON object, such as {"level": 3}.')
-    return given if seed is None else {**given, "seed": int(seed)}
+    if seed is None:
+        return given
+    if seed != int(seed) or abs(seed) > EXACT:
+        raise ConfigurationError(
+            f"The seed must be a whole number up to {EXACT}.", advice="Further keywords take a larger one."
+        )
+    return {**given, "seed": int(seed)}
 
 
 def _without_front_matter(readme: str) -> str:
