@@ -94,7 +94,7 @@ def _fields(observation: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _has_array(value: Any) -> bool:
     return isinstance(value, Mapping) and any(
-        isinstance(part, np.ndarray) or _has_array(part) for part in value.values()
+        _as_array(part) is not None or _has_array(part) for part in value.values()
     )
 
 

@@ -45,6 +45,7 @@ def test_nested_data_is_a_tree_and_short_values_are_facts() -> None:
 def test_the_arrays_of_dictionaries_are_shown_as_others() -> None:
     eyes = {"left": {"frame": np.full((9, 12, 3), 200, np.uint8)}, "angle": 0.5}
     html = view({"observation": {"eyes": eyes, "mission": "go"}})
+    assert "<table" in view({"observation": {"row": [0.5, 1.5], "mission": "go"}})
     assert 'alt="eyes.left.frame"' in html
     assert "<dt>eyes.angle</dt>" in html
     assert "<dt>mission</dt>" in html
