@@ -78,8 +78,12 @@ class ToolClient(EnvClient[Any, Any, State]):
         """
         return self._call(self._list_tools, use_cache)
 
-    def call_tool(self, name: str, **arguments: Any) -> Any:
+    def call_tool(self, name: str, /, **arguments: Any) -> Any:
         """Call a tool, as one step; return its data, or its text if it gave no data.
+
+        Args:
+            name: The tool's name, given by position, because a tool may have an argument ``name`` too.
+            **arguments: Its arguments.
 
         Raises:
             RemoteEnvironmentError: The call failed, a RuntimeError too. The session continues.

@@ -12,6 +12,7 @@ whose session is lost begins again in a new one, or fails, or its episode is tru
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -56,6 +57,8 @@ _AUTORESET: dict[AutoresetMode, v2.Autoreset] = {
     AutoresetMode.SAME_STEP: "same_step",
     AutoresetMode.DISABLED: "disabled",
 }
+
+log = logging.getLogger("openenv_gym")
 
 # The reconnect budget when losses only truncate episodes and there are other servers to go to.
 _RECONNECT_BUDGET_S = 3.0

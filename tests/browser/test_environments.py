@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -89,6 +90,26 @@ def test_arrays_are_tables_and_heat_maps(play: Open) -> None:
     assert playground.page.get_by_alt_text("Heat map of field, float32 of shape (24, 24)").is_visible()
     playground.step('{"brush": [[1]], "place": [1, 1]}')
     playground.page.wait_for_selector("#pg-trouble [role=alert]")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_empty_box_is_seen(
+    visit: Callable[..., Playground], served: Callable[..., str], scheme: str
+) -> None:
+    url = served("--app", "tests.browser.kinds:every")
+    box = visit(f"{url}/web", color_scheme=scheme).wait().page.get_by_label("Ready", exact=True)
+    border, inside = box.evaluate(
+        "it => { const style = getComputedStyle(it); return [style.borderColor, style.backgroundColor] }"
+    )
+    lighter, darker = sorted(map(luminance, (border, inside)), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of an ``rgb()``, as WCAG 2 defines it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_a_sample_of_every_kind_of_field_is_a_step(play: Open) -> None:

@@ -283,6 +283,15 @@ def test_a_value_that_the_form_cannot_show_is_json_there(every: Sent) -> None:
     assert every.step()["name"] == "b"
 
 
+def test_a_long_list_is_json(every: Sent) -> None:
+    action = {**every.step(), "path": [{"x": x, "y": 0} for x in range(1000)]}
+    every.write(json.dumps(action))
+    expect(every.field("Path JSON")).to_have_value(json.dumps(action["path"]))
+    assert every.step() == action
+    every.field("Path JSON").fill('[{"x": 1, "y": 2}]')
+    assert every.step()["path"] == [{"x": 1, "y": 2}]
+
+
 def test_a_part_that_is_missing_can_be_added(every: Sent) -> None:
     action = every.step()
     every.write(json.dumps({name: value for name, value in action.items() if name not in ("at", "code")}))
@@ -335,6 +344,16 @@ def test_an_integer_that_a_browser_would_round_is_reported(every: Sent) -> None:
     every.write(json.dumps({**action, "weight": 1e300, "value": 2**53 - 1}))
     expect(every.page.locator("#openenv-problem [role=alert]")).to_have_count(0)
     assert every.step() == {**action, "weight": 1e300, "value": 2**53 - 1}
+
+
+def test_a_large_integer_that_is_typed_is_reported(every: Sent) -> None:
+    every.page.get_by_label("Amount (optional)").check()
+    every.field("Amount").fill(str(2**53 + 1))
+    problem = every.page.locator("#openenv-problem [role=alert]")
+    expect(problem).to_contain_text("Amount: This is too large for an exact number here")
+    every.field("Amount").fill("1")
+    expect(problem).to_have_count(0)
+    assert every.step()["amount"] == 1
 
 
 def test_errors_stand_at_their_fields_until_a_step_is_taken(every: Sent) -> None:
@@ -410,6 +429,24 @@ def test_keys_and_buttons_make_moves(visit: Visit) -> None:
             expect(page.locator("[aria-pressed=true]")).to_have_text(re.compile(rf"\s{move}]"))
             expect(page.locator("#openenv-json")).to_contain_text(f'"move": {move}')
         assert sent.after(lambda: sent.button("left [← 3]").click()) == {"move": 3}
+
+
+def test_a_long_name_fits_its_button(visit: Visit) -> None:
+    names = ["pick up the key", "incomprehensibilities", "c", "d", "e"]
+    schema = {"properties": {"do": {"enum": names}}, "required": ["do"]}
+    with shown(visit, schema) as sent:
+        for place in range(2):
+            button = sent.page.locator(f"#openenv-move-{place}")
+            assert button.evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
+def test_the_tab_key_leaves_the_editor(visit: Visit) -> None:
+    with shown(visit, MOVES) as sent:
+        before = sent.text
+        sent.page.locator("#openenv-json .cm-content").click()
+        sent.page.keyboard.press("Tab")
+        assert sent.page.evaluate("!document.activeElement.closest('.cm-editor')")
+        assert sent.text == before
 
 
 def test_a_key_that_is_pressed_during_a_step_waits_for_it(visit: Visit) -> None:

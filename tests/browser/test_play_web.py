@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
 from tests.browser.conftest import Playground, wait_for_sessions
 from tests.browser.test_playing import COUNTER
@@ -19,10 +21,12 @@ Visit = Callable[..., Playground]
 
 
 @contextmanager
-def play_web(url: str) -> Iterator[str]:
+def play_web(url: str, stderr: IO[str] | None = None) -> Iterator[str]:
     """Run ``openenv play --web URL``; gives the address of its page."""
     command = [sys.executable, "-m", "openenv_cli", "play", "--web", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=dict(os.environ)
+    ) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()
@@ -43,6 +47,15 @@ def test_it_plays_a_server_that_has_no_page(visit: Visit, serve: Callable[..., S
         wait_for_sessions(url, 1)
         playground.page.close()
         wait_for_sessions(url, 0)
+
+
+def test_it_ends_without_a_word_while_a_tab_is_open(
+    visit: Visit, served: Callable[..., str], tmp_path: Path
+) -> None:
+    said = tmp_path / "stderr"
+    with said.open("w") as stderr, play_web(served(*COUNTER), stderr) as page:
+        visit(page).wait().reset()
+    assert said.read_text() == ""
 
 
 def test_it_plays_a_server_of_the_published_package(visit: Visit) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.browser.conftest import PHONE, Playground, wait_for_sessions
 
 COUNTER = ("--app", "tests.browser.counting:app")
+WILD = ("--gym", "tests.browser.wild:Wild-v0", "--gym-kwarg", "render_mode=rgb_array")
 Visit = Callable[..., Playground]
 Served = Callable[..., str]
 
@@ -33,6 +34,29 @@ def test_an_episode_from_its_reset_to_its_end(visit: Visit, url: str) -> None:
     playground.step()
     playground.page.wait_for_selector("#pg-trouble [role=alert]")
     assert playground.page.get_by_role("img", name="Rewards of steps 1 to 2").count() == 1
+
+
+def test_a_step_that_takes_long_is_seen_to_run(visit: Visit, url: str) -> None:
+    playground = visit(f"{url}/web").wait()
+    playground.reset()
+    animation = "getComputedStyle(document.querySelector('#pg-status .pg-pill')).animationName"
+    assert playground.page.evaluate(animation) == "none"
+    slow = {"offline": False, "latency": 2000, "downloadThroughput": -1, "uploadThroughput": -1}
+    playground.page.context.new_cdp_session(playground.page).send("Network.emulateNetworkConditions", slow)
+    playground.step()
+    playground.page.wait_for_function(f"{animation} === 'pg-wait'")
+    playground.wait_for_step(1)
+    playground.page.wait_for_function(f"{animation} === 'none'")
+
+
+def test_a_seed_is_refused_that_would_be_rounded(visit: Visit, url: str) -> None:
+    playground = visit(f"{url}/web").wait()
+    playground.open_settings()
+    for seed in ("1.5", str(2**53 + 1)):
+        playground.reset(seed=3)
+        playground.page.fill("#pg-seed input", seed)
+        playground.page.click("#pg-reset")
+        playground.page.wait_for_selector("#pg-trouble :text('The seed must be a whole number')")
 
 
 def test_errors_stand_at_their_fields_and_the_episode_goes_on(visit: Visit, url: str) -> None:
@@ -83,6 +107,39 @@ def test_autoplay_acts_at_random_until_the_episode_ends_or_it_is_stopped(
     playground.page.wait_for_selector("#pg-autoplay")
     playground.wait_for_status("Running")
     assert int(playground.figures["steps"]) <= 5
+
+
+def test_a_failing_render_costs_no_step(visit: Visit, served: Served) -> None:
+    playground = visit(f"{served(*WILD)}/web").wait()
+    playground.reset()
+    playground.step('{"action": [0, 1]}')
+    playground.wait_for_step(1)
+    assert playground.page.locator(".pg-problem").count() == 0
+    assert "no picture" in playground.page.inner_text(".pg-view pre")
+
+
+def test_numbers_that_are_not_finite_are_saved_as_json(visit: Visit, served: Served) -> None:
+    playground = visit(f"{served(*WILD)}/web").wait()
+    playground.reset()
+    playground.step('{"action": [1, [0, 0]]}')
+    playground.wait_for_step(1)
+    assert playground.page.get_by_role("img", name="Rewards of steps 1 to 1").count() == 1
+    assert "nan" not in playground.page.inner_html(".pg-plot")
+    playground.page.click("#pg-history > button")
+    with playground.page.expect_download() as download:
+        playground.page.click("#pg-save")
+    text = download.value.path().read_text()
+    first, second = (json.loads(line, parse_constant=pytest.fail) for line in text.splitlines())
+    assert first["observation"]["observation"]["field"] == [0.5, "NaN", "Infinity"]
+    assert second["reward"] == "Infinity"
+
+
+def test_long_arrays_and_float_images_fit_the_page(visit: Visit, served: Served) -> None:
+    playground = visit(f"{served(*WILD)}/web").wait()
+    playground.reset()
+    for name in ("image", "tall", "wide"):
+        box = playground.page.locator(f"img[alt*='of {name},']").bounding_box()
+        assert 40 < box["height"] < 500, name
 
 
 def test_a_game_is_played_with_keys(visit: Visit, served: Served) -> None:

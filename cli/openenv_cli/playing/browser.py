@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import sys
 import webbrowser
 from typing import TYPE_CHECKING
@@ -49,7 +51,16 @@ def play_in_browser(target: Target) -> None:
     config = uvicorn.Config(
         _only_by_safe_names(app), log_level="warning", timeout_graceful_shutdown=1, server_header=False
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+    cut_off = server.shutdown
+
+    async def shutdown(sockets: list[socket.socket] | None = None) -> None:
+        # Open tabs are cut off, which is no error here.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await cut_off(sockets)
+
+    server.shutdown = shutdown  # type: ignore[method-assign]
+    server.run(sockets=[listening])
 
 
 def _only_by_safe_names(app: ASGIApp) -> ASGIApp:

@@ -53,9 +53,11 @@ class Codec(ABC):
 
 
 def named_infinities(payload: Any) -> Any:
-    """Replace each infinity and NaN in nested lists of numbers by its name as a string."""
+    """Replace each infinity and NaN in nested lists and objects by its name as a string."""
     if isinstance(payload, list):
         return [named_infinities(part) for part in payload]
+    if isinstance(payload, dict):
+        return {name: named_infinities(part) for name, part in payload.items()}
     if isinstance(payload, float) and not math.isfinite(payload):
         return "NaN" if math.isnan(payload) else "Infinity" if payload > 0 else "-Infinity"
     return payload

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openenv_gym.errors import OpenEnvError, UnauthorizedError
+from openenv_gym.errors import ConfigurationError, OpenEnvError, UnauthorizedError
 from openenv_gym.transport.endpoint import Endpoint
 from openenv_server.playground.custom_tab import CustomTab
 from openenv_server.playground.notices import notice_page
@@ -131,6 +131,8 @@ class PlaygroundApp:
             await self._build(key)
         except UnauthorizedError:
             return _door("The server refuses this key." if key else "")
+        except ConfigurationError:
+            return _door("This is no key: a key has printable ASCII characters and no spaces.")
         except OpenEnvError as error:
             return _broken(error)
         return None

@@ -36,6 +36,8 @@ from openenv_server.playground.fields import (
 _MOST_RADIOS = 6
 _LONGEST_RADIO = 24
 _WIDEST_SLIDER = 1e6
+# Lists with more values are JSON: a browser takes a second for 50 fields.
+_MOST_VALUES = 200
 _SHORT_LINES, _LONG_LINES, _MOST_LINES = 1, 5, 20
 
 
@@ -78,6 +80,9 @@ class Drawing:
                 return
             case Union():
                 self._union(field, path, payload, has_label)
+                return
+            case Rows() if _size(payload) > _MOST_VALUES:
+                self._json(field, path, payload, has_label)
                 return
             case Rows():
                 self._rows(field, path, payload, has_label)
@@ -213,7 +218,11 @@ class Drawing:
         else:
             step = 1 if field.is_integer else 0.01
             number = gr.Number(payload, minimum=low, maximum=high, step=step, **named)
-        self._put(number, "value", path)
+        if field.is_integer:
+            call = f"openenvForm.putInteger({js(path)}, {js(field.label)}, value, ...form)"
+            self._on_edit(number, call)
+        else:
+            self._put(number, "value", path)
 
     def _json(self, field: Field, path: Path, payload: Any, has_label: bool) -> None:
         text = "" if payload is MISSING else json.dumps(payload, ensure_ascii=False)
@@ -275,6 +284,16 @@ def _named(field: Field, has_label: bool, hint: str = "") -> dict[str, Any]:
 
 def _note(text: str) -> None:
     gr.HTML(f'<p class="openenv-note">{escape(text)}</p>', padding=False)
+
+
+def _size(payload: Any) -> int:
+    """Return how many values a payload has."""
+    match payload:
+        case list():
+            return sum(map(_size, payload))
+        case dict():
+            return sum(map(_size, payload.values()))
+    return 1
 
 
 def _slider_step(width: float) -> float:

@@ -11,10 +11,16 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from openenv_gym.client import PayloadCoding
-from openenv_gym.errors import ClosedError, ConfigurationError, ResetNeededError
+from openenv_gym.errors import (
+    ClosedError,
+    ConfigurationError,
+    RemoteEnvironmentError,
+    ResetNeededError,
+)
 from openenv_gym.generic_client import plain
 from openenv_gym.session.channel import Timeouts
 from openenv_gym.session.session import Outcome, Session
+from openenv_gym.spaces.codecs.base import named_infinities
 from openenv_gym.transport.asynchronous import AsyncTransport
 from openenv_gym.transport.endpoint import Endpoint
 
@@ -35,7 +41,8 @@ class Transition(NamedTuple):
         terminated: Whether the episode ended by the environment's own rules.
         truncated: Whether it was cut off, by a time limit for example.
         info: What the environment says beside the observation.
-        render: The server's own picture: uint8 of shape (H, W, 3), text, or None if it renders none.
+        render: The server's own picture: uint8 of shape (H, W, 3), text, or None if it renders none. Text
+            that says why, if the environment raises while it renders.
     """
 
     step: int
@@ -79,6 +86,12 @@ class Episode:
         self.history: deque[Transition] = deque(maxlen=MOST_STEPS)
         self.latest_state: dict[str, Any] | None = None
         self.total_reward: float = 0.0
+        self._pending = 0  # resets and steps that have not ended
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reset or a step is running or waits, after which there is more to show."""
+        return self._pending > 0
 
     @property
     def steps(self) -> int:
@@ -100,7 +113,7 @@ class Episode:
             ClosedError: The tab has been closed.
             OpenEnvError: As `openenv_gym.RemoteEnv.reset`.
         """
-        await self._finish(self._reset(options))
+        await self._finish(self._counted(self._reset(options)))
 
     async def step(self, action: dict[str, Any]) -> None:
         """Take one action.
@@ -110,7 +123,7 @@ class Episode:
             ResetNeededError: The episode is over, or none has begun.
             OpenEnvError: As `openenv_gym.RemoteEnv.step`.
         """
-        await self._finish(self._step(action))
+        await self._finish(self._counted(self._step(action)))
 
     async def state(self) -> dict[str, Any]:
         """Return the fields of the environment's state."""
@@ -122,14 +135,28 @@ class Episode:
         await self._finish(self._session.close())
 
     def as_jsonl(self) -> str:
-        """Return the history as JSON lines, one for the reset and one for each step."""
+        """Return the history as JSON lines, one for the reset and one for each step.
+
+        Infinities and NaN, which JSON does not have, are written by their names, as in actions.
+        """
         return "".join(f"{line}\n" for line in self._lines())
 
     def _lines(self) -> Iterator[str]:
         for transition in self.history:
             fields = transition._asdict()
             del fields["render"]
-            yield json.dumps(plain(fields), ensure_ascii=False, default=str)
+            yield json.dumps(named_infinities(plain(fields)), ensure_ascii=False, default=str)
+
+    def _counted(self, call: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
+        self._pending += 1
+
+        async def counted() -> None:
+            try:
+                await call
+            finally:
+                self._pending -= 1
+
+        return counted()
 
     async def _finish(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call to its end, after those before it, even if nobody waits for it any more.
@@ -165,6 +192,7 @@ class Episode:
             )
 
     async def _add(self, step: int, action: dict[str, Any] | None, outcome: Outcome) -> None:
+        render = await self._rendered()
         reward = None if outcome.reward is None or np.isnan(outcome.reward) else float(outcome.reward)
         self.total_reward += reward or 0.0
         self.history.append(
@@ -176,7 +204,7 @@ class Episode:
                 outcome.terminated,
                 outcome.truncated,
                 outcome.info,
-                await self._rendered(),
+                render,
             )
         )
 
@@ -188,3 +216,5 @@ class Episode:
         except ConfigurationError:  # a proxy may restrict the connection to version 1, without rendering
             self._renders = False
             return None
+        except RemoteEnvironmentError as error:  # the step is taken, and is shown without its picture
+            return str(error)

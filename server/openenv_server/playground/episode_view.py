@@ -18,6 +18,7 @@ from openenv_gym.errors import (
     UnauthorizedError,
 )
 from openenv_server.playground.episode import MOST_STEPS, Episode, Transition
+from openenv_server.playground.figures import figure
 from openenv_server.playground.observation_view import compact, tree, view
 from openenv_server.playground.reward_plot import reward_plot
 
@@ -43,8 +44,8 @@ def status(episode: Episode | None) -> str:
     }.get(name, "")
     figures = {
         "steps": str(0 if episode is None else episode.steps),
-        "reward": "-" if last is None or last.reward is None else f"{last.reward:.4g}",
-        "total": f"{0 if episode is None else episode.total_reward:.4g}",
+        "reward": "-" if last is None or last.reward is None else figure(last.reward),
+        "total": figure(0 if episode is None else episode.total_reward),
     }
     shown = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in figures.items())
     return (
@@ -61,7 +62,7 @@ def stage(transition: Transition | None) -> str:
             "<p>Reset begins an episode, in a new session.</p></div>"
         )
     action = "reset" if transition.action is None else compact(transition.action)
-    reward = "" if transition.reward is None else f" · reward {transition.reward:.4g}"
+    reward = "" if transition.reward is None else f" · reward {figure(transition.reward)}"
     heading = f'<p class="pg-step"><b>Step {transition.step}</b> · <code>{escape(action)}</code>{reward}</p>'
     info = (
         f'<section class="pg-panel pg-tree">{tree(transition.info, "info", is_open=False)}</section>'
@@ -82,7 +83,7 @@ def table(history: Iterable[Transition]) -> str:
     history = list(history)
     rows = "".join(
         f"<tr><td>{item.step}</td><td><code>{escape(_action(item))}</code></td>"
-        f"<td>{'' if item.reward is None else f'{item.reward:.4g}'}</td><td>{_end(item)}</td></tr>"
+        f"<td>{'' if item.reward is None else figure(item.reward)}</td><td>{_end(item)}</td></tr>"
         for item in islice(reversed(history), _MOST_ROWS)
     )
     note = f"The latest {MOST_STEPS:,} steps are kept." if len(history) == MOST_STEPS else ""

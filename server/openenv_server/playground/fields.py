@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from openenv_gym.spaces.codecs import label_key
 
+# JavaScript has no larger integers.
+EXACT = 2**53 - 1
 # A part that is not in the payload.
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 
@@ -265,6 +267,20 @@ def is_near(part: Field, payload: Any) -> bool:
                 if isinstance(inner.field, Constant) and (inner.name in payload or inner.default is MISSING)
             )
     return False
+
+
+def is_exact(payload: Any) -> bool:
+    """Return whether a browser keeps all integers of a payload as they are: it has none above `EXACT`."""
+    match payload:
+        case bool():
+            return True
+        case int():
+            return abs(payload) <= EXACT
+        case list():
+            return all(map(is_exact, payload))
+        case dict():
+            return all(map(is_exact, payload.values()))
+    return True
 
 
 def same(one: Any, other: Any) -> bool:

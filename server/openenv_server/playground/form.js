@@ -62,6 +62,13 @@
         return [action, text, problemOf(error, label)];
       }
     },
+    // A whole number that was typed.
+    putInteger(path, label, value, action, text, problem) {
+      if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
+        return [action, text, problemOf(new Error("This is too large for an exact number here"), label)];
+      }
+      return form.put(path, value, action, text, "");
+    },
     // Changes after which the form has other fields; the last output is what draws it.
     change(path, value, action) {
       const next = withValue(action, path, value);
@@ -119,6 +126,15 @@
       event.stopImmediatePropagation();
       event.preventDefault();
       problem.scrollIntoView({ block: "nearest" });
+    },
+    true,
+  );
+
+  // An editor would keep the Tab key, and who has only a keyboard could not leave it.
+  window.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Tab" && event.target.closest?.(".cm-editor")) event.stopImmediatePropagation();
     },
     true,
   );

@@ -39,13 +39,11 @@ from openenv_gym.spaces import Codec, compile_action
 from openenv_gym.spaces.tools import takes_tool_calls, with_tools
 from openenv_server.playground.drawing import Drawing, js
 from openenv_server.playground.field_errors import errors_by_path
-from openenv_server.playground.fields import initial
+from openenv_server.playground.fields import EXACT, initial
 from openenv_server.playground.keys import Moves, moves_of
 from openenv_server.playground.schema_fields import field_of_action
 
 _FILES = files(__package__)
-# JavaScript has no larger integers.
-_EXACT = 2**53 - 1
 # What a page with a form has in its <head>.
 HEAD = (
     f"<style>{(_FILES / 'form.css').read_text('utf-8')}</style>"
@@ -204,7 +202,7 @@ def _exact(payload: Any) -> Any:
         case bool():
             return payload
         case int():
-            return min(max(payload, -_EXACT), _EXACT)
+            return min(max(payload, -EXACT), EXACT)
         case list():
             return [_exact(part) for part in payload]
         case dict():

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from openenv_server.playground.figures import figure
 from openenv_server.playground.pictures import Array, heat_map, is_picture, picture
 
 # Longer texts have a place to themselves.
 _SHORT_TEXT = 60
+# Actions of one line are cut here, so that the arguments of a tool are seen.
+_LONGEST_LINE = 160
 # Larger tables are heat maps.
 _MOST_CELLS, _MOST_ROWS, _MOST_COLUMNS = 256, 16, 16
 # Further parts of a long list, and longer texts of a tree, are left out.
@@ -34,12 +37,12 @@ def view(observation: Any, render: Any = None) -> str:
     if render is not None:
         parts[0].append(_panel("Rendered", _rendered(render)))
     short: list[str] = []
-    for name, value in observation.items() if isinstance(observation, Mapping) else [("", observation)]:
-        order, html = _field(str(name), value)
+    for name, value in _fields(observation):
+        order, html = _field(name, value)
         if order is None:
-            short.append(f"<div><dt>{escape(str(name))}</dt><dd>{html}</dd></div>")
+            short.append(f"<div><dt>{escape(name)}</dt><dd>{html}</dd></div>")
         else:
-            parts[order].append(_panel(str(name), html))
+            parts[order].append(_panel(name, html))
     if short:
         parts[2].insert(0, f'<dl class="pg-facts">{"".join(short)}</dl>')
     shown = "".join(html for order in parts.values() for html in order)
@@ -66,13 +69,39 @@ def tree(value: Any, name: str = "", *, is_open: bool = True) -> str:
 
 
 def compact(value: Any) -> str:
-    """Return JSON values on one line, cut to what fits in a table."""
+    """Return JSON values on one line, cut to what fits in some lines of a table."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHORT_TEXT else f"{text[:_SHORT_TEXT]}…"
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+
+
+def _fields(observation: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of an observation by their names, and those of objects with arrays in them by their paths.
+
+    The only field may be an object whose fields are the observation, as a Gymnasium environment has it.
+    """
+    if not isinstance(observation, Mapping):
+        yield path, observation
+        return
+    if not path and len(observation) == 1 and _has_array(only := next(iter(observation.values()))):
+        observation = only
+    for key, value in observation.items():
+        name = f"{path}.{key}" if path else str(key)
+        if _has_array(value):
+            yield from _fields(value, name)
+        else:
+            yield name, value
+
+
+def _has_array(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        _as_array(part) is not None or _has_array(part) for part in value.values()
+    )
 
 
 def _field(name: str, value: Any) -> tuple[int | None, str]:
     """A field's place on the page, images first, and its HTML; None among the short values."""
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
+        value = value.tolist()
     if isinstance(value, str):
         if (url := _image_url(value)) is not None:
             return 0, f'<img class="pg-picture" src="{url}" alt="{escape(name)}">'
@@ -119,6 +148,8 @@ def _is_chat(value: Any) -> bool:
 
 def _chat(turns: list[Mapping[str, Any]]) -> str:
     shown = []
+    if len(turns) > _MOST_ITEMS:
+        shown.append(f'<li class="pg-other">… {len(turns) - _MOST_ITEMS} earlier</li>')
     for turn in turns[-_MOST_ITEMS:]:
         role, content = str(turn["role"]), turn["content"]
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
@@ -148,12 +179,19 @@ def _array(array: Array, name: str) -> str:
         return _table(array[np.newaxis], name, heads=range(array.size)) + caption
     if array.ndim == 2 and array.shape[0] <= _MOST_ROWS and array.shape[1] <= _MOST_COLUMNS:
         return _table(array, name, heads=()) + caption
-    flat = array.reshape(-1, array.shape[-1]) if array.ndim > 2 else array
+    flat = _flat(array)
     if flat.ndim == 1:  # as wide as it is high
         width = int(np.ceil(np.sqrt(flat.size)))
         padding = np.full(width * -(-flat.size // width) - flat.size, np.nan)
         flat = np.concatenate([flat.astype(float), padding]).reshape(-1, width)
     return heat_map(flat, f"Heat map of {name}, {array.dtype} of shape {array.shape}") + caption
+
+
+def _flat(array: Array) -> Array:
+    """An array with two dimensions at most: layers stand below each other, and channels side by side."""
+    if array.ndim == 3 and array.shape[2] < min(array.shape[:2]):
+        return np.moveaxis(array, 2, 1).reshape(len(array), -1)
+    return array.reshape(-1, array.shape[-1]) if array.ndim > 2 else array
 
 
 def _table(array: Array, name: str, heads: range | tuple[()]) -> str:
@@ -168,7 +206,7 @@ def _table(array: Array, name: str, heads: range | tuple[()]) -> str:
             share = min(1.0, abs(float(value)) / most) if np.isfinite(value) else 0.0
             colour = "var(--pg-plus)" if float(value) >= 0 else "var(--pg-minus)"
             mix = f"background:color-mix(in srgb,{colour} {100 * share * 0.7:.0f}%,transparent)"
-            cells.append(f'<td style="{mix}">{_number(value)}</td>')
+            cells.append(f'<td style="{mix}">{figure(value)}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="pg-scroll" tabindex="0"><table class="pg-numbers" aria-label="{escape(name)}">'
@@ -180,14 +218,10 @@ def _leaf(value: Any) -> str:
     if isinstance(value, str):
         text = value if len(value) <= _MOST_CHARACTERS else f"{value[:_MOST_CHARACTERS]}…"
         return f'<span class="pg-string">{escape(text)}</span>' if value else "<i>empty text</i>"
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float | int | np.number):
-        return f'<span class="pg-number">{_number(value)}</span>'
+    if isinstance(value, float | int):
+        return f'<span class="pg-number">{figure(value)}</span>'
     if value is None:
         return "<i>none</i>"
     return escape(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(int(value))

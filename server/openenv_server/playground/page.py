@@ -14,6 +14,7 @@ from openenv_gym.errors import ConfigurationError, OpenEnvError
 from openenv_server.playground import episode_view
 from openenv_server.playground.custom_tab import CustomTab
 from openenv_server.playground.episode import Episode
+from openenv_server.playground.fields import EXACT
 from openenv_server.playground.form import ActionForm
 from openenv_server.playground.observation_view import tree
 from openenv_server.playground.reward_plot import reward_plot
@@ -23,6 +24,8 @@ from openenv_server.playground.visits import Visits
 
 # Steps a second.
 _SLOWEST, _FASTEST, _USUAL = 0.5, 20, 4
+# How many components `_screen` has values for.
+_MOVING_PARTS = 6
 _THIS_URL = r"() => location.origin + location.pathname.replace(/\/web\/?$/, '')"
 # Saves a text that the server has sent as a file.
 _SAVE = """(text) => {
@@ -112,7 +115,7 @@ class Page:
                 with gr.Accordion("Seed, options and speed", open=False, elem_id="pg-settings"):
                     with gr.Row():
                         seed = gr.Number(
-                            label="Seed", precision=0, elem_id="pg-seed", min_width=120, placeholder="random"
+                            label="Seed", step=1, elem_id="pg-seed", min_width=120, placeholder="random"
                         )
                         speed = gr.Slider(
                             _SLOWEST,
@@ -132,6 +135,7 @@ class Page:
                         elem_id="pg-options",
                     )
         screen = [stage, look, plot, status, table, trouble]
+        assert len(screen) == _MOVING_PARTS
         errors = form.error_outputs
 
         async def on_reset(seed: float | None, options: str, request: gr.Request) -> list[Any]:
@@ -267,7 +271,13 @@ def _header(name: str, description: str, base_url: str) -> str:
 
 
 def _screen(episode: Episode, trouble: OpenEnvError | None) -> list[Any]:
-    """The values of the page's moving parts."""
+    """The values of the page's moving parts.
+
+    Nothing changes if another reset or step follows, which shows more: Gradio may deliver the responses of
+    two handlers in any order, and the page would stay as it was before.
+    """
+    if episode.is_busy:
+        return [gr.skip()] * _MOVING_PARTS
     history = episode.history
     first = history[0].step if history else 0
     return [
@@ -304,7 +314,13 @@ def _reset_options(seed: float | None, options: str) -> dict[str, Any]:
         raise ConfigurationError(f"The reset options are not JSON: {error}.") from error
     if not isinstance(given, dict):
         raise ConfigurationError('The reset options must be a JSON object, such as {"level": 3}.')
-    return given if seed is None else {**given, "seed": int(seed)}
+    if seed is None:
+        return given
+    if seed != int(seed) or abs(seed) > EXACT:
+        raise ConfigurationError(
+            f"The seed must be a whole number up to {EXACT}.", advice="Further keywords take a larger one."
+        )
+    return {**given, "seed": int(seed)}
 
 
 def _without_front_matter(readme: str) -> str:

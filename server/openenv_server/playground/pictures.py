@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from openenv_server.playground.figures import figure
+
 # Small images are enlarged up to this width and height, in pixels of the page.
 _WIDE = 480
+# Longer sides of a heat map are thinned out.
+_LONGEST = 2 * _WIDE
 # Numbers up to here, in an image without colours, are most likely kinds of cells.
 _MOST_KINDS = 31
 # From low to high: the colours of a heat map, as red, green and blue.
@@ -30,7 +34,8 @@ def is_picture(array: Array) -> bool:
         return False
     if array.ndim == 2:
         return array.dtype == np.uint8 and int(array.max()) > _MOST_KINDS
-    return array.shape[2] in (1, 3, 4) and int(array.min()) >= 0 and 1 < int(array.max()) <= 255
+    most = int(array.max())  # 1 is that of a grid of switches, and 0 that of a black image
+    return array.shape[2] in (1, 3, 4) and int(array.min()) >= 0 and most != 1 and most <= 255
 
 
 def picture(array: Array, alt: str) -> str:
@@ -40,7 +45,7 @@ def picture(array: Array, alt: str) -> str:
         array = array[:, :, 0]
     height, width = array.shape[:2]
     scale = max(1, min(_WIDE // width, _WIDE // height))
-    pixelated = " pg-pixels" if scale > 1 else ""
+    pixelated = " pg-pixels" if 2 * min(width, height) <= _WIDE else ""
     return (
         f'<img class="pg-picture{pixelated}" src="{_data_url(array)}" alt="{escape(alt)}" '
         f'width="{width * scale}" height="{height * scale}">'
@@ -48,9 +53,13 @@ def picture(array: Array, alt: str) -> str:
 
 
 def heat_map(array: Array, alt: str) -> str:
-    """Return numbers of shape (H, W) as an image, with their range below it."""
+    """Return numbers of shape (H, W) as an image, with their range below it.
+
+    A long side shows every second number, or fewer, because the page has no more pixels.
+    """
     finite = array[np.isfinite(array)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    array = array[:: -(-array.shape[0] // _LONGEST), :: -(-array.shape[1] // _LONGEST)]
     shares = (np.nan_to_num(array.astype(float), nan=low, posinf=high, neginf=low) - low) / (
         (high - low) or 1.0
     )
@@ -58,8 +67,8 @@ def heat_map(array: Array, alt: str) -> str:
     colours = np.stack([np.interp(shares, at, _COLOURS[:, channel]) for channel in range(3)], axis=-1)
     return (
         f'<figure class="pg-heat">{picture(colours, alt)}'
-        f'<figcaption><span>{low:.4g}</span><i class="pg-scale"></i><span>{high:.4g}</span></figcaption>'
-        "</figure>"
+        f'<figcaption><span>{figure(low)}</span><i class="pg-scale"></i><span>{figure(high)}</span>'
+        "</figcaption></figure>"
     )
 
 

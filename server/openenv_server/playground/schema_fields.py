@@ -30,6 +30,7 @@ from openenv_server.playground.fields import (
     Variant,
     fits,
     initial,
+    is_exact,
 )
 
 # Bounded integers up to this many may have a name each, and arrays up to this length a number each.
@@ -157,16 +158,29 @@ def field_of_space(space: Mapping[str, Any], label: str, description: str = "") 
         case {"type": "Tuple", "spaces": list(parts)}:
             items = [field_of_space(part, str(place + 1)) for place, part in enumerate(parts)]
             return Places(label, description, tuple(items))
+        case {"type": "OneOf", "spaces": list(parts)}:
+            variants = [_place_of(place, part, label) for place, part in enumerate(parts)]
+            return Union(label, description, tuple(variants))
         case {"type": "Sequence" | "BoundedSequence", "space": dict(item)}:
             least, most = space.get("min_length", 0), space.get("max_length")
             return Rows(label, description, field_of_space(item, "Item"), least, most)
     return Json(label, description)
 
 
+def _place_of(place: int, space: Mapping[str, Any], label: str) -> Variant:
+    """Return a variant of a `OneOf` space, whose elements travel as pairs of a place and a value."""
+    items = Constant("", "", place), field_of_space(space, "value")
+    return Variant(
+        f"{place} {space.get('type', '')}".strip(), Places(label, "", items), frozenset({str(place)})
+    )
+
+
 def _choice(values: Sequence[Any], label: str, description: str) -> Field:
     if len(values) == 1:
         return Constant(label, description, values[0])
     names = tuple(value if isinstance(value, str) and value else canonical_json(value) for value in values)
+    if len(set(names)) < len(names):  # 1 and "1", say
+        names = tuple(map(canonical_json, values))
     return Choice(label, description, tuple(values), names)
 
 
@@ -295,7 +309,7 @@ def _group(node: Node, label: str) -> Group:
         title = None if _is_space(child.schema) or raw[name] is True else raw[name].get("title")
         inner = field_of(child, str(title or _said(name)))
         default = child.schema.get("default", MISSING)
-        if default is not MISSING and not fits(inner, default):
+        if default is not MISSING and not (fits(inner, default) and is_exact(default)):
             default = MISSING
         if name not in required and default is MISSING and not isinstance(inner, Optional | Constant):
             inner = Optional(inner.label, inner.description, inner)

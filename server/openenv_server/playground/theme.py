@@ -13,9 +13,11 @@ def theme() -> gr.themes.Base:
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
         radius_size="lg",
-    ).set(  # a contrast of at least 4.5
+    ).set(  # a contrast of at least 4.5, and of 3 for borders
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )

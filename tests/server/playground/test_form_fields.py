@@ -212,6 +212,30 @@ def test_a_default_that_the_form_cannot_show_is_left_out() -> None:
     assert initial(field_of_action(schema)) == {}
 
 
+def test_a_default_that_a_browser_would_round_is_left_to_the_server() -> None:
+    class Large(Action):
+        seed: int = 2**60 + 1
+        ids: list[int] = F([1, -(2**53)])
+        small: int = 2**53 - 1
+
+    field = field_of_action(action_schema(Large))
+    assert initial(field) == {"small": 2**53 - 1}
+    assert all(isinstance(parts_of(Large)[name], Optional) for name in ("seed", "ids"))
+
+
+def test_choices_have_different_names() -> None:
+    assert part(Literal["a", 1, "1"]) == Choice("It", "", ("a", 1, "1"), ('"a"', "1", '"1"'))
+
+
+def test_one_of_several_spaces_is_a_union() -> None:
+    space = describe_space(spaces.OneOf([spaces.Discrete(2), spaces.Text(3)]))
+    field = field_of_space(space, "It")
+    assert isinstance(field, Union)
+    assert [variant.name for variant in field.variants] == ["0 Discrete", "1 Text"]
+    assert initial(field) == [0, 0]
+    assert field.index([1, "a"]) == 1
+
+
 def test_a_part_that_is_not_required_is_optional() -> None:
     bet = parts_of(PokerBet)["amount"]
     assert isinstance(bet, Optional)

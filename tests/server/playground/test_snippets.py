@@ -54,7 +54,7 @@ class Ear(Environment[Any, Heard, State]):
 
 
 class Shelf(MCPEnvironment):
-    """Has one tool."""
+    """Has two tools, one of which has an argument that is named as one of `ToolClient.call_tool`."""
 
     items: ClassVar[list[tuple[str, int]]] = []
 
@@ -66,6 +66,11 @@ class Shelf(MCPEnvironment):
             "Put an item on the shelf."
             self.items.append((item, count))
             return len(self.items)
+
+        @self.tool()
+        def add(name: str) -> int:
+            "Put one item on the shelf."
+            return put(name, 1)
 
     def reset(self, seed: int | None = None) -> Observation:
         return Observation()
@@ -98,9 +103,15 @@ def test_the_code_takes_the_action_of_the_form(
     assert sorted(reset["seed"] for reset in Ear.resets) == [*range(7, 7 + count)]
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "put"),
+    [("put", {"item": "egg", "count": 2}, ("egg", 2)), ("add", {"name": "jam"}, ("jam", 1))],
+)
 @pytest.mark.parametrize("kind", KINDS_THAT_RUN)
-def test_the_code_calls_the_tool_of_the_form(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    action = {"type": "call_tool", "tool_name": "put", "arguments": {"item": "egg", "count": 2}}
+def test_the_code_calls_the_tool_of_the_form(
+    kind: str, tool: str, arguments: dict[str, Any], put: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    action = {"type": "call_tool", "tool_name": tool, "arguments": arguments}
     shelf = Shelf()
     tools = [tool.model_dump() for tool in shelf.list_tools()]
     shelf.close()
@@ -109,7 +120,7 @@ def test_the_code_calls_the_tool_of_the_form(kind: str, capsys: pytest.CaptureFi
     with running(create_app(Shelf, CallToolAction, CallToolObservation)) as url:
         text = code(kind, url, action_schema(CallToolAction), action, tools=tools)
         assert run(text, capsys)
-    assert set(Shelf.items) == {("egg", 2)}
+    assert set(Shelf.items) == {put}
 
 
 def test_a_number_or_a_text_is_written_as_the_element_of_its_space() -> None:
