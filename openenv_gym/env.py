@@ -27,7 +27,13 @@ from openenv_gym.errors import (
 from openenv_gym.metrics import METRICS_BUFFER, PARTS, SlotMetrics, parts_us
 from openenv_gym.rendering import RENDER_FPS, RENDER_MODES, warn_without_mode
 from openenv_gym.session.channel import Timeouts
-from openenv_gym.session.recovery import LOSSES, OnSessionLost, check_on_session_lost, retry
+from openenv_gym.session.recovery import (
+    LOSSES,
+    OnSessionLost,
+    advise_truncation,
+    check_on_session_lost,
+    retry,
+)
 from openenv_gym.session.session import Session, Times, reset_options
 from openenv_gym.spaces.columns import Column, column_of
 from openenv_gym.spaces.models import Override
@@ -301,6 +307,7 @@ class RemoteEnv(gym.Env[Any, Any]):
             )
         except LOSSES as loss:
             if self.on_session_lost == "raise":
+                advise_truncation(loss)
                 raise
             log.warning("The episode is truncated: %s", loss.message)
             return deepcopy(self._shown), 0.0, False, True, {"session_lost": loss.message}

@@ -157,7 +157,7 @@ class MissingExtraError(ConfigurationError, ImportError):
         self.extra = extra
         super().__init__(
             f"{feature} needs the {extra} extra, which is not installed.",
-            advice=f"Run: pip install 'openenv-gym[{extra}]'",
+            advice=f"Run: pip install 'openenv-gym[{extra}]' (in a checkout: '.[{extra}]')",
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -104,7 +104,8 @@ def make_app(words: Sequence[str] | None = None) -> typer.Typer:
     app = typer.Typer(
         name="openenv",
         cls=_Group,
-        help="Build environments, serve them, and train on any of them as a gymnasium.Env.",
+        help="Build environments, serve them, and train on any of them as a gymnasium.Env. "
+        "`openenv demo` shows how.",
         epilog="Exit codes: 0 success, 1 failure, 2 wrong usage or not an environment, 3 a bug in openenv, "
         "4 server unreachable, 5 refused by the server, 130 Ctrl-C.",
         no_args_is_help=True,

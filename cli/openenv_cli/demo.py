@@ -95,6 +95,7 @@ def demo(
         save_learning_curve(curve, f"Q-learning on {SESSIONS} remote sessions of {GYM_ID}", plot)
         console.print(f"The curve is in {plot}")
     console.print(f"{time.perf_counter() - begin:.1f} s in total", style="dim")
+    console.print("Next: openenv serve --gym CartPole-v1, or openenv init my_env", style="dim")
     if curve.after < MIN_SUCCESS_AFTER or curve.after <= curve.before:
         raise OpenEnvError(
             f"The agent did not learn: {curve.after:.0%} success, expected at least {MIN_SUCCESS_AFTER:.0%}."

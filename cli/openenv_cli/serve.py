@@ -20,7 +20,7 @@ from openenv_server.settings import MAX_SESSIONS_OPTION, read_settings, variable
 from openenv_server.workers import serve_app
 
 from openenv_cli.gymnasium_options import GymKwargs, Wraps, gymnasium_maker, keywords_of
-from openenv_cli.output import say
+from openenv_cli.output import note, say
 from openenv_gym.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -157,12 +157,12 @@ def serve(
         name = re.split("[/:]", gym)[-1]  # without the namespace and the module that registers it
         make_app = partial(_from_gymnasium, gymnasium_maker(gym, gym_kwarg, wrap), max_sessions, vectorized)
     address = host or settings.host
-    note: list[Path] = []
+    notes: list[Path] = []
 
     def started(base_url: str) -> None:
         if fd is None:  # with a socket, the server belongs to the program that started it
             try:
-                note.append(leave_note(name, base_url, folder))
+                notes.append(leave_note(name, base_url, folder))
             except ConfigurationError as error:
                 say("Warning", str(error))
             has_key = settings.openenv_api_key or settings.openenv_api_key_file
@@ -178,9 +178,11 @@ def serve(
             _announce(output, name, address, base_url, has_page=settings.enable_web_interface)
 
     def stopped() -> None:
-        for path in note:
+        for path in notes:
             remove_note(path)
 
+    if output.isatty():
+        note(f"Starting {name}…")  # importing an environment may take many seconds
     at_port = settings.port if port is None else port
     if not reload:
         serve_app(
@@ -320,7 +322,7 @@ def _announce(output: TextIO, name: str, host: str, base_url: str, *, has_page: 
         lines.append(f'gym.make("openenv/remote", base_url="{remote_url}")\n', "bold")
     lines.append(f"\n{base_url}/docs   the API\n")
     if has_page:
-        lines.append(f"{base_url}/web    the playground\n")
+        lines.append(f"{base_url}/web    the web page\n")
     lines.append("Ctrl-C stops the server.")
     Console(highlight=False).print(Panel(lines, title=Text(f"{name} is ready at {base_url}"), expand=False))
 

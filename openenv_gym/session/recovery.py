@@ -35,7 +35,7 @@ LOSS_RETRIES = 2
 # How long to wait for the place of a lost session to become free, in seconds.
 _LOST_PLACE_S = 5.0
 
-# For so many seconds after a warning that a server does not answer, others about it are left out: each slot of a
+# How long further warnings about a server that does not answer are left out, in seconds: each slot of a
 # vector environment waits by itself.
 _QUIET_S = 5.0
 
@@ -44,6 +44,8 @@ _LONGEST_PAUSE_S = 2.0
 
 T = TypeVar("T")
 log = logging.getLogger("openenv_gym")
+
+_TRUNCATION = 'With on_session_lost="truncate", only the episode ends, and a run goes on.'
 
 _warned_at: dict[str, float] = {}  # by the address of the server
 
@@ -57,6 +59,12 @@ def check_on_session_lost(value: OnSessionLost) -> OnSessionLost:
     if value not in ("raise", "truncate"):
         raise ConfigurationError(f'on_session_lost must be "raise" or "truncate", got {value!r}')
     return value
+
+
+def advise_truncation(error: OpenEnvError) -> None:
+    """Add to the error of a lost session how a run goes on after it."""
+    if isinstance(error, SessionLostError) and _TRUNCATION not in error.advice:
+        error.advice = f"{error.advice} {_TRUNCATION}".strip()
 
 
 class ResetRetry:

@@ -257,8 +257,8 @@ def unreachable(endpoint: Endpoint, reason: object, operation: str) -> EndpointE
     return EndpointUnreachableError(
         f"Nothing answers at {where(endpoint)}: {reason}.",
         advice=_proxy_advice(endpoint)
-        or "Is the server running, and is the port right? `openenv list` shows the known servers, "
-        "`openenv serve` starts one.",
+        or "Is the server running, and is the port right? `openenv-gym list` shows the known "
+        "servers, `openenv-gym serve` starts one.",
         **context,
     )
 

@@ -36,7 +36,7 @@ from openenv_gym.errors import (
 )
 from openenv_gym.session.channel import Channel, Timeouts
 from openenv_gym.session.reconnect import ReconnectBudget
-from openenv_gym.session.recovery import LOSSES, ResetRetry
+from openenv_gym.session.recovery import LOSSES, ResetRetry, advise_truncation
 from openenv_gym.session.responses import observation_misfit
 from openenv_gym.session.session import Times
 from openenv_gym.session.v2 import V2Channel
@@ -685,6 +685,7 @@ class Backend:
     def _lose(self, slots: Sequence[int], error: OpenEnvError) -> None:
         """The sessions of some slots are gone: raise, or truncate their episodes."""
         if not self._rules.truncates or not isinstance(error, LOSSES):
+            advise_truncation(error)
             self._note(error, slots, is_lost=True)
             return
         self._lost.update(slot for slot in slots if self._results.has_episode[slot])

@@ -68,7 +68,7 @@ def test_an_autoreset_whose_connection_breaks_is_tried_in_a_new_session(
 
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_the_info_of_a_lost_session_says_why_and_nothing_that_is_done_anyway(
-    proxy: FaultProxy, mode: AutoresetMode
+    proxy: FaultProxy, mode: AutoresetMode, caplog: pytest.LogCaptureFixture
 ) -> None:
     env = RemoteEnv(proxy.base_url, on_session_lost="truncate")
     envs = RemoteVectorEnv(proxy.base_url, 2, on_session_lost="truncate", autoreset_mode=mode)
@@ -81,6 +81,12 @@ def test_the_info_of_a_lost_session_says_why_and_nothing_that_is_done_anyway(
         assert reason.startswith(f"The connection to {proxy.base_url} broke during ")
         assert "reset" not in reason
         assert reason.endswith(".")
+    warned = [
+        record.getMessage() for record in caplog.records if "truncated: The conn" in record.getMessage()
+    ]
+    assert "The episode is truncated" in warned[-1]
+    assert all(text.startswith("The episodes of slot") for text in warned[:-1])
+    assert 1 <= len(warned[:-1]) <= 2  # a warning for a connection; version 1 has one for each slot
     env.close()
     envs.close()
 
@@ -90,7 +96,10 @@ def test_an_error_names_its_slots_in_a_sentence(proxy: FaultProxy) -> None:
     envs.reset()
     proxy.cut()
     whose = "during (the step of slots 0 to 4|step 1 of slot 0)"
-    with pytest.raises(SessionLostError, match=rf"{whose} \(.*\. Call reset for a new session\."):
+    with pytest.raises(
+        SessionLostError,
+        match=rf"{whose} \(.*\. Call reset for a new session\. With on_session_lost=\"truncate\"",
+    ):
         envs.step(np.zeros(5))
     envs.close()
 

@@ -20,6 +20,7 @@ from openenv_gym.errors import (
     StepTimeoutError,
     UnauthorizedError,
 )
+from openenv_gym.session import recovery
 from openenv_gym.session.recovery import LOSS_RETRIES, ResetRetry, check_on_session_lost, retry
 from openenv_gym.wire.framing import CloseCode, PeerClosedError
 from tests.support.scripted import Clock, cut
@@ -175,10 +176,13 @@ def test_advice_is_added_once_and_after_the_errors_own(clock: Clock) -> None:
 
 
 def test_waiting_for_an_unreachable_server_is_logged_once(
-    clock: Clock, caplog: pytest.LogCaptureFixture
+    clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recovery, "_warned_at", {})
     with caplog.at_level(logging.WARNING, "openenv_gym"):
-        attempts(ResetRetry(3.0), EndpointUnreachableError("Nothing answers."), clock)
+        for retry_of_a_slot in [ResetRetry(3.0) for _ in range(16)]:
+            error = EndpointUnreachableError("Nothing answers.", endpoint="http://host")
+            retry_of_a_slot.next_attempt(error)
         attempts(ResetRetry(3.0), CapacityError("full"), clock)
     (record,) = caplog.records
     assert record.msg % ("Nothing answers.", 3.0) == (

@@ -26,7 +26,7 @@ def uv_has_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(SLOW_UV)
     program.chmod(0o755)
     file = tmp_path / "uv-has-started"
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("UV", str(program))
     monkeypatch.setenv("UV_HAS_STARTED", str(file))
     return file
 
