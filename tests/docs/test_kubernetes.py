@@ -85,6 +85,7 @@ def test_a_server_runs_as_it_says(tmp_path: Path) -> None:
     user = str(POD["spec"]["securityContext"]["runAsUser"])
     sandbox = [
         "bwrap",
+        "--die-with-parent",
         "--unshare-user",
         "--uid",
         user,
