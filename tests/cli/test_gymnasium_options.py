@@ -114,7 +114,7 @@ def test_gym_make_serves_with_wrappers(make: Any) -> None:
 
 
 def test_wrappers_of_a_server_that_runs_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"replicas=, wrappers=.* start servers, but .* runs already"):
+    with pytest.raises(ConfigurationError, match=r"replicas=, wrappers=.* but .* runs already"):
         gym.make("openenv/remote", base_url="http://127.0.0.1:9", wrappers=[STACK])
 
 
