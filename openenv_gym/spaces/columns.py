@@ -340,8 +340,10 @@ def _whole(values: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     Raises:
         ValueError: The dtype does not hold them as they are: fractions, NaN, too large or too small ones.
     """
-    first = values[0] if type(values) is list and values else values
-    if type(first) is int or getattr(first, "dtype", None) == dtype:  # the others are alike
+    parts = values if type(values) is list else [values]
+    if set(map(type, parts)) == {int} and dtype.kind != "b":
+        return np.asarray(values, dtype, order="C")  # NumPy raises by itself
+    if all(getattr(part, "dtype", None) == dtype for part in parts):
         return np.asarray(values, dtype, order="C")
     array = np.asarray(values, order="C")
     with np.errstate(invalid="ignore"):

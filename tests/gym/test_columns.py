@@ -231,3 +231,22 @@ def test_an_environment_without_fields_has_a_column() -> None:
         assert column.elements(wire, 2) == [space.sample()] * 2
         memory = column.write_zero_copy(wire, column.allocate(2))
         assert column.batch(memory, copy=True) == space.sample()
+
+
+@pytest.mark.parametrize(
+    ("space", "elements"),
+    [
+        (spaces.Discrete(5), [1, 0.5]),
+        (spaces.Discrete(5), [np.int64(1), np.float64(0.5)]),
+        (spaces.MultiDiscrete([5, 5]), [np.array([1, 2]), np.array([0.5, 2])]),
+        (spaces.MultiDiscrete([5, 5]), [[1, 2], [1, 0.5]]),
+        (spaces.Box(0, 255, (2,), np.uint8), [np.zeros(2, np.uint8), np.array([0.0, 300.0])]),
+        (spaces.MultiBinary(2), [np.zeros(2, np.int8), np.array([0.0, np.nan])]),
+    ],
+)
+def test_no_element_of_a_column_is_rounded(space: spaces.Space[Any], elements: list[Any]) -> None:
+    column = column_of(codec_from_space(space))
+    with pytest.raises(SpaceError, match=" is no "):
+        column.from_elements(elements, Attachments())
+    with pytest.raises(SpaceError, match=" is no "):
+        column.from_elements(elements[1:], Attachments())
